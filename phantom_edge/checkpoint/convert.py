@@ -1,0 +1,120 @@
+"""Official to ours and back: every tensor the same bytes under another name."""
+
+import json
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from phantom_edge.checkpoint import official
+from phantom_edge.checkpoint.loading import is_finite, open_checkpoint, our_shapes
+from phantom_edge.checkpoint.reading import DTYPES, TensorFiles
+from phantom_edge.checkpoint.writing import SHARD_BYTES, Planned, Progress, write_shards
+from phantom_edge.errors import EdgeError
+from phantom_edge.files import whole_folder
+from phantom_edge.models.config import PhantomConfig
+from phantom_edge.models.families.family import Rule
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "generation_config.json",
+)
+"""Copied as they are; code and pickles stay behind."""
+
+
+def convert(
+    source: Path,
+    out: Path,
+    *,
+    to_official: bool | None = None,
+    dtype: torch.dtype | None = None,
+    force: bool = False,
+    shard_bytes: int = SHARD_BYTES,
+    begin: Callable[[int], Progress] = lambda _: lambda _: None,
+) -> bool:
+    """Write the checkpoint ``source`` to ``out`` in the other layout; returns whether that is the official one.
+
+    ``to_official`` chooses the layout (default: the one that ``source`` is not). ``dtype`` casts (default: as it
+    is, bit for bit). ``begin`` gets the total bytes and returns what is told of each tensor.
+    """
+    config, files, from_official = open_checkpoint(source)
+    to_official = not from_official if to_official is None else to_official
+    planned = plan(config, files, from_official, to_official, dtype)
+    total = sum(tensor.bytes for tensor in planned)
+    config.dtype = planned[0].dtype
+    with whole_folder(out, force=force, bytes_needed=total) as folder:
+        write_shards(folder, planned, shard_bytes=shard_bytes, progress=begin(total))
+        _write_config(config, folder, to_official)
+        for name in TOKENIZER_FILES:
+            if (source / name).exists():
+                shutil.copyfile(source / name, folder / name)
+        if not to_official and any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model")):
+            from phantom_edge.processing.processor import PhantomProcessor
+
+            PhantomProcessor.from_pretrained(source).save_pretrained(folder)
+    return to_official
+
+
+def _write_config(config: PhantomConfig, folder: Path, to_official: bool) -> None:
+    if to_official:
+        text = json.dumps(official.write_config(config), indent=2) + "\n"
+        (folder / "config.json").write_text(text, encoding="utf-8")
+    else:
+        config.architectures = ["PhantomForConditionalGeneration"]
+        config.save_pretrained(folder)
+
+
+def plan(
+    config: PhantomConfig, files: TensorFiles, from_official: bool, to_official: bool, dtype: torch.dtype | None
+) -> list[Planned]:
+    """The tensors of the result and how each is made from ``files``, nothing read yet."""
+    ours = our_shapes(config)
+    rules = official.tensor_rules(config)
+    place = {name: (rule, part) for rule in rules for part, name in enumerate(rule.ours)}
+
+    def read_ours(name: str) -> Tensor:
+        if not from_official:
+            return files.read(name)
+        rule, part = place[name]
+        return official.split(files.read(rule.official), rule, config.text, part)
+
+    def read_official(rule: Rule) -> Tensor:
+        if from_official:
+            return files.read(rule.official)
+        return official.join([files.read(name) for name in rule.ours], rule, config.text)
+
+    def stored(name: str) -> torch.dtype:
+        return DTYPES[files.entries[place[name][0].official if from_official else name].dtype]
+
+    if to_official:
+        shapes = official.official_shapes(config, ours)
+        sources: list[tuple[str, torch.dtype, Callable[[], Tensor]]] = [
+            (rule.official, stored(rule.ours[0]), partial(read_official, rule)) for rule in rules
+        ]
+    else:
+        shapes = ours
+        sources = [(name, stored(name), partial(read_ours, name)) for name in ours]
+    return [
+        Planned(name, shapes[name], dtype or kept, partial(_cast, name, make, dtype or kept))
+        for name, kept, make in sources
+    ]
+
+
+def _cast(name: str, make: Callable[[], Tensor], dtype: torch.dtype) -> Tensor:
+    tensor = make()
+    if not is_finite(tensor):
+        raise EdgeError(f"{name} holds NaN or infinity", "the checkpoint is damaged or training diverged; use an earlier one")
+    cast = tensor.to(dtype)
+    if not is_finite(cast):
+        raise EdgeError(f"{name} does not fit {dtype}", "choose --dtype bf16 or fp32")
+    return cast

@@ -1,0 +1,133 @@
+"""From a folder or a hub id to a model, every fault found before the first weight is read."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from phantom_edge.checkpoint import official
+from phantom_edge.checkpoint.reading import DTYPES, TensorFiles, check_tensors, raise_problems, read_json
+from phantom_edge.errors import EdgeError, need
+from phantom_edge.models.config import PhantomConfig
+
+if TYPE_CHECKING:
+    from phantom_edge.models.modeling import PhantomForConditionalGeneration
+
+WANTED_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model")
+"""What is fetched from a hub: no code, no pickles."""
+
+
+def find_folder(source: str | Path, revision: str | None = None) -> Path:
+    """The local folder of a checkpoint: ``source`` itself, or a download where it is a hub id (owner/name)."""
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise EdgeError(f"{source} is a file", "give the folder that holds config.json and the safetensors")
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(source)):
+        raise EdgeError(f"there is no folder {source}", "give a checkpoint folder, or a hub id such as BK-Lee/Phantom-0.5B")
+    hub = need("huggingface_hub")
+    try:
+        return Path(hub.snapshot_download(str(source), revision=revision, allow_patterns=list(WANTED_FILES)))
+    except (OSError, ValueError, RuntimeError) as error:  # HfHubHTTPError and httpx errors are OSErrors or RuntimeErrors
+        raise EdgeError(
+            f"there is no folder {source}, and no such model could be fetched from the hub ({type(error).__name__})",
+            "check the spelling and the connection, or give the path of a folder",
+        ) from error
+
+
+def read_config(folder: Path) -> PhantomConfig:
+    """The config of a folder in either layout."""
+    raw = read_json(folder / "config.json")
+    if raw.get("model_type") != "phantom":
+        raise EdgeError(
+            f"{folder / 'config.json'} is for model type '{raw.get('model_type')}', not for a Phantom",
+            "give a Phantom checkpoint: see phantom-edge models",
+        )
+    from huggingface_hub.errors import StrictDataclassError
+
+    try:
+        return PhantomConfig.from_dict(raw)
+    except (TypeError, ValueError, StrictDataclassError) as error:
+        raise EdgeError(
+            f"{folder / 'config.json'}: {' '.join(str(error).split())}", "fetch config.json again from its source"
+        ) from error
+
+
+def our_shapes(config: PhantomConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of a model, without allocating it; a tied head counts once."""
+    from phantom_edge.models.modeling import PhantomForConditionalGeneration
+
+    with torch.device("meta"):
+        model = PhantomForConditionalGeneration(config)
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    if config.tie_word_embeddings:
+        shapes.pop("lm_head.weight")
+    return shapes
+
+
+def open_checkpoint(folder: Path) -> tuple[PhantomConfig, TensorFiles, bool]:
+    """Config, tensors and whether the layout is official; EdgeError unless they fit together.
+
+    A head that is absent means tied embeddings, whatever the config says.
+    """
+    layout_is_official = official.is_official(read_json(folder / "config.json"))
+    config = read_config(folder)
+    files = TensorFiles.open(folder)
+    head = _head_name(config) if layout_is_official else "lm_head.weight"
+    if head not in files.entries:
+        config.tie_word_embeddings = config.text.tie_word_embeddings = True
+    expected = our_shapes(config)
+    if layout_is_official:
+        expected = official.official_shapes(config, expected)
+    check_tensors(files, expected, optional=[head] if config.tie_word_embeddings else [])
+    config.dtype = DTYPES[next(iter(files.entries.values())).dtype]
+    return config, files, layout_is_official
+
+
+def _head_name(config: PhantomConfig) -> str:
+    rules = official.family_named(config.family).rules
+    return next(rule.official for rule in rules if rule.ours == ("lm_head.weight",))
+
+
+def check_finite(model: torch.nn.Module, folder: Path) -> None:
+    """Refuse weights with NaN or infinity, by name."""
+    bad = [
+        f"{name} holds NaN or infinity"
+        for name, tensor in model.named_parameters()
+        if tensor.is_floating_point() and tensor.device.type != "meta" and not is_finite(tensor.detach())
+    ]
+    raise_problems(folder, bad, "the checkpoint is damaged or training diverged; use an earlier one")
+
+
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Whether all elements are finite; one pass, no copy of the tensor's size."""
+    if tensor.numel() == 0:
+        return True
+    low, high = torch.aminmax(tensor)  # NaN spreads through both
+    return bool(torch.isfinite(low)) and bool(torch.isfinite(high))
+
+
+def load(cls: "type[PhantomForConditionalGeneration]", source: str | Path, **kwargs: Any) -> Any:
+    """What :meth:`PhantomForConditionalGeneration.from_pretrained` does: check, then let transformers load.
+
+    Weights stay memory-mapped where dtype and layout allow, so loading needs little more than the weights.
+    """
+    folder = find_folder(source, kwargs.pop("revision", None))
+    config, files, layout_is_official = open_checkpoint(folder)
+    given = kwargs.pop("config", None)
+    if given is not None:
+        given.tie_word_embeddings = given.text.tie_word_embeddings = config.tie_word_embeddings
+        given.dtype = config.dtype
+        config = given
+    kwargs.setdefault("dtype", "auto")
+    if layout_is_official:
+        state = official.lazy_tensors(config, files)
+        loaded = cls.load_checked(None, config=config, state_dict=state, **kwargs)
+    else:
+        loaded = cls.load_checked(str(folder), config=config, **kwargs)
+    model = loaded[0] if isinstance(loaded, tuple) else loaded
+    check_finite(model, folder)
+    model.name_or_path = str(source)
+    return loaded

@@ -1,0 +1,205 @@
+"""The official layout: its config, its tensor names, and how they map to ours and back, bit for bit."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from phantom_edge.checkpoint.reading import AGAIN, TensorFiles
+from phantom_edge.errors import EdgeError
+from phantom_edge.models.config import RELEASED_ETA, PhantomConfig, PhantomTextConfig, PhantomVisionConfig
+from phantom_edge.models.families import family_named
+from phantom_edge.models.families.family import Rule, same
+
+_VIT = "vision_model.encoder.layers.{i}."
+_TOWER = "model.vision_tower.layers.{i}."
+
+VISION_RULES: tuple[Rule, ...] = (
+    *same("vision_model.embeddings.", "model.vision_tower.", "class_embedding", "position_embedding"),
+    *same("vision_model.embeddings.", "model.vision_tower.", "patch_embedding.weight", "patch_embedding.bias"),
+    *same(_VIT, _TOWER, "ls1", "ls2"),
+    *same(
+        _VIT,
+        _TOWER,
+        *(
+            f"{part}.{kind}"
+            for part in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2", "norm1", "norm2")
+            for kind in ("weight", "bias")
+        ),
+    ),
+    *(
+        Rule(f"vision_proj.{index}.{kind}", (f"model.projector.{name}.{kind}",))
+        for index, name in ((0, "norm"), (1, "fc1"), (3, "fc2"))
+        for kind in ("weight", "bias")
+    ),
+)
+"""Vision tower and projector: the same in all families."""
+
+
+def is_official(config: dict[str, Any]) -> bool:
+    """Whether a config.json has the official layout."""
+    return "llm_config" in config
+
+
+def read_config(official: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of :class:`PhantomConfig` from an official config.json."""
+    llm, vision = official.get("llm_config"), official.get("vision_config")
+    if not isinstance(llm, dict) or not isinstance(vision, dict):
+        raise EdgeError("config.json lacks llm_config or vision_config", AGAIN)
+    family = family_named(llm.get("model_type"))
+    try:
+        text = family.read(llm) | {"eta": float(official.get("eta", RELEASED_ETA))}
+        tower = _read_vision(official, vision)
+        return {
+            "family": family.name,
+            "vision_config": tower,
+            "text_config": text,
+            "image_token_id": official["image_token_index"],
+            "downsample_ratio": official.get("downsample_ratio", 0.5),
+            "min_tiles": official.get("min_dynamic_patch", 1),
+            "max_tiles": official.get("max_dynamic_patch", 6),
+            "use_thumbnail": official.get("use_thumbnail", True),
+            "tie_word_embeddings": text["tie_word_embeddings"],
+            "eos_token_id": official.get("eos_token_id"),
+            "pad_token_id": official.get("pad_token_id"),
+            "dtype": official.get("torch_dtype") or official.get("dtype"),
+        }
+    except KeyError as error:
+        raise EdgeError(f"config.json lacks {error.args[0]}", AGAIN) from None
+
+
+def _read_vision(official: dict[str, Any], vision: dict[str, Any]) -> dict[str, Any]:
+    unsupported = {
+        "qk_normalization": vision.get("qk_normalization", False),
+        "norm_type": vision.get("norm_type", "layer_norm") != "layer_norm",
+        "hidden_act": vision.get("hidden_act", "gelu") != "gelu",
+        "force_image_size": official.get("force_image_size", vision["image_size"]) != vision["image_size"],
+    }
+    for key, wrong in unsupported.items():
+        if wrong:
+            raise EdgeError(f"config.json: this value of {key} is not one that Phantom uses", AGAIN)
+    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "image_size", "patch_size")
+    return {name: vision[name] for name in (*names, "qkv_bias", "layer_norm_eps")}
+
+
+def write_config(config: PhantomConfig) -> dict[str, Any]:
+    """The official config.json of ``config``: what the released code needs to run it."""
+    if config.eta != RELEASED_ETA:
+        raise EdgeError(
+            f"the released code runs every model with eta {RELEASED_ETA:g}, this one was made for {config.eta:g}",
+            "keep it in phantom-edge's own format",
+        )
+    family, vision = family_named(config.family), config.vision
+    return {
+        "architectures": ["PhantomForCausalLM"],
+        "model_type": "phantom",
+        "template": family.template,
+        "downsample_ratio": config.downsample_ratio,
+        "dynamic_image_size": True,
+        "eos_token_id": config.eos_token_id,
+        "pad_token_id": config.pad_token_id,
+        "force_image_size": vision.image_size,
+        "image_token_index": config.image_token_id,
+        "min_dynamic_patch": config.min_tiles,
+        "max_dynamic_patch": config.max_tiles,
+        "use_thumbnail": config.use_thumbnail,
+        "tie_word_embeddings": config.tie_word_embeddings,
+        "torch_dtype": str(config.dtype).removeprefix("torch.") if config.dtype is not None else None,
+        "llm_config": {
+            "architectures": [family.architecture],
+            "model_type": family.name,
+            **family.write(config.text),
+            "tie_word_embeddings": config.tie_word_embeddings,
+        },
+        "vision_config": _write_vision(vision),
+    }
+
+
+def _write_vision(vision: PhantomVisionConfig) -> dict[str, Any]:
+    return {
+        "architectures": ["InternVisionModel"],
+        "model_type": "intern_vit_300m",
+        "hidden_size": vision.hidden_size,
+        "num_hidden_layers": vision.num_hidden_layers,
+        "num_attention_heads": vision.num_attention_heads,
+        "intermediate_size": vision.intermediate_size,
+        "image_size": vision.image_size,
+        "patch_size": vision.patch_size,
+        "num_channels": vision.num_channels,
+        "qkv_bias": vision.qkv_bias,
+        "layer_norm_eps": vision.layer_norm_eps,
+        "hidden_act": "gelu",
+        "norm_type": "layer_norm",
+        "qk_normalization": False,
+        "use_flash_attn": True,
+    }
+
+
+def tensor_rules(config: PhantomConfig) -> list[Rule]:
+    """Every rule of a model, layers spelled out; tied heads and absent biases left out."""
+    rules = []
+    for rule in (*VISION_RULES, *family_named(config.family).rules):
+        if rule.ours == ("lm_head.weight",) and config.tie_word_embeddings:
+            continue
+        if rule.official.endswith("attn.qkv.bias") and not config.vision.qkv_bias:
+            continue
+        if "{i}" not in rule.official:
+            rules.append(rule)
+            continue
+        layers = config.vision.num_hidden_layers if rule.official.startswith(_VIT) else config.text.num_hidden_layers
+        rules += [
+            Rule(rule.official.format(i=i), tuple(name.format(i=i) for name in rule.ours), rule.layout)
+            for i in range(layers)
+        ]
+    return rules
+
+
+def official_shapes(config: PhantomConfig, ours: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Shapes of the official tensors, from the shapes of ours."""
+    shapes = {}
+    for rule in tensor_rules(config):
+        parts = [ours[name] for name in rule.ours]
+        shapes[rule.official] = (sum(shape[0] for shape in parts), *parts[0][1:]) if rule.layout else parts[0]
+    return shapes
+
+
+def split(packed: Tensor, rule: Rule, text: PhantomTextConfig, part: int) -> Tensor:
+    """Part ``part`` of an official tensor: the rows of ``rule.ours[part]``, in order."""
+    if rule.layout is None:
+        return packed
+    repeats, rows = rule.layout(text)
+    patterns = packed.view(repeats, sum(rows), *packed.shape[1:])
+    start = sum(rows[:part])
+    return patterns[:, start : start + rows[part]].flatten(0, 1)
+
+
+def join(parts: list[Tensor], rule: Rule, text: PhantomTextConfig) -> Tensor:
+    """Inverse of :func:`split` over all parts."""
+    if rule.layout is None:
+        return parts[0]
+    repeats, rows = rule.layout(text)
+    patterns = [part.view(repeats, count, *part.shape[1:]) for part, count in zip(parts, rows, strict=True)]
+    return torch.cat(patterns, dim=1).flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class LazyTensor:
+    """One of our tensors inside an official file, read when it is sliced (as transformers' loader does)."""
+
+    files: TensorFiles
+    rule: Rule
+    text: PhantomTextConfig
+    part: int
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return split(self.files.read(self.rule.official), self.rule, self.text, self.part)[index]
+
+
+def lazy_tensors(config: PhantomConfig, files: TensorFiles) -> dict[str, LazyTensor]:
+    """All tensors of ours that an official folder holds, by our names, nothing read yet."""
+    return {
+        name: LazyTensor(files, rule, config.text, part)
+        for rule in tensor_rules(config)
+        for part, name in enumerate(rule.ours)
+    }

@@ -1,0 +1,34 @@
+"""The one error that a user sees, and the one door to optional packages."""
+
+import importlib
+from types import ModuleType
+
+
+class EdgeError(Exception):
+    """A mistake that the user can mend.
+
+    ``problem`` says in one line what is wrong; ``remedy`` is a command to paste or a choice to make.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem, remedy)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.problem}\n  {self.remedy}"
+
+
+def need(module: str, extra: str | None = None) -> ModuleType:
+    """Import ``module`` or say which pip command brings it.
+
+    A package that is *absent* becomes an :class:`EdgeError`; one that is present but broken shows its own
+    traceback, because its cause is not a missing install.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name != module.partition(".")[0]:
+            raise
+        target = f"'phantom-edge[{extra}]'" if extra else error.name
+        raise EdgeError(f"the package '{error.name}' is not installed", f"run: pip install {target}") from None

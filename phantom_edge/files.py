@@ -1,0 +1,62 @@
+"""Folders that appear whole or not at all."""
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from phantom_edge.errors import EdgeError
+
+
+@contextmanager
+def whole_folder(out: Path, *, force: bool = False, bytes_needed: int = 0) -> Iterator[Path]:
+    """A folder to fill, renamed to ``out`` when the block ends well and removed when it does not.
+
+    The work happens beside ``out``, so the rename is one step of the file system. An existing ``out`` is replaced
+    only with ``force``, and only after the new one is whole.
+    """
+    out = out.absolute()
+    if out.exists() and not force:
+        raise EdgeError(f"{out} exists already", "choose another folder, or add --force to replace it")
+    if out.exists() and not out.is_dir():
+        raise EdgeError(f"{out} is a file, not a folder", "choose another folder")
+    partial = out.parent / f".{out.name}.partial"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if partial.exists():  # left by a run that was killed
+            shutil.rmtree(partial)
+        _check_space(out.parent, bytes_needed)
+        partial.mkdir()
+        yield partial
+        _replace(partial, out)
+    except OSError as error:
+        raise _plain_words(error, out) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _replace(partial: Path, out: Path) -> None:
+    old = out.parent / f".{out.name}.old"
+    if old.exists():
+        shutil.rmtree(old)
+    if out.exists():
+        out.rename(old)
+    partial.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise EdgeError(
+            f"{folder} has {free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB are needed", "free some space or write elsewhere"
+        )
+
+
+def _plain_words(error: OSError, out: Path) -> EdgeError:
+    if error.errno == errno.ENOSPC:
+        return EdgeError(f"the disk is full while writing {out}", "free some space and run the command again")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return EdgeError(f"no permission to write {out}", "choose a folder that you may write to")
+    return EdgeError(f"cannot write {out}: {error.strerror or error}", "choose another folder")

@@ -1,0 +1,160 @@
+"""The numbers that make one decoder into any Phantom: no code asks for a model's name."""
+
+from typing import Any, ClassVar
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+
+from phantom_edge.errors import EdgeError
+
+RELEASED_ETA = 1e-4
+"""The constant of the released code; official configs do not carry it."""
+
+PHANTOM_LAYER = "phantom_attention"
+"""The cache layer type that transformers looks up for our decoder."""
+
+
+@strict
+class PhantomVisionConfig(PreTrainedConfig):
+    """InternViT: pre-norm ViT with LayerScale and a CLS token; no final norm."""
+
+    model_type = "phantom_vision"
+    base_config_key = "vision_config"
+
+    hidden_size: int = 1024
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 16
+    intermediate_size: int = 4096
+    image_size: int = 448
+    patch_size: int = 14
+    num_channels: int = 3
+    qkv_bias: bool = True
+    layer_norm_eps: float = 1e-6
+    initializer_range: float = 0.02
+
+    @property
+    def patches_per_side(self) -> int:
+        """Patches along one side of a tile."""
+        return self.image_size // self.patch_size
+
+
+@strict
+class PhantomTextConfig(PreTrainedConfig):
+    """The decoder. ``sliding_window`` counts the keys that a query sees, itself included (transformers' meaning)."""
+
+    model_type = "phantom_text"
+    base_config_key = "text_config"
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values"]
+
+    vocab_size: int = 151655
+    hidden_size: int = 896
+    intermediate_size: int = 4864
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 14
+    num_key_value_heads: int = 2
+    head_dim: int = 64
+    attention_bias: bool = True
+    rms_norm_eps: float = 1e-6
+    max_position_embeddings: int = 32768
+    rope_parameters: dict[str, Any] | None = None
+    sliding_window: int | None = None
+    eta: float = RELEASED_ETA
+    initializer_range: float = 0.02
+    use_cache: bool = True
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if self.rope_parameters is None:
+            self.rope_parameters = {"rope_type": "default", "rope_theta": 10000.0}
+        super().__post_init__(**kwargs)
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise EdgeError(
+                f"{self.num_attention_heads} attention heads cannot be shared by {self.num_key_value_heads} kv heads",
+                "check num_attention_heads and num_key_value_heads in config.json",
+            )
+        if self.head_dim % 2:
+            raise EdgeError(f"head_dim {self.head_dim} is odd", "rotary embeddings need an even head_dim in config.json")
+
+    @property
+    def layer_types(self) -> list[str]:
+        """One cache layer type a layer; a property, so that it is never written to a file."""
+        return [PHANTOM_LAYER] * self.num_hidden_layers
+
+    def validate_layer_type(self) -> None:
+        """Our layer type is not in transformers' closed list; there is nothing to validate."""
+
+
+@strict
+class PhantomConfig(PreTrainedConfig):
+    """A whole Phantom: vision tower, projector, decoder, and how pictures are cut.
+
+    ``family`` names the official layout that the checkpoint came from (qwen2, internlm2, phi3). Only reading,
+    renaming and prompting look at it; the model does not.
+    """
+
+    model_type = "phantom"
+    sub_configs_defaults: ClassVar[dict[str, Any]] = {
+        "vision_config": PhantomVisionConfig,
+        "text_config": PhantomTextConfig,
+    }
+
+    vision_config: dict[str, Any] | PreTrainedConfig | None = None
+    text_config: dict[str, Any] | PreTrainedConfig | None = None
+    family: str = "qwen2"
+    image_token_id: int = 151648
+    downsample_ratio: float = 0.5
+    min_tiles: int = 1
+    max_tiles: int = 6
+    use_thumbnail: bool = True
+    tie_word_embeddings: bool = False
+    eos_token_id: int | list[int] | None = None
+    pad_token_id: int | None = None
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Read our own layout, or the official one (it has ``llm_config``)."""
+        from phantom_edge.checkpoint import official
+
+        if official.is_official(config_dict):
+            config_dict = {"model_type": cls.model_type, **official.read_config(config_dict)}
+        return super().from_dict(config_dict, **kwargs)
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        block = round(1 / self.downsample_ratio)
+        if self.downsample_ratio * block != 1 or self.vision.patches_per_side % block:
+            raise EdgeError(
+                f"downsample_ratio {self.downsample_ratio} does not divide {self.vision.patches_per_side} patches a side",
+                "check downsample_ratio, image_size and patch_size in config.json",
+            )
+
+    @property
+    def vision(self) -> PhantomVisionConfig:
+        """The vision tower's numbers, typed."""
+        assert isinstance(self.vision_config, PhantomVisionConfig)
+        return self.vision_config
+
+    @property
+    def text(self) -> PhantomTextConfig:
+        """The decoder's numbers, typed."""
+        assert isinstance(self.text_config, PhantomTextConfig)
+        return self.text_config
+
+    @property
+    def eta(self) -> float:
+        """Weight of the phantom branch."""
+        return self.text.eta
+
+    @property
+    def pixel_block(self) -> int:
+        """Patches along one side of the block that pixel shuffle merges into one token."""
+        return round(1 / self.downsample_ratio)
+
+    @property
+    def tokens_per_tile(self) -> int:
+        """Image tokens that one tile becomes."""
+        return (self.vision.patches_per_side // self.pixel_block) ** 2
+
+
+for _config in (PhantomConfig, PhantomTextConfig, PhantomVisionConfig):
+    AutoConfig.register(_config.model_type, _config)

@@ -1,0 +1,313 @@
+"""Phantom as a transformers model: vision tower, projector, decoder, head."""
+
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForImageTextToText, Cache, DynamicCache, GenerationMixin, PreTrainedModel
+from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, CausalLMOutputWithPast
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from phantom_edge.errors import EdgeError
+from phantom_edge.models.attention import PhantomAttention
+from phantom_edge.models.config import PhantomConfig, PhantomTextConfig
+from phantom_edge.models.decoder import PhantomDecoderLayer, RMSNorm
+from phantom_edge.models.rope import rotary_tables
+from phantom_edge.models.vision import Projector, VisionLayer, VisionTower, pixel_shuffle
+
+
+class PhantomPreTrainedModel(PreTrainedModel):
+    """What transformers needs to know of every Phantom module."""
+
+    config_class = PhantomConfig
+    base_model_prefix = "model"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["PhantomDecoderLayer", "VisionLayer"]
+    _skip_keys_device_placement = ["past_key_values"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = False
+    _can_record_outputs = {"hidden_states": PhantomDecoderLayer, "attentions": PhantomAttention}
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, VisionTower):
+            nn.init.normal_(module.class_embedding, std=module.config.initializer_range)
+            nn.init.normal_(module.position_embedding, std=module.config.initializer_range)
+        elif isinstance(module, VisionLayer):
+            nn.init.ones_(module.ls1)
+            nn.init.ones_(module.ls2)
+
+
+class PhantomTextModel(PhantomPreTrainedModel):
+    """The decoder without a head: embeddings (B, N, hidden) to hidden states after the last norm."""
+
+    config_class = PhantomTextConfig
+
+    def __init__(self, config: PhantomTextConfig) -> None:
+        super().__init__(config)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(PhantomDecoderLayer(config, i) for i in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPast:
+        """``attention_mask`` (B, past + N) marks real tokens; ``position_ids`` default to their running count."""
+        if inputs_embeds is None:
+            inputs_embeds = self.embed_tokens(input_ids)
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache(config=self.config)
+        tokens = inputs_embeds.shape[1]
+        past = past_key_values.get_seq_length() if past_key_values is not None else 0
+        padding = attention_mask if attention_mask is not None and attention_mask.ndim == 2 else None
+        if position_ids is None:
+            position_ids = _positions(padding, past, inputs_embeds)
+
+        make_mask = create_causal_mask if self.config.sliding_window is None else create_sliding_window_causal_mask
+        mask = make_mask(
+            config=self.config,
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            position_ids=position_ids,
+        )
+        rope = rotary_tables(self.config, position_ids)
+        sentinel_index = _sentinel_index(padding, past, tokens)
+        hidden_states = inputs_embeds
+        for layer in self.layers:
+            hidden_states = layer(
+                hidden_states,
+                rope,
+                attention_mask=mask,
+                past_key_values=past_key_values,
+                sentinel_index=sentinel_index,
+                **kwargs,
+            )
+        return BaseModelOutputWithPast(
+            last_hidden_state=self.norm(hidden_states), past_key_values=past_key_values if use_cache else None
+        )
+
+
+def _positions(padding: Tensor | None, past: int | Tensor, embeds: Tensor) -> Tensor:
+    """Position of each token of this call (B, N): the count of real tokens before it in its row."""
+    batch, tokens, _ = embeds.shape
+    if padding is None:
+        return (torch.arange(tokens, device=embeds.device) + past)[None].expand(batch, tokens)
+    return (padding.long().cumsum(-1) - 1).clamp(min=0)[:, -tokens:]
+
+
+def _sentinel_index(padding: Tensor | None, past: int | Tensor, tokens: int) -> Tensor | None:
+    """Where each row's first real token lies in this call (B,), negative if before it; None for the plain case."""
+    if padding is None:
+        return None
+    index = padding.to(torch.int32).argmax(dim=-1) - past
+    if torch.jit.is_tracing() or torch.compiler.is_compiling():
+        return index
+    if not isinstance(past, Tensor) and past == 0:
+        return index
+    return index if bool((index >= 0).any()) else None  # None: every row's sentinel is in the cache
+
+
+class PhantomModel(PhantomPreTrainedModel):
+    """Pixels and token ids to hidden states."""
+
+    def __init__(self, config: PhantomConfig) -> None:
+        super().__init__(config)
+        self.vision_tower = VisionTower(config.vision)
+        self.projector = Projector(config)
+        self.language_model = PhantomTextModel._from_config(config.text)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.language_model.embed_tokens = value
+
+    @can_return_tuple
+    def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+        """Tiles (T, 3, S, S) to image tokens: ``pooler_output`` (T, tokens_per_tile, hidden).
+
+        ``last_hidden_state`` (T, 1 + patches, vision hidden) is the tower's, CLS first.
+        """
+        size = self.config.vision.image_size
+        if pixel_values.ndim != 4 or tuple(pixel_values.shape[1:]) != (3, size, size):
+            raise EdgeError(
+                f"pixel_values are {tuple(pixel_values.shape)}, this model takes (tiles, 3, {size}, {size})",
+                "make them with the checkpoint's own PhantomProcessor",
+            )
+        hidden = self.vision_tower(pixel_values.to(self.vision_tower.patch_embedding.weight.dtype))
+        side = self.config.vision.patches_per_side
+        patches = hidden[:, 1:].reshape(-1, side, side, hidden.shape[-1])  # CLS dropped
+        tokens = self.projector(pixel_shuffle(patches, self.config.pixel_block))
+        return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=tokens)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPast:
+        """``mm_encoder_outputs["image"]`` holds features made beforehand (transformers' generate does that)."""
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("exactly one of input_ids and inputs_embeds is needed")
+        if inputs_embeds is None:
+            inputs_embeds = self.get_input_embeddings()(input_ids)
+        features = (mm_encoder_outputs or {}).get("image")
+        if features is None and pixel_values is not None:
+            features = self.get_image_features(pixel_values, return_dict=True)
+        if features is not None or _is_prompt(input_ids):
+            inputs_embeds = self._place_image_tokens(input_ids, inputs_embeds, features)
+        return self.language_model(
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            **kwargs,
+        )
+
+    def _place_image_tokens(
+        self, input_ids: Tensor | None, embeds: Tensor, features: BaseModelOutputWithPooling | None
+    ) -> Tensor:
+        """Put the n-th image token's features in the n-th image place, row after row."""
+        if input_ids is None:
+            raise EdgeError("pictures were given with inputs_embeds", "pass input_ids, or embeds that hold the features")
+        places = input_ids == self.config.image_token_id  # (B, N)
+        rows = torch.cat([part.reshape(-1, part.shape[-1]) for part in features.pooler_output]) if features else None
+        given = 0 if rows is None else rows.shape[0]
+        if not (torch.jit.is_tracing() or torch.compiler.is_compiling()) and int(places.sum()) != given:
+            per_tile = self.config.tokens_per_tile
+            raise EdgeError(
+                f"the prompt has {int(places.sum())} image tokens, the pictures make {given} ({per_tile} a tile)",
+                "give one picture for each <image> mark, and let PhantomProcessor write the tokens",
+            )
+        if rows is None:
+            return embeds
+        return embeds.masked_scatter(places[..., None].expand_as(embeds), rows.to(embeds.dtype))
+
+
+def _is_prompt(input_ids: Tensor | None) -> bool:
+    """Whether these ids may be a prompt (a decoded token may happen to be the image token; a prompt may not)."""
+    if input_ids is None or torch.jit.is_tracing() or torch.compiler.is_compiling():
+        return False
+    return input_ids.shape[1] > 1
+
+
+class PhantomForConditionalGeneration(PhantomPreTrainedModel, GenerationMixin):
+    """Pictures and a question to an answer: the reference that every exported artifact is compared with.
+
+    Equals the released Phantom code (arXiv 2409.14713; `arch_0_5b`, `arch_1_8b`, `arch_3_8b`, `arch_7b`) and also
+    takes what that refuses: chunked prefill and one-token prompts.
+    """
+
+    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+
+    def __init__(self, config: PhantomConfig) -> None:
+        super().__init__(config)
+        self.model = PhantomModel(config)
+        self.lm_head = nn.Linear(config.text.hidden_size, config.text.vocab_size, bias=False)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.model.set_input_embeddings(value)
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | PathLike[str] | None, *args: Any, **kwargs: Any
+    ) -> "PhantomForConditionalGeneration":
+        """Load an official checkpoint or one of ours, by folder or hub id, as transformers does.
+
+        ``dtype`` defaults to the weights' own. EdgeError lists every missing, extra, misshapen or unreadable
+        tensor. No code of a checkpoint is ever run.
+        """
+        if pretrained_model_name_or_path is None:
+            return cls.load_checked(None, *args, **kwargs)
+        from phantom_edge.checkpoint.loading import load
+
+        return load(cls, str(pretrained_model_name_or_path), **kwargs)
+
+    @classmethod
+    def load_checked(cls, *args: Any, **kwargs: Any) -> Any:
+        """transformers' own loader, for a checkpoint that was checked."""
+        return super().from_pretrained(*args, **kwargs)
+
+    def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+        """See :meth:`PhantomModel.get_image_features`."""
+        return self.model.get_image_features(pixel_values, **kwargs)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Logits (B, N, vocab), of the last ``logits_to_keep`` positions where that is not 0.
+
+        ``input_ids`` (B, N), ``pixel_values`` (tiles of all pictures in order, 3, S, S), ``attention_mask``
+        (B, past + N); ``labels`` (B, N) with -100 where no loss is wanted.
+        """
+        outputs = self.model(
+            input_ids=input_ids,
+            pixel_values=pixel_values,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            mm_encoder_outputs=mm_encoder_outputs,
+            **kwargs,
+        )
+        hidden = outputs.last_hidden_state
+        keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(hidden[:, keep])
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.text.vocab_size, **kwargs)
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+AutoModelForImageTextToText.register(PhantomConfig, PhantomForConditionalGeneration)
