@@ -54,7 +54,7 @@ def convert(
     config.dtype = planned[0].dtype
     with whole_folder(out, force=force, bytes_needed=total) as folder:
         write_shards(folder, planned, shard_bytes=shard_bytes, progress=begin(total))
-        _write_config(config, folder, to_official)
+        save_config(config, folder, to_official)
         for name in TOKENIZER_FILES:
             if (source / name).exists():
                 shutil.copyfile(source / name, folder / name)
@@ -65,7 +65,8 @@ def convert(
     return to_official
 
 
-def _write_config(config: PhantomConfig, folder: Path, to_official: bool) -> None:
+def save_config(config: PhantomConfig, folder: Path, to_official: bool = False) -> None:
+    """Write config.json in either layout."""
     if to_official:
         text = json.dumps(official.write_config(config), indent=2) + "\n"
         (folder / "config.json").write_text(text, encoding="utf-8")
@@ -80,13 +81,7 @@ def plan(
     """The tensors of the result and how each is made from ``files``, nothing read yet."""
     ours = our_shapes(config)
     rules = official.tensor_rules(config)
-    place = {name: (rule, part) for rule in rules for part, name in enumerate(rule.ours)}
-
-    def read_ours(name: str) -> Tensor:
-        if not from_official:
-            return files.read(name)
-        rule, part = place[name]
-        return official.split(files.read(rule.official), rule, config.text, part)
+    from_names = {name: rule.official if from_official else name for rule in rules for name in rule.ours}
 
     def read_official(rule: Rule) -> Tensor:
         if from_official:
@@ -94,7 +89,7 @@ def plan(
         return official.join([files.read(name) for name in rule.ours], rule, config.text)
 
     def stored(name: str) -> torch.dtype:
-        return DTYPES[files.entries[place[name][0].official if from_official else name].dtype]
+        return DTYPES[files.entries[from_names[name]].dtype]
 
     if to_official:
         shapes = official.official_shapes(config, ours)
@@ -103,7 +98,8 @@ def plan(
         ]
     else:
         shapes = ours
-        sources = [(name, stored(name), partial(read_ours, name)) for name in ours]
+        readers = official.readers(config, files) if from_official else {name: partial(files.read, name) for name in ours}
+        sources = [(name, stored(name), readers[name]) for name in ours]
     return [
         Planned(name, shapes[name], dtype or kept, partial(_cast, name, make, dtype or kept))
         for name, kept, make in sources

@@ -1,10 +1,14 @@
 """From a folder or a hub id to a model, every fault found before the first weight is read."""
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import GenerationConfig
 
 from phantom_edge.checkpoint import official
 from phantom_edge.checkpoint.reading import DTYPES, TensorFiles, check_tensors, raise_problems, read_json
@@ -109,6 +113,20 @@ def is_finite(tensor: torch.Tensor) -> bool:
     return bool(torch.isfinite(low)) and bool(torch.isfinite(high))
 
 
+@dataclass(frozen=True)
+class LazyTensor:
+    """A tensor that is read when transformers' loader slices it, and whose mapping goes when the tensor goes.
+
+    transformers' own reader keeps every shard mapped until all is loaded, so a load that casts would need file and
+    model in memory at once.
+    """
+
+    read: Callable[[], torch.Tensor]
+
+    def __getitem__(self, index: Any) -> torch.Tensor:
+        return self.read()[index]
+
+
 def load(cls: "type[PhantomForConditionalGeneration]", source: str | Path, **kwargs: Any) -> Any:
     """What :meth:`PhantomForConditionalGeneration.from_pretrained` does: check, then let transformers load.
 
@@ -123,11 +141,14 @@ def load(cls: "type[PhantomForConditionalGeneration]", source: str | Path, **kwa
         config = given
     kwargs.setdefault("dtype", "auto")
     if layout_is_official:
-        state = official.lazy_tensors(config, files)
-        loaded = cls.load_checked(None, config=config, state_dict=state, **kwargs)
+        readers = official.readers(config, files)
     else:
-        loaded = cls.load_checked(str(folder), config=config, **kwargs)
+        readers = {name: partial(files.read, name) for name in our_shapes(config)}
+    state = {name: LazyTensor(read) for name, read in readers.items()}
+    loaded = cls.load_checked(None, config=config, state_dict=state, **kwargs)
     model = loaded[0] if isinstance(loaded, tuple) else loaded
     check_finite(model, folder)
+    if (folder / "generation_config.json").exists():
+        model.generation_config = GenerationConfig.from_pretrained(folder)
     model.name_or_path = str(source)
     return loaded

@@ -1,6 +1,7 @@
 """The official layout: its config, its tensor names, and how they map to ours and back, bit for bit."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -183,23 +184,12 @@ def join(parts: list[Tensor], rule: Rule, text: PhantomTextConfig) -> Tensor:
     return torch.cat(patterns, dim=1).flatten(0, 1)
 
 
-@dataclass(frozen=True)
-class LazyTensor:
-    """One of our tensors inside an official file, read when it is sliced (as transformers' loader does)."""
+def readers(config: PhantomConfig, files: TensorFiles) -> dict[str, Callable[[], Tensor]]:
+    """How to read each tensor of ours from an official folder, by our names."""
 
-    files: TensorFiles
-    rule: Rule
-    text: PhantomTextConfig
-    part: int
+    def read(rule: Rule, part: int) -> Tensor:
+        return split(files.read(rule.official), rule, config.text, part)
 
-    def __getitem__(self, index: Any) -> Tensor:
-        return split(self.files.read(self.rule.official), self.rule, self.text, self.part)[index]
-
-
-def lazy_tensors(config: PhantomConfig, files: TensorFiles) -> dict[str, LazyTensor]:
-    """All tensors of ours that an official folder holds, by our names, nothing read yet."""
     return {
-        name: LazyTensor(files, rule, config.text, part)
-        for rule in tensor_rules(config)
-        for part, name in enumerate(rule.ours)
+        name: partial(read, rule, part) for rule in tensor_rules(config) for part, name in enumerate(rule.ours)
     }

@@ -18,7 +18,7 @@ class VisionSize:
 
 @dataclass(frozen=True)
 class Size:
-    """One Phantom by its numbers. ``image_token`` is the id of ``<IMG_CONTEXT>`` in its vocabulary."""
+    """One Phantom by its numbers. ``special_tokens`` are the ids of the vocabulary's marks; ``end`` ends a turn."""
 
     name: str
     family: str
@@ -29,9 +29,9 @@ class Size:
     kv_heads: int
     intermediate: int
     vocab: int
-    image_token: int
-    end_token: int
-    pad_token: int
+    special_tokens: dict[str, int]
+    end: str
+    pad: str
     context: int
     rms_eps: float
     rope: dict[str, Any]
@@ -45,6 +45,11 @@ class Size:
     def head_dim(self) -> int:
         """Plain width of a head; attention runs on twice that."""
         return self.hidden // self.heads
+
+    @property
+    def image_token(self) -> int:
+        """Id of the token that stands for one image token."""
+        return self.special_tokens["<IMG_CONTEXT>"]
 
     @property
     def tokens_per_tile(self) -> int:
@@ -89,14 +94,21 @@ def _plain(theta: float) -> dict[str, Any]:
     return {"rope_type": "default", "rope_theta": theta}
 
 
+def _marks(first: int, *names: str) -> dict[str, int]:
+    return {name: first + i for i, name in enumerate(names)}
+
+
+_INTERNVL = ("<img>", "</img>", "<IMG_CONTEXT>", "<quad>", "</quad>", "<ref>", "</ref>", "<box>", "</box>")
+_CHATML = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+
 _INTERNLM2_ROPE = {"rope_type": "dynamic", "rope_theta": 1e6, "factor": 2.0}
 
 _INTERNLM2: dict[str, Any] = {
     "family": "internlm2",
     "vocab": 92553,
-    "image_token": 92546,
-    "end_token": 92542,
-    "pad_token": 2,
+    "special_tokens": _marks(0, "<unk>", "<s>", "</s>") | _marks(92542, "<|im_end|>", "<|im_start|>", *_INTERNVL),
+    "end": "<|im_end|>",
+    "pad": "</s>",
     "context": 32768,
     "rms_eps": 1e-5,
     "rope": _INTERNLM2_ROPE,
@@ -117,9 +129,9 @@ SIZES: dict[str, Size] = {
             kv_heads=2,
             intermediate=256,
             vocab=512,
-            image_token=264,
-            end_token=258,
-            pad_token=256,
+            special_tokens=_marks(256, *_CHATML, *_INTERNVL),
+            end="<|im_end|>",
+            pad="<|endoftext|>",
             context=4096,
             rms_eps=1e-6,
             rope=_plain(1e6),
@@ -136,9 +148,9 @@ SIZES: dict[str, Size] = {
             kv_heads=2,
             intermediate=4864,
             vocab=151655,
-            image_token=151648,
-            end_token=151645,
-            pad_token=151643,
+            special_tokens=_marks(151643, *_CHATML, *_INTERNVL),
+            end="<|im_end|>",
+            pad="<|endoftext|>",
             context=32768,
             rms_eps=1e-6,
             rope=_plain(1e6),
@@ -158,9 +170,10 @@ SIZES: dict[str, Size] = {
             kv_heads=32,
             intermediate=8192,
             vocab=32020,
-            image_token=32013,
-            end_token=32007,
-            pad_token=32000,
+            special_tokens={"<|endoftext|>": 32000, "<|assistant|>": 32001, "<|system|>": 32006, "<|end|>": 32007}
+            | _marks(32010, "<|user|>", *_INTERNVL),
+            end="<|end|>",
+            pad="<|endoftext|>",
             context=4096,
             rms_eps=1e-5,
             rope=_plain(10000.0),

@@ -1,0 +1,68 @@
+# Needs Python 3.11 or newer, pip, gcc and git. Everything else goes into .venv.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
+# Installed first and by itself, so that pip's own settings alone decide where this largest package comes from.
+TORCH := torch==2.13.0
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint wheel clean
+
+help: ## list these targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/core ## set up, then walk through the toolkit on a tiny model
+	@$(PY) scripts/demo.py
+
+test: lint ## set up, then lint and the whole test suite, slow tests included
+	@printf '\n== pytest\n'
+	@# One thread for each of the two workers: more only get in each other's way on the tiny test models.
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -n 2
+
+lint: $(VENV)/dev ## set up, then ruff and mypy
+	@printf '\n== ruff check\n'
+	@$(PY) -m ruff check .
+	@printf '\n== ruff format --check\n'
+	@$(PY) -m ruff format --check .
+	@printf '\n== mypy --strict\n'
+	@$(PY) -m mypy --strict
+
+wheel: $(VENV)/dev ## set up, then build sdist and wheel into dist/
+	@rm -rf build
+	@$(PY) -m build --no-isolation --outdir dist
+
+clean: ## remove what was built and every cache; .venv stays
+	@rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
+	@find . \( -name .git -o -name $(VENV) \) -prune -o -name __pycache__ -prune -exec rm -rf {} +
+
+# The environment. `whole` holds the path that it was made for and is absent while pip is at work, so an environment
+# that was interrupted half-way, or copied from another folder, is thrown away and made anew.
+ifneq ($(shell cat $(VENV)/whole 2>/dev/null),$(CURDIR))
+.PHONY: $(VENV)/whole
+endif
+
+$(VENV)/whole:
+	@for python in python3.11 python3.12 python3.13 python3 python none; do \
+	    "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+	done; \
+	if [ "$$python" = none ]; then echo "error: no Python 3.11 or newer on PATH; install one and try again" >&2; exit 1; fi; \
+	printf '== new environment in %s with %s\n' $(VENV) "$$("$$python" --version)"; \
+	rm -rf $(VENV) && "$$python" -m venv $(VENV)
+	$(PIP) install $(TORCH)
+	@echo '$(CURDIR)' > $@
+
+# $(call install,REQUIREMENT,STAMPS)
+define install
+	@rm -f $(VENV)/whole $(VENV)/core $(VENV)/dev
+	$(PIP) install -c constraints.txt -e '$(1)'
+	@echo '$(CURDIR)' > $(VENV)/whole
+	@touch $(addprefix $(VENV)/,$(2))
+endef
+
+$(VENV)/core: $(VENV)/whole pyproject.toml constraints.txt
+	$(call install,.,core)
+
+$(VENV)/dev: $(VENV)/whole pyproject.toml constraints.txt
+	$(call install,.[dev],core dev)

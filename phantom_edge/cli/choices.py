@@ -1,0 +1,22 @@
+"""Values that several commands let a user choose from."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Dtype(StrEnum):
+    """Number formats of weights."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+
+
+def torch_dtype(dtype: Dtype) -> "torch.dtype":
+    """torch's name for ``dtype``."""
+    import torch
+
+    return {Dtype.fp32: torch.float32, Dtype.fp16: torch.float16, Dtype.bf16: torch.bfloat16}[dtype]

@@ -1,0 +1,85 @@
+"""How the command line speaks: results on stdout, everything else on stderr."""
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from phantom_edge.errors import EdgeError
+
+P = ParamSpec("P")
+
+out = Console()
+err = Console(stderr=True)
+
+
+def print_json(document: Any) -> None:
+    """The one document of ``--json``."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], note: str | None = None) -> None:
+    """A table with units in its column heads; numbers to the right."""
+    table = Table(title=title, title_justify="left", title_style="bold", caption=note, caption_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    # piped output has no width of its own: a table that is cut by a guess is worse than a long line
+    Console(width=None if out.is_terminal else 200).print(table)
+
+
+def note(message: str) -> None:
+    """A line on stderr for a person."""
+    err.print(message, highlight=False, markup=False, soft_wrap=True)
+
+
+def friendly(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn a user's mistake, Ctrl-C and a closed pipe into one clear line and exit code 1."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except EdgeError as error:
+            err.print(f"[bold red]error:[/] {_plain(error.problem)}", highlight=False, soft_wrap=True)
+            err.print(f"  {_plain(error.remedy)}", highlight=False, soft_wrap=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            err.print("\nstopped; nothing half-written was left behind. Run the same command to start again.")
+            raise typer.Exit(1) from None
+        except BrokenPipeError:
+            sys.stderr.close()  # the reader went away (`| head`); the interpreter would complain at exit
+            raise typer.Exit(1) from None
+
+    return wrapped
+
+
+def _plain(text: str) -> str:
+    """Text in which rich sees no markup."""
+    return text.replace("[", r"\[")
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
+    """A bar of bytes on stderr: call with the total, then with each step."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as bars:
+
+        def begin(total: int) -> Callable[[int], None]:
+            task = bars.add_task(label, total=total)
+            return lambda step: bars.advance(task, step)
+
+        yield begin
+
+
+JsonOption = typer.Option("--json", help="Print one JSON document instead of a table.")
+ForceOption = typer.Option("--force", help="Replace the output folder if it exists.")

@@ -1,0 +1,41 @@
+"""The entry point. Importing it loads neither torch nor transformers, so that --help is quick."""
+
+from typing import Annotated
+
+import typer
+
+from phantom_edge import __version__
+from phantom_edge.cli import convert, doctor, init, models, run
+
+app = typer.Typer(
+    name="phantom-edge",
+    help="Take a Phantom vision-language model from checkpoint to a phone or an embedded board.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+)
+app.command("models")(models.models)
+app.command("init")(init.init)
+app.command("convert")(convert.convert)
+app.command("run")(run.run)
+app.command("doctor")(doctor.doctor)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"phantom-edge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,214 @@
+"""Questions about pictures, answered by a model: the settings, and a stream of text with its timings."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from threading import Event, Thread
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, StoppingCriteria, TextIteratorStreamer
+
+from phantom_edge.checkpoint.loading import find_folder, read_config
+from phantom_edge.errors import EdgeError
+from phantom_edge.models.modeling import PhantomForConditionalGeneration
+from phantom_edge.processing.images import ImageSource, open_image
+from phantom_edge.processing.processor import PhantomProcessor
+from phantom_edge.processing.prompt import IMAGE_MARK
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen. ``temperature`` 0 is greedy; ``beams`` 3 is the paper's setting."""
+
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    beams: int = 1
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        rules = (
+            (self.max_new_tokens >= 1, f"--max-new-tokens is {self.max_new_tokens}", "give 1 or more"),
+            (self.temperature >= 0, f"--temperature is {self.temperature:g}", "give 0 (greedy) or more"),
+            (0 < self.top_p <= 1, f"--top-p is {self.top_p:g}", "give more than 0 and at most 1"),
+            (self.top_k >= 0, f"--top-k is {self.top_k}", "give 0 (off) or more"),
+            (self.beams >= 1, f"--beams is {self.beams}", "give 1 (off) or more"),
+        )
+        for holds, problem, remedy in rules:
+            if not holds:
+                raise EdgeError(problem, remedy)
+
+    def generation_config(self, model: PhantomForConditionalGeneration) -> GenerationConfig:
+        """The same settings in transformers' words; ids of stop and pad tokens from the model."""
+        sample = self.temperature > 0
+        chosen: dict[str, Any] = (
+            {"temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k} if sample else {}
+        )
+        return GenerationConfig(
+            max_new_tokens=self.max_new_tokens,
+            do_sample=sample,
+            num_beams=self.beams,
+            eos_token_id=model.config.eos_token_id,
+            pad_token_id=model.config.pad_token_id,
+            **chosen,
+        )
+
+
+@dataclass
+class Answer:
+    """What a generation was, once it ended."""
+
+    text: str = ""
+    tokens: int = 0
+    prompt_tokens: int = 0
+    seconds_to_first_token: float = 0.0
+    seconds: float = 0.0
+    stopped_by: str = "interrupted"
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Decode speed: tokens after the first, over the time after the first (0 where there is none)."""
+        spent = self.seconds - self.seconds_to_first_token
+        return (self.tokens - 1) / spent if self.tokens > 1 and spent > 0 else 0.0
+
+
+@dataclass
+class _Run:
+    """What the generating thread leaves behind."""
+
+    stop: Event = field(default_factory=Event)
+    ids: torch.Tensor | None = None
+    error: BaseException | None = None
+
+
+class _Asked(StoppingCriteria):
+    """Stops a generation whose reader went away."""
+
+    def __init__(self, stop: Event) -> None:
+        self.stop = stop
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        return torch.full((input_ids.shape[0],), self.stop.is_set(), device=input_ids.device, dtype=torch.bool)
+
+
+class _Clock(TextIteratorStreamer):
+    """A text stream that notes when the first token came."""
+
+    first: float | None = None
+    is_prompt = True
+
+    def put(self, value: torch.Tensor) -> None:
+        if not self.is_prompt and self.first is None:
+            self.first = time.perf_counter()
+        self.is_prompt = False
+        super().put(value)
+
+
+def make_inputs(
+    model: PhantomForConditionalGeneration, processor: PhantomProcessor, question: str, images: Sequence[ImageSource]
+) -> dict[str, torch.Tensor]:
+    """One user turn as tensors on the model's device. Pictures come first unless ``<image>`` marks place them.
+
+    Raises EdgeError for an empty question, an unreadable picture, marks that do not match the pictures, a
+    tokenizer that is larger than the model's vocabulary, or a prompt that is longer than the model's context.
+    """
+    if not question.strip():
+        raise EdgeError("the question is empty", 'ask something, such as "What is in the picture?"')
+    marks = "" if IMAGE_MARK in question else IMAGE_MARK * len(images)
+    message = {"role": "user", "content": marks + question}
+    text = processor.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
+    opened = [open_image(image) for image in images]
+    inputs = processor(text=[text], images=opened or None, return_tensors="pt")
+    ids = inputs["input_ids"]
+    vocabulary, context = model.config.text.vocab_size, model.config.text.max_position_embeddings
+    if int(ids.max()) >= vocabulary:
+        raise EdgeError(
+            f"the tokenizer gives id {int(ids.max())}, the model's vocabulary has {vocabulary}",
+            "the tokenizer belongs to another model; fetch its files again from the checkpoint's source",
+        )
+    if ids.shape[1] >= context:
+        raise EdgeError(
+            f"the prompt has {ids.shape[1]} tokens, the model's context is {context}", "ask less, or give fewer pictures"
+        )
+    return {name: tensor.to(model.device) for name, tensor in inputs.items() if isinstance(tensor, torch.Tensor)}
+
+
+def stream(
+    model: PhantomForConditionalGeneration,
+    processor: PhantomProcessor,
+    question: str,
+    images: Sequence[ImageSource] = (),
+    sampling: Sampling | None = None,
+    answer: Answer | None = None,
+) -> Iterator[str]:
+    """Yield the answer's text piece by piece; ``answer`` is filled when the stream ends.
+
+    Beam search settles its words only at the end, so with ``beams`` above 1 the text comes in one piece. Closing
+    the iterator early stops the generation.
+    """
+    sampling = sampling or Sampling()
+    answer = answer if answer is not None else Answer()
+    start = time.perf_counter()
+    inputs = make_inputs(model, processor, question, images)
+    answer.prompt_tokens = inputs["input_ids"].shape[1]
+    pieces = _Clock(processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
+    run = _Run()
+    worker = Thread(target=_generate, args=(model, inputs, sampling, pieces, run), daemon=True)
+    worker.start()
+    try:
+        for piece in pieces:
+            answer.text += piece
+            if piece:
+                yield piece
+    finally:
+        run.stop.set()
+        worker.join()
+        answer.seconds = time.perf_counter() - start
+        answer.seconds_to_first_token = (pieces.first or time.perf_counter()) - start
+    if run.error is not None:
+        raise run.error
+    assert run.ids is not None
+    new = run.ids[0, answer.prompt_tokens :]
+    answer.tokens = len(new)
+    answer.stopped_by = "length" if answer.tokens >= sampling.max_new_tokens else "end of turn"
+    if sampling.beams > 1:
+        answer.text = processor.tokenizer.decode(new, skip_special_tokens=True)
+        yield answer.text
+
+
+def _generate(
+    model: PhantomForConditionalGeneration,
+    inputs: dict[str, torch.Tensor],
+    sampling: Sampling,
+    pieces: _Clock,
+    run: _Run,
+) -> None:
+    """Generate in a thread: an error is kept for the reader, and the stream always ends."""
+    try:
+        if sampling.seed is not None:
+            torch.manual_seed(sampling.seed)
+        run.ids = model.generate(
+            **inputs,
+            generation_config=sampling.generation_config(model),
+            streamer=pieces if sampling.beams == 1 else None,
+            stopping_criteria=[_Asked(run.stop)],
+        )
+    except BaseException as error:  # noqa: BLE001 (handed to the reader, who raises it)
+        run.error = error
+    finally:
+        if run.error is not None or sampling.beams > 1:
+            pieces.end()
+
+
+def load(source: str, dtype: torch.dtype | None = None) -> tuple[PhantomForConditionalGeneration, PhantomProcessor]:
+    """Model and processor of a checkpoint, ready to answer.
+
+    ``dtype`` defaults to the weights' own.
+    """
+    folder = find_folder(source)
+    read_config(folder)  # what is no Phantom at all is said before anything else
+    processor = PhantomProcessor.from_pretrained(folder)
+    model = PhantomForConditionalGeneration.from_pretrained(folder, dtype=dtype or "auto")
+    return model.eval(), processor

@@ -1,0 +1,52 @@
+"""``import phantom_edge`` is all that transformers' Auto classes need, in whatever order things are imported."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from phantom_edge.checkpoint.convert import convert
+from phantom_edge.checkpoint.random import write_random
+from phantom_edge.models.sizes import SIZES
+
+CHECK = """
+config = AutoConfig.from_pretrained(folder)
+model = AutoModelForImageTextToText.from_pretrained(folder)
+processor = AutoProcessor.from_pretrained(folder)
+names = [type(x).__name__ for x in (config, model, processor, processor.image_processor)]
+print(names)
+assert names == ["PhantomConfig", "PhantomForConditionalGeneration", "PhantomProcessor", "PhantomImageProcessor"]
+from PIL import Image
+chat = [{"role": "user", "content": [{"type": "image", "image": Image.new("RGB", (50, 40))}, {"type": "text", "text": "?"}]}]
+inputs = processor.apply_chat_template(
+    chat, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+)
+assert model.generate(**inputs, max_new_tokens=3).shape[1] == inputs["input_ids"].shape[1] + 3
+"""
+AUTO = "from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor\n"
+ORDERS = {
+    "ours first": "import phantom_edge\n" + AUTO,
+    "theirs first": AUTO + "import phantom_edge\n",
+    "model first": "from phantom_edge.models.modeling import PhantomForConditionalGeneration\n" + AUTO,
+    "processor first": "from phantom_edge.processing.processor import PhantomProcessor\n" + AUTO,
+    "loaded before": AUTO + "AutoProcessor, AutoModelForImageTextToText\nimport phantom_edge.processing.processor\n",
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("auto")
+    write_random(SIZES["tiny"], root / "ours", dtype=torch.float32)
+    convert(root / "ours", root / "official")
+    return {name: root / name for name in ("ours", "official")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["ours", "official"])
+@pytest.mark.parametrize("order", ORDERS)
+def test_auto_classes(order: str, layout: str, folders: dict[str, Path]) -> None:
+    code = ORDERS[order] + f"folder = {str(folders[layout])!r}\n" + CHECK
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,327 @@
+"""Checkpoints: read in both layouts, converted bit for bit, and every damage named."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import ARCHITECTURES, official_folder
+from safetensors.torch import load_file, save_file
+
+from phantom_edge.checkpoint import official
+from phantom_edge.checkpoint.convert import convert
+from phantom_edge.checkpoint.loading import read_config
+from phantom_edge.checkpoint.random import write_random
+from phantom_edge.checkpoint.writing import Planned, write_shards
+from phantom_edge.errors import EdgeError
+from phantom_edge.models.config import PhantomTextConfig
+from phantom_edge.models.families import FAMILIES
+from phantom_edge.models.families.family import Rule
+from phantom_edge.models.modeling import PhantomForConditionalGeneration
+from phantom_edge.models.sizes import SIZES
+
+
+def all_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    return {name: tensor for file in folder.glob("*.safetensors") for name, tensor in load_file(file).items()}
+
+
+def assert_same_bytes(first: Path, second: Path) -> None:
+    one, two = all_tensors(first), all_tensors(second)
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        assert tensor.dtype == two[name].dtype and tensor.shape == two[name].shape, name
+        assert torch.equal(tensor.contiguous().view(torch.uint8), two[name].contiguous().view(torch.uint8)), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("arch", [*(f"{arch}-1.0" for arch in ARCHITECTURES), "0_5b-tied-1.0", "3_8b-sulong-1.0"])
+def test_official_to_ours_and_back(arch: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    source = official_folder(arch, tmp_path / "source")
+    weights = {name: tensor.to(dtype) for name, tensor in load_file(source / "model.safetensors").items()}
+    save_file(weights, source / "model.safetensors")
+    assert convert(source, tmp_path / "ours") is False
+    assert convert(tmp_path / "ours", tmp_path / "back", shard_bytes=100_000) is True  # several shards
+    assert len(list((tmp_path / "back").glob("*.safetensors"))) > 1
+    assert_same_bytes(source, tmp_path / "back")
+    there, back = read_config(source), read_config(tmp_path / "back")
+    assert {**there.to_dict(), "dtype": None} == {**back.to_dict(), "dtype": None, "architectures": there.architectures}
+
+
+def test_all_three_ways_to_load_agree(golden, tmp_path: Path) -> None:
+    """Official, converted, and saved by ``save_pretrained``: the same numbers."""
+    g = golden("1_8b-1e-4")
+    convert(g.folder, tmp_path / "converted")
+    g.model.save_pretrained(tmp_path / "saved")
+    want = g.model(input_ids=g.io["input_ids"], pixel_values=g.io["pixel_values"]).logits
+    for folder in ("converted", "saved"):
+        model = PhantomForConditionalGeneration.from_pretrained(tmp_path / folder)
+        assert torch.equal(model(input_ids=g.io["input_ids"], pixel_values=g.io["pixel_values"]).logits, want)
+    assert_same_bytes(tmp_path / "converted", tmp_path / "saved")
+
+
+def test_conversion_may_cast(tmp_path: Path) -> None:
+    source = official_folder("3_8b-1.0", tmp_path / "source")
+    convert(source, tmp_path / "half", dtype=torch.float16)
+    assert {tensor.dtype for tensor in all_tensors(tmp_path / "half").values()} == {torch.float16}
+    model = PhantomForConditionalGeneration.from_pretrained(tmp_path / "half")
+    assert model.dtype == torch.float16
+
+
+def test_a_missing_head_means_tied(tmp_path: Path) -> None:
+    folder = official_folder("0_5b-1.0", tmp_path / "c")
+    weights = load_file(folder / "model.safetensors")
+    weights.pop("language_model.lm_head.weight")
+    save_file(weights, folder / "model.safetensors")
+    model = PhantomForConditionalGeneration.from_pretrained(folder)
+    assert model.lm_head.weight is model.get_input_embeddings().weight
+
+
+def test_an_unusual_eta_is_not_written_for_code_that_ignores_it(tmp_path: Path) -> None:
+    write_random(SIZES["tiny"], tmp_path / "ours", eta=1.0)
+    with pytest.raises(EdgeError, match="eta"):
+        convert(tmp_path / "ours", tmp_path / "official")
+    assert not (tmp_path / "official").exists()
+
+
+@settings(max_examples=40, deadline=None)
+@given(kv=st.integers(1, 4), group=st.integers(1, 4), half=st.integers(1, 4), ff=st.integers(1, 9), seed=st.integers(0, 99))
+def test_packed_rows_split_and_join(kv: int, group: int, half: int, ff: int, seed: int) -> None:
+    """Every family's packing: join undoes split, and split sees each row exactly once."""
+    text = PhantomTextConfig(
+        hidden_size=kv * group * 2 * half,
+        num_attention_heads=kv * group,
+        num_key_value_heads=kv,
+        head_dim=2 * half,
+        intermediate_size=ff,
+    )
+    for family in FAMILIES.values():
+        for rule in (r for r in family.rules if r.layout is not None):
+            assert rule.layout is not None
+            repeats, rows = rule.layout(text)
+            packed = torch.randn(repeats * sum(rows), 3, generator=torch.Generator().manual_seed(seed))
+            parts = [official.split(packed, rule, text, part) for part in range(len(rule.ours))]
+            assert [len(part) for part in parts] == [repeats * count for count in rows]
+            assert torch.equal(official.join(parts, rule, text), packed)
+
+
+def test_grouped_rows_are_heads_in_order() -> None:
+    """wqkv of 2 kv heads, groups of 2, d 2: rows q0 q1 k0 v0 q2 q3 k1 v1 by heads."""
+    text = PhantomTextConfig(hidden_size=8, num_attention_heads=4, num_key_value_heads=2, head_dim=2)
+    rule = next(r for r in FAMILIES["internlm2"].rules if r.official.endswith("wqkv.weight"))
+    packed = torch.arange(16.0)[:, None]
+    query, key, value = (official.split(packed, rule, text, part).flatten().tolist() for part in range(3))
+    assert (query, key, value) == ([0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 12, 13], [6, 7, 14, 15])
+
+
+Damage = Callable[[Path], None]
+
+
+def edit_config(**changes: object) -> Damage:
+    def damage(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        for path, value in changes.items():
+            *parents, key = path.split("__")
+            place = config
+            for parent in parents:
+                place = place[parent]
+            if value is None:
+                place.pop(key)
+            else:
+                place[key] = value
+        (folder / "config.json").write_text(json.dumps(config))
+
+    return damage
+
+
+def edit_weights(change: Callable[[dict[str, torch.Tensor]], None]) -> Damage:
+    def damage(folder: Path) -> None:
+        weights = load_file(folder / "model.safetensors")
+        change(weights)
+        save_file(weights, folder / "model.safetensors")
+
+    return damage
+
+
+def put(name: str, value: torch.Tensor) -> Damage:
+    return edit_weights(lambda weights: weights.update({name: value}))
+
+
+def truncate(to: int) -> Damage:
+    def damage(folder: Path) -> None:
+        content = (folder / "model.safetensors").read_bytes()
+        (folder / "model.safetensors").write_bytes(content[:to])
+
+    return damage
+
+
+def shard(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    planned = [Planned(n, tuple(t.shape), t.dtype, lambda t=t: t) for n, t in weights.items()]
+    (folder / "model.safetensors").unlink()
+    write_shards(folder, planned, shard_bytes=200_000)
+
+
+def lose_a_shard(folder: Path) -> None:
+    shard(folder)
+    sorted(folder.glob("model-00002*"))[0].unlink()
+
+
+def index_names_a_stranger(folder: Path) -> None:
+    shard(folder)
+    path = folder / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    index["weight_map"]["nobody.weight"] = next(iter(index["weight_map"].values()))
+    path.write_text(json.dumps(index))
+
+
+def index_leaves_the_folder(folder: Path) -> None:
+    shard(folder)
+    path = folder / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    index["weight_map"] = dict.fromkeys(index["weight_map"], "../../etc/model.safetensors")
+    path.write_text(json.dumps(index))
+
+
+def only_pickles(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def write(name: str, content: str | bytes) -> Damage:
+    def damage(folder: Path) -> None:
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    return damage
+
+
+HEAD, NORM = "language_model.lm_head.weight", "language_model.model.norm.weight"
+DAMAGES: dict[str, tuple[Damage, str]] = {
+    "no config": (lambda f: (f / "config.json").unlink(), "config.json is missing"),
+    "config is not JSON": (write("config.json", "{'a': 1}"), "not readable JSON"),
+    "config is binary": (write("config.json", b"\xff\xfe\x00"), "not readable JSON"),
+    "config is a list": (write("config.json", "[]"), "not a JSON object"),
+    "another model": (edit_config(model_type="llava"), "not for a Phantom"),
+    "unknown family": (edit_config(llm_config__model_type="mamba"), "family 'mamba'"),
+    "config lacks a number": (edit_config(llm_config__hidden_size=None), "lacks hidden_size"),
+    "config lacks the context": (edit_config(llm_config__max_position_embeddings=None), "lacks max_position"),
+    "a number is a string": (edit_config(llm_config__vocab_size="many"), "vocab_size"),
+    "heads do not divide": (edit_config(llm_config__num_attention_heads=3), "not a multiple of 3"),
+    "kv heads do not divide": (edit_config(llm_config__num_key_value_heads=3), "cannot be shared"),
+    "unknown rope": (edit_config(llm_config__rope_scaling={"type": "wild"}), "rope scaling 'wild'"),
+    "wrong vocabulary": (edit_config(llm_config__vocab_size=300), r"shape \[288, 64\], config.json wants \[300, 64\]"),
+    "wrong depth": (edit_config(llm_config__num_hidden_layers=3), "layers.2.*missing"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), "neither model.safetensors nor"),
+    "pickled weights": (only_pickles, "pickled weights, which are never read"),
+    "empty file": (truncate(0), "the file is empty"),
+    "truncated header": (truncate(100), "model.safetensors cannot be read"),
+    "truncated data": (truncate(300_000), "model.safetensors cannot be read"),
+    "not safetensors": (write("model.safetensors", "<html>404</html>" * 9), "model.safetensors cannot be read"),
+    "missing shard": (lose_a_shard, "model-00002-of-0000.* is missing"),
+    "index names a stranger": (index_names_a_stranger, "nobody.weight is in the index but in no shard"),
+    "index leaves the folder": (index_leaves_the_folder, "no usable weight_map"),
+    "index is not JSON": (write("model.safetensors.index.json", "{"), "not readable JSON"),
+    "missing tensor": (edit_weights(lambda w: w.pop(NORM)), f"{NORM} is missing"),
+    "extra tensor": (put("language_model.model.lora_A", torch.ones(2)), "lora_A belongs to no part"),
+    "misshapen tensor": (put(NORM, torch.ones(65)), r"shape \[65\], config.json wants \[64\]"),
+    "wrong dtype": (put(NORM, torch.ones(64, dtype=torch.int8)), "is I8, not one of"),
+    "NaN weights": (put(NORM, torch.full((64,), torch.nan)), "norm.weight holds NaN or infinity"),
+    "infinite weights": (put(HEAD, torch.full((288, 64), torch.inf)), "lm_head.weight holds NaN or infinity"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_is_one_clear_line(name: str, tmp_path: Path) -> None:
+    damage, message = DAMAGES[name]
+    folder = official_folder("0_5b-1e-4", tmp_path / "c")
+    damage(folder)
+    with pytest.raises(EdgeError, match=message) as caught:
+        PhantomForConditionalGeneration.from_pretrained(folder)
+    assert "\n" not in caught.value.problem and caught.value.remedy
+    with pytest.raises(EdgeError):
+        convert(folder, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]  # nothing half-written, no temporary folder
+
+
+def test_every_fault_is_in_one_message(tmp_path: Path) -> None:
+    folder = official_folder("0_5b-1e-4", tmp_path / "c")
+    edit_weights(lambda w: (w.pop(NORM), w.update({"x": torch.ones(1)}), w.pop(HEAD)))(folder)
+    with pytest.raises(EdgeError, match="2 faults: .*norm.weight is missing; x belongs"):
+        PhantomForConditionalGeneration.from_pretrained(folder)
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_any_truncation_is_refused(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = official_folder("0_5b-1e-4", tmp_path_factory.mktemp("cut") / "c")
+    size = (folder / "model.safetensors").stat().st_size
+    truncate(data.draw(st.integers(0, size - 1)))(folder)
+    with pytest.raises(EdgeError):
+        PhantomForConditionalGeneration.from_pretrained(folder)
+
+
+def test_wrong_paths(tmp_path: Path) -> None:
+    for path, message in (
+        (tmp_path / "nowhere", "there is no folder"),
+        ("./nowhere", "there is no folder"),
+        (Path(__file__), "is a file"),
+        (tmp_path, "config.json is missing"),
+    ):
+        with pytest.raises(EdgeError, match=message):
+            PhantomForConditionalGeneration.from_pretrained(path)
+
+
+def test_output_is_not_overwritten_unasked(tmp_path: Path) -> None:
+    source = official_folder("0_5b-1e-4", tmp_path / "c")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("keep")
+    with pytest.raises(EdgeError, match="exists already"):
+        convert(source, tmp_path / "out")
+    assert (tmp_path / "out" / "mine.txt").read_text() == "keep"
+    convert(source, tmp_path / "out", force=True)
+    assert not (tmp_path / "out" / "mine.txt").exists()
+
+
+def test_an_interrupted_conversion_leaves_the_old_folder(tmp_path: Path) -> None:
+    source = official_folder("0_5b-1e-4", tmp_path / "c")
+    convert(source, tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+
+    def interrupt(_total: int) -> Callable[[int], None]:
+        def step(_bytes: int) -> None:
+            raise KeyboardInterrupt
+
+        return step
+
+    with pytest.raises(KeyboardInterrupt):
+        convert(source, tmp_path / "out", force=True, begin=interrupt)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "out"]
+
+
+def test_a_full_disk_is_said_before_it_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = official_folder("0_5b-1e-4", tmp_path / "c")
+    free = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: free)
+    with pytest.raises(EdgeError, match="0.0 GB free, 0.0 GB are needed"):
+        convert(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_code_of_a_checkpoint_is_never_run(tmp_path: Path) -> None:
+    folder = official_folder("0_5b-1e-4", tmp_path / "c")
+    trap = tmp_path / "ran"
+    (folder / "modeling_phantom.py").write_text(f"open({str(trap)!r}, 'w')\n")
+    edit_config(auto_map={"AutoConfig": "modeling_phantom.PhantomConfig", "AutoModel": "modeling_phantom.X"})(folder)
+    PhantomForConditionalGeneration.from_pretrained(folder)
+    convert(folder, tmp_path / "out")
+    assert not trap.exists() and not (tmp_path / "out" / "modeling_phantom.py").exists()
+
+
+def test_rules_cover_every_tensor_once() -> None:
+    for family in FAMILIES.values():
+        names = [name for rule in (*official.VISION_RULES, *family.rules) for name in rule.ours]
+        assert len(names) == len(set(names))
+        assert all(isinstance(rule, Rule) for rule in family.rules)

@@ -1,0 +1,204 @@
+"""The command line as a person or a script meets it: in processes of its own."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from phantom_edge.checkpoint.random import write_random
+from phantom_edge.models.sizes import SIZES
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMAND = [sys.executable, "-c", "from phantom_edge.cli.main import main; main()"]
+
+
+def edge(*arguments: str, stdin: bytes = b"", cwd: Path = ROOT) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([*COMMAND, *arguments], input=stdin, capture_output=True, check=False, cwd=cwd)
+
+
+def document(*arguments: str, stdin: bytes = b"") -> dict:
+    done = edge(*arguments, "--json", stdin=stdin)
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)  # exactly one document: anything beside it would not parse
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "tiny"
+    write_random(SIZES["tiny"], folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cli") / "a.png"
+    Image.effect_noise((150, 90), 70).convert("RGB").save(path)
+    return path
+
+
+def test_help_loads_no_torch() -> None:
+    code = (
+        "import sys\nfrom phantom_edge.cli.main import app\nfrom typer.testing import CliRunner\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        "assert CliRunner().invoke(app, ['models']).exit_code == 0\n"
+        "heavy = {'torch', 'transformers', 'numpy', 'PIL'} & set(sys.modules)\nassert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_version_and_usage() -> None:
+    assert re.fullmatch(rb"phantom-edge \d+\.\d+\.\d+\n", edge("--version").stdout)
+    for wrong in (["nonsense"], ["models", "--wat"], ["init", "tiny"], ["init", "tiny", "x", "--dtype", "int3"], ["run"]):
+        done = edge(*wrong)
+        assert done.returncode == 2 and b"Usage" in done.stderr and not done.stdout, wrong
+
+
+def test_models() -> None:
+    sizes = {size["name"]: size for size in document("models")["models"]}
+    assert set(sizes) == set(SIZES)
+    assert sizes["7b"]["parameters_total"] == sum(SIZES["7b"].parameters().values())
+    table = edge("models").stdout.decode()
+    assert all(name in table for name in SIZES) and "KB" in table and "MB" in table
+
+
+def test_doctor() -> None:
+    report = document("doctor")
+    assert report["ok"] is True
+    core = {package["name"] for package in report["packages"] if package["extra"] == "core"}
+    assert {"torch", "transformers", "typer"} <= core
+    assert b"ONNX Runtime" in edge("doctor").stdout
+
+
+def test_doctor_tells_a_broken_core() -> None:
+    code = (
+        "from importlib import metadata\nreal = metadata.version\n"
+        "def version(name):\n    if name == 'wrapt': raise metadata.PackageNotFoundError(name)\n    return real(name)\n"
+        "metadata.version = version\nimport sys; sys.argv = ['phantom-edge', 'doctor']\n"
+        "from phantom_edge.cli.main import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and re.search(r"wrapt.*missing", done.stdout)
+
+
+def test_init_run_and_convert(tmp_path: Path, picture: Path) -> None:
+    written = document("init", "tiny", str(tmp_path / "t"), "--random", "--dtype", "bf16", "--seed", "4")
+    assert set(written["files"]) >= {"config.json", "model.safetensors", "tokenizer.json", "processor_config.json"}
+    answer = document("run", "--model", str(tmp_path / "t"), "--image", str(picture), "--max-new-tokens", "6", "what?")
+    assert answer["tokens"] == 6 and answer["text"] and answer["stopped_by"] == "length"
+    document("convert", str(tmp_path / "t"), str(tmp_path / "official"))
+    again = document(
+        "run", "--model", str(tmp_path / "official"), "--image", str(picture), "--max-new-tokens", "6", "what?"
+    )
+    assert again["text"] == answer["text"]
+
+
+def test_answer_on_stdout_and_the_rest_on_stderr(tiny: Path, picture: Path) -> None:
+    arguments = ("run", "--model", str(tiny), "--max-new-tokens", "5", "what?")
+    from_file = edge(*arguments, "--image", str(picture))
+    from_stdin = edge(*arguments, "--image", "-", stdin=picture.read_bytes())
+    text_only = edge(*arguments)
+    assert from_file.returncode == from_stdin.returncode == text_only.returncode == 0
+    assert from_file.stdout == from_stdin.stdout != text_only.stdout
+    assert b"tokens" in from_file.stderr and b"tokens" not in from_file.stdout
+    assert document(*arguments)["text"] == text_only.stdout.decode().removesuffix("\n")
+
+
+def images(folder: Path) -> dict[str, bytes]:
+    png = io.BytesIO()
+    Image.effect_noise((64, 48), 70).convert("RGB").save(png, "PNG")
+    return {
+        "empty.png": b"",
+        "page.jpg": b"<html>404 not found</html>",
+        "cut.png": png.getvalue()[: len(png.getvalue()) // 2],
+    }
+
+
+def test_bad_input_is_one_line_and_exit_1(tiny: Path, tmp_path: Path, picture: Path) -> None:
+    for name, content in images(tmp_path).items():
+        (tmp_path / name).write_bytes(content)
+    nan = tmp_path / "nan"
+    write_random(SIZES["tiny"], nan)
+    weights = load_file(nan / "model.safetensors")
+    weights["lm_head.weight"] = torch.full_like(weights["lm_head.weight"], torch.nan)
+    save_file(weights, nan / "model.safetensors")
+    without_tokenizer = tmp_path / "no-tokenizer"
+    write_random(SIZES["tiny"], without_tokenizer)
+    (without_tokenizer / "tokenizer.json").unlink()
+    ask = ("run", "--model", str(tiny), "--max-new-tokens", "2")
+    for arguments, message in (
+        (("run", "hi"), "no model was given"),
+        (("run", "--model", str(tmp_path / "none"), "hi"), "there is no folder"),
+        (("run", "--model", str(picture), "hi"), "is a file"),
+        (("run", "--model", str(tmp_path), "hi"), "config.json"),
+        (("run", "--model", str(nan), "hi"), "lm_head.weight holds NaN"),
+        (("run", "--model", str(without_tokenizer), "hi"), "no tokenizer"),
+        ((*ask, ""), "the question is empty"),
+        ((*ask, "--image", str(tmp_path / "none.png"), "hi"), "none.png"),
+        ((*ask, "--image", str(tmp_path / "empty.png"), "hi"), "empty"),
+        ((*ask, "--image", str(tmp_path / "page.jpg"), "hi"), "not a picture"),
+        ((*ask, "--image", str(tmp_path / "cut.png"), "hi"), "cut.png"),
+        ((*ask, "--image", str(tmp_path), "hi"), "folder"),
+        ((*ask, "--image", "-", "hi"), "empty"),
+        ((*ask, "<image> what?"), "1 <image> marks"),
+        ((*ask, "say <IMG_CONTEXT>"), "reserved token"),
+        ((*ask, "--temperature", "-1", "hi"), "--temperature"),
+        ((*ask, "--beams", "0", "hi"), "--beams"),
+        (("init", "9b", str(tmp_path / "x"), "--random"), "size '9b' is not one of"),
+        (("init", "tiny", str(tmp_path / "x")), "wants to hear that you mean it"),
+        (("init", "tiny", str(tiny), "--random"), "exists already"),
+        (("init", "tiny", str(picture), "--random", "--force"), "is a file, not a folder"),
+        (("init", "tiny", str(picture / "sub"), "--random"), "cannot write"),
+        (("convert", str(tmp_path / "none"), str(tmp_path / "x")), "there is no folder"),
+        (("convert", str(tiny), str(tiny)), "exists already"),
+        (("convert", str(nan), str(tmp_path / "x")), "NaN"),
+    ):
+        done = edge(*arguments)
+        stderr = done.stderr.decode()
+        assert done.returncode == 1, (arguments, stderr)
+        assert not done.stdout and "Traceback" not in stderr, (arguments, stderr)
+        errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1 and message in errors[0], (arguments, stderr)
+        assert stderr.splitlines()[-1].startswith("  "), (arguments, stderr)  # the remedy
+        assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+    """Stopped in the middle of writing a large checkpoint: one line, exit 1, no half-written folder."""
+    with subprocess.Popen(
+        [*COMMAND, "init", "1.8b", str(tmp_path / "out"), "--random"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob(".out.partial")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1 and b"stopped" in stderr and b"Traceback" not in stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_closed_pipe_is_no_error_message(tiny: Path) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "run", "--model", str(tiny), "--max-new-tokens", "400", "hi"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.read(1)
+        process.stdout.close()
+        stderr = process.stderr.read()
+        assert process.wait(timeout=60) == 1
+    assert b"Traceback" not in stderr and b"Exception" not in stderr

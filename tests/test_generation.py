@@ -1,0 +1,221 @@
+"""Generation: what transformers' loop makes of our cache, and our stream around it."""
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from reference import ARCHITECTURES
+from torch import Tensor
+
+from phantom_edge.checkpoint.random import write_random
+from phantom_edge.errors import EdgeError
+from phantom_edge.generate import Answer, Sampling, load, stream
+from phantom_edge.models.modeling import PhantomForConditionalGeneration
+from phantom_edge.models.sizes import SIZES
+from phantom_edge.processing.processor import PhantomProcessor
+
+Loaded = tuple[PhantomForConditionalGeneration, PhantomProcessor]
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("eta", ["1.0", "1e-4"])
+def test_greedy_tokens_are_the_reference_ones(golden, arch: str, eta: str) -> None:
+    g = golden(f"{arch}-{eta}")
+    fed = g.io["decode_token_ids"][0].tolist()
+    for options in ({}, {"prefill_chunk_size": 7}, {"cache_implementation": "static"}):
+        out = g.model.generate(
+            input_ids=g.io["input_ids"],
+            pixel_values=g.io["pixel_values"],
+            max_new_tokens=len(fed),
+            do_sample=False,
+            eos_token_id=None,
+            **options,
+        )
+        assert out[0, 40:].tolist() == fed, options
+
+
+def test_a_left_padded_batch_answers_as_its_rows_alone(golden) -> None:
+    g = golden("7b-1.0")
+    ids, mask = g.io["batch.input_ids"], g.io["batch.attention_mask"]
+    out = g.model.generate(
+        input_ids=ids, attention_mask=mask, pixel_values=g.io["pixel_values"], max_new_tokens=4, eos_token_id=None
+    )
+    assert out[:, ids.shape[1] :].tolist() == g.io["batch.decode_token_ids"].tolist()
+
+
+def log_likelihood(model: PhantomForConditionalGeneration, ids: Tensor, prompt: int, pixels: Tensor) -> float:
+    logits = model(input_ids=ids[:, :prompt], pixel_values=pixels, use_cache=True)
+    total = 0.0
+    for token in ids[0, prompt:]:
+        total += logits.logits[0, -1].log_softmax(-1)[token].item()
+        logits = model(input_ids=token[None, None], past_key_values=logits.past_key_values, use_cache=True)
+    return total
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_beam_search_keeps_each_beams_sentinel_and_pictures(golden, arch: str) -> None:
+    """Three beams over several tiles: the score that the search reports is the one that a plain pass computes."""
+    g = golden(f"{arch}-1.0")
+    ids, pixels = g.io["input_ids"], g.io["pixel_values"]
+    out = g.model.generate(
+        input_ids=ids,
+        pixel_values=pixels,
+        max_new_tokens=6,
+        num_beams=3,
+        do_sample=False,
+        eos_token_id=None,
+        length_penalty=0.0,
+        return_dict_in_generate=True,
+        output_scores=True,
+    )
+    greedy = g.model.generate(input_ids=ids, pixel_values=pixels, max_new_tokens=6, do_sample=False, eos_token_id=None)
+    best = log_likelihood(g.model, out.sequences, 40, pixels)
+    assert best == pytest.approx(out.sequences_scores[0].item(), abs=1e-4)
+    assert best >= log_likelihood(g.model, greedy, 40, pixels) - 1e-4
+
+
+def test_beams_over_a_batch_with_pictures(golden) -> None:
+    """Rows of two and one tiles: each row's beams must see their own row's pictures."""
+    g = golden("0_5b-1.0")
+    ids, mask, pixels = g.io["batch.input_ids"], g.io["batch.attention_mask"], g.io["pixel_values"]
+    options = {"max_new_tokens": 5, "num_beams": 3, "do_sample": False, "eos_token_id": None}
+    both = g.model.generate(input_ids=ids, attention_mask=mask, pixel_values=pixels, **options)[:, ids.shape[1] :]
+    for row, tiles in ((0, pixels[:2]), (1, pixels[2:])):
+        real = ids[row : row + 1, mask[row].bool()]
+        alone = g.model.generate(input_ids=real, pixel_values=tiles, **options)[:, real.shape[1] :]
+        assert both[row].tolist() == alone[0].tolist()
+
+
+@pytest.mark.parametrize("cache", [None, "static"])
+def test_cache_rows_can_be_reordered(golden, cache: str | None) -> None:
+    g = golden("0_5b-1.0")
+    first = g.io["alt.input_ids"]  # begins with another token, so the sentinels differ
+    both = torch.cat([g.io["text.input_ids"], first])
+    past = g.model(input_ids=both, use_cache=True).past_key_values
+    past.reorder_cache(torch.tensor([1, 0]))
+    token = torch.tensor([[5], [6]])
+    swapped = g.model(input_ids=token, past_key_values=past, use_cache=True).logits
+    past = g.model(input_ids=both.flip(0), use_cache=True).past_key_values
+    torch.testing.assert_close(swapped, g.model(input_ids=token, past_key_values=past, use_cache=True).logits)
+
+
+def test_pictures_and_marks_must_match(golden) -> None:
+    g = golden("0_5b-1.0")
+    with pytest.raises(EdgeError, match="the prompt has 12 image tokens, the pictures make 8"):
+        g.model(input_ids=g.io["input_ids"], pixel_values=g.io["pixel_values"][:2])
+    with pytest.raises(EdgeError, match="12 image tokens, the pictures make 0"):
+        g.model(input_ids=g.io["input_ids"])
+    with pytest.raises(EdgeError, match="0 image tokens, the pictures make 4"):
+        g.model(input_ids=g.io["text.input_ids"], pixel_values=g.io["pixel_values"][:1])
+    with pytest.raises(EdgeError, match="this model takes"):
+        g.model(input_ids=g.io["input_ids"], pixel_values=g.io["pixel_values"][..., :28])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_stays_near(golden, dtype: torch.dtype) -> None:
+    """bf16 keeps 8 bits: about 1 % of the logits' spread through two layers; fp16 keeps 11."""
+    g = golden("0_5b-1e-4")
+    half = PhantomForConditionalGeneration.from_pretrained(g.folder, dtype=dtype)
+    logits = half(input_ids=g.io["input_ids"], pixel_values=g.io["pixel_values"]).logits.float()
+    spread = g.io["prefill_logits"].std()
+    bound = 0.15 if dtype == torch.bfloat16 else 0.02
+    assert half.dtype == dtype
+    assert ((logits - g.io["prefill_logits"]).abs().max() / spread).item() < bound
+
+
+def test_gradients_reach_every_part(golden) -> None:
+    """Training needs it: labels give a loss, and each part of the phantom branch gets a gradient."""
+    g = golden("3_8b-1.0")
+    model = PhantomForConditionalGeneration.from_pretrained(g.folder, config=g.model.config).train()
+    for checkpointing in (False, True):
+        if checkpointing:
+            model.activation_checkpointing_enable()
+        model.zero_grad()
+        with torch.enable_grad():
+            labels = g.io["input_ids"].masked_fill(g.io["input_ids"] == 283, -100)
+            out = model(
+                input_ids=g.io["input_ids"], pixel_values=g.io["pixel_values"], labels=labels, use_cache=False
+            )
+            out.loss.backward()
+        dead = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+        # the last layer's attention of a CLS that is dropped, and query biases that only shift softmax rows, may be 0
+        assert dead == [], dead
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    folder = tmp_path_factory.mktemp("tiny") / "tiny"
+    write_random(SIZES["tiny"], folder, seed=3, eta=1.0)
+    return load(str(folder), torch.float32)
+
+
+PICTURE = Image.effect_noise((300, 200), 60).convert("RGB")
+
+
+def test_stream_is_the_answer(tiny: Loaded) -> None:
+    answer = Answer()
+    pieces = list(stream(*tiny, "what is it?", [PICTURE], Sampling(max_new_tokens=20), answer))
+    assert len(pieces) > 1 and "".join(pieces) == answer.text != ""
+    assert answer.tokens == 20 and answer.stopped_by == "length"
+    assert 0 < answer.seconds_to_first_token < answer.seconds
+    again = "".join(stream(*tiny, "what is it?", [PICTURE], Sampling(max_new_tokens=20)))
+    assert again == answer.text
+
+
+def test_several_pictures_and_marks(tiny: Loaded) -> None:
+    two = "".join(stream(*tiny, "same?", [PICTURE, PICTURE.rotate(90)], Sampling(max_new_tokens=8)))
+    placed = "".join(stream(*tiny, "<image><image>same?", [PICTURE, PICTURE.rotate(90)], Sampling(max_new_tokens=8)))
+    assert two == placed
+    with pytest.raises(EdgeError, match="2 <image> marks, but 1"):
+        list(stream(*tiny, "<image> or <image>?", [PICTURE]))
+    with pytest.raises(EdgeError, match="1 <image> marks, but 0"):
+        list(stream(*tiny, "<image>?"))
+
+
+def test_beams_and_sampling(tiny: Loaded) -> None:
+    answer = Answer()
+    assert len(list(stream(*tiny, "hi", [], Sampling(max_new_tokens=5, beams=3), answer))) == 1
+    assert answer.tokens == 5
+    hot = Sampling(max_new_tokens=12, temperature=2.0, top_p=0.9, top_k=50, seed=1)
+    first, second = ("".join(stream(*tiny, "hi", [], hot)) for _ in range(2))
+    other = "".join(stream(*tiny, "hi", [], Sampling(max_new_tokens=12, temperature=2.0, seed=2)))
+    assert first == second != other
+
+
+def test_a_reader_that_leaves_stops_the_generation(tiny: Loaded) -> None:
+    pieces = stream(*tiny, "hi", [], Sampling(max_new_tokens=4000))
+    next(pieces)
+    before = threading.active_count()
+    pieces.close()
+    assert threading.active_count() == before - 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"max_new_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.1}, {"top_k": -1}, {"beams": 0}],
+)
+def test_impossible_sampling(wrong: dict[str, float]) -> None:
+    with pytest.raises(EdgeError):
+        Sampling(**wrong)  # type: ignore[arg-type]
+
+
+def test_prompts_that_cannot_be(tiny: Loaded, tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match="the question is empty"):
+        list(stream(*tiny, "  "))
+    with pytest.raises(EdgeError, match="context is 4096"):
+        list(stream(*tiny, "word " * 2000))
+    with pytest.raises(EdgeError, match="reserved token"):
+        list(stream(*tiny, "what is <IMG_CONTEXT>?"))
+
+
+def test_an_error_inside_the_generation_reaches_the_reader(tiny: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, processor = tiny
+
+    def fail(**_: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(model, "generate", fail)
+    with pytest.raises(MemoryError, match="no room"):
+        list(stream(model, processor, "hi"))
