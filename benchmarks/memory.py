@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import platform
-
 import shutil
 import subprocess
 import sys
@@ -32,6 +31,7 @@ assert sum(p.float().sum().isfinite() for p in model.parameters())
 BASE = "import phantom_edge.models.modeling"
 CLI = "from phantom_edge.cli.main import main; main()"
 
+
 def measure(code: str, *arguments: str) -> dict[str, float]:
     """Wall seconds and peak RSS in MB of one Python process."""
     start = time.perf_counter()
@@ -46,14 +46,30 @@ def measure(code: str, *arguments: str) -> dict[str, float]:
     scale = 1 if sys.platform == "darwin" else 1024
     return {"seconds": round(time.perf_counter() - start, 1), "peak_megabytes": round(usage.ru_maxrss * scale / 1e6)}
 
+
 def steps(name: str, scratch: Path, load_limit: float) -> list[dict[str, object]]:
     """All steps for one size."""
     random, official, back = (str(scratch / f"{name}-{part}") for part in ("random", "official", "back"))
     weights = sum(SIZES[name].parameters().values()) * 2 / 1e6
     rows: list[dict[str, object]] = [
-        {"size": name, "step": "init", "weights_megabytes": round(weights), **measure(CLI, "init", name, random, "--random", "--force")},
-        {"size": name, "step": "convert to official", "weights_megabytes": round(weights), **measure(CLI, "convert", random, official, "--force")},
-        {"size": name, "step": "convert back", "weights_megabytes": round(weights), **measure(CLI, "convert", official, back, "--force")},
+        {
+            "size": name,
+            "step": "init",
+            "weights_megabytes": round(weights),
+            **measure(CLI, "init", name, random, "--random", "--force"),
+        },
+        {
+            "size": name,
+            "step": "convert to official",
+            "weights_megabytes": round(weights),
+            **measure(CLI, "convert", random, official, "--force"),
+        },
+        {
+            "size": name,
+            "step": "convert back",
+            "weights_megabytes": round(weights),
+            **measure(CLI, "convert", official, back, "--force"),
+        },
     ]
     for dtype, factor in (("float16", 1), ("float32", 2)):
         for layout, folder in (("ours", random), ("official", official)):
@@ -69,6 +85,7 @@ def steps(name: str, scratch: Path, load_limit: float) -> list[dict[str, object]
     for folder in (random, official, back):
         shutil.rmtree(folder)
     return rows
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table, write the JSON."""
@@ -87,11 +104,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for row in rows:
         table.add_row(*(str(row[key]) for key in ("size", "step", "weights_megabytes", "peak_megabytes", "seconds")))
     console.print(table)
-    document = {"base": base, "rows": rows, "machine": {"processor": platform.machine(), "python": platform.python_version()}}
+    document = {
+        "base": base,
+        "rows": rows,
+        "machine": {"processor": platform.machine(), "python": platform.python_version()},
+    }
     if options.out:
         options.out.write_text(json.dumps(document, indent=1) + "\n")
     print(json.dumps(document))
 
-if __name__ == "__main__":
 
+if __name__ == "__main__":
     main()

@@ -12,7 +12,7 @@ from transformers import GenerationConfig, StoppingCriteria, TextIteratorStreame
 from phantom_edge.checkpoint.loading import find_folder, read_config
 from phantom_edge.errors import EdgeError
 from phantom_edge.models.modeling import PhantomForConditionalGeneration
-from phantom_edge.processing.images import ImageSource, open_image
+from phantom_edge.processing.images import ImageSource
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.processing.prompt import IMAGE_MARK
 
@@ -119,8 +119,8 @@ def make_inputs(
     marks = "" if IMAGE_MARK in question else IMAGE_MARK * len(images)
     message = {"role": "user", "content": marks + question}
     text = processor.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
-    opened = [open_image(image) for image in images]
-    inputs = processor(text=[text], images=opened or None, return_tensors="pt")
+    assert isinstance(text, str)
+    inputs = processor(text=[text], images=tuple(images) or None, return_tensors="pt")
     ids = inputs["input_ids"]
     vocabulary, context = model.config.text.vocab_size, model.config.text.max_position_embeddings
     if int(ids.max()) >= vocabulary:
@@ -130,7 +130,8 @@ def make_inputs(
         )
     if ids.shape[1] >= context:
         raise EdgeError(
-            f"the prompt has {ids.shape[1]} tokens, the model's context is {context}", "ask less, or give fewer pictures"
+            f"the prompt has {ids.shape[1]} tokens, the model's context is {context}",
+            "ask less, or give fewer pictures",
         )
     return {name: tensor.to(model.device) for name, tensor in inputs.items() if isinstance(tensor, torch.Tensor)}
 
@@ -195,7 +196,7 @@ def _generate(
             streamer=pieces if sampling.beams == 1 else None,
             stopping_criteria=[_Asked(run.stop)],
         )
-    except BaseException as error:  # noqa: BLE001 (handed to the reader, who raises it)
+    except BaseException as error:  # handed to the reader, who raises it
         run.error = error
     finally:
         if run.error is not None or sampling.beams > 1:

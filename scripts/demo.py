@@ -55,9 +55,13 @@ def main() -> None:
     if not same_tensors(Path(tiny), Path(back)):
         sys.exit("error: the weights changed on the way to the official layout and back")
     console.print("the weights came back bit for bit", style="green")
-    phantom_edge("run", "--model", official, "--image", picture, "--max-new-tokens", "40", "What is to the left of the square?")
+    phantom_edge(
+        "run", "--model", official, "--image", picture, "--max-new-tokens", "40", "What is to the left of the square?"
+    )
     phantom_edge("run", "--model", back, "--beams", "3", "--max-new-tokens", "20", "Who are you?")
-    console.print(f"\npicture and checkpoints: {RUNS}. Real shapes: phantom-edge init 0.5b OUT --random", highlight=False)
+    console.print(
+        f"\npicture and checkpoints: {RUNS}. Real shapes: phantom-edge init 0.5b OUT --random", highlight=False
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ names = [type(x).__name__ for x in (config, model, processor, processor.image_pr
 print(names)
 assert names == ["PhantomConfig", "PhantomForConditionalGeneration", "PhantomProcessor", "PhantomImageProcessor"]
 from PIL import Image
-chat = [{"role": "user", "content": [{"type": "image", "image": Image.new("RGB", (50, 40))}, {"type": "text", "text": "?"}]}]
+picture = {"type": "image", "image": Image.new("RGB", (50, 40))}
+chat = [{"role": "user", "content": [picture, {"type": "text", "text": "?"}]}]
 inputs = processor.apply_chat_template(
     chat, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
 )

@@ -88,7 +88,9 @@ def test_an_unusual_eta_is_not_written_for_code_that_ignores_it(tmp_path: Path) 
 
 
 @settings(max_examples=40, deadline=None)
-@given(kv=st.integers(1, 4), group=st.integers(1, 4), half=st.integers(1, 4), ff=st.integers(1, 9), seed=st.integers(0, 99))
+@given(
+    kv=st.integers(1, 4), group=st.integers(1, 4), half=st.integers(1, 4), ff=st.integers(1, 9), seed=st.integers(0, 99)
+)
 def test_packed_rows_split_and_join(kv: int, group: int, half: int, ff: int, seed: int) -> None:
     """Every family's packing: join undoes split, and split sees each row exactly once."""
     text = PhantomTextConfig(
@@ -248,7 +250,7 @@ def test_damage_is_one_clear_line(name: str, tmp_path: Path) -> None:
 def test_every_fault_is_in_one_message(tmp_path: Path) -> None:
     folder = official_folder("0_5b-1e-4", tmp_path / "c")
     edit_weights(lambda w: (w.pop(NORM), w.update({"x": torch.ones(1)}), w.pop(HEAD)))(folder)
-    with pytest.raises(EdgeError, match="2 faults: .*norm.weight is missing; x belongs"):
+    with pytest.raises(EdgeError, match=r"2 faults: .*norm.weight is missing; x belongs"):
         PhantomForConditionalGeneration.from_pretrained(folder)
 
 
@@ -305,7 +307,7 @@ def test_a_full_disk_is_said_before_it_is_filled(tmp_path: Path, monkeypatch: py
     source = official_folder("0_5b-1e-4", tmp_path / "c")
     free = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: free)
-    with pytest.raises(EdgeError, match="0.0 GB free, 0.0 GB are needed"):
+    with pytest.raises(EdgeError, match=r"0\.0 GB free, 0\.0 GB are needed"):
         convert(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from reference import ARCHITECTURES, Golden
 from torch import Tensor
 
-NAMES = tuple(f"{arch}-1.0" for arch in ARCHITECTURES) + ("3_8b-sw16-1.0", "3_8b-sushort-1.0")
+NAMES = (*(f"{arch}-1.0" for arch in ARCHITECTURES), "3_8b-sw16-1.0", "3_8b-sushort-1.0")
 ATOL = 1e-5
 slow_is_fine = settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
@@ -65,7 +65,10 @@ def test_left_padding_under_any_chunking(one: Golden, data: st.DataObject) -> No
     lengths = data.draw(st.lists(st.integers(1, 24), min_size=2, max_size=3))
     size = data.draw(st.sampled_from([1, 5, 16, 24]))
     longest = max(lengths)
-    batch, mask = torch.zeros(len(lengths), longest, embeds.shape[2]), torch.zeros(len(lengths), longest, dtype=torch.long)
+    batch, mask = (
+        torch.zeros(len(lengths), longest, embeds.shape[2]),
+        torch.zeros(len(lengths), longest, dtype=torch.long),
+    )
     for row, length in enumerate(lengths):
         batch[row, longest - length :] = embeds[0, :length]
         mask[row, longest - length :] = 1

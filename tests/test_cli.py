@@ -59,7 +59,13 @@ def test_help_loads_no_torch() -> None:
 
 def test_version_and_usage() -> None:
     assert re.fullmatch(rb"phantom-edge \d+\.\d+\.\d+\n", edge("--version").stdout)
-    for wrong in (["nonsense"], ["models", "--wat"], ["init", "tiny"], ["init", "tiny", "x", "--dtype", "int3"], ["run"]):
+    for wrong in (
+        ["nonsense"],
+        ["models", "--wat"],
+        ["init", "tiny"],
+        ["init", "tiny", "x", "--dtype", "int3"],
+        ["run"],
+    ):
         done = edge(*wrong)
         assert done.returncode == 2 and b"Usage" in done.stderr and not done.stdout, wrong
 

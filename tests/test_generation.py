@@ -135,9 +135,7 @@ def test_gradients_reach_every_part(golden) -> None:
         model.zero_grad()
         with torch.enable_grad():
             labels = g.io["input_ids"].masked_fill(g.io["input_ids"] == 283, -100)
-            out = model(
-                input_ids=g.io["input_ids"], pixel_values=g.io["pixel_values"], labels=labels, use_cache=False
-            )
+            out = model(input_ids=g.io["input_ids"], pixel_values=g.io["pixel_values"], labels=labels, use_cache=False)
             out.loss.backward()
         dead = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
         # the last layer's attention of a CLS that is dropped, and query biases that only shift softmax rows, may be 0

@@ -29,7 +29,9 @@ def test_parameters_by_part(name: str) -> None:
     counted = dict.fromkeys(size.parameters(), 0)
     for tensor, shape in our_shapes(config_of(size)).items():
         part = next((part for part, prefix in PARTS.items() if tensor.startswith(prefix)), None)
-        part = part or ("phantom" if ".phantom_" in tensor or ".gate_plain." in tensor or ".gate_phantom." in tensor else "decoder")
+        part = part or (
+            "phantom" if ".phantom_" in tensor or ".gate_plain." in tensor or ".gate_phantom." in tensor else "decoder"
+        )
         counted[part] += torch.Size(shape).numel()
     assert counted == size.parameters()
 
@@ -101,7 +103,9 @@ def test_processor_of_a_random_checkpoint(family: str, tmp_path: Path) -> None:
     config.save_pretrained(tmp_path)
     save_processor(size, config, tmp_path)
     processor = PhantomProcessor.from_pretrained(tmp_path)
-    text = processor.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False, add_generation_prompt=True)
+    text = processor.apply_chat_template(
+        [{"role": "user", "content": "hi"}], tokenize=False, add_generation_prompt=True
+    )
     first = processor(text=[text])["input_ids"][0][0]
     assert first == size.special_tokens["<|user|>" if size.family == "phi3" else "<|im_start|>"]
     assert processor.tokens_per_tile == size.tokens_per_tile

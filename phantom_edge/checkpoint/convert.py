@@ -98,7 +98,9 @@ def plan(
         ]
     else:
         shapes = ours
-        readers = official.readers(config, files) if from_official else {name: partial(files.read, name) for name in ours}
+        readers = (
+            official.readers(config, files) if from_official else {name: partial(files.read, name) for name in ours}
+        )
         sources = [(name, stored(name), readers[name]) for name in ours]
     return [
         Planned(name, shapes[name], dtype or kept, partial(_cast, name, make, dtype or kept))
@@ -109,7 +111,9 @@ def plan(
 def _cast(name: str, make: Callable[[], Tensor], dtype: torch.dtype) -> Tensor:
     tensor = make()
     if not is_finite(tensor):
-        raise EdgeError(f"{name} holds NaN or infinity", "the checkpoint is damaged or training diverged; use an earlier one")
+        raise EdgeError(
+            f"{name} holds NaN or infinity", "the checkpoint is damaged or training diverged; use an earlier one"
+        )
     cast = tensor.to(dtype)
     if not is_finite(cast):
         raise EdgeError(f"{name} does not fit {dtype}", "choose --dtype bf16 or fp32")

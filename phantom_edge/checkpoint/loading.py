@@ -14,6 +14,7 @@ from phantom_edge.checkpoint import official
 from phantom_edge.checkpoint.reading import DTYPES, TensorFiles, check_tensors, raise_problems, read_json
 from phantom_edge.errors import EdgeError, need
 from phantom_edge.models.config import PhantomConfig
+from phantom_edge.models.families import family_named
 
 if TYPE_CHECKING:
     from phantom_edge.models.modeling import PhantomForConditionalGeneration
@@ -30,11 +31,17 @@ def find_folder(source: str | Path, revision: str | None = None) -> Path:
     if folder.exists():
         raise EdgeError(f"{source} is a file", "give the folder that holds config.json and the safetensors")
     if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(source)):
-        raise EdgeError(f"there is no folder {source}", "give a checkpoint folder, or a hub id such as BK-Lee/Phantom-0.5B")
+        raise EdgeError(
+            f"there is no folder {source}", "give a checkpoint folder, or a hub id such as BK-Lee/Phantom-0.5B"
+        )
     hub = need("huggingface_hub")
     try:
         return Path(hub.snapshot_download(str(source), revision=revision, allow_patterns=list(WANTED_FILES)))
-    except (OSError, ValueError, RuntimeError) as error:  # HfHubHTTPError and httpx errors are OSErrors or RuntimeErrors
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # HfHubHTTPError and httpx errors are OSErrors or RuntimeErrors
         raise EdgeError(
             f"there is no folder {source}, and no such model could be fetched from the hub ({type(error).__name__})",
             "check the spelling and the connection, or give the path of a folder",
@@ -52,7 +59,8 @@ def read_config(folder: Path) -> PhantomConfig:
     from huggingface_hub.errors import StrictDataclassError
 
     try:
-        return PhantomConfig.from_dict(raw)
+        config: PhantomConfig = PhantomConfig.from_dict(raw)
+        return config
     except (TypeError, ValueError, StrictDataclassError) as error:
         raise EdgeError(
             f"{folder / 'config.json'}: {' '.join(str(error).split())}", "fetch config.json again from its source"
@@ -91,7 +99,7 @@ def open_checkpoint(folder: Path) -> tuple[PhantomConfig, TensorFiles, bool]:
 
 
 def _head_name(config: PhantomConfig) -> str:
-    rules = official.family_named(config.family).rules
+    rules = family_named(config.family).rules
     return next(rule.official for rule in rules if rule.ours == ("lm_head.weight",))
 
 

@@ -190,6 +190,4 @@ def readers(config: PhantomConfig, files: TensorFiles) -> dict[str, Callable[[],
     def read(rule: Rule, part: int) -> Tensor:
         return split(files.read(rule.official), rule, config.text, part)
 
-    return {
-        name: partial(read, rule, part) for rule in tensor_rules(config) for part, name in enumerate(rule.ours)
-    }
+    return {name: partial(read, rule, part) for rule in tensor_rules(config) for part, name in enumerate(rule.ours)}

@@ -93,7 +93,7 @@ def random_tensor(name: str, shape: tuple[int, ...], dtype: torch.dtype, seed: i
     std = 0.02 if is_embedding else torch.Size(shape[1:]).numel() ** -0.5
     generator = torch.Generator().manual_seed(crc32(f"{seed} {name}".encode()))  # it heeds the low 32 bits only
     tensor = torch.empty(shape, dtype=dtype)
-    for block in tensor.view(-1).split(BLOCK_ELEMENTS):
+    for block in torch.split(tensor.view(-1), BLOCK_ELEMENTS):
         block.copy_(torch.randn(block.shape, generator=generator).mul_(std))
     return tensor
 

@@ -63,7 +63,8 @@ class TensorFiles:
         entry = self.entries[name]
         try:
             with safe_open(entry.file, framework="pt") as file:
-                return file.get_tensor(name)
+                tensor: Tensor = file.get_tensor(name)
+                return tensor
         except (SafetensorError, OSError) as error:
             raise EdgeError(f"{entry.file} cannot be read ({_short(error)})", AGAIN) from error
 
@@ -133,7 +134,9 @@ def check_tensors(found: TensorFiles, expected: dict[str, tuple[int, ...]], opti
         for name, entry in found.entries.items()
         if name in expected and entry.dtype not in DTYPES
     ]
-    raise_problems(found.folder, missing + extra + shape + dtype, "check that config.json and the weights belong together")
+    raise_problems(
+        found.folder, missing + extra + shape + dtype, "check that config.json and the weights belong together"
+    )
 
 
 def raise_problems(folder: Path, problems: list[str], remedy: str, shown: int = 8) -> None:

@@ -77,4 +77,6 @@ def _write_shard(file: Path, shard: list[Planned], progress: Progress) -> None:
         save_file(made, file, metadata={"format": "pt"})
         file.chmod(0o644)  # safetensors makes it readable for its owner only
     except SafetensorError as error:
-        raise EdgeError(f"cannot write {file} ({error})", "check the free space on that disk and run the command again") from error
+        raise EdgeError(
+            f"cannot write {file} ({error})", "check the free space on that disk and run the command again"
+        ) from error

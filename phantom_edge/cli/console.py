@@ -71,7 +71,13 @@ def progress(label: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
     """A bar of bytes on stderr: call with the total, then with each step."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=err, transient=True) as bars:
 
         def begin(total: int) -> Callable[[int], None]:

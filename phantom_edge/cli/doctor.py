@@ -69,7 +69,13 @@ CLASHES = (
 )
 """Each was seen or follows from the packages' own pins."""
 
-TARGETS = {"ort": "ONNX Runtime", "coreml": "Core ML", "executorch": "ExecuTorch", "qnn": "Qualcomm NPU", "train": "training"}
+TARGETS = {
+    "ort": "ONNX Runtime",
+    "coreml": "Core ML",
+    "executorch": "ExecuTorch",
+    "qnn": "Qualcomm NPU",
+    "train": "training",
+}
 """Extras that a person would install for a purpose."""
 
 
@@ -88,7 +94,9 @@ def packages() -> list[Package]:
         raise EdgeError("phantom-edge runs from its sources, without having been installed", "run: pip install -e .")
     for line in metadata.requires("phantom-edge") or ():
         wanted = Requirement(line)
-        extras = [extra for extra in ("", *TARGETS) if wanted.marker is None or wanted.marker.evaluate({"extra": extra})]
+        extras = [
+            extra for extra in ("", *TARGETS) if wanted.marker is None or wanted.marker.evaluate({"extra": extra})
+        ]
         if extras and wanted.name != "phantom-edge":
             found += [
                 Package(extra or "core", wanted.name, str(wanted.specifier), installed(wanted.name))
@@ -138,7 +146,13 @@ def _show(found: list[Package], clashing: list[Clash], machine: dict[str, str]) 
     rows = []
     for extra, purpose in TARGETS.items():
         lacking = [p.name for p in found if p.extra == extra and p.state != "ok"]
-        rows.append((purpose, "ready" if not lacking else f"run: pip install 'phantom-edge[{extra}]'", ", ".join(lacking) or "-"))
+        rows.append(
+            (
+                purpose,
+                "ready" if not lacking else f"run: pip install 'phantom-edge[{extra}]'",
+                ", ".join(lacking) or "-",
+            )
+        )
     print_table("Targets", ("target", "state", "lacks"), rows)
     for clash in clashing:
         print_table("Clash", ("packages", "harm", "remedy"), [(", ".join(clash.packages), clash.harm, clash.remedy)])

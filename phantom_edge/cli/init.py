@@ -15,7 +15,9 @@ from phantom_edge.models.sizes import SIZES
 def init(
     size: Annotated[str, typer.Argument(help=f"One of: {', '.join(SIZES)}.", metavar="SIZE")],
     out: Annotated[Path, typer.Argument(help="Folder to write.", metavar="OUT")],
-    random: Annotated[bool, typer.Option("--random", help="Random weights (the only kind that can be made here).")] = False,
+    random: Annotated[
+        bool, typer.Option("--random", help="Random weights (the only kind that can be made here).")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
     dtype: Annotated[Dtype, typer.Option(help="Number format of the weights.")] = Dtype.fp16,
     eta: Annotated[float, typer.Option(help="Weight of the phantom branch; the released models have 1e-4.")] = 1e-4,

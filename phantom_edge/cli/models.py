@@ -43,7 +43,17 @@ def models(json: Annotated[bool, JsonOption] = False) -> None:
         return
     print_table(
         "Shapes",
-        ("size", "backbone", "hidden", "layers", "heads / kv", "head dim (doubled)", "vocabulary", "context", "tokens a tile"),
+        (
+            "size",
+            "backbone",
+            "hidden",
+            "layers",
+            "heads / kv",
+            "head dim (doubled)",
+            "vocabulary",
+            "context",
+            "tokens a tile",
+        ),
         [
             (
                 size["name"],

@@ -63,5 +63,7 @@ def _picture(source: str) -> Path | bytes:
     if source != "-":
         return Path(source)
     if sys.stdin.isatty():
-        raise EdgeError("--image - reads the picture from stdin, which is a terminal", "pipe it: cat a.jpg | phantom-edge run ...")
+        raise EdgeError(
+            "--image - reads the picture from stdin, which is a terminal", "pipe it: cat a.jpg | phantom-edge run ..."
+        )
     return sys.stdin.buffer.read()

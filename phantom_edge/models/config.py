@@ -73,7 +73,9 @@ class PhantomTextConfig(PreTrainedConfig):
                 "check num_attention_heads and num_key_value_heads in config.json",
             )
         if self.head_dim % 2:
-            raise EdgeError(f"head_dim {self.head_dim} is odd", "rotary embeddings need an even head_dim in config.json")
+            raise EdgeError(
+                f"head_dim {self.head_dim} is odd", "rotary embeddings need an even head_dim in config.json"
+            )
 
     @property
     def layer_types(self) -> list[str]:
@@ -124,7 +126,7 @@ class PhantomConfig(PreTrainedConfig):
         block = round(1 / self.downsample_ratio)
         if self.downsample_ratio * block != 1 or self.vision.patches_per_side % block:
             raise EdgeError(
-                f"downsample_ratio {self.downsample_ratio} does not divide {self.vision.patches_per_side} patches a side",
+                f"downsample_ratio {self.downsample_ratio} does not fit {self.vision.patches_per_side} patches a side",
                 "check downsample_ratio, image_size and patch_size in config.json",
             )
 

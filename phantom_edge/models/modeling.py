@@ -1,7 +1,7 @@
 """Phantom as a transformers model: vision tower, projector, decoder, head."""
 
 from os import PathLike
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,13 +26,16 @@ class PhantomPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     input_modalities = ("image", "text")
     supports_gradient_checkpointing = True
-    _no_split_modules = ["PhantomDecoderLayer", "VisionLayer"]
-    _skip_keys_device_placement = ["past_key_values"]
+    _no_split_modules: ClassVar[list[str]] = ["PhantomDecoderLayer", "VisionLayer"]
+    _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values"]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = False
-    _can_record_outputs = {"hidden_states": PhantomDecoderLayer, "attentions": PhantomAttention}
+    _can_record_outputs: ClassVar[dict[str, type[nn.Module]]] = {
+        "hidden_states": PhantomDecoderLayer,
+        "attentions": PhantomAttention,
+    }
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -119,7 +122,7 @@ def _sentinel_index(padding: Tensor | None, past: int | Tensor, tokens: int) -> 
     if padding is None:
         return None
     index = padding.to(torch.int32).argmax(dim=-1) - past
-    if torch.jit.is_tracing() or torch.compiler.is_compiling():
+    if _is_traced():
         return index
     if not isinstance(past, Tensor) and past == 0:
         return index
@@ -197,11 +200,13 @@ class PhantomModel(PhantomPreTrainedModel):
     ) -> Tensor:
         """Put the n-th image token's features in the n-th image place, row after row."""
         if input_ids is None:
-            raise EdgeError("pictures were given with inputs_embeds", "pass input_ids, or embeds that hold the features")
+            raise EdgeError(
+                "pictures were given with inputs_embeds", "pass input_ids, or embeds that hold the features"
+            )
         places = input_ids == self.config.image_token_id  # (B, N)
         rows = torch.cat([part.reshape(-1, part.shape[-1]) for part in features.pooler_output]) if features else None
         given = 0 if rows is None else rows.shape[0]
-        if not (torch.jit.is_tracing() or torch.compiler.is_compiling()) and int(places.sum()) != given:
+        if not _is_traced() and int(places.sum()) != given:
             per_tile = self.config.tokens_per_tile
             raise EdgeError(
                 f"the prompt has {int(places.sum())} image tokens, the pictures make {given} ({per_tile} a tile)",
@@ -212,9 +217,14 @@ class PhantomModel(PhantomPreTrainedModel):
         return embeds.masked_scatter(places[..., None].expand_as(embeds), rows.to(embeds.dtype))
 
 
+def _is_traced() -> bool:
+    """Whether a program is being recorded, in which values of tensors may not steer Python."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+
+
 def _is_prompt(input_ids: Tensor | None) -> bool:
     """Whether these ids may be a prompt (a decoded token may happen to be the image token; a prompt may not)."""
-    if input_ids is None or torch.jit.is_tracing() or torch.compiler.is_compiling():
+    if input_ids is None or _is_traced():
         return False
     return input_ids.shape[1] > 1
 
@@ -226,7 +236,7 @@ class PhantomForConditionalGeneration(PhantomPreTrainedModel, GenerationMixin):
     takes what that refuses: chunked prefill and one-token prompts.
     """
 
-    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+    _tied_weights_keys: ClassVar[dict[str, str]] = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
 
     def __init__(self, config: PhantomConfig) -> None:
         super().__init__(config)

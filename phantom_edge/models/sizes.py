@@ -157,9 +157,7 @@ SIZES: dict[str, Size] = {
             attention_bias=True,
             tied=True,
         ),
-        Size(
-            name="1.8b", backbone="InternLM2-1.8B", hidden=2048, heads=16, intermediate=8192, **_INTERNLM2
-        ),
+        Size(name="1.8b", backbone="InternLM2-1.8B", hidden=2048, heads=16, intermediate=8192, **_INTERNLM2),
         Size(
             name="3.8b",
             family="phi3",

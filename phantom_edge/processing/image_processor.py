@@ -47,16 +47,8 @@ class PhantomImageProcessor(BaseImageProcessor):
     @property
     def tiling(self) -> Tiling:
         """The settings as they stand. Raises EdgeError if they cut no picture."""
-        red, green, blue = self.image_mean
-        red_std, green_std, blue_std = self.image_std
-        return Tiling(
-            self.size["height"],
-            self.min_tiles,
-            self.max_tiles,
-            self.use_thumbnail,
-            (red, green, blue),
-            (red_std, green_std, blue_std),
-        )
+        tiles = (self.size["height"], self.min_tiles, self.max_tiles, self.use_thumbnail)
+        return Tiling(*tiles, mean=tuple(self.image_mean), std=tuple(self.image_std))
 
     def __call__(self, images: Images, return_tensors: str | None = None) -> BatchFeature:
         """Pictures (paths, bytes, files, Pillow images; nested or not) as one batch of tiles.

@@ -23,8 +23,8 @@ class Tiling:
     min_tiles: int = 1
     max_tiles: int = 6
     thumbnail: bool = True
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
 
     def __post_init__(self) -> None:
         """Raises EdgeError for numbers that cut no picture."""

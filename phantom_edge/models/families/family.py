@@ -52,7 +52,8 @@ def read_shape(llm: dict[str, Any]) -> dict[str, Any]:
     missing = [key for key in wanted if key not in llm]
     if missing:
         raise EdgeError(
-            f"config.json: llm_config lacks {', '.join(missing)}", "fetch config.json again from the checkpoint's source"
+            f"config.json: llm_config lacks {', '.join(missing)}",
+            "fetch config.json again from the checkpoint's source",
         )
     shape = {key: llm[key] for key in wanted}
     heads = shape["num_attention_heads"]
@@ -96,7 +97,8 @@ def unsupported_rope(scaling: dict[str, Any], family: str) -> EdgeError:
     """The error for a rope variant that the family's reference code does not have."""
     kind = scaling.get("type", scaling.get("rope_type"))
     return EdgeError(
-        f"config.json: rope scaling '{kind}' is unknown for {family}", "check llm_config.rope_scaling against the source"
+        f"config.json: rope scaling '{kind}' is unknown for {family}",
+        "check llm_config.rope_scaling against the source",
     )
 
 

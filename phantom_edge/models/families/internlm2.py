@@ -20,7 +20,9 @@ from phantom_edge.models.families.family import (
 def read(llm: dict[str, Any]) -> dict[str, Any]:
     """``llm_config`` of an InternLM2 Phantom."""
     if llm.get("bias"):
-        raise EdgeError("config.json: InternLM2 with biases is not supported", "use a checkpoint with llm_config.bias false")
+        raise EdgeError(
+            "config.json: InternLM2 with biases is not supported", "use a checkpoint with llm_config.bias false"
+        )
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": float(llm.get("rope_theta", 10000.0))}
     scaling = llm.get("rope_scaling")
     if scaling:
@@ -34,7 +36,11 @@ def write(text: PhantomTextConfig) -> dict[str, Any]:
     """Inverse of :func:`read`."""
     rope = text.rope_parameters
     assert rope is not None
-    if rope["rope_type"] not in ("default", "dynamic", "linear") or text.sliding_window is not None or text.attention_bias:
+    if (
+        rope["rope_type"] not in ("default", "dynamic", "linear")
+        or text.sliding_window is not None
+        or text.attention_bias
+    ):
         raise EdgeError(
             "the official InternLM2 layout has plain, linear or dynamic rope, no sliding window and no biases",
             "keep this model in phantom-edge's own format",

@@ -1,0 +1,99 @@
+"""Write the README's tables from what they are about: the sizes, and the last memory benchmark.
+
+python scripts/readme.py            rewrite README.md
+python scripts/readme.py --check    exit 1 where README.md is out of date
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from phantom_edge.cli.models import describe
+from phantom_edge.models.sizes import SIZES
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+
+
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table, numbers to the right."""
+    ruler = ["---", *("---:" for _ in columns[1:])]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (columns, ruler, *rows))
+
+
+def sizes() -> str:
+    """The known sizes."""
+    rows = []
+    for size in map(describe, SIZES.values()):
+        parts = size["parameters"]
+        rows.append(
+            (
+                size["name"],
+                size["backbone"],
+                f"{size['hidden_size']:,} x {size['layers']}",
+                f"{size['heads']} / {size['kv_heads']} x {size['head_dim']}",
+                f"{(parts['vision'] + parts['projector']) / 1e6:,.0f} M",
+                f"{(size['parameters_total'] - parts['vision'] - parts['projector']) / 1e6:,.0f} M",
+                f"{parts['phantom'] / 1e6:,.1f} M",
+                f"{size['weight_bytes']['fp16'] / 1e6:,.0f} MB",
+                f"{size['kv_bytes_per_token_fp16'] / 1e3:,.1f} KB",
+            )
+        )
+    columns = ("size", "backbone", "width x layers", "heads / kv x dim", "vision", "language", "of it phantom")
+    return markdown((*columns, "weights fp16", "cache per token fp16"), rows)
+
+
+def memory() -> str:
+    """Peak memory of the heavy steps."""
+    result = json.loads((ROOT / "benchmarks" / "results" / "memory.json").read_text(encoding="utf-8"))
+    rows = [
+        (
+            row["size"],
+            row["step"],
+            f"{row['weights_megabytes']:,} MB",
+            f"{row['peak_megabytes']:,} MB",
+            f"{row['seconds']:g} s",
+        )
+        for row in result["rows"]
+    ]
+    rows.append(
+        (
+            "",
+            "importing the model only",
+            "",
+            f"{result['base']['peak_megabytes']:,} MB",
+            f"{result['base']['seconds']:g} s",
+        )
+    )
+    return markdown(("size", "step", "weights", "peak memory", "time"), rows)
+
+
+BLOCKS: dict[str, Callable[[], str]] = {"sizes": sizes, "memory": memory}
+
+
+def render(text: str) -> str:
+    """The README with every marked block made anew."""
+    for name, make in BLOCKS.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end {name} -->)", re.DOTALL)
+        assert pattern.search(text), f"README.md has no block {name}"
+        table = make()
+        text = pattern.sub(lambda found, table=table: found[1] + table + found[2], text)
+    return text
+
+
+def main() -> None:
+    """Rewrite or check."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    before = README.read_text(encoding="utf-8")
+    after = render(before)
+    if parser.parse_args().check:
+        sys.exit("README.md is out of date; run: python scripts/readme.py" if before != after else 0)
+    README.write_text(after, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
