@@ -69,9 +69,10 @@ class Answer:
 
     @property
     def tokens_per_second(self) -> float:
-        """Decode speed: tokens after the first, over the time after the first (0 where there is none)."""
-        spent = self.seconds - self.seconds_to_first_token
-        return (self.tokens - 1) / spent if self.tokens > 1 and spent > 0 else 0.0
+        """Decode speed: tokens after the first over the time after the first; of beam search, all over all."""
+        if self.seconds_to_first_token >= self.seconds:
+            return self.tokens / self.seconds if self.seconds else 0.0
+        return (self.tokens - 1) / (self.seconds - self.seconds_to_first_token)
 
 
 @dataclass
@@ -167,7 +168,7 @@ def stream(
         run.stop.set()
         worker.join()
         answer.seconds = time.perf_counter() - start
-        answer.seconds_to_first_token = (pieces.first or time.perf_counter()) - start
+        answer.seconds_to_first_token = answer.seconds if pieces.first is None else pieces.first - start
     if run.error is not None:
         raise run.error
     assert run.ids is not None

@@ -53,9 +53,9 @@ def test_transparency_is_laid_over_white():
         assert open_image(image).getpixel((0, 0)) == expected
         assert open_image(encode(image)).getpixel((0, 0)) == expected
     clear = Image.new("RGBA", (1, 1), (10, 10, 10, 0))
-    for mode in ("LA", "La", "PA", "RGBa"):
-        image = clear.convert("LA").convert("La") if mode == "La" else clear.convert(mode)
-        assert image.mode == mode
+    ten, none = Image.new("L", (1, 1), 10), Image.new("L", (1, 1), 0)
+    grey = clear.convert("LA")
+    for image in (grey, grey.convert("La"), clear.convert("RGBa"), Image.merge("PA", (ten, none))):
         assert open_image(image).getpixel((0, 0)) == (255, 255, 255)
 
 

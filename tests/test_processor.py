@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from phantom_edge.errors import EdgeError
@@ -165,6 +166,20 @@ def test_kinds_of_tensors(processor):
     assert offsets[0][:2] == [(0, 1), (1, 6)]
 
 
+def test_no_bos_and_left_padding_whatever_the_tokenizer_prefers():
+    tokenizer = byte_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", tokenizer.convert_tokens_to_ids("<|im_start|>"))]
+    )
+    tokenizer.bos_token = "<|im_start|>"
+    processor = PhantomProcessor(PhantomImageProcessor(size=56), tokenizer, CHAT_TEMPLATES["chatml"], 4)
+    tokenizer.padding_side = "right"
+    found = processor(text=["a", "abc"], return_tensors="np")
+    assert found["attention_mask"].tolist() == [[0, 0, 1], [1, 1, 1]]
+    ids = processor.apply_chat_template(ask("Hi"), tokenize=True, return_dict=True)["input_ids"]
+    assert processor.batch_decode(ids) == [render("chatml", ask("Hi"))]
+
+
 def test_fixed_length(processor):
     found = processor(text=["abc", "a"], padding="max_length", max_length=6, return_tensors="np")
     assert found["attention_mask"].tolist() == [[0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 1]]
@@ -236,6 +251,7 @@ def test_image_processor_alone(tmp_path):
         ({"text": "x", "padding": "max_length"}, "max_length None"),
         ({"text": ["x", "xy"], "padding": False, "return_tensors": "pt"}, "different lengths"),
         ({"text": "x", "videos": ["v.mp4"]}, "pictures and text only"),
+        ({"text": "x", "add_special_tokens": True}, "no BOS"),
     ],
 )
 def test_mistakes_in_a_call(processor, arguments, problem):
@@ -259,7 +275,7 @@ def test_mistakes_in_a_chat(processor):
 
 def test_mistakes_in_a_folder(official, tmp_path):
     load = PhantomProcessor.from_pretrained
-    with pytest.raises(EdgeError, match="max_tile"):
+    with pytest.raises(EdgeError, match="no setting max_tile"):
         load(official, max_tile=1)
     with pytest.raises(EdgeError, match="is a file"):
         load(official / "config.json")
@@ -268,10 +284,11 @@ def test_mistakes_in_a_folder(official, tmp_path):
     with pytest.raises(EdgeError, match="no folder"):
         load(tmp_path / "absent" / "deeper")
     (official / "processor_config.json").write_text('{"processor_class": "PhantomProcessor"}')
-    with pytest.raises(EdgeError, match="make no processor"):
+    with pytest.raises(EdgeError, match="describes no processor"):
         load(official)
     (official / "processor_config.json").write_text('{"processor_class": "InternVLProcessor"}')
     assert load(official).tokens_per_tile == 4
+    assert load(official, _from_auto=True, dtype="auto", max_tiles=2).image_processor.max_tiles == 2
     byte_tokenizer(tuple(token for token in SPECIAL if token != "<|im_end|>")).save_pretrained(official)
     with pytest.raises(EdgeError, match=r"no token <\|im_end\|>"):
         load(official)

@@ -177,6 +177,9 @@ def test_folders_without_a_usable_tokenizer(tmp_path):
     (tmp_path / "tokenizer.json").write_bytes(b"version https://git-lfs.github.com/spec/v1")
     with pytest.raises(EdgeError, match="cannot be read"):
         load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer.json").write_bytes(b"{}")
+    with pytest.raises(EdgeError, match="describes no tokenizer"):
+        load_tokenizer(tmp_path)
 
 
 def test_added_tokens_that_make_no_sense(tmp_path):

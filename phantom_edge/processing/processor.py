@@ -18,6 +18,7 @@ from phantom_edge.processing.tokenizer import check_single_tokens, fit_tokenizer
 
 PROCESSOR_CONFIG = "processor_config.json"
 CHAT_TEMPLATE = "chat_template.jinja"
+PICTURE_SETTINGS = ("min_tiles", "max_tiles", "use_thumbnail")
 PADDINGS = (True, False, "longest", "max_length", "do_not_pad")
 
 
@@ -54,7 +55,7 @@ class PhantomProcessor(ProcessorMixin):
     ) -> "PhantomProcessor":
         """The processor of a folder or hub id: one that we saved, or an official Phantom with its tokenizer files.
 
-        ``overrides`` change settings of the image processor (``max_tiles=1``). Code of the checkpoint is never run,
+        ``overrides`` are ``min_tiles``, ``max_tiles`` and ``use_thumbnail``. Code of the checkpoint is never run,
         whatever ``trust_remote_code`` says. Raises EdgeError for missing or damaged files and unknown overrides.
         """
         folder = fetch_small_files(
@@ -65,13 +66,12 @@ class PhantomProcessor(ProcessorMixin):
             local_files_only=local_files_only,
             token=token,
         )
-        for passed_by_auto_classes in ("trust_remote_code", "_from_auto"):
-            overrides.pop(passed_by_auto_classes, None)
+        settings = _picture_settings(overrides)
         tokenizer = load_tokenizer(folder)
         saved = read_json(folder / PROCESSOR_CONFIG) if (folder / PROCESSOR_CONFIG).is_file() else {}
         if saved.get("processor_class") == cls.__name__:
-            return cls._from_saved(folder, saved, tokenizer, overrides)
-        return cls._from_model(folder, tokenizer, overrides)
+            return cls._from_saved(folder, saved, tokenizer, settings)
+        return cls._from_model(folder, tokenizer, settings)
 
     @classmethod
     def _from_saved(
@@ -83,8 +83,7 @@ class PhantomProcessor(ProcessorMixin):
             template = (folder / CHAT_TEMPLATE).read_text("utf-8") if (folder / CHAT_TEMPLATE).is_file() else None
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise EdgeError(
-                f"{folder / PROCESSOR_CONFIG} and these settings make no processor: {error}",
-                "check the names of the settings, or convert the checkpoint again",
+                f"{folder / PROCESSOR_CONFIG} describes no processor: {error}", "convert the checkpoint again"
             ) from None
         return cls(image_processor, tokenizer, template, tokens_per_tile)
 
@@ -95,10 +94,7 @@ class PhantomProcessor(ProcessorMixin):
         settings = read_settings(folder)
         tiling = settings.tiling
         tiles = {"min_tiles": tiling.min_tiles, "max_tiles": tiling.max_tiles, "use_thumbnail": tiling.thumbnail}
-        try:
-            image_processor = PhantomImageProcessor(**{"size": tiling.tile_size, **tiles, **overrides})
-        except TypeError as error:
-            raise EdgeError(f"these settings make no processor: {error}", "check the names of the settings") from None
+        image_processor = PhantomImageProcessor(**{"size": tiling.tile_size, **tiles, **overrides})
         check_single_tokens(tokenizer, STYLES[settings.style].tokens)
         template = CHAT_TEMPLATES[settings.style]
         tokenizer.chat_template = template  # the language model's own knows no pictures
@@ -113,6 +109,7 @@ class PhantomProcessor(ProcessorMixin):
         max_length: int | None = None,
         return_tensors: str | None = None,
         return_offsets_mapping: bool = False,
+        add_special_tokens: bool = False,
         videos: None = None,
         audio: None = None,
     ) -> BatchFeature:
@@ -126,6 +123,10 @@ class PhantomProcessor(ProcessorMixin):
         """
         if videos is not None or audio is not None:
             raise EdgeError("Phantom reads pictures and text only", "pass neither videos nor audio")
+        if add_special_tokens:
+            raise EdgeError(
+                "a Phantom prompt has no BOS", "leave add_special_tokens out; the chat template writes all tokens"
+            )
         if text is None:
             raise EdgeError("no text was given", "pass text=...; for pixels alone call processor.image_processor")
         prompts = [text] if isinstance(text, str) else list(text)
@@ -190,6 +191,17 @@ class PhantomProcessor(ProcessorMixin):
             for message in chat:
                 read_message(message)
         return super().apply_chat_template(conversation, chat_template, **options)
+
+
+def _picture_settings(overrides: dict[str, Any]) -> dict[str, Any]:
+    """The overrides that are settings of ours; others are mistakes, unless an Auto class or pipeline passes them on."""
+    from_transformers = any(key.startswith("_from_") for key in overrides)
+    unknown = [key for key in overrides if key not in (*PICTURE_SETTINGS, "trust_remote_code")]
+    if unknown and not from_transformers:
+        raise EdgeError(
+            f"a processor has no setting {', '.join(unknown)}", f"choose from {', '.join(PICTURE_SETTINGS)}"
+        )
+    return {key: value for key, value in overrides.items() if key in PICTURE_SETTINGS}
 
 
 def _per_prompt(prompts: list[str], images: Images | None) -> list[list[ImageSource]]:

@@ -16,14 +16,16 @@ _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The fast tokenizer of a folder, read from the first that is there: ``tokenizer.json``, a SentencePiece
-    ``tokenizer.model`` (InternLM2), or ``vocab.json`` and ``merges.txt`` (Qwen2).
+    """The fast tokenizer of a folder.
 
-    ``tokenizer.json`` is taken as it stands, whatever class the folder names: that is what the models were trained on.
+    Read from the first that is there: ``tokenizer.json``, a SentencePiece ``tokenizer.model`` (InternLM2), or
+    ``vocab.json`` and ``merges.txt`` (Qwen2). ``tokenizer.json`` is taken as it stands, whatever class the folder
+    names: that is what the models were trained on.
     Raises EdgeError for missing or damaged files.
     """
     if (folder / "tokenizer.json").is_file():
-        read_json(folder / "tokenizer.json")  # a damaged file would end in a message of the Rust parser
+        if "model" not in read_json(folder / "tokenizer.json"):  # the Rust parser's own complaint cannot be caught
+            raise EdgeError(f"{folder / 'tokenizer.json'} describes no tokenizer", "download this file again")
         return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
     if (folder / "tokenizer.model").is_file():
         return _from_sentencepiece(folder)
