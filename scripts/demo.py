@@ -60,7 +60,9 @@ def main() -> None:
     )
     phantom_edge("run", "--model", back, "--beams", "3", "--max-new-tokens", "20", "Who are you?")
     console.print(
-        f"\npicture and checkpoints: {RUNS}. Real shapes: phantom-edge init 0.5b OUT --random", highlight=False, soft_wrap=True
+        f"\npicture and checkpoints: {RUNS}. Real shapes: phantom-edge init 0.5b OUT --random",
+        highlight=False,
+        soft_wrap=True,
     )
 
 

@@ -103,13 +103,13 @@ def test_eval_process(arch, case, names, words):
 @pytest.mark.parametrize("arch", STYLE_OF)
 def test_official_folder(tmp_path, arch):
     config = json.loads((GOLDEN / f"{arch}-1.0" / "config.json").read_text())
-    config |= {"max_dynamic_patch": 4, "use_thumbnail": False}
+    config |= {"max_dynamic_patch": 12, "use_thumbnail": False}  # the released code reads neither: 1 to 6, thumbnail
     (tmp_path / "config.json").write_text(json.dumps(config))
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = "{{ 'the language model has another one' }}"
     tokenizer.save_pretrained(tmp_path)
     processor = PhantomProcessor.from_pretrained(tmp_path)
-    assert processor.image_processor.tiling == Tiling(56, 1, 4, False)
+    assert processor.image_processor.tiling == Tiling(56, 1, 6, True)
     assert processor.tokens_per_tile == 4
     assert processor.chat_template == CHAT_TEMPLATES[STYLE_OF[arch]]
     expected = render(STYLE_OF[arch], ask("Hi"), True)

@@ -1,6 +1,5 @@
 """From a folder or a hub id to a model, every fault found before the first weight is read."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,41 +10,17 @@ import torch
 from transformers import GenerationConfig
 
 from phantom_edge.checkpoint import official
+from phantom_edge.checkpoint.hub import find_folder
 from phantom_edge.checkpoint.reading import DTYPES, TensorFiles, check_tensors, raise_problems, read_json
-from phantom_edge.errors import EdgeError, need
+from phantom_edge.errors import EdgeError
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.models.families import family_named
 
 if TYPE_CHECKING:
     from phantom_edge.models.modeling import PhantomForConditionalGeneration
 
-WANTED_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model")
-"""What is fetched from a hub: no code, no pickles."""
-
-
-def find_folder(source: str | Path, revision: str | None = None) -> Path:
-    """The local folder of a checkpoint: ``source`` itself, or a download where it is a hub id (owner/name)."""
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.exists():
-        raise EdgeError(f"{source} is a file", "give the folder that holds config.json and the safetensors")
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(source)):
-        raise EdgeError(
-            f"there is no folder {source}", "give a checkpoint folder, or a hub id such as BK-Lee/Phantom-0.5B"
-        )
-    hub = need("huggingface_hub")
-    try:
-        return Path(hub.snapshot_download(str(source), revision=revision, allow_patterns=list(WANTED_FILES)))
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # HfHubHTTPError and httpx errors are OSErrors or RuntimeErrors
-        raise EdgeError(
-            f"there is no folder {source}, and no such model could be fetched from the hub ({type(error).__name__})",
-            "check the spelling and the connection, or give the path of a folder",
-        ) from error
+HUB_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+"""Keyword arguments of ``from_pretrained`` that say how to fetch; the rest goes to transformers."""
 
 
 def read_config(folder: Path) -> PhantomConfig:
@@ -140,7 +115,7 @@ def load(cls: "type[PhantomForConditionalGeneration]", source: str | Path, **kwa
 
     Weights stay memory-mapped where dtype and layout allow, so loading needs little more than the weights.
     """
-    folder = find_folder(source, kwargs.pop("revision", None))
+    folder = find_folder(source, **{name: kwargs.pop(name) for name in HUB_OPTIONS if name in kwargs})
     config, files, layout_is_official = open_checkpoint(folder)
     given = kwargs.pop("config", None)
     if given is not None:

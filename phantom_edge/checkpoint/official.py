@@ -38,6 +38,10 @@ VISION_RULES: tuple[Rule, ...] = (
 """Vision tower and projector: the same in all families."""
 
 
+RELEASED_TILES = {"min_tiles": 1, "max_tiles": 6, "use_thumbnail": True}
+"""How the released code cuts every picture; it never reads the entries of config.json that seem to say so."""
+
+
 def is_official(config: dict[str, Any]) -> bool:
     """Whether a config.json has the official layout."""
     return "llm_config" in config
@@ -58,9 +62,7 @@ def read_config(official: dict[str, Any]) -> dict[str, Any]:
             "text_config": text,
             "image_token_id": official["image_token_index"],
             "downsample_ratio": official.get("downsample_ratio", 0.5),
-            "min_tiles": official.get("min_dynamic_patch", 1),
-            "max_tiles": official.get("max_dynamic_patch", 6),
-            "use_thumbnail": official.get("use_thumbnail", True),
+            **RELEASED_TILES,
             "tie_word_embeddings": text["tie_word_embeddings"],
             "eos_token_id": official.get("eos_token_id"),
             "pad_token_id": official.get("pad_token_id"),
@@ -75,13 +77,15 @@ def _read_vision(official: dict[str, Any], vision: dict[str, Any]) -> dict[str, 
         "qk_normalization": vision.get("qk_normalization", False),
         "norm_type": vision.get("norm_type", "layer_norm") != "layer_norm",
         "hidden_act": vision.get("hidden_act", "gelu") != "gelu",
-        "force_image_size": official.get("force_image_size", vision["image_size"]) != vision["image_size"],
+        "force_image_size": (official.get("force_image_size") or vision["image_size"]) != vision["image_size"],
     }
     for key, wrong in unsupported.items():
         if wrong:
             raise EdgeError(f"config.json: this value of {key} is not one that Phantom uses", AGAIN)
     names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "image_size", "patch_size")
-    return {name: vision[name] for name in (*names, "qkv_bias", "layer_norm_eps")}
+    return {name: vision[name] for name in (*names, "qkv_bias")} | {
+        "layer_norm_eps": vision.get("layer_norm_eps", 1e-6)
+    }
 
 
 def write_config(config: PhantomConfig) -> dict[str, Any]:
@@ -89,6 +93,11 @@ def write_config(config: PhantomConfig) -> dict[str, Any]:
     if config.eta != RELEASED_ETA:
         raise EdgeError(
             f"the released code runs every model with eta {RELEASED_ETA:g}, this one was made for {config.eta:g}",
+            "keep it in phantom-edge's own format",
+        )
+    if any(getattr(config, name) != value for name, value in RELEASED_TILES.items()):
+        raise EdgeError(
+            "the released code cuts every picture into 1 to 6 tiles and a thumbnail, this model wants it otherwise",
             "keep it in phantom-edge's own format",
         )
     family, vision = family_named(config.family), config.vision

@@ -30,7 +30,7 @@ def convert(
     """Convert a checkpoint between the official layout and phantom-edge's own, tensor by tensor."""
     note("loading torch ...")
     from phantom_edge.checkpoint.convert import convert as convert_folder
-    from phantom_edge.checkpoint.loading import find_folder
+    from phantom_edge.checkpoint.hub import find_folder
 
     with progress("converting") as begin:
         official = convert_folder(

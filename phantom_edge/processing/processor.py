@@ -8,9 +8,11 @@ from typing import Any
 from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
 
+from phantom_edge.checkpoint.hub import SMALL_FILES, find_folder
+from phantom_edge.checkpoint.reading import read_json
 from phantom_edge.errors import EdgeError
 from phantom_edge.models.config import PhantomConfig
-from phantom_edge.processing.folder import fetch_small_files, read_json, read_settings
+from phantom_edge.processing.folder import read_settings
 from phantom_edge.processing.image_processor import Images, PhantomImageProcessor, flatten
 from phantom_edge.processing.images import ImageSource
 from phantom_edge.processing.prompt import CHAT_TEMPLATES, IMAGE_MARK, STYLES, check_marks, expand, read_message
@@ -58,8 +60,9 @@ class PhantomProcessor(ProcessorMixin):
         ``overrides`` are ``min_tiles``, ``max_tiles`` and ``use_thumbnail``. Code of the checkpoint is never run,
         whatever ``trust_remote_code`` says. Raises EdgeError for missing or damaged files and unknown overrides.
         """
-        folder = fetch_small_files(
+        folder = find_folder(
             pretrained_model_name_or_path,
+            SMALL_FILES,
             revision=revision,
             cache_dir=cache_dir,
             force_download=force_download,
