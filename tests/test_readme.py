@@ -1,0 +1,64 @@
+"""The README is true: its tables are those of the code and the benchmark, its commands and its snippet run."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from phantom_edge.checkpoint.convert import convert
+from phantom_edge.checkpoint.random import write_random
+from phantom_edge.models.sizes import SIZES
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> list[str]:
+    """Every phantom-edge command of the shell blocks, in order, comments off."""
+    lines = [line.split("  #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if "phantom-edge" in line and not line.startswith("git ")]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """A folder as the README's reader has it: a photo, and checkpoints where the hub ids stand."""
+    Image.effect_noise((200, 120), 60).convert("RGB").save(tmp_path / "photo.jpg")
+    write_random(SIZES["tiny"], tmp_path / "checkpoint")
+    convert(tmp_path / "checkpoint", tmp_path / "BK-Lee" / "Phantom-0.5B")
+    convert(tmp_path / "checkpoint", tmp_path / "BK-Lee" / "Phantom-1.8B")
+    return tmp_path
+
+
+def test_tables_are_up_to_date() -> None:
+    done = subprocess.run([sys.executable, "scripts/readme.py", "--check"], cwd=ROOT, check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="the README's commands are for a POSIX shell")
+def test_commands_run(desk: Path) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    found = commands()
+    assert len(found) >= 6
+    for command in found:
+        short = command.replace("phantom-edge run", "phantom-edge run --max-new-tokens 3")
+        done = subprocess.run(
+            ["bash", "-c", short], cwd=desk, env={**os.environ, "PATH": path}, check=False, capture_output=True
+        )
+        assert done.returncode == 0, (command, done.stderr.decode())
+
+
+@pytest.mark.slow
+def test_snippet_runs(desk: Path) -> None:
+    (snippet,) = blocks("python")
+    done = subprocess.run([sys.executable, "-c", snippet], cwd=desk, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "assistant" in done.stdout
