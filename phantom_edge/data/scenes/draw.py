@@ -1,0 +1,262 @@
+"""From a scene graph to pixels, with Pillow."""
+
+import math
+import zlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL.ImageFont import FreeTypeFont
+
+from phantom_edge.data.scenes.graph import COLOURS, DIAL_MARKS, Arrow, Bars, Card, Dial, Item, Place, Scene, Sign, Solid
+from phantom_edge.data.scenes.handwriting import digit_images
+from phantom_edge.errors import need
+
+Rgb = tuple[int, int, int]
+Point = tuple[float, float]
+
+FONT_FILES = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSerif.ttf", "DejaVuSansMono.ttf")
+"""Fonts that matplotlib carries, so that a picture does not depend on the system's."""
+
+INK: Rgb = (35, 35, 40)
+PAPER: Rgb = (250, 248, 240)
+SUPERSAMPLING = 2
+
+
+def draw_scene(scene: Scene, size: int = 224) -> Image.Image:
+    """The picture of ``scene``, RGB, ``size`` x ``size``."""
+    side = size * SUPERSAMPLING
+    random = np.random.default_rng(zlib.crc32(scene.key.encode()))
+    image = Image.new("RGB", (side, side), scene.look.ground)
+    draw = ImageDraw.Draw(image)
+    for _ in range(scene.look.clutter):
+        _clutter(draw, scene.look.ground, side, random)
+    for item in scene.items:
+        _draw_item(image, item, side)
+    image = image.resize((size, size), Image.Resampling.BOX)
+    if scene.look.blur:
+        image = image.filter(ImageFilter.GaussianBlur(scene.look.blur * size / 224))
+    return _lit(image, scene, random)
+
+
+def _draw_item(image: Image.Image, item: Item, side: int) -> None:
+    match item:
+        case Solid():
+            _solid(image, item, side)
+        case Sign():
+            _sign(image, item, side)
+        case Card():
+            _card(image, item, side)
+        case Arrow():
+            _arrow(image, item, side)
+        case Dial():
+            _dial(image, item, side)
+        case Bars():
+            _bars(image, item, side)
+
+
+def _lit(image: Image.Image, scene: Scene, random: np.random.Generator) -> Image.Image:
+    """Light from one side, and a camera's noise."""
+    size = image.width
+    axis = np.linspace(-0.5, 0.5, size, dtype=np.float32)
+    across = axis[None, :] * math.cos(scene.look.light_angle) + axis[:, None] * math.sin(scene.look.light_angle)
+    pixels = np.asarray(image, dtype=np.float32) * (1 - scene.look.light * 0.5 + scene.look.light * across)[..., None]
+    pixels += random.standard_normal((size, size, 1), dtype=np.float32) * scene.look.noise
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def _clutter(draw: ImageDraw.ImageDraw, ground: Rgb, side: int, random: np.random.Generator) -> None:
+    """A faint line or patch on the ground."""
+    shade = int(random.integers(-22, 22))
+    colour = (ground[0] + shade, ground[1] + shade, ground[2] + shade)
+    x0, y0, x1, y1 = (float(v) for v in random.uniform(0, side, 4))
+    if random.random() < 0.5:
+        draw.line((x0, y0, x1, y1), fill=colour, width=int(random.integers(1, max(2, side // 60))))
+    else:
+        draw.ellipse((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)), fill=colour)
+
+
+def _pixels(place: Place, side: int) -> tuple[float, float, float]:
+    return place.x * side, place.y * side, place.radius * side
+
+
+def _solid(image: Image.Image, item: Solid, side: int) -> None:
+    x, y, radius = _pixels(item.place, side)
+    span = max(4, round(2 * radius))
+    mask = Image.new("L", (span, span), 0)
+    outline = _outline(item.shape, span / 2, item.angle)
+    draw = ImageDraw.Draw(mask)
+    if outline is None:
+        draw.ellipse((0, 0, span - 1, span - 1), fill=255)
+        if item.shape == "ring":
+            draw.ellipse((span * 0.27, span * 0.27, span * 0.73, span * 0.73), fill=0)
+    else:
+        draw.polygon(outline, fill=255)
+    at = (round(x - span / 2), round(y - span / 2))
+    offset = max(1, side // 150)
+    image.paste((0, 0, 0), (at[0] + offset, at[1] + offset), mask.point([v // 4 for v in range(256)]))
+    image.paste(_textured(item.texture, COLOURS[item.colour], span), at, mask)
+
+
+def _outline(shape: str, half: float, angle: float) -> list[Point] | None:
+    """Corners of a shape in a square of side 2 * half; None for the round ones."""
+
+    def ring(count: int, start: float, radii: tuple[float, ...] = (1.0,)) -> list[Point]:
+        corners = []
+        for i in range(count):
+            turn = math.radians(start + angle + 360 * i / count)
+            reach = half * radii[i % len(radii)]
+            corners.append((half + reach * math.cos(turn), half + reach * math.sin(turn)))
+        return corners
+
+    if shape == "cross":
+        arm = (0.32, 0.68)
+        steps: tuple[Point, ...] = (
+            (arm[0], 0),
+            (arm[1], 0),
+            (arm[1], arm[0]),
+            (1, arm[0]),
+            (1, arm[1]),
+            (arm[1], arm[1]),
+        )
+        steps += ((arm[1], 1), (arm[0], 1), (arm[0], arm[1]), (0, arm[1]), (0, arm[0]), (arm[0], arm[0]))
+        return [(2 * half * u, 2 * half * v) for u, v in steps]
+    outlines: dict[str, Callable[[], list[Point]]] = {
+        "square": lambda: ring(4, 45, (1.1,)),
+        "diamond": lambda: ring(4, 0),
+        "triangle": lambda: ring(3, -90),
+        "hexagon": lambda: ring(6, 0),
+        "star": lambda: ring(10, -90, (1.0, 0.42)),
+    }
+    return outlines[shape]() if shape in outlines else None
+
+
+def _textured(texture: str, colour: Rgb, span: int) -> Image.Image:
+    """A square of a material: the colour, and a shade of it."""
+    if texture == "shiny":
+        bright = np.linspace(1.25, 0.75, span, dtype=np.float32)[:, None, None]
+        return Image.fromarray((np.full((span, span, 3), colour) * bright).clip(0, 255).astype(np.uint8))
+    image = Image.new("RGB", (span, span), colour)
+    draw, shade = ImageDraw.Draw(image), _shade(colour, 0.72 if sum(colour) > 200 else 2.2)
+    step = max(4, span // 6)
+    if texture == "striped":
+        for x in range(-span, 2 * span, step):
+            draw.line((x, 0, x + span, span), fill=shade, width=max(1, step // 3))
+    cells = [(x, y) for x in range(0, span, step) for y in range(0, span, step)]
+    if texture == "dotted":
+        for x, y in cells:
+            draw.ellipse((x + 0.3 * step, y + 0.3 * step, x + 0.7 * step, y + 0.7 * step), fill=shade)
+    if texture == "checkered":
+        for x, y in cells:
+            if (x // step + y // step) % 2:
+                draw.rectangle((x, y, x + step - 1, y + step - 1), fill=shade)
+    return image
+
+
+def _shade(colour: Rgb, factor: float) -> Rgb:
+    red, green, blue = (min(255, int(channel * factor) + (20 if factor > 1 else 0)) for channel in colour)
+    return red, green, blue
+
+
+@cache
+def _font(number: int, height: int) -> FreeTypeFont:
+    folder = Path(need("matplotlib", "train").get_data_path()) / "fonts" / "ttf"
+    return ImageFont.truetype(folder / FONT_FILES[number], height)
+
+
+def _fitted(text: str, font: int, width: float, height: float) -> FreeTypeFont:
+    """The largest size of a font in which ``text`` fits."""
+    tall = max(5, int(height))
+    left, _, right, _ = _font(font, tall).getbbox(text)
+    return _font(font, max(5, int(tall * min(1.0, width / max(1.0, right - left)))))
+
+
+def _board(width: float, height: float, text: str, font: int, fill: Rgb, ink: Rgb) -> Image.Image:
+    """A board with words in its middle, transparent around."""
+    board = Image.new("RGBA", (round(width), round(height)), (0, 0, 0, 0))
+    draw = ImageDraw.Draw(board)
+    draw.rounded_rectangle(
+        (0, 0, board.width - 1, board.height - 1), radius=height * 0.12, fill=fill, outline=ink, width=2
+    )
+    fitted = _fitted(text, font, width * 0.86, height * 0.7)
+    draw.text((board.width / 2, board.height / 2), text, fill=ink, font=fitted, anchor="mm")
+    return board
+
+
+def _paste_centred(image: Image.Image, board: Image.Image, x: float, y: float) -> None:
+    image.paste(board, (round(x - board.width / 2), round(y - board.height / 2)), board)
+
+
+def _sign(image: Image.Image, item: Sign, side: int) -> None:
+    x, y, radius = _pixels(item.place, side)
+    fill, ink = ((255, 225, 90), INK) if item.is_price else ((40, 90, 60), PAPER)
+    board = _board(2.1 * radius, 0.95 * radius, item.text, item.font, fill, ink)
+    _paste_centred(image, board.rotate(item.angle, Image.Resampling.BICUBIC, expand=True), x, y)
+
+
+def _card(image: Image.Image, item: Card, side: int) -> None:
+    x, y, radius = _pixels(item.place, side)
+    if item.samples is None:
+        _paste_centred(image, _board(2 * radius, 1.2 * radius, item.digits, item.font, PAPER, INK), x, y)
+        return
+    ink, _ = digit_images()
+    tall = round(0.95 * radius)
+    wide = min(round(tall * 0.72), round(2 * radius / (len(item.samples) + 0.5)))
+    board = Image.new("RGBA", (wide * len(item.samples) + wide // 2, round(1.2 * radius)), (*PAPER, 255))
+    ImageDraw.Draw(board).rectangle((0, 0, board.width - 1, board.height - 1), outline=INK, width=2)
+    for i, sample in enumerate(item.samples):
+        digit = Image.fromarray(ink[sample]).resize((wide, tall), Image.Resampling.BICUBIC)
+        board.paste(INK, (wide // 4 + i * wide, (board.height - tall) // 2), digit)
+    _paste_centred(image, board, x, y)
+
+
+def _arrow(image: Image.Image, item: Arrow, side: int) -> None:
+    x, y, radius = _pixels(item.place, side)
+    turn = {"right": 0, "down": 90, "left": 180, "up": 270}[item.direction]
+    cos, sin = round(math.cos(math.radians(turn))), round(math.sin(math.radians(turn)))
+    outline = ((-1, -0.22), (0.2, -0.22), (0.2, -0.6), (1, 0), (0.2, 0.6), (0.2, 0.22), (-1, 0.22))
+    points = [(x + radius * (u * cos - v * sin), y + radius * (u * sin + v * cos)) for u, v in outline]
+    ImageDraw.Draw(image).polygon(points, fill=COLOURS[item.colour], outline=INK)
+
+
+def _dial(image: Image.Image, item: Dial, side: int) -> None:
+    x, y, radius = _pixels(item.place, side)
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=PAPER, outline=INK, width=max(2, side // 120))
+    for mark in range(DIAL_MARKS):
+        inner = 0.74 if mark % 5 == 0 else 0.84
+        draw.line((*_on_dial(x, y, radius * inner, mark), *_on_dial(x, y, radius * 0.95, mark)), fill=INK, width=2)
+        if mark % 5 == 0:
+            draw.text(
+                _on_dial(x, y, radius * 0.52, mark),
+                str(mark),
+                fill=INK,
+                font=_font(0, max(6, int(radius * 0.3))),
+                anchor="mm",
+            )
+    draw.line(
+        (x, y, *_on_dial(x, y, radius * 0.82, item.value)), fill=(200, 30, 30), width=max(2, round(radius * 0.09))
+    )
+    hub = radius * 0.1
+    draw.ellipse((x - hub, y - hub, x + hub, y + hub), fill=INK)
+
+
+def _on_dial(x: float, y: float, reach: float, value: float) -> Point:
+    """A point of the scale: 0 lower left, 10 lower right, clockwise over the top."""
+    turn = math.radians(135 + 27 * value)
+    return x + reach * math.cos(turn), y + reach * math.sin(turn)
+
+
+def _bars(image: Image.Image, item: Bars, side: int) -> None:
+    x, y, radius = _pixels(item.place, side)
+    draw = ImageDraw.Draw(image)
+    left, top, right, bottom = x - radius, y - radius * 0.85, x + radius, y + radius * 0.85
+    draw.rectangle((left, top, right, bottom), fill=PAPER, outline=INK)
+    pitch = (right - left) / len(item.colours)
+    floor, room = bottom - radius * 0.08, (bottom - top) * 0.88
+    for i, (colour, height) in enumerate(zip(item.colours, item.heights, strict=True)):
+        start = left + pitch * (i + 0.18)
+        draw.rectangle((start, floor - room * height, start + pitch * 0.64, floor), fill=COLOURS[colour])
+    draw.line((left, floor, right, floor), fill=INK, width=2)

@@ -1,0 +1,141 @@
+"""The scene graph: what is in a picture and where. Questions are answered from it, never from pixels."""
+
+from dataclasses import dataclass
+
+COLOURS: dict[str, tuple[int, int, int]] = {
+    "red": (205, 40, 40),
+    "green": (45, 150, 60),
+    "blue": (45, 80, 205),
+    "yellow": (235, 205, 50),
+    "orange": (235, 130, 35),
+    "purple": (135, 60, 170),
+    "pink": (240, 140, 185),
+    "white": (245, 245, 245),
+    "black": (30, 30, 30),
+    "brown": (120, 75, 40),
+}
+SHAPES = ("circle", "square", "triangle", "star", "hexagon", "cross", "diamond", "ring")
+TEXTURES = ("plain", "striped", "dotted", "checkered", "shiny")
+DIRECTIONS = ("left", "right", "up", "down")
+WORDS = (
+    "exit", "open", "sale", "push", "pull", "stop", "menu", "taxi", "cafe", "hotel", "bank", "park", "shop", "milk",
+    "bread", "fruit", "water", "coffee", "tea", "salt", "soap", "book", "key", "map", "ticket", "gate", "train",
+    "bus", "room", "lift", "fire", "help", "info", "free", "new", "hot", "cold", "fresh", "today", "closed",
+)  # fmt: skip
+DIAL_MARKS = 11
+"""A dial runs from 0 to 10."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Centre and radius as shares of the picture's side, from the top left corner."""
+
+    x: float
+    y: float
+    radius: float
+
+
+@dataclass(frozen=True)
+class Solid:
+    """A coloured shape."""
+
+    place: Place
+    shape: str
+    colour: str
+    large: bool
+    texture: str
+    angle: float
+
+    @property
+    def name(self) -> str:
+        """What questions call it."""
+        return f"{self.colour} {self.shape}"
+
+
+@dataclass(frozen=True)
+class Sign:
+    """A board with a word, or a tag with a price."""
+
+    place: Place
+    text: str
+    is_price: bool
+    font: int
+    angle: float
+
+    @property
+    def name(self) -> str:
+        """What questions call it."""
+        return "price tag" if self.is_price else "sign"
+
+
+@dataclass(frozen=True)
+class Card:
+    """A card with digits, handwritten (``samples`` are indices of the digit collection) or in a font."""
+
+    place: Place
+    digits: str
+    samples: tuple[int, ...] | None
+    font: int
+
+    name = "card"
+
+
+@dataclass(frozen=True)
+class Arrow:
+    """An arrow that points along an axis."""
+
+    place: Place
+    direction: str
+    colour: str
+
+    name = "arrow"
+
+
+@dataclass(frozen=True)
+class Dial:
+    """A gauge from 0 to 10 with a needle."""
+
+    place: Place
+    value: int
+
+    name = "dial"
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A small bar chart: one colour and one height (share of the chart) a bar."""
+
+    place: Place
+    colours: tuple[str, ...]
+    heights: tuple[float, ...]
+
+    name = "bar chart"
+
+
+Item = Solid | Sign | Card | Arrow | Dial | Bars
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the picture was taken: ground, light falling from ``light_angle``, blur in pixels, noise, clutter."""
+
+    ground: tuple[int, int, int]
+    light: float
+    light_angle: float
+    blur: float
+    noise: float
+    clutter: int
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that a picture shows. ``key`` names its split and seed, and seeds its details."""
+
+    key: str
+    items: tuple[Item, ...]
+    look: Look
+
+    @property
+    def solids(self) -> tuple[Solid, ...]:
+        """The coloured shapes."""
+        return tuple(item for item in self.items if isinstance(item, Solid))

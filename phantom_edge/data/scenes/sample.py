@@ -1,0 +1,97 @@
+"""From a seed to a scene graph. Same split and seed, same scene; two splits never share one."""
+
+import math
+from random import Random
+
+from phantom_edge.data.scenes import graph
+from phantom_edge.data.scenes.graph import Arrow, Bars, Card, Dial, Item, Look, Place, Scene, Sign, Solid
+from phantom_edge.data.scenes.handwriting import samples_of
+
+SPLITS = ("train", "validation", "test")
+GRID = 3
+"""Items stand in cells of a grid, moved a little, so that none covers another."""
+FONTS = 4
+HANDWRITTEN_SHARE = 0.6
+
+
+def make_scene(seed: int, split: str = "train") -> Scene:
+    """The scene of ``seed`` in ``split``; handwriting of ``validation`` and ``test`` is not that of ``train``."""
+    assert split in SPLITS, split
+    key = f"{split}/{seed}"
+    random = Random(key)
+    cells = random.sample(range(GRID * GRID), k=random.randint(2, 6))
+    places = [_place(cell, random) for cell in cells]
+    items: list[Item] = []
+    extras = random.sample(("sign", "card", "arrow", "dial", "bars"), k=min(len(places) - 1, random.randint(0, 3)))
+    for place, kind in zip(places, [*extras, *["solid"] * len(places)], strict=False):
+        items.append(_make(kind, place, random, held_out=split != "train", taken=items))
+    items.sort(key=lambda item: (round(item.place.y * GRID - 0.5), item.place.x))  # reading order
+    return Scene(key, tuple(items), _look(random))
+
+
+def _place(cell: int, random: Random) -> Place:
+    row, column = divmod(cell, GRID)
+    move = 0.18 / GRID
+    x = (column + 0.5) / GRID + random.uniform(-move, move)
+    y = (row + 0.5) / GRID + random.uniform(-move, move)
+    return Place(round(x, 4), round(y, 4), round(0.33 / GRID, 4))
+
+
+def _make(kind: str, place: Place, random: Random, *, held_out: bool, taken: list[Item]) -> Item:
+    if kind == "solid":
+        return _solid(place, random, taken)
+    if kind == "sign":
+        is_price = random.random() < 0.4
+        text = (
+            f"${random.randint(1, 99)}.{random.choice(('00', '50', '90', '99'))}"
+            if is_price
+            else random.choice(graph.WORDS)
+        )
+        return Sign(_scaled(place, 1.3), text, is_price, random.randrange(FONTS), random.uniform(-8, 8))
+    if kind == "card":
+        digits = "".join(str(random.randrange(10)) for _ in range(random.randint(1, 3)))
+        handwritten = random.random() < HANDWRITTEN_SHARE
+        samples = tuple(random.choice(samples_of(int(digit), held_out)) for digit in digits) if handwritten else None
+        return Card(_scaled(place, 1.2), digits, samples, random.randrange(FONTS))
+    if kind == "arrow":
+        return Arrow(_scaled(place, 1.0), random.choice(graph.DIRECTIONS), random.choice(_visible(random)))
+    if kind == "dial":
+        return Dial(_scaled(place, 1.3), random.randrange(graph.DIAL_MARKS))
+    colours = tuple(random.sample([c for c in graph.COLOURS if c not in ("white", "black")], k=random.randint(3, 4)))
+    steps = random.sample(range(2, 11), k=len(colours))
+    return Bars(_scaled(place, 1.3), colours, tuple(step / 10 for step in steps))
+
+
+def _solid(place: Place, random: Random, taken: list[Item]) -> Solid:
+    """A shape; sometimes the shape or the colour of an earlier one, so that counting has something to count."""
+    solids = [item for item in taken if isinstance(item, Solid)]
+    shape = random.choice(solids).shape if solids and random.random() < 0.35 else random.choice(graph.SHAPES)
+    colour = random.choice(solids).colour if solids and random.random() < 0.25 else random.choice(_visible(random))
+    large = random.random() < 0.6
+    scale = random.uniform(0.95, 1.15) if large else random.uniform(0.55, 0.7)
+    turn = 0.0 if shape in ("square", "diamond", "cross") else random.uniform(-25, 25)
+    return Solid(_scaled(place, scale), shape, colour, large, random.choice(graph.TEXTURES), round(turn, 2))
+
+
+def _visible(random: Random) -> list[str]:
+    return [colour for colour in graph.COLOURS if colour != "white" or random.random() < 0.5]
+
+
+def _scaled(place: Place, factor: float) -> Place:
+    """The place with another radius, moved inwards where it would leave the picture."""
+    radius = round(place.radius * factor, 4)
+    x, y = (round(min(max(at, radius + 0.01), 1 - radius - 0.01), 4) for at in (place.x, place.y))
+    return Place(x, y, radius)
+
+
+def _look(random: Random) -> Look:
+    shade = random.randint(150, 225)
+    ground = (shade + random.randint(-12, 12), shade + random.randint(-12, 12), shade + random.randint(-12, 12))
+    return Look(
+        ground=ground,
+        light=random.uniform(0.0, 0.35),
+        light_angle=random.uniform(0, 2 * math.pi),
+        blur=random.choice((0.0, 0.0, 0.4, 0.8)),
+        noise=random.uniform(0, 6),
+        clutter=random.randint(0, 6),
+    )

@@ -1,0 +1,84 @@
+"""Triples of a question, a right answer and wrong ones: one JSON object a line, pictures by path.
+
+``{"image": "a.jpg", "question": "...", "chosen": "...", "rejected": "..."}``; ``image`` may be a list or absent,
+``rejected`` may be a list or, where only fine-tuning is wanted, absent. ``kind`` groups questions in evaluations.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phantom_edge.errors import EdgeError
+
+
+@dataclass(frozen=True)
+class Triple:
+    """One line of a data file. ``images`` are paths as written: relative ones count from the file's folder."""
+
+    question: str
+    chosen: str
+    rejected: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    kind: str = ""
+
+    def to_json(self) -> str:
+        """The line, without its end."""
+        line: dict[str, Any] = {"question": self.question, "chosen": self.chosen}
+        if self.images:
+            line["image"] = self.images[0] if len(self.images) == 1 else list(self.images)
+        if self.rejected:
+            line["rejected"] = self.rejected[0] if len(self.rejected) == 1 else list(self.rejected)
+        if self.kind:
+            line["kind"] = self.kind
+        return json.dumps(line, ensure_ascii=False)
+
+
+def parse_line(line: str) -> Triple:
+    """The triple of a line. Raises ValueError, in words for a person, for anything else."""
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is not JSON ({error.msg})") from None
+    if not isinstance(entry, dict):
+        raise ValueError("is not a JSON object")
+    question, chosen, kind = (entry.get(key, "") for key in ("question", "chosen", "kind"))
+    if not all(isinstance(text, str) for text in (question, chosen, kind)):
+        raise ValueError("has a question, chosen or kind that is not text")
+    if "question" not in entry or "chosen" not in entry:
+        raise ValueError("lacks question or chosen")
+    return Triple(question, chosen, _texts(entry, "rejected"), _texts(entry, "image"), kind)
+
+
+def _texts(entry: dict[str, Any], key: str) -> tuple[str, ...]:
+    """A text or a list of texts, as a tuple."""
+    value = entry.get(key)
+    values = [] if value is None else [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not all(isinstance(text, str) for text in values):
+        raise ValueError(f"has a {key} that is neither a text nor a list of texts")
+    return tuple(values)
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a data file that are not empty, with their numbers; one at a time, however long the file."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, line
+    except FileNotFoundError:
+        raise EdgeError(f"there is no file {path}", "give the path of a JSONL file of triples") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise EdgeError(f"{path} cannot be read: {error}", "give a JSONL file in UTF-8") from error
+
+
+def read_triples(path: Path) -> Iterator[Triple]:
+    """The triples of a file, one at a time. Raises EdgeError at the first line that is none, by its number."""
+    for number, line in numbered_lines(path):
+        try:
+            yield parse_line(line)
+        except ValueError as error:
+            raise EdgeError(
+                f"{path}, line {number} {error}", f"run: phantom-edge data validate {path} --repaired fixed.jsonl"
+            ) from None

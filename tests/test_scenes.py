@@ -1,0 +1,181 @@
+"""Scenes: deterministic, split apart, and every answer true of the scene graph by a second, independent reading."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageChops
+
+from phantom_edge.data.scenes import graph
+from phantom_edge.data.scenes.draw import draw_scene
+from phantom_edge.data.scenes.graph import Arrow, Bars, Card, Dial, Scene, Sign, Solid
+from phantom_edge.data.scenes.handwriting import digit_images, samples_of
+from phantom_edge.data.scenes.questions import KINDS, Question, ask
+from phantom_edge.data.scenes.sample import SPLITS, make_scene
+from phantom_edge.data.scenes.write import write_scenes
+from phantom_edge.data.triples import read_triples
+
+seeds = st.integers(0, 10**9)
+some = settings(max_examples=150, deadline=None)
+
+
+def only(scene: Scene, kind: type) -> object:
+    (item,) = [item for item in scene.items if isinstance(item, kind)]
+    return item
+
+
+def truth(scene: Scene, text: str) -> str:  # noqa: C901 (one branch a question, flat on purpose)
+    """The answer to ``text``, read off the graph by the words of the question alone."""
+    solids = [item for item in scene.items if isinstance(item, Solid)]
+    if found := re.fullmatch(r"Is there a (\w+) (\w+) in the picture\?", text):
+        return "yes" if any((s.colour, s.shape) == found.groups() for s in solids) else "no"
+    if text == "How many coloured shapes are there?":
+        return str(len(solids))
+    if found := re.fullmatch(r"How many (\w+) shapes are there\?", text):
+        return str([s.colour for s in solids].count(found[1]))
+    if found := re.fullmatch(r"How many (\w+) are there\?", text):
+        return str([s.shape + ("es" if s.shape == "cross" else "s") for s in solids].count(found[1]))
+    if found := re.fullmatch(r"What colour is the (\w+)\?", text):
+        (solid,) = [s for s in solids if s.shape == found[1]]
+        return solid.colour
+    if found := re.fullmatch(r"What shape is the (\w+) object\?", text):
+        coloured = [item for item in scene.items if getattr(item, "colour", None) == found[1]]
+        assert len(coloured) == 1
+        return coloured[0].shape
+    if found := re.fullmatch(r"Is the (\w+ \w+) (left or right of|above or below) the (\w+ \w+)\?", text):
+        (one,), (two,) = ([s.place for s in solids if f"{s.colour} {s.shape}" == found[i]] for i in (1, 3))
+        if found[2].startswith("left"):
+            return "left" if one.x < two.x else "right"
+        return "above" if one.y < two.y else "below"
+    if found := re.fullmatch(r"Which shape is nearest to the (\w+ \w+)\?", text):
+        (centre,) = [s for s in solids if f"{s.colour} {s.shape}" == found[1]]
+        others = [s for s in solids if s is not centre]
+        gaps = [np.hypot(s.place.x - centre.place.x, s.place.y - centre.place.y) for s in others]
+        return f"{others[int(np.argmin(gaps))].colour} {others[int(np.argmin(gaps))].shape}"
+    if text == "Where does the arrow point?":
+        return only(scene, Arrow).direction
+    if text in ("What does the sign say?", "What is the price?"):
+        return only(scene, Sign).text
+    if text == "What number is on the card?":
+        return only(scene, Card).digits
+    if text == "What does the dial show?":
+        return str(only(scene, Dial).value)
+    if found := re.fullmatch(r"Which bar is the (highest|lowest)\?", text):
+        bars = only(scene, Bars)
+        extreme = max(bars.heights) if found[1] == "highest" else min(bars.heights)
+        return bars.colours[bars.heights.index(extreme)]
+    assert text == "Describe the picture briefly.", text
+    words = [("an " if item.name[0] in "aeiou" else "a ") + item.name for item in scene.items]
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
+
+
+@some
+@given(seed=seeds, split=st.sampled_from(SPLITS))
+def test_answers_are_true_and_near_misses_are_not(seed: int, split: str) -> None:
+    scene = make_scene(seed, split)
+    for question in ask(scene):
+        right = truth(scene, question.text)
+        assert question.answer == right, question
+        assert question.rejected and right not in question.rejected, question
+        assert len(set(question.rejected)) == len(question.rejected) <= 3
+
+
+@some
+@given(seed=seeds)
+def test_items_stay_in_the_picture_and_apart(seed: int) -> None:
+    items = make_scene(seed).items
+    for item in items:
+        assert item.place.radius < item.place.x < 1 - item.place.radius
+        assert item.place.radius < item.place.y < 1 - item.place.radius
+    for i, one in enumerate(items):
+        for two in items[:i]:
+            assert max(abs(one.place.x - two.place.x), abs(one.place.y - two.place.y)) > 0.18
+
+
+def test_same_seed_same_picture_and_questions() -> None:
+    one, two = make_scene(11), make_scene(11)
+    assert one == two and ask(one) == ask(two)
+    assert draw_scene(one).tobytes() == draw_scene(two).tobytes()
+    assert make_scene(12) != one and make_scene(11, "test") != one
+
+
+def test_a_choice_of_kinds_changes_no_question() -> None:
+    scene = make_scene(4)
+    everything = ask(scene)
+    assert ask(scene, ("dial", "count")) == [q for q in everything if q.kind in ("dial", "count")]
+
+
+def test_handwriting_of_the_splits_never_mixes() -> None:
+    _, targets = digit_images()
+    for digit in range(10):
+        train, held_out = set(samples_of(digit, False)), set(samples_of(digit, True))
+        assert not train & held_out and len(held_out) >= 25
+        assert {int(targets[i]) for i in train | held_out} == {digit}
+    used: dict[str, set[int]] = {split: set() for split in SPLITS}
+    for split in SPLITS:
+        for seed in range(600):
+            for card in (item for item in make_scene(seed, split).items if isinstance(item, Card)):
+                used[split] |= set(card.samples or ())
+    assert used["train"] and used["test"] and not used["train"] & (used["test"] | used["validation"])
+
+
+def test_a_handwritten_card_shows_its_digits() -> None:
+    """The ink on the card belongs to samples of the digits that the answer names."""
+    _, targets = digit_images()
+    cards = [i for seed in range(200) for i in make_scene(seed).items if isinstance(i, Card) and i.samples]
+    assert len(cards) > 10
+    for card in cards:
+        assert "".join(str(targets[sample]) for sample in card.samples or ()) == card.digits
+
+
+def test_all_kinds_and_balanced_answers() -> None:
+    questions: list[Question] = [q for seed in range(1500) for q in ask(make_scene(seed))]
+    kinds = Counter(q.kind for q in questions)
+    assert set(kinds) == set(KINDS) and min(kinds.values()) > 250
+    yes = Counter(q.answer for q in questions if q.kind == "existence")
+    assert 0.45 < yes["yes"] / yes.total() < 0.55
+    for kind, answers in (("dial", graph.DIAL_MARKS), ("colour", len(graph.COLOURS)), ("shape", len(graph.SHAPES))):
+        assert len({q.answer for q in questions if q.kind == kind}) == answers
+
+
+@pytest.mark.parametrize("size", [112, 224])
+def test_every_item_leaves_a_mark(size: int) -> None:
+    """Drawing a scene without one of its items changes pixels inside that item's place, so nothing is hidden."""
+    for seed in range(25):
+        scene = make_scene(seed)
+        whole = draw_scene(scene, size)
+        assert whole.size == (size, size) and whole.mode == "RGB"
+        for item in scene.items:
+            others = Scene(scene.key, tuple(i for i in scene.items if i is not item), scene.look)
+            box = ImageChops.difference(whole, draw_scene(others, size)).convert("L").point(lambda v: 255 * (v > 8))
+            changed = box.getbbox()
+            assert changed is not None, (seed, item)
+            x, y = (changed[0] + changed[2]) / 2 / size, (changed[1] + changed[3]) / 2 / size
+            assert abs(x - item.place.x) < 0.12 and abs(y - item.place.y) < 0.12, (seed, item)
+
+
+def test_needle_and_bars_are_where_the_graph_says() -> None:
+    from phantom_edge.data.scenes.draw import _on_dial
+
+    for value, (x, y) in {0: (-1, 1), 5: (0, -1), 10: (1, 1)}.items():
+        dx, dy = _on_dial(0, 0, 1, value)
+        assert (round(dx, 1), round(dy, 1)) == (round(x * 0.7071, 1) if x else 0, round(y * 0.7071, 1) if x else -1)
+
+
+def test_written_folder(tmp_path: Path) -> None:
+    kinds = write_scenes(tmp_path / "a", 70, split="test", first_seed=5, size=112, workers=2)
+    write_scenes(tmp_path / "b", 70, split="test", first_seed=5, size=112, workers=1)
+    triples = list(read_triples(tmp_path / "a" / "triples.jsonl"))
+    assert (tmp_path / "a" / "triples.jsonl").read_bytes() == (tmp_path / "b" / "triples.jsonl").read_bytes()
+    assert Counter(triple.kind for triple in triples) == kinds
+    pictures = {triple.images[0] for triple in triples}
+    assert len(pictures) == 70
+    for name in sorted(pictures)[:5]:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+        assert Image.open(tmp_path / "a" / name).size == (112, 112)
+    scene = make_scene(5, "test")
+    assert triples[0].question == ask(scene)[0].text and triples[0].images == ("00000/00000005.png",)
