@@ -1,0 +1,1 @@
+"""Phantom Optimization: fine-tuning that also pushes wrong and ambiguous answers away."""
