@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from reference import ARCHITECTURES, Golden
 from torch import Tensor
 
-from phantom_edge.models import attention
+from phantom_edge.models import attention, text_model
 from phantom_edge.models.attention import HeadMap, PhantomAttention
 from phantom_edge.models.cache import Sentinel
 
@@ -87,10 +87,8 @@ def key_residual(g: Golden, patch: pytest.MonkeyPatch) -> None:
 
 
 def positions_off_by_one(g: Golden, patch: pytest.MonkeyPatch) -> None:
-    from phantom_edge.models import modeling
-
-    positions = modeling._positions
-    patch.setattr(modeling, "_positions", lambda *args: positions(*args) + 1)
+    positions = text_model._positions
+    patch.setattr(text_model, "_positions", lambda *args: positions(*args) + 1)
 
 
 FAULTS = (
