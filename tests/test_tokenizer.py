@@ -175,7 +175,7 @@ def test_folders_without_a_usable_tokenizer(tmp_path):
     with pytest.raises(EdgeError, match="not a SentencePiece model"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_bytes(b"version https://git-lfs.github.com/spec/v1")
-    with pytest.raises(EdgeError, match="cannot be read"):
+    with pytest.raises(EdgeError, match="is not readable JSON"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_bytes(b"{}")
     with pytest.raises(EdgeError, match="describes no tokenizer"):
