@@ -71,6 +71,20 @@ def test_conversion_may_cast(tmp_path: Path) -> None:
     assert model.dtype == torch.float16
 
 
+def test_mixed_dtypes_are_kept_and_the_larger_part_names_the_model(tmp_path: Path) -> None:
+    source = official_folder("1_8b-1.0", tmp_path / "source")
+    weights = {
+        name: tensor if "norm" in name else tensor.to(torch.bfloat16)
+        for name, tensor in load_file(source / "model.safetensors").items()
+    }
+    save_file(weights, source / "model.safetensors")
+    assert PhantomForConditionalGeneration.from_pretrained(source).dtype == torch.bfloat16
+    convert(source, tmp_path / "ours")
+    assert read_config(tmp_path / "ours").dtype == torch.bfloat16
+    convert(tmp_path / "ours", tmp_path / "back")
+    assert_same_bytes(source, tmp_path / "back")
+
+
 def test_a_missing_head_means_tied(tmp_path: Path) -> None:
     folder = official_folder("0_5b-1.0", tmp_path / "c")
     weights = load_file(folder / "model.safetensors")

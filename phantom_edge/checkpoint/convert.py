@@ -51,7 +51,8 @@ def convert(
     to_official = not from_official if to_official is None else to_official
     planned = plan(config, files, from_official, to_official, dtype)
     total = sum(tensor.bytes for tensor in planned)
-    config.dtype = planned[0].dtype
+    if dtype is not None:
+        config.dtype = dtype
     with whole_folder(out, force=force, bytes_needed=total) as folder:
         write_shards(folder, planned, shard_bytes=shard_bytes, progress=begin(total))
         save_config(config, folder, to_official)

@@ -1,8 +1,10 @@
 """From a folder or a hub id to a model, every fault found before the first weight is read."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,8 +71,17 @@ def open_checkpoint(folder: Path) -> tuple[PhantomConfig, TensorFiles, bool]:
     if layout_is_official:
         expected = official.official_shapes(config, expected)
     check_tensors(files, expected, optional=[head] if config.tie_word_embeddings else [])
-    config.dtype = DTYPES[next(iter(files.entries.values())).dtype]
+    config.dtype = DTYPES[main_dtype(files)]
     return config, files, layout_is_official
+
+
+def main_dtype(files: TensorFiles) -> str:
+    """The dtype that most weights have; a few norms may be kept wider."""
+    elements: Counter[str] = Counter()
+    for entry in files.entries.values():
+        if entry.dtype in DTYPES:
+            elements[entry.dtype] += prod(entry.shape)
+    return elements.most_common(1)[0][0]
 
 
 def _head_name(config: PhantomConfig) -> str:
