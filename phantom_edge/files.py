@@ -16,7 +16,7 @@ def whole_folder(out: Path, *, force: bool = False, bytes_needed: int = 0) -> It
     The work happens beside ``out``, so the rename is one step of the file system. An existing ``out`` is replaced
     only with ``force``, and only after the new one is whole.
     """
-    out = out.absolute()
+    out = out.resolve()  # through a link, the folder that it points to is the one to replace
     if out.exists() and not force:
         raise EdgeError(f"{out} exists already", "choose another folder, or add --force to replace it")
     if out.exists() and not out.is_dir():
