@@ -1,6 +1,7 @@
 """Folders that appear whole or not at all."""
 
 import errno
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,11 +22,10 @@ def whole_folder(out: Path, *, force: bool = False, bytes_needed: int = 0) -> It
         raise EdgeError(f"{out} exists already", "choose another folder, or add --force to replace it")
     if out.exists() and not out.is_dir():
         raise EdgeError(f"{out} is a file, not a folder", "choose another folder")
-    partial = out.parent / f".{out.name}.partial"
+    partial = out.parent / f".{out.name}.partial-{os.getpid()}"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        if partial.exists():  # left by a run that was killed
-            shutil.rmtree(partial)
+        _remove_left_over(out)
         _check_space(out.parent, bytes_needed)
         partial.mkdir()
         yield partial
@@ -34,6 +34,26 @@ def whole_folder(out: Path, *, force: bool = False, bytes_needed: int = 0) -> It
         raise _plain_words(error, out) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _remove_left_over(out: Path) -> None:
+    """Remove what runs that were killed left beside ``out``; that of a run still at work stays."""
+    for left in out.parent.glob(f".{out.name}.partial-*"):
+        owner = left.name.rpartition("-")[2]
+        if not owner.isdigit() or int(owner) == os.getpid() or not _is_running(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    if os.name != "posix":
+        return True  # there is no harmless way to ask
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # somebody else's
+    return True
 
 
 def _replace(partial: Path, out: Path) -> None:

@@ -1,6 +1,7 @@
 """Checkpoints: read in both layouts, converted bit for bit, and every damage named."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -194,6 +195,11 @@ def index_names_a_stranger(folder: Path) -> None:
     path.write_text(json.dumps(index))
 
 
+def index_is_cut(folder: Path) -> None:
+    shard(folder)
+    (folder / "model.safetensors.index.json").write_text("{")
+
+
 def index_leaves_the_folder(folder: Path) -> None:
     shard(folder)
     path = folder / "model.safetensors.index.json"
@@ -238,7 +244,16 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "missing shard": (lose_a_shard, "model-00002-of-0000.* is missing"),
     "index names a stranger": (index_names_a_stranger, "nobody.weight is in the index but in no shard"),
     "index leaves the folder": (index_leaves_the_folder, "no usable weight_map"),
-    "index is not JSON": (write("model.safetensors.index.json", "{"), "not readable JSON"),
+    "index is not JSON": (index_is_cut, "not readable JSON"),
+    "an index beside a single file": (write("model.safetensors.index.json", "{}"), "holds both"),
+    "JSON nested too deep": (write("config.json", "[" * 100_000), "not readable JSON"),
+    "no heads": (edit_config(llm_config__num_attention_heads=0), "num_attention_heads is 0"),
+    "no heads in the tower": (edit_config(vision_config__num_attention_heads=0), "num_attention_heads is 0"),
+    "epsilon is NaN": (edit_config(llm_config__rms_norm_eps=float("nan")), "rms_norm_eps is nan"),
+    "rope base is missing": (edit_config(llm_config__rope_theta=-1.0), "rope_theta is -1.0"),
+    "rope scaling is a number": (edit_config(llm_config__rope_scaling=7), "rope_scaling is 7"),
+    "negative downsampling": (edit_config(downsample_ratio=-0.5), "downsample_ratio is -0.5"),
+    "another activation": (edit_config(llm_config__hidden_act="relu"), "hidden_act is 'relu'"),
     "missing tensor": (edit_weights(lambda w: w.pop(NORM)), f"{NORM} is missing"),
     "extra tensor": (put("language_model.model.lora_A", torch.ones(2)), "lora_A belongs to no part"),
     "misshapen tensor": (put(NORM, torch.ones(65)), r"shape \[65\], config.json wants \[64\]"),
@@ -334,6 +349,45 @@ def test_code_of_a_checkpoint_is_never_run(tmp_path: Path) -> None:
     PhantomForConditionalGeneration.from_pretrained(folder)
     convert(folder, tmp_path / "out")
     assert not trap.exists() and not (tmp_path / "out" / "modeling_phantom.py").exists()
+
+
+def test_longrope_factors_must_fit(tmp_path: Path) -> None:
+    folder = official_folder("3_8b-sulong-1.0", tmp_path / "c")
+    edit_config(llm_config__rope_scaling__long_factor=[1.0])(folder)
+    with pytest.raises(EdgeError, match="long_factor is not a list of 8 positive numbers"):
+        PhantomForConditionalGeneration.from_pretrained(folder)
+
+
+def test_a_config_of_other_shapes_is_refused(golden) -> None:
+    g = golden("0_5b-1.0")
+    deeper = type(g.model.config).from_dict(g.model.config.to_dict())
+    deeper.text.num_hidden_layers = 3
+    with pytest.raises(EdgeError, match="other shapes"):
+        PhantomForConditionalGeneration.from_pretrained(g.folder, config=deeper)
+
+
+def test_parts_of_two_dtypes_are_not_packed_in_silence(tmp_path: Path) -> None:
+    convert(official_folder("1_8b-1.0", tmp_path / "source"), tmp_path / "ours")
+    weights = load_file(tmp_path / "ours" / "model.safetensors")
+    name = "model.language_model.layers.0.self_attn.v_proj.weight"
+    save_file({**weights, name: weights[name].half()}, tmp_path / "ours" / "model.safetensors")
+    with pytest.raises(EdgeError, match="would pack weights of F16 and F32"):
+        convert(tmp_path / "ours", tmp_path / "official")
+    convert(tmp_path / "ours", tmp_path / "official", dtype=torch.float32)
+
+
+def test_output_through_a_link_and_beside_a_run_at_work(tmp_path: Path) -> None:
+    source = official_folder("0_5b-1e-4", tmp_path / "c")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    for force in (False, True, True):
+        convert(source, tmp_path / "link", force=force)
+        assert (tmp_path / "link").is_symlink() and (tmp_path / "real" / "config.json").exists()
+    at_work = tmp_path / f".real.partial-{os.getppid()}"  # the parent lives
+    killed = tmp_path / ".real.partial-999999999"
+    at_work.mkdir()
+    killed.mkdir()
+    convert(source, tmp_path / "real", force=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [at_work.name, "c", "link", "real"]
 
 
 def test_rules_cover_every_tensor_once() -> None:

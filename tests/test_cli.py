@@ -187,7 +187,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
         [*COMMAND, "init", "1.8b", str(tmp_path / "out"), "--random"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         deadline = time.monotonic() + 60
-        while not list(tmp_path.glob(".out.partial")) and time.monotonic() < deadline:
+        while not list(tmp_path.glob(".out.partial*")) and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(1)
         process.send_signal(signal.SIGINT)

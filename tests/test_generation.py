@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from reference import ARCHITECTURES
 from torch import Tensor
+from transformers import DynamicCache
 
 from phantom_edge.checkpoint.random import write_random
 from phantom_edge.errors import EdgeError
@@ -99,6 +100,25 @@ def test_cache_rows_can_be_reordered(golden, cache: str | None) -> None:
     swapped = g.model(input_ids=token, past_key_values=past, use_cache=True).logits
     past = g.model(input_ids=both.flip(0), use_cache=True).past_key_values
     torch.testing.assert_close(swapped, g.model(input_ids=token, past_key_values=past, use_cache=True).logits)
+
+
+def test_a_cropped_cache_forgets_its_sentinel(golden) -> None:
+    g = golden("0_5b-1.0")
+    past = g.model(input_ids=g.io["alt.input_ids"], use_cache=True).past_key_values
+    past.crop(-past.get_seq_length())
+    out = g.model(input_ids=g.io["text.input_ids"], past_key_values=past, use_cache=True)
+    torch.testing.assert_close(out.logits, g.io["text.prefill_logits"], atol=2e-5, rtol=0)
+
+
+def test_inputs_that_do_not_fit_together(golden) -> None:
+    g = golden("0_5b-1.0")
+    ids = g.io["text.input_ids"]
+    with pytest.raises(EdgeError, match="cannot hold the sentinel"):
+        g.model(input_ids=ids, past_key_values=DynamicCache(), use_cache=True)
+    with pytest.raises(EdgeError, match="attention_mask covers 5 tokens, cache and input have 21"):
+        g.model(input_ids=ids, attention_mask=torch.ones(1, 5, dtype=torch.long))
+    none = g.io["pixel_values"][:0]
+    assert torch.equal(g.model(input_ids=ids, pixel_values=none).logits, g.model(input_ids=ids).logits)
 
 
 def test_pictures_and_marks_must_match(golden) -> None:

@@ -87,6 +87,11 @@ def plan(
     def read_official(rule: Rule) -> Tensor:
         if from_official:
             return files.read(rule.official)
+        dtypes = {files.entries[name].dtype for name in rule.ours}
+        if dtype is None and len(dtypes) > 1:
+            raise EdgeError(
+                f"{rule.official} would pack weights of {' and '.join(sorted(dtypes))}", "choose one with --dtype"
+            )
         return official.join([files.read(name) for name in rule.ours], rule, config.text)
 
     def stored(name: str) -> torch.dtype:

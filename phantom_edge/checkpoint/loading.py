@@ -126,10 +126,17 @@ def load(cls: "type[PhantomForConditionalGeneration]", source: str | Path, **kwa
 
     Weights stay memory-mapped where dtype and layout allow, so loading needs little more than the weights.
     """
+    if "state_dict" in kwargs:
+        return cls.load_checked(str(source), **kwargs)  # transformers refuses the two together, in its own words
     folder = find_folder(source, **{name: kwargs.pop(name) for name in HUB_OPTIONS if name in kwargs})
     config, files, layout_is_official = open_checkpoint(folder)
     given = kwargs.pop("config", None)
     if given is not None:
+        if our_shapes(given) != our_shapes(config):
+            raise EdgeError(
+                f"the config that was passed has other shapes than the checkpoint {folder}",
+                "change only numbers that shape no weight, such as eta",
+            )
         given.tie_word_embeddings = given.text.tie_word_embeddings = config.tie_word_embeddings
         given.dtype = config.dtype
         config = given

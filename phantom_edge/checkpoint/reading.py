@@ -75,6 +75,10 @@ class TensorFiles:
 
 def _shards(folder: Path) -> tuple[list[Path], list[str]]:
     """The shard files that the folder claims to have, and the tensors that its index promises."""
+    if (folder / INDEX).exists() and (folder / SINGLE).exists():
+        raise EdgeError(
+            f"{folder} holds both {SINGLE} and {INDEX}", "remove the one that is left over from an earlier save"
+        )
     if (folder / INDEX).exists():
         weight_map = read_json(folder / INDEX).get("weight_map")
         if not isinstance(weight_map, dict) or not all(_is_plain_name(file) for file in weight_map.values()):
@@ -108,7 +112,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise EdgeError(f"{path} is missing", AGAIN) from None
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
         raise EdgeError(f"{path} is not readable JSON ({_short(error)})", AGAIN) from error
     if not isinstance(content, dict):
         raise EdgeError(f"{path} is not a JSON object", AGAIN)
@@ -145,7 +149,8 @@ def raise_problems(folder: Path, problems: list[str], remedy: str, shown: int = 
         return
     more = f"; and {len(problems) - shown} more" if len(problems) > shown else ""
     count = "1 fault" if len(problems) == 1 else f"{len(problems)} faults"
-    raise EdgeError(f"checkpoint {folder} has {count}: {'; '.join(problems[:shown])}{more}", remedy)
+    listed = "".join(letter if letter.isprintable() else "?" for letter in "; ".join(problems[:shown]))
+    raise EdgeError(f"checkpoint {folder} has {count}: {listed}{more}", remedy)
 
 
 def _short(error: BaseException) -> str:

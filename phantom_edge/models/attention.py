@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from transformers import Cache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from phantom_edge.errors import EdgeError
 from phantom_edge.models.cache import Sentinel, SentinelLayer
 from phantom_edge.models.config import PhantomTextConfig
 from phantom_edge.models.rope import rotate
@@ -84,7 +85,7 @@ class PhantomAttention(nn.Module):
         key = rotate(self.k_proj(hidden_states).view(heads).transpose(1, 2), *rope)  # (B, H_kv, N, d)
         value = self.v_proj(hidden_states).view(heads).transpose(1, 2)
 
-        layer = past_key_values.layers[self.layer_idx] if past_key_values is not None else None
+        layer = cache_layer(past_key_values, self.layer_idx)
         sentinel = find_sentinel(query, key, value, sentinel_index, layer)
         query = torch.cat([query, self.phantom_query(query, sentinel.query)], dim=-1)  # (B, H, N, 2d)
         key = torch.cat([key, self.phantom_key(key, sentinel.key)], dim=-1)
@@ -107,6 +108,19 @@ class PhantomAttention(nn.Module):
         gate = torch.sigmoid(self.gate_plain(plain) - self.gate_phantom(phantom))  # (B, N, H, 1)
         gated = gate * plain + (1 - gate) * phantom
         return self.o_proj(gated.reshape(batch, tokens, -1)), weights
+
+
+def cache_layer(cache: Cache | None, index: int) -> SentinelLayer | None:
+    """The layer's place in the cache; EdgeError where the cache has no room for a sentinel."""
+    if cache is None:
+        return None
+    layer = cache.layers[index] if index < len(cache.layers) else None
+    if not isinstance(layer, SentinelLayer):
+        raise EdgeError(
+            "this cache was made without the model's config and cannot hold the sentinel",
+            "make it with DynamicCache(config=model.config), or let the model make it",
+        )
+    return layer
 
 
 def find_sentinel(

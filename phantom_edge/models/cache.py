@@ -31,6 +31,11 @@ class SentinelLayer:
         super().reset()  # type: ignore[misc]
         self.sentinel = None
 
+    def crop(self, tokens_to_remove: int) -> None:
+        super().crop(tokens_to_remove)  # type: ignore[misc]
+        if self.get_seq_length() == 0:  # type: ignore[attr-defined]
+            self.sentinel = None
+
     def reorder_cache(self, beam_idx: Tensor) -> None:
         super().reorder_cache(beam_idx)  # type: ignore[misc]
         self._map_sentinel(lambda rows: rows.index_select(0, beam_idx.to(rows.device)))

@@ -1,5 +1,6 @@
 """The numbers that make one decoder into any Phantom: no code asks for a model's name."""
 
+import math
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
@@ -12,6 +13,44 @@ RELEASED_ETA = 1e-4
 
 PHANTOM_LAYER = "phantom_attention"
 """The cache layer type that transformers looks up for our decoder."""
+
+
+def require_positive(config: PreTrainedConfig, *names: str) -> None:
+    """EdgeError for the first of these numbers that is not above zero."""
+    for name in names:
+        value = getattr(config, name)
+        if not (value > 0 and math.isfinite(value)):
+            raise EdgeError(f"config.json: {name} is {value}", "fetch config.json again from the checkpoint's source")
+
+
+ROPE_NUMBERS: dict[str, tuple[str, ...]] = {
+    "default": (),
+    "linear": ("factor",),
+    "dynamic": ("factor",),
+    "yarn": ("factor",),
+    "longrope": ("original_max_position_embeddings",),
+}
+"""The kinds of rotary embedding that we have, and the numbers that each needs beside ``rope_theta``."""
+
+
+def check_rope(rope: dict[str, Any], head_dim: int) -> None:
+    """EdgeError unless ``rope`` is one that ``rotary_tables`` can compute."""
+    again = "check rope_parameters (or rope_scaling) in config.json"
+    kind = rope.get("rope_type", "default")
+    if not isinstance(kind, str) or kind not in ROPE_NUMBERS:
+        raise EdgeError(f"rope type '{kind}' is not one of {', '.join(ROPE_NUMBERS)}", again)
+    for name in ("rope_theta", *ROPE_NUMBERS[kind]):
+        value = rope.get(name)
+        if not _is_positive(value):
+            raise EdgeError(f"rope {kind}: {name} is {value}", again)
+    for name in ("short_factor", "long_factor") if kind == "longrope" else ():
+        factors = rope.get(name)
+        if not isinstance(factors, list) or len(factors) != head_dim // 2 or not all(_is_positive(f) for f in factors):
+            raise EdgeError(f"rope longrope: {name} is not a list of {head_dim // 2} positive numbers", again)
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and value > 0 and math.isfinite(value)
 
 
 @strict
@@ -31,6 +70,17 @@ class PhantomVisionConfig(PreTrainedConfig):
     qkv_bias: bool = True
     layer_norm_eps: float = 1e-6
     initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "image_size")
+        require_positive(self, *names, "patch_size", "num_channels", "layer_norm_eps")
+        if self.hidden_size % self.num_attention_heads or self.image_size % self.patch_size:
+            raise EdgeError(
+                f"config.json: {self.num_attention_heads} heads do not divide {self.hidden_size}, "
+                f"or patches of {self.patch_size} an image of {self.image_size}",
+                "check vision_config in config.json",
+            )
 
     @property
     def patches_per_side(self) -> int:
@@ -67,6 +117,12 @@ class PhantomTextConfig(PreTrainedConfig):
         if self.rope_parameters is None:
             self.rope_parameters = {"rope_type": "default", "rope_theta": 10000.0}
         super().__post_init__(**kwargs)
+        names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+        more = ("num_key_value_heads", "head_dim", "max_position_embeddings", "rms_norm_eps")
+        require_positive(self, *names, *more)
+        if not math.isfinite(self.eta):
+            raise EdgeError(f"eta is {self.eta}", "give the weight of the phantom branch, 1e-4 for released models")
+        check_rope(self.rope_parameters, self.head_dim)
         if self.num_attention_heads % self.num_key_value_heads:
             raise EdgeError(
                 f"{self.num_attention_heads} attention heads cannot be shared by {self.num_key_value_heads} kv heads",
@@ -123,6 +179,7 @@ class PhantomConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
+        require_positive(self, "downsample_ratio")
         block = round(1 / self.downsample_ratio)
         if self.downsample_ratio * block != 1 or self.vision.patches_per_side % block:
             raise EdgeError(

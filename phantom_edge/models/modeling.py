@@ -70,7 +70,7 @@ class PhantomModel(PhantomPreTrainedModel):
         features = (mm_encoder_outputs or {}).get("image")
         if features is None and pixel_values is not None:
             features = self.get_image_features(pixel_values, return_dict=True)
-        if features is not None or _is_prompt(input_ids):
+        if features is not None or _is_prompt(input_ids, past_key_values):
             inputs_embeds = self._place_image_tokens(input_ids, inputs_embeds, features)
         return self.language_model(
             attention_mask=attention_mask,
@@ -90,7 +90,7 @@ class PhantomModel(PhantomPreTrainedModel):
                 "pictures were given with inputs_embeds", "pass input_ids, or embeds that hold the features"
             )
         places = input_ids == self.config.image_token_id  # (B, N)
-        rows = torch.cat([part.reshape(-1, part.shape[-1]) for part in features.pooler_output]) if features else None
+        rows = _feature_rows(features)
         given = 0 if rows is None else rows.shape[0]
         if not is_traced() and int(places.sum()) != given:
             per_tile = self.config.tokens_per_tile
@@ -103,11 +103,20 @@ class PhantomModel(PhantomPreTrainedModel):
         return embeds.masked_scatter(places[..., None].expand_as(embeds), rows.to(embeds.dtype))
 
 
-def _is_prompt(input_ids: Tensor | None) -> bool:
-    """Whether these ids may be a prompt (a decoded token may happen to be the image token; a prompt may not)."""
+def _feature_rows(features: BaseModelOutputWithPooling | None) -> Tensor | None:
+    """Image features as one row a token; transformers hands them over as a tensor or, in chunks, as a list."""
+    if features is None:
+        return None
+    pooled = features.pooler_output
+    parts = [pooled] if isinstance(pooled, Tensor) else pooled
+    return torch.cat([part.reshape(-1, part.shape[-1]) for part in parts])
+
+
+def _is_prompt(input_ids: Tensor | None, cache: Cache | None) -> bool:
+    """Whether a prompt begins here. A decoded token may happen to be the image token; a prompt needs its pictures."""
     if input_ids is None or is_traced():
         return False
-    return input_ids.shape[1] > 1
+    return cache is None or not cache.get_seq_length()
 
 
 class PhantomForConditionalGeneration(PhantomPreTrainedModel, GenerationMixin):

@@ -10,6 +10,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
+from phantom_edge.errors import EdgeError
 from phantom_edge.models.attention import PhantomAttention
 from phantom_edge.models.config import PhantomConfig, PhantomTextConfig
 from phantom_edge.models.decoder import PhantomDecoderLayer, RMSNorm
@@ -79,6 +80,11 @@ class PhantomTextModel(PhantomPreTrainedModel):
         tokens = inputs_embeds.shape[1]
         past = past_key_values.get_seq_length() if past_key_values is not None else 0
         padding = attention_mask if attention_mask is not None and attention_mask.ndim == 2 else None
+        if padding is not None and not is_traced() and padding.shape[1] != past + tokens:
+            raise EdgeError(
+                f"attention_mask covers {padding.shape[1]} tokens, cache and input have {int(past + tokens)}",
+                "pass a mask of all tokens so far, those in the cache included",
+            )
         if position_ids is None:
             position_ids = _positions(padding, past, inputs_embeds)
 

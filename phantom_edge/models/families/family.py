@@ -56,7 +56,11 @@ def read_shape(llm: dict[str, Any]) -> dict[str, Any]:
             "fetch config.json again from the checkpoint's source",
         )
     shape = {key: llm[key] for key in wanted}
+    if llm.get("hidden_act", "silu") != "silu":
+        raise EdgeError(f"config.json: hidden_act is '{llm['hidden_act']}', Phantom uses silu", "check llm_config")
     heads = shape["num_attention_heads"]
+    if not isinstance(heads, int) or heads < 1 or not isinstance(shape["hidden_size"], int):
+        raise EdgeError(f"config.json: num_attention_heads is {heads}", "check llm_config in config.json")
     if shape["hidden_size"] % heads:
         raise EdgeError(
             f"config.json: hidden_size {shape['hidden_size']} is not a multiple of {heads} attention heads",
@@ -91,6 +95,16 @@ def write_shape(text: PhantomTextConfig) -> dict[str, Any]:
         "tie_word_embeddings": text.tie_word_embeddings,
         "hidden_act": "silu",
     }
+
+
+def read_scaling(llm: dict[str, Any]) -> dict[str, Any] | None:
+    """``rope_scaling`` of an official config, None where there is none."""
+    scaling = llm.get("rope_scaling")
+    if not scaling:
+        return None
+    if not isinstance(scaling, dict):
+        raise EdgeError(f"config.json: rope_scaling is {scaling}", "check llm_config.rope_scaling against the source")
+    return scaling
 
 
 def unsupported_rope(scaling: dict[str, Any], family: str) -> EdgeError:

@@ -10,6 +10,7 @@ from phantom_edge.models.families.family import (
     RowLayout,
     Rule,
     phantom_rules,
+    read_scaling,
     read_shape,
     same,
     unsupported_rope,
@@ -24,7 +25,7 @@ def read(llm: dict[str, Any]) -> dict[str, Any]:
             "config.json: InternLM2 with biases is not supported", "use a checkpoint with llm_config.bias false"
         )
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": float(llm.get("rope_theta", 10000.0))}
-    scaling = llm.get("rope_scaling")
+    scaling = read_scaling(llm)
     if scaling:
         if scaling.get("type") not in ("dynamic", "linear"):
             raise unsupported_rope(scaling, "internlm2")

@@ -4,13 +4,14 @@ import math
 from typing import Any
 
 from phantom_edge.errors import EdgeError
-from phantom_edge.models.config import PhantomTextConfig
+from phantom_edge.models.config import PhantomTextConfig, check_rope
 from phantom_edge.models.families.family import (
     ATTENTION,
     Family,
     RowLayout,
     Rule,
     phantom_rules,
+    read_scaling,
     read_shape,
     same,
     unsupported_rope,
@@ -22,7 +23,7 @@ def read(llm: dict[str, Any]) -> dict[str, Any]:
     """``llm_config`` of a Phi-3 Phantom."""
     shape = read_shape(llm)
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": float(llm.get("rope_theta", 10000.0))}
-    scaling = llm.get("rope_scaling")
+    scaling = read_scaling(llm)
     if scaling:
         kind = scaling.get("type")
         if kind not in ("su", "longrope", "yarn"):
@@ -35,11 +36,12 @@ def read(llm: dict[str, Any]) -> dict[str, Any]:
             )
         rope |= {
             "rope_type": "longrope",
-            "short_factor": [float(x) for x in scaling["short_factor"]],
-            "long_factor": [float(x) for x in scaling["long_factor"]],
+            "short_factor": scaling["short_factor"],
+            "long_factor": scaling["long_factor"],
             "original_max_position_embeddings": original,
         }
         if kind == "yarn":  # Phi-3's own: the factors of su, another scale of the attention
+            check_rope(rope, shape["head_dim"])
             ratio = shape["max_position_embeddings"] / original
             rope["attention_factor"] = 0.1 * math.log(ratio) + 1.0 if ratio > 1 else 1.0
     window = llm.get("sliding_window")

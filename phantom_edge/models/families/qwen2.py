@@ -8,6 +8,7 @@ from phantom_edge.models.families.family import (
     ATTENTION,
     Family,
     phantom_rules,
+    read_scaling,
     read_shape,
     same,
     unsupported_rope,
@@ -17,8 +18,9 @@ from phantom_edge.models.families.family import (
 
 def read(llm: dict[str, Any]) -> dict[str, Any]:
     """``llm_config`` of a Qwen2 Phantom."""
-    if llm.get("rope_scaling"):
-        raise unsupported_rope(llm["rope_scaling"], "qwen2")
+    scaling = read_scaling(llm)
+    if scaling:
+        raise unsupported_rope(scaling, "qwen2")
     if llm.get("use_sliding_window") and llm.get("max_window_layers", 0) < llm["num_hidden_layers"]:
         raise EdgeError(
             "config.json: use_sliding_window on some layers only is not supported",
