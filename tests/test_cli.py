@@ -141,6 +141,9 @@ def test_bad_input_is_one_line_and_exit_1(tiny: Path, tmp_path: Path, picture: P
     without_tokenizer = tmp_path / "no-tokenizer"
     write_random(SIZES["tiny"], without_tokenizer)
     (without_tokenizer / "tokenizer.json").unlink()
+    for name in ("tokenizer_config.json", "generation_config.json"):
+        write_random(SIZES["tiny"], tmp_path / name)
+        (tmp_path / name / name).write_text('{"x":')
     ask = ("run", "--model", str(tiny), "--max-new-tokens", "2")
     for arguments, message in (
         (("run", "hi"), "no model was given"),
@@ -149,6 +152,11 @@ def test_bad_input_is_one_line_and_exit_1(tiny: Path, tmp_path: Path, picture: P
         (("run", "--model", str(tmp_path), "hi"), "config.json"),
         (("run", "--model", str(nan), "hi"), "lm_head.weight holds NaN"),
         (("run", "--model", str(without_tokenizer), "hi"), "no tokenizer"),
+        (
+            ("run", "--model", str(tmp_path / "tokenizer_config.json"), "hi"),
+            "tokenizer_config.json is not readable JSON",
+        ),
+        (("run", "--model", str(tmp_path / "generation_config.json"), "hi"), "generation_config.json is not readable"),
         ((*ask, ""), "the question is empty"),
         ((*ask, "--image", str(tmp_path / "none.png"), "hi"), "none.png"),
         ((*ask, "--image", str(tmp_path / "empty.png"), "hi"), "empty"),

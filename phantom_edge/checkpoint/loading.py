@@ -130,6 +130,9 @@ def load(cls: "type[PhantomForConditionalGeneration]", source: str | Path, **kwa
         return cls.load_checked(str(source), **kwargs)  # transformers refuses the two together, in its own words
     folder = find_folder(source, **{name: kwargs.pop(name) for name in HUB_OPTIONS if name in kwargs})
     config, files, layout_is_official = open_checkpoint(folder)
+    has_generation_config = (folder / "generation_config.json").exists()
+    if has_generation_config:
+        read_json(folder / "generation_config.json")  # a damaged one is said before the weights are read
     given = kwargs.pop("config", None)
     if given is not None:
         if our_shapes(given) != our_shapes(config):
@@ -149,7 +152,7 @@ def load(cls: "type[PhantomForConditionalGeneration]", source: str | Path, **kwa
     loaded = cls.load_checked(None, config=config, state_dict=state, **kwargs)
     model = loaded[0] if isinstance(loaded, tuple) else loaded
     check_finite(model, folder)
-    if (folder / "generation_config.json").exists():
+    if has_generation_config:
         model.generation_config = GenerationConfig.from_pretrained(folder)
     model.name_or_path = str(source)
     return loaded

@@ -23,6 +23,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     names: that is what the models were trained on.
     Raises EdgeError for missing or damaged files.
     """
+    for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
+        if (folder / name).is_file():
+            read_json(folder / name)  # transformers would end in a traceback of the JSON parser
     if (folder / "tokenizer.json").is_file():
         if "model" not in read_json(folder / "tokenizer.json"):  # the Rust parser's own complaint cannot be caught
             raise EdgeError(f"{folder / 'tokenizer.json'} describes no tokenizer", "download this file again")
