@@ -22,6 +22,8 @@ def whole_folder(out: Path, *, force: bool = False, bytes_needed: int = 0) -> It
         raise EdgeError(f"{out} exists already", "choose another folder, or add --force to replace it")
     if out.exists() and not out.is_dir():
         raise EdgeError(f"{out} is a file, not a folder", "choose another folder")
+    if out.exists():
+        _check_replaceable(out)
     partial = out.parent / f".{out.name}.partial-{os.getpid()}"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -34,6 +36,15 @@ def whole_folder(out: Path, *, force: bool = False, bytes_needed: int = 0) -> It
         raise _plain_words(error, out) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check_replaceable(out: Path) -> None:
+    """``--force`` replaces what we could have written, never a folder of other things."""
+    if Path.cwd().resolve().is_relative_to(out):
+        raise EdgeError(f"{out} holds the folder that you are in", "choose another folder")
+    ours = ("config.json", "scenes.json", "scene.png")
+    if any(out.iterdir()) and not any((out / name).exists() for name in ours):
+        raise EdgeError(f"{out} holds other things than a checkpoint or scenes", "choose another folder, or empty it")
 
 
 def _remove_left_over(out: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import ARCHITECTURES, official_folder
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForImageTextToText
 
 from phantom_edge.checkpoint import official
 from phantom_edge.checkpoint.convert import convert
@@ -91,7 +92,9 @@ def test_a_missing_head_means_tied(tmp_path: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     weights.pop("language_model.lm_head.weight")
     save_file(weights, folder / "model.safetensors")
-    model = PhantomForConditionalGeneration.from_pretrained(folder)
+    for door in (PhantomForConditionalGeneration, AutoModelForImageTextToText):
+        model = door.from_pretrained(folder, torch_dtype=torch.float16)
+        assert model.dtype == torch.float16
     assert model.lm_head.weight is model.get_input_embeddings().weight
 
 
@@ -308,9 +311,14 @@ def test_output_is_not_overwritten_unasked(tmp_path: Path) -> None:
     source = official_folder("0_5b-1e-4", tmp_path / "c")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("keep")
+    with pytest.raises(EdgeError, match="holds other things"):
+        convert(source, tmp_path / "out", force=True)
+    with pytest.raises(EdgeError, match="holds the source"):
+        convert(source, tmp_path, force=True)
     with pytest.raises(EdgeError, match="exists already"):
         convert(source, tmp_path / "out")
     assert (tmp_path / "out" / "mine.txt").read_text() == "keep"
+    (tmp_path / "out" / "config.json").write_text("{}")
     convert(source, tmp_path / "out", force=True)
     assert not (tmp_path / "out" / "mine.txt").exists()
 

@@ -47,6 +47,8 @@ def convert(
     ``to_official`` chooses the layout (default: the one that ``source`` is not). ``dtype`` casts (default: as it
     is, bit for bit). ``begin`` gets the total bytes and returns what is told of each tensor.
     """
+    if source.resolve() != out.resolve() and source.resolve().is_relative_to(out.resolve()):
+        raise EdgeError(f"{out} holds the source {source}", "write to a folder beside it")
     config, files, from_official = open_checkpoint(source)
     to_official = not from_official if to_official is None else to_official
     planned = plan(config, files, from_official, to_official, dtype)

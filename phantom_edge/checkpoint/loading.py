@@ -135,14 +135,16 @@ def load(cls: "type[PhantomForConditionalGeneration]", source: str | Path, **kwa
         read_json(folder / "generation_config.json")  # a damaged one is said before the weights are read
     given = kwargs.pop("config", None)
     if given is not None:
+        given.tie_word_embeddings = given.text.tie_word_embeddings = config.tie_word_embeddings
         if our_shapes(given) != our_shapes(config):
             raise EdgeError(
                 f"the config that was passed has other shapes than the checkpoint {folder}",
                 "change only numbers that shape no weight, such as eta",
             )
-        given.tie_word_embeddings = given.text.tie_word_embeddings = config.tie_word_embeddings
         given.dtype = config.dtype
         config = given
+    if "torch_dtype" in kwargs:  # transformers' older name for it
+        kwargs.setdefault("dtype", kwargs.pop("torch_dtype"))
     kwargs.setdefault("dtype", "auto")
     if layout_is_official:
         readers = official.readers(config, files)

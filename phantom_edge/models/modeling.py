@@ -116,7 +116,7 @@ def _is_prompt(input_ids: Tensor | None, cache: Cache | None) -> bool:
     """Whether a prompt begins here. A decoded token may happen to be the image token; a prompt needs its pictures."""
     if input_ids is None or is_traced():
         return False
-    return cache is None or not cache.get_seq_length()
+    return input_ids.shape[1] > 1 or cache is None or not cache.get_seq_length()
 
 
 class PhantomForConditionalGeneration(PhantomPreTrainedModel, GenerationMixin):
