@@ -64,7 +64,9 @@ def read_config(official: dict[str, Any]) -> dict[str, Any]:
             "downsample_ratio": official.get("downsample_ratio", 0.5),
             **RELEASED_TILES,
             "tie_word_embeddings": text["tie_word_embeddings"],
-            "eos_token_id": official.get("eos_token_id"),
+            "eos_token_id": llm.get("eos_token_id")
+            if official.get("eos_token_id") is None
+            else official["eos_token_id"],
             "pad_token_id": official.get("pad_token_id"),
             "dtype": official.get("torch_dtype") or official.get("dtype"),
         }

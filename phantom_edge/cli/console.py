@@ -9,6 +9,7 @@ from typing import Any, ParamSpec
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from phantom_edge.errors import EdgeError
@@ -26,11 +27,11 @@ def print_json(document: Any) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], note: str | None = None) -> None:
     """A table with units in its column heads; numbers to the right."""
-    table = Table(title=title, title_justify="left", title_style="bold", caption=note, caption_justify="left")
+    table = Table(title=escape(title), title_justify="left", title_style="bold", caption=note, caption_justify="left")
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     # piped output has no width of its own: a table that is cut by a guess is worse than a long line
     Console(width=None if out.is_terminal else 200).print(table)
 
@@ -63,7 +64,7 @@ def friendly(command: Callable[P, None]) -> Callable[P, None]:
 
 def _plain(text: str) -> str:
     """Text in which rich sees no markup."""
-    return text.replace("[", r"\[")
+    return escape(text)
 
 
 @contextmanager
