@@ -1,17 +1,30 @@
-"""From triples to batches: prompts with their answers, and which tokens a loss may look at."""
+"""Batches of questions about pictures, where nothing is computed twice.
 
-from collections.abc import Iterable, Sequence
+One row holds one picture, every question that is asked about it, and the answers to each: a tree. A token sees its
+own branch from the root down, never a neighbour's, and its position counts along that branch. So a row computes
+exactly what its questions would one by one, and a rejected answer costs its own tokens only: the picture and the
+question are shared with the chosen one.
+
+    picture -+- question 1 -+- chosen
+             |              +- rejected
+             +- question 2 --- chosen
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor
 
 from phantom_edge.data.triples import Triple
 from phantom_edge.errors import EdgeError
+from phantom_edge.processing.images import ImageSource
 from phantom_edge.processing.processor import PhantomProcessor
-from phantom_edge.processing.prompt import IMAGE_MARK
-from phantom_edge.train.objectives import IGNORED
+from phantom_edge.processing.prompt import IMAGE_MARK, expand
 
 
 @dataclass(frozen=True)
@@ -19,77 +32,192 @@ class Pair:
     """A question with one chosen and one rejected answer; ``rejected`` is None where there is none to push away."""
 
     question: str
-    images: tuple[Path, ...]
     chosen: str
-    rejected: str | None
-
-
-def pairs_of(triples: Iterable[Triple], folder: Path) -> list[Pair]:
-    """A pair for each rejected answer; relative pictures count from ``folder``, where the data file lies."""
-    return [
-        Pair(triple.question, tuple(folder / name for name in triple.images), triple.chosen, rejected)
-        for triple in triples
-        for rejected in (triple.rejected or (None,))
-    ]
+    rejected: str | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Pairs as tensors: the B chosen rows first, then, where there are pairs, the B rejected rows.
+class Group:
+    """Pairs about the same pictures: one row of a batch."""
 
-    ``input_ids``, ``attention_mask``, ``labels`` (B or 2B, N), padded on the left; ``pixel_values``
-    (tiles, 3, S, S) of the B questions' pictures once: both halves look at the same.
+    images: tuple[ImageSource, ...]
+    pairs: tuple[Pair, ...]
+
+
+def groups_of(triples: Iterable[Triple], folder: Path, most: int = 16) -> Iterator[Group]:
+    """A pair for each rejected answer, and a group for each run of triples about the same pictures.
+
+    At most ``most`` pairs a group. Relative pictures count from ``folder``, where the data file lies.
+    """
+    images: tuple[str, ...] = ()
+    pairs: list[Pair] = []
+    for triple in triples:
+        for rejected in triple.rejected or (None,):
+            starts_anew = triple.images != images or len(pairs) >= most or IMAGE_MARK in triple.question
+            if pairs and (starts_anew or IMAGE_MARK in pairs[-1].question):
+                yield Group(tuple(folder / name for name in images), tuple(pairs))
+                pairs = []
+            images = triple.images
+            pairs.append(Pair(triple.question, triple.chosen, rejected, triple.kind))
+    if pairs:
+        yield Group(tuple(folder / name for name in images), tuple(pairs))
+
+
+class Batch(TypedDict):
+    """Groups as tensors: R rows of N tokens, A answers with T tokens in all, P pairs.
+
+    ``input_ids``, ``position_ids``, ``questions``, ``answers`` (R, N): the last two number the branches of a row,
+    0 for what its branches share, -1 for padding, which lies on the right. ``pixel_values`` (tiles, 3, S, S).
+    ``target_row``, ``target_from``, ``target_id``, ``target_answer`` (T,): an answer's token ``target_id`` is
+    predicted at position ``target_from``. ``chosen`` and ``rejected`` (P,) number answers; ``kinds`` (P,) number
+    the collator's kinds.
     """
 
     input_ids: Tensor
-    attention_mask: Tensor
-    labels: Tensor
-    pixel_values: Tensor | None
-    pairs: int
-    has_rejected: bool
+    position_ids: Tensor
+    questions: Tensor
+    answers: Tensor
+    target_row: Tensor
+    target_from: Tensor
+    target_id: Tensor
+    target_answer: Tensor
+    chosen: Tensor
+    kinds: Tensor
+    rejected: NotRequired[Tensor]
+    pixel_values: NotRequired[Tensor]
+
+
+class _Row:
+    """A row that grows branch by branch."""
+
+    def __init__(self, trunk: list[int]) -> None:
+        self.ids = list(trunk)
+        self.positions = list(range(len(trunk)))
+        self.questions = [0] * len(trunk)
+        self.answers = [0] * len(trunk)
+        self.trunk = len(trunk)
+
+    def add_question(self, ids: list[int], question: int) -> int:
+        """Append a question; returns where its last token lies, which predicts an answer's first."""
+        self._extend(ids, self.trunk, question, 0)
+        return len(self.ids) - 1
+
+    def add_answer(self, ids: list[int], position: int, question: int, answer: int) -> range:
+        """Append an answer; returns where its tokens lie."""
+        start = len(self.ids)
+        self._extend(ids, position, question, answer)
+        return range(start, len(self.ids))
+
+    def _extend(self, ids: list[int], position: int, question: int, answer: int) -> None:
+        self.ids += ids
+        self.positions += range(position, position + len(ids))
+        self.questions += [question] * len(ids)
+        self.answers += [answer] * len(ids)
+
+
+class _Targets:
+    """What a batch is to predict."""
+
+    def __init__(self) -> None:
+        self.row: list[int] = []
+        self.source: list[int] = []
+        self.ids: list[int] = []
+        self.answer: list[int] = []
+        self.count = 0
+
+    def add(self, row: int, before: int, places: range, ids: list[int]) -> int:
+        """Note an answer whose tokens ``ids`` lie at ``places`` and whose first is predicted at ``before``."""
+        self.row += [row] * len(ids)
+        self.source += [before, *places[:-1]]
+        self.ids += ids
+        self.answer += [self.count] * len(ids)
+        self.count += 1
+        return self.count - 1
 
 
 class Collator:
-    """Makes batches of pairs. ``max_tokens`` is the longest row that is taken; longer ones are an EdgeError."""
+    """Makes batches of groups.
 
-    def __init__(self, processor: PhantomProcessor, max_tokens: int = 4096) -> None:
+    ``max_tokens`` is the longest row that is taken; a longer one is an EdgeError. ``kinds`` are numbered as listed.
+    """
+
+    def __init__(self, processor: PhantomProcessor, max_tokens: int = 4096, kinds: Sequence[str] = ("",)) -> None:
         self.processor = processor
         self.max_tokens = max_tokens
+        self.kinds = {kind: number for number, kind in enumerate(kinds)}
         pad = processor.tokenizer.pad_token_id
         assert pad is not None  # the processor sees to it
         self.pad = int(pad)
+        self._answer = lru_cache(maxsize=4096)(self._answer_ids)  # "yes" and "no" come by the thousand
 
-    def __call__(self, pairs: Sequence[Pair]) -> Batch:
-        has_rejected = all(pair.rejected is not None for pair in pairs)
-        prompts = self._prompts(pairs)
-        rows = [self._row(ids, pair.question, pair.chosen) for ids, pair in zip(prompts.ids, pairs, strict=True)]
+    def __call__(self, groups: Sequence[Group]) -> Batch:
+        has_rejected = all(pair.rejected is not None for group in groups for pair in group.pairs)
+        targets, rows = _Targets(), []
+        chosen: list[int] = []
+        rejected: list[int] = []
+        prompts, pixels = self._prompts(groups)
+        for number, (group, ids) in enumerate(zip(groups, prompts, strict=True)):
+            trunk = _shared(ids)
+            row = _Row(ids[0][:trunk])
+            for question, (pair, prompt) in enumerate(zip(group.pairs, ids, strict=True), start=1):
+                last = row.add_question(prompt[trunk:], question)
+                wanted = [(pair.chosen, chosen)]
+                if has_rejected and pair.rejected is not None:
+                    wanted.append((pair.rejected, rejected))
+                for answer, (text, list_) in enumerate(wanted, start=1):
+                    tokens = self._answer(text)
+                    places = row.add_answer(tokens, len(prompt), question, answer)
+                    list_.append(targets.add(number, last, places, tokens))
+            rows.append(row)
+        batch = Batch(
+            **self._padded(rows),
+            target_row=torch.tensor(targets.row),
+            target_from=torch.tensor(targets.source),
+            target_id=torch.tensor(targets.ids),
+            target_answer=torch.tensor(targets.answer),
+            chosen=torch.tensor(chosen),
+            kinds=torch.tensor([self.kinds.get(pair.kind, 0) for group in groups for pair in group.pairs]),
+        )
         if has_rejected:
-            rows += [
-                self._row(ids, pair.question, pair.rejected)
-                for ids, pair in zip(prompts.ids, pairs, strict=True)
-                if pair.rejected is not None
-            ]
-        longest = max(len(ids) for ids, _ in rows)
+            batch["rejected"] = torch.tensor(rejected)
+        if pixels is not None:
+            batch["pixel_values"] = pixels
+        return batch
+
+    def _padded(self, rows: list[_Row]) -> "_Padded":
+        longest = max(len(row.ids) for row in rows)
         if longest > self.max_tokens:
             raise EdgeError(
                 f"a row has {longest} tokens, more than {self.max_tokens}", "shorten the answers, or allow more tokens"
             )
-        input_ids = torch.full((len(rows), longest), self.pad)
-        labels = torch.full((len(rows), longest), IGNORED)
-        mask = torch.zeros((len(rows), longest), dtype=torch.long)
-        for row, (ids, answer_start) in enumerate(rows):
-            at = longest - len(ids)
-            input_ids[row, at:] = torch.tensor(ids)
-            mask[row, at:] = 1
-            labels[row, at + answer_start :] = torch.tensor(ids[answer_start:])
-        return Batch(input_ids, mask, labels, prompts.pixels, len(pairs), has_rejected)
 
-    def _prompts(self, pairs: Sequence[Pair]) -> "_Prompts":
-        texts = [self._text(pair.question, len(pair.images)) for pair in pairs]
-        images = tuple(pair.images for pair in pairs)
-        batch = self.processor(text=texts, images=images if any(images) else None, padding=False, return_tensors=None)
-        pixels = batch.get("pixel_values")
-        return _Prompts(batch["input_ids"], None if pixels is None else torch.as_tensor(pixels))
+        def filled(lists: list[list[int]], filler: int) -> Tensor:
+            return torch.tensor([[*items, *[filler] * (longest - len(items))] for items in lists])
+
+        return _Padded(
+            input_ids=filled([row.ids for row in rows], self.pad),
+            position_ids=filled([row.positions for row in rows], 0),
+            questions=filled([row.questions for row in rows], -1),
+            answers=filled([row.answers for row in rows], -1),
+        )
+
+    def _prompts(self, groups: Sequence[Group]) -> tuple[list[list[list[int]]], Tensor | None]:
+        """Prompt ids of every pair, and the tiles of every group once."""
+        ids: list[list[list[int]]] = []
+        pixels: list[Tensor] = []
+        for group in groups:
+            tiles: list[int] = []
+            if group.images:
+                cut = self.processor.image_processor(group.images)
+                pixels.append(torch.as_tensor(cut["pixel_values"]))
+                tiles = cut["tiles_per_image"]
+            texts = [self._text(pair.question, len(group.images)) for pair in group.pairs]
+            ids.append(self._ids([expand(text, tiles, self.processor.tokens_per_tile) for text in texts]))
+        return ids, torch.cat(pixels) if pixels else None
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        return [list(ids) for ids in self.processor.tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
     def _text(self, question: str, images: int, answer: str | None = None) -> str:
         marks = "" if IMAGE_MARK in question else IMAGE_MARK * images
@@ -100,19 +228,39 @@ class Collator:
         assert isinstance(text, str)
         return text
 
-    def _row(self, prompt: list[int], question: str, answer: str) -> tuple[list[int], int]:
-        """Ids of prompt and answer, the turn's end included, and where the answer begins.
-
-        The answer is tokenized by itself, as the model will write it: no token spans the border.
-        """
-        before = self._text(question, 0)
-        whole = self._text(question, 0, answer)
+    def _answer_ids(self, answer: str) -> list[int]:
+        """Ids of an answer, the turn's end included, tokenized by itself, as the model will write it."""
+        before = self._text("?", 0)
+        whole = self._text("?", 0, answer)
         assert whole.startswith(before), "the chat template changes the prompt when an answer follows"
-        ids = self.processor.tokenizer(whole[len(before) :], add_special_tokens=False)["input_ids"]
-        return [*prompt, *ids], len(prompt)
+        return self._ids([whole[len(before) :]])[0]
 
 
-@dataclass(frozen=True)
-class _Prompts:
-    ids: list[list[int]]
-    pixels: Tensor | None
+class _Padded(TypedDict):
+    input_ids: Tensor
+    position_ids: Tensor
+    questions: Tensor
+    answers: Tensor
+
+
+def _shared(prompts: list[list[int]]) -> int:
+    """Length of the beginning that all prompts share; at least the last token stays with each question."""
+    equal = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False)))
+    return min(equal, min(map(len, prompts)) - 1)
+
+
+def branch_mask(questions: Tensor, answers: Tensor, position_ids: Tensor, window: int | None = None) -> Tensor:
+    """Which token sees which: (R, 1, N, N), True where the row's token sees the column's.
+
+    A token sees what comes before it on its own branch, and itself. ``window`` limits how far back, in positions.
+    """
+    tokens = questions.shape[1]
+    causal = torch.ones(tokens, tokens, dtype=torch.bool, device=questions.device).tril()
+    seen = causal & _on_branch(questions) & _on_branch(answers)
+    if window is not None:
+        seen &= position_ids[:, :, None] - position_ids[:, None, :] < window
+    return (seen | torch.eye(tokens, dtype=torch.bool, device=questions.device))[:, None]
+
+
+def _on_branch(branch: Tensor) -> Tensor:
+    return (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])

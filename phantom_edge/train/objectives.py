@@ -7,10 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-IGNORED = -100
-"""Label of a position that is no part of an answer: prompt, picture, padding."""
-
-
 @dataclass(frozen=True)
 class Preference:
     """Strength of the preference term. The paper: beta 2, gamma 0.5; DPO's own beta is usually 0.1."""
@@ -21,46 +17,50 @@ class Preference:
 
 @dataclass(frozen=True)
 class Scores:
-    """Log-probabilities of answers, (B,) each, and how many tokens they have.
+    """Log-probabilities of answers, (P,) each, and how many tokens they have.
 
-    ``reference_*`` are those under the frozen reference model, which DPO alone needs.
+    ``rejected*`` are None where there is nothing to push away, ``reference_*`` are those under the frozen reference
+    model, which DPO alone needs. ``step_tokens`` and ``step_pairs`` count the chosen tokens and the pairs of the
+    whole optimizer step, over all its micro-batches and processes, so that their losses add up to the step's; None
+    stands for "these are all".
     """
 
     chosen: Tensor
-    rejected: Tensor
     chosen_tokens: Tensor
-    rejected_tokens: Tensor
+    rejected: Tensor | None = None
+    rejected_tokens: Tensor | None = None
     reference_chosen: Tensor | None = None
     reference_rejected: Tensor | None = None
+    step_tokens: Tensor | None = None
+    step_pairs: Tensor | None = None
 
 
-def answer_log_probs(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probability of each row's answer, and its length in tokens: both (B,).
-
-    ``logits`` (B, N, vocab) at a position predict the next one; ``labels`` (B, N) hold the answer's ids at their own
-    positions and IGNORED elsewhere. A label at position 0 has nothing before it and does not count.
-    """
-    targets = labels[:, 1:]
-    counted = targets != IGNORED
-    chosen = torch.where(counted, targets, 0)
+def token_log_probs(logits: Tensor, targets: Tensor) -> Tensor:
+    """Log-probability (T,) of each of ``targets`` (T,) under ``logits`` (T, vocab), in float32 or wider."""
     wide = logits if logits.dtype == torch.float64 else logits.float()
-    steps = F.log_softmax(wide[:, :-1], dim=-1).gather(-1, chosen[..., None]).squeeze(-1)
-    return torch.where(counted, steps, 0.0).sum(-1), counted.sum(-1)
+    return F.log_softmax(wide, dim=-1).gather(-1, targets[:, None]).squeeze(-1)
+
+
+def answer_sums(values: Tensor, answer: Tensor, answers: int) -> Tensor:
+    """Sums (answers,) of ``values`` (T,) over the tokens of each answer; ``answer`` (T,) says whose a token is."""
+    return values.new_zeros(answers).index_add(0, answer, values)
 
 
 def sft_loss(scores: Scores) -> Tensor:
     """Negative log-likelihood of the chosen answers, averaged over all their tokens."""
-    return -scores.chosen.sum() / scores.chosen_tokens.sum().clamp(min=1)
+    tokens = scores.chosen_tokens.sum() if scores.step_tokens is None else scores.step_tokens
+    return -scores.chosen.sum() / tokens.clamp(min=1)
 
 
 def margin(scores: Scores) -> Tensor:
-    """How much likelier a token of the chosen answer is than one of the rejected, in nats (B,)."""
+    """How much likelier a token of the chosen answer is than one of the rejected, in nats (P,)."""
+    assert scores.rejected is not None and scores.rejected_tokens is not None
     return scores.chosen / scores.chosen_tokens.clamp(min=1) - scores.rejected / scores.rejected_tokens.clamp(min=1)
 
 
 def simpo_loss(scores: Scores, preference: Preference) -> Tensor:
     """-log sigmoid(beta * margin - gamma), averaged over the pairs (SimPO, arXiv 2405.14734)."""
-    return -F.logsigmoid(preference.beta * margin(scores) - preference.gamma).mean()
+    return _average(-F.logsigmoid(preference.beta * margin(scores) - preference.gamma), scores)
 
 
 def po_loss(scores: Scores, preference: Preference) -> Tensor:
@@ -70,9 +70,14 @@ def po_loss(scores: Scores, preference: Preference) -> Tensor:
 
 def dpo_loss(scores: Scores, preference: Preference) -> Tensor:
     """-log sigmoid(beta * (gain of chosen - gain of rejected)) over the reference model (arXiv 2305.18290)."""
-    assert scores.reference_chosen is not None and scores.reference_rejected is not None
+    assert scores.rejected is not None and scores.reference_rejected is not None
+    assert scores.reference_chosen is not None
     gain = (scores.chosen - scores.reference_chosen) - (scores.rejected - scores.reference_rejected)
-    return -F.logsigmoid(preference.beta * gain).mean()
+    return _average(-F.logsigmoid(preference.beta * gain), scores)
+
+
+def _average(losses: Tensor, scores: Scores) -> Tensor:
+    return losses.mean() if scores.step_pairs is None else losses.sum() / scores.step_pairs.clamp(min=1)
 
 
 OBJECTIVES: dict[str, Callable[[Scores, Preference], Tensor]] = {

@@ -26,9 +26,12 @@ class Question:
 Maker = Callable[[Scene, Random], Question | None]
 
 
-def ask(scene: Scene, kinds: tuple[str, ...] | None = None) -> list[Question]:
-    """One question of each kind that the scene can answer, in a fixed order; same scene, same questions."""
-    random = Random(f"questions of {scene.key}")
+def ask(scene: Scene, kinds: tuple[str, ...] | None = None, round: int = 0) -> list[Question]:
+    """One question of each kind that the scene can answer, in a fixed order; same scene, same questions.
+
+    Another ``round`` asks others, as far as the scene has more to ask.
+    """
+    random = Random(f"questions of {scene.key}" + (f", round {round}" if round else ""))
     made = [KINDS[kind](scene, random) for kind in KINDS]  # all of them, so that a choice of kinds changes no draw
     return [question for question in made if question and (kinds is None or question.kind in kinds)]
 

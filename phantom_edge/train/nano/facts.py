@@ -1,0 +1,88 @@
+"""What the vision tower learns first: the facts of a scene, each at the image tokens that see it.
+
+The released models start from a vision tower that was pretrained on millions of pictures; ours starts from nothing.
+So, before it sees a question, tower and projector learn to tell from each image token what stands at its place. The
+linear head that reads the facts is thrown away afterwards.
+"""
+
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from phantom_edge.data.scenes import graph
+from phantom_edge.data.scenes.graph import Arrow, Bars, Card, Dial, Item, Scene, Sign, Solid
+from phantom_edge.models.modeling import PhantomForConditionalGeneration
+
+MARGIN = 0.25
+"""How much of an image token's half side an item must reach over to count as seen by it."""
+
+
+def facts_of(item: Item) -> list[str]:
+    """Everything that a look at ``item`` tells, in words."""
+    match item:
+        case Solid():
+            size = "large" if item.large else "small"
+            return ["solid", f"colour {item.colour}", f"shape {item.shape}", f"texture {item.texture}", size]
+        case Sign() if item.is_price:
+            dollars, cents = item.text[1:].split(".")
+            return ["price", f"tens {dollars[:-1]}", f"units {dollars[-1]}", f"cents {cents}"]
+        case Sign():
+            return ["sign", f"word {item.text}"]
+        case Card():
+            return ["card", *(f"digit {at} {digit}" for at, digit in enumerate(item.digits))]
+        case Arrow():
+            return ["arrow", f"colour {item.colour}", f"points {item.direction}"]
+        case Dial():
+            return ["dial", f"shows {item.value}"]
+        case Bars():
+            order = [colour for _, colour in sorted(zip(item.heights, item.colours, strict=True))]
+            bars = [f"bar {at} {colour}" for at, colour in enumerate(item.colours)]
+            return ["bars", *bars, f"lowest {order[0]}", f"highest {order[-1]}"]
+
+
+@cache
+def fact_numbers() -> dict[str, int]:
+    """Every fact that there is, numbered."""
+    digits = "0123456789"
+    names = ["solid", "large", "small", "price", "sign", "card", "arrow", "dial", "bars", "tens "]
+    names += [f"{what} {colour}" for what in ("colour", "lowest", "highest") for colour in graph.COLOURS]
+    names += [f"bar {at} {colour}" for at in range(4) for colour in graph.COLOURS]
+    names += [f"shape {shape}" for shape in graph.SHAPES] + [f"texture {texture}" for texture in graph.TEXTURES]
+    names += [f"word {word}" for word in graph.WORDS] + [f"points {way}" for way in graph.DIRECTIONS]
+    names += [f"shows {value}" for value in range(graph.DIAL_MARKS)]
+    names += [f"{place} {digit}" for place in ("tens", "units", "digit 0", "digit 1", "digit 2") for digit in digits]
+    names += [f"cents {cents}" for cents in ("00", "50", "90", "99")]
+    return {name: number for number, name in enumerate(names)}
+
+
+def facts_at(scene: Scene, side: int) -> Tensor:
+    """Which facts hold at each of ``side`` x ``side`` image tokens: (side * side, facts), 0 or 1, row by row."""
+    numbers = fact_numbers()
+    held = torch.zeros(side, side, len(numbers))
+    centres = (torch.arange(side) + 0.5) / side
+    for item in scene.items:
+        reach = item.place.radius + MARGIN / side
+        rows, columns = (centres - item.place.y).abs() < reach, (centres - item.place.x).abs() < reach
+        held[rows[:, None] & columns[None], [[numbers[fact]] for fact in facts_of(item)]] = 1
+    return held.view(side * side, -1)
+
+
+class FactReader(nn.Module):
+    """Vision tower, projector and a linear head: tiles to the facts at each of their image tokens."""
+
+    def __init__(self, model: PhantomForConditionalGeneration) -> None:
+        super().__init__()
+        self.model = model.model  # without the head, whose weight may be the embedding's
+        self.norm = nn.LayerNorm(model.config.text.hidden_size)
+        self.head = nn.Linear(model.config.text.hidden_size, len(fact_numbers()))
+        nn.init.constant_(self.head.bias, -4.0)  # facts are rare
+
+    def forward(self, pixel_values: Tensor, facts: Tensor) -> dict[str, Tensor]:
+        """``pixel_values`` (B, 3, S, S), ``facts`` (B, tokens, facts) to the loss, and the share of facts told."""
+        tokens = self.model.get_image_features(pixel_values, return_dict=True).pooler_output
+        scores = self.head(self.norm(tokens)).float()
+        loss = F.binary_cross_entropy_with_logits(scores, facts, reduction="sum") / facts.shape[:2].numel()
+        told = ((scores > 0) & (facts > 0)).sum() / facts.sum().clamp(min=1)
+        return {"loss": loss, "told": told.detach()}

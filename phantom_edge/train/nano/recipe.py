@@ -1,0 +1,192 @@
+"""phantom-nano from a seed to a checkpoint: look, read, then the paper's two steps.
+
+1. *look*: vision tower and projector learn the facts of scenes (what InternViT brings to the released models).
+2. *read*: everything learns to answer, plain fine-tuning (what the language model brings).
+3. *prefer*: the paper's step 1: projector, phantom maps and gates, with the PO objective, the rest frozen.
+4. *finish*: the paper's step 2: everything, SFT.
+
+Each stage is a Trainer run with checkpoints of its own; a stage that is done is not done again.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from phantom_edge.models.modeling import PhantomForConditionalGeneration
+from phantom_edge.models.sizes import Size
+from phantom_edge.processing.processor import PhantomProcessor
+from phantom_edge.train.collate import Collator
+from phantom_edge.train.nano.facts import FactReader
+from phantom_edge.train.nano.model import NANO_ETA, new_model, new_processor
+from phantom_edge.train.nano.scenes import SCENE_KINDS, SceneFacts, SceneGroups, SceneRange
+from phantom_edge.train.optimizer import MuonAndAdamW
+from phantom_edge.train.parts import freeze_for
+from phantom_edge.train.trainer import PhantomTrainer
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage by its numbers. ``rounds`` of questions a scene; every ``large_every``-th scene has tiles."""
+
+    name: str
+    steps: int
+    batch: int
+    learning_rate: float
+    objective: str = "sft"
+    step: int = 2
+    rounds: int = 1
+    large_every: int = 0
+    warmup: int = 50
+    final_share: float = 0.1
+
+
+NANO_STAGES = (
+    Stage("look", steps=800, batch=64, learning_rate=2e-3),
+    Stage("read", steps=1400, batch=32, learning_rate=1.5e-3, rounds=2, large_every=0),
+    Stage("prefer", steps=60, batch=32, learning_rate=2e-4, objective="po", step=1, final_share=0.1),
+    Stage("finish", steps=200, batch=32, learning_rate=3e-4, rounds=2, large_every=16, final_share=0.05),
+)
+"""phantom-nano's recipe."""
+
+SEED_STRIDE = 10_000_000
+"""Scenes of different stages never meet: stage n begins at n times this seed."""
+
+
+def first_seed(stages: tuple[Stage, ...], stage: Stage) -> int:
+    """Seed of the first scene of ``stage``."""
+    return stages.index(stage) * SEED_STRIDE
+
+
+def train_nano(
+    size: Size,
+    out: Path,
+    *,
+    stages: tuple[Stage, ...] = NANO_STAGES,
+    seed: int = 0,
+    eta: float = NANO_ETA,
+    workers: int = 1,
+    bf16: bool = True,
+    callbacks: tuple[TrainerCallback, ...] = (),
+    begin: Callable[[Stage], None] = lambda _: None,
+) -> Path:
+    """Train a model of ``size`` through ``stages`` in the folder ``out``; returns the finished checkpoint's folder.
+
+    Killed and started again it goes on from the last checkpoint. Each stage leaves ``out/STAGE/model``.
+    """
+    torch.manual_seed(seed)
+    processor = new_processor(size)
+    before: Path | None = None
+    for stage in stages:
+        done = out / stage.name / "model"
+        if not (done / "config.json").exists():
+            begin(stage)
+            model = new_model(size, seed, eta) if before is None else _load(before)
+            _run(stage, first_seed(stages, stage), model, processor, out / stage.name, seed, workers, bf16, callbacks)
+            processor.save_pretrained(done)
+            model.save_pretrained(done)
+        before = done
+    assert before is not None
+    return before
+
+
+def _load(folder: Path) -> PhantomForConditionalGeneration:
+    return PhantomForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+
+
+def _run(
+    stage: Stage,
+    seed_of_scenes: int,
+    model: PhantomForConditionalGeneration,
+    processor: PhantomProcessor,
+    out: Path,
+    seed: int,
+    workers: int,
+    bf16: bool,
+    callbacks: tuple[TrainerCallback, ...],
+) -> None:
+    arguments = TrainingArguments(
+        output_dir=str(out),
+        seed=seed,
+        max_steps=stage.steps,
+        per_device_train_batch_size=stage.batch,
+        per_device_eval_batch_size=32,
+        learning_rate=stage.learning_rate,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr_rate": stage.final_share},
+        warmup_steps=stage.warmup,
+        weight_decay=0.02,
+        max_grad_norm=1.0,
+        bf16=bf16,
+        use_cpu=not torch.accelerator.is_available(),  # without it Trainer refuses bf16 there
+        logging_steps=20,
+        save_steps=100,
+        save_total_limit=1,
+        eval_strategy="no" if stage.name == "look" else "steps",
+        eval_steps=100,
+        dataloader_num_workers=workers,
+        dataloader_persistent_workers=workers > 0,
+        train_sampling_strategy="sequential",
+        remove_unused_columns=False,
+        report_to=[],
+        disable_tqdm=True,
+    )
+    scenes = SceneRange("train", seed_of_scenes, stage.steps * stage.batch, large_every=stage.large_every)
+    trainer: Trainer
+    if stage.name != "look":
+        freeze_for(model, stage.step)
+        kinds = SCENE_KINDS
+        held_out = SceneGroups(SceneRange("validation", 0, 192))
+        trainer = PhantomTrainer(
+            model=model,
+            args=arguments,
+            data_collator=Collator(processor, kinds=kinds),
+            train_dataset=SceneGroups(scenes, stage.rounds, with_rejected=stage.objective != "sft"),
+            eval_dataset=held_out,
+            objective=stage.objective,
+            kinds=kinds,
+            callbacks=list(callbacks),
+            optimizers=(_optimizer(model, stage), None),
+        )
+    else:
+        trainer = _looker(model, processor, scenes, arguments, callbacks)
+        trainer.optimizer = _optimizer(trainer.model, stage)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(out)) if out.exists() else None)
+
+
+def _optimizer(model: Any, stage: Stage) -> MuonAndAdamW:
+    return MuonAndAdamW(model, stage.learning_rate, weight_decay=0.02, betas=(0.9, 0.98))
+
+
+def _looker(
+    model: PhantomForConditionalGeneration,
+    processor: PhantomProcessor,
+    scenes: SceneRange,
+    arguments: TrainingArguments,
+    callbacks: tuple[TrainerCallback, ...],
+) -> Trainer:
+    data: Dataset[dict[str, torch.Tensor]] = SceneFacts(scenes, processor)
+    model.requires_grad_(False)
+    for part in (model.model.vision_tower, model.model.projector):
+        part.requires_grad_(True)
+    return Trainer(model=FactReader(model), args=arguments, train_dataset=data, callbacks=list(callbacks))
+
+
+class JsonLines(TrainerCallback):
+    """Appends every log to a file of JSON lines."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        """One line: the step, and what was logged."""
+        if state.is_world_process_zero:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")

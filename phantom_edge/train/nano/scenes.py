@@ -1,0 +1,79 @@
+"""Scenes as training data, drawn when they are asked for: nothing is stored, and no epoch is like the one before."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from phantom_edge.data.scenes.draw import draw_scene
+from phantom_edge.data.scenes.questions import KINDS, Question, ask
+from phantom_edge.data.scenes.sample import make_scene
+from phantom_edge.processing.processor import PhantomProcessor
+from phantom_edge.train.collate import Group, Pair
+from phantom_edge.train.nano.facts import facts_at
+
+SCENE_KINDS = tuple(KINDS)
+"""The kinds of questions, as PhantomTrainer and Collator number them."""
+
+
+@dataclass(frozen=True)
+class SceneRange:
+    """Scenes of a split from ``first`` on; every ``large_every``-th is drawn at twice the size, so that it has tiles."""
+
+    split: str
+    first: int
+    count: int
+    size: int = 224
+    large_every: int = 0
+
+    def size_of(self, index: int) -> int:
+        """Side of the picture in pixels."""
+        return 2 * self.size if self.large_every and index % self.large_every == 0 else self.size
+
+
+class SceneFacts(Dataset[dict[str, Tensor]]):
+    """Tiles of scenes and the facts at their image tokens, for :class:`FactReader`."""
+
+    def __init__(self, scenes: SceneRange, processor: PhantomProcessor) -> None:
+        self.scenes = scenes
+        self.processor = processor
+        self.side = round(processor.tokens_per_tile**0.5)
+
+    def __len__(self) -> int:
+        return self.scenes.count
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        scene = make_scene(self.scenes.first + index, self.scenes.split)
+        picture = draw_scene(scene, self.scenes.size)
+        pixels = torch.as_tensor(self.processor.image_processor(picture)["pixel_values"])
+        return {"pixel_values": pixels[0], "facts": facts_at(scene, self.side)}
+
+
+class SceneGroups(Dataset[Group]):
+    """Scenes with their questions, for :class:`Collator`.
+
+    ``rounds`` of questions a scene, without repeats; ``with_rejected`` pairs each answer with one of its near misses,
+    a different one for each scene and question.
+    """
+
+    def __init__(self, scenes: SceneRange, rounds: int = 1, with_rejected: bool = False) -> None:
+        self.scenes = scenes
+        self.rounds = rounds
+        self.with_rejected = with_rejected
+
+    def __len__(self) -> int:
+        return self.scenes.count
+
+    def __getitem__(self, index: int) -> Group:
+        seed = self.scenes.first + index
+        scene = make_scene(seed, self.scenes.split)
+        asked: dict[str, Question] = {}
+        for number in range(self.rounds):
+            asked |= {question.text: question for question in ask(scene, round=number)}
+        pairs = tuple(self._pair(question, seed + place) for place, question in enumerate(asked.values()))
+        return Group((draw_scene(scene, self.scenes.size_of(index)),), pairs)
+
+    def _pair(self, question: Question, turn: int) -> Pair:
+        rejected = question.rejected[turn % len(question.rejected)] if self.with_rejected else None
+        return Pair(question.text, question.answer, rejected, question.kind)
