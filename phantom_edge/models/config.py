@@ -119,7 +119,7 @@ class PhantomTextConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
         more = ("num_key_value_heads", "head_dim", "max_position_embeddings", "rms_norm_eps")
-        require_positive(self, *names, *more)
+        require_positive(self, *names, *more, *(() if self.sliding_window is None else ("sliding_window",)))
         if not math.isfinite(self.eta):
             raise EdgeError(f"eta is {self.eta}", "give the weight of the phantom branch, 1e-4 for released models")
         check_rope(self.rope_parameters, self.head_dim)
@@ -147,7 +147,8 @@ class PhantomConfig(PreTrainedConfig):
     """A whole Phantom: vision tower, projector, decoder, and how pictures are cut.
 
     ``family`` names the official layout that the checkpoint came from (qwen2, internlm2, phi3). Only reading,
-    renaming and prompting look at it; the model does not.
+    renaming and prompting look at it; the model does not. ``tie_word_embeddings`` is the decoder's where it is not
+    given.
     """
 
     model_type = "phantom"
@@ -164,7 +165,7 @@ class PhantomConfig(PreTrainedConfig):
     min_tiles: int = 1
     max_tiles: int = 6
     use_thumbnail: bool = True
-    tie_word_embeddings: bool = False
+    tie_word_embeddings: bool | None = None
     eos_token_id: int | list[int] | None = None
     pad_token_id: int | None = None
 
@@ -179,6 +180,9 @@ class PhantomConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
+        if self.tie_word_embeddings is None:
+            self.tie_word_embeddings = self.text.tie_word_embeddings
+        self.text.tie_word_embeddings = self.tie_word_embeddings
         require_positive(self, "downsample_ratio")
         block = round(1 / self.downsample_ratio)
         if self.downsample_ratio * block != 1 or self.vision.patches_per_side % block:

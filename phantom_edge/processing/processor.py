@@ -53,6 +53,7 @@ class PhantomProcessor(ProcessorMixin):
         local_files_only: bool = False,
         token: str | bool | None = None,
         revision: str | None = None,
+        subfolder: str = "",
         **overrides: Any,
     ) -> "PhantomProcessor":
         """The processor of a folder or hub id: one that we saved, or an official Phantom with its tokenizer files.
@@ -68,6 +69,7 @@ class PhantomProcessor(ProcessorMixin):
             force_download=force_download,
             local_files_only=local_files_only,
             token=token,
+            subfolder=subfolder,
         )
         settings = _picture_settings(overrides)
         tokenizer = load_tokenizer(folder)

@@ -66,10 +66,16 @@ def read_shape(llm: dict[str, Any]) -> dict[str, Any]:
             f"config.json: hidden_size {shape['hidden_size']} is not a multiple of {heads} attention heads",
             "fetch config.json again from the checkpoint's source",
         )
+    head_dim = shape["hidden_size"] // heads
+    for name, wanted_value in (("head_dim", head_dim), ("partial_rotary_factor", 1)):
+        if llm.get(name) not in (None, wanted_value):
+            raise EdgeError(
+                f"config.json: {name} is {llm[name]}, Phantom has {wanted_value}", "check llm_config in config.json"
+            )
     return {
         **shape,
         "num_key_value_heads": llm.get("num_key_value_heads") or heads,
-        "head_dim": shape["hidden_size"] // heads,
+        "head_dim": head_dim,
         "max_position_embeddings": llm["max_position_embeddings"],
         "rms_norm_eps": llm["rms_norm_eps"],
         "tie_word_embeddings": bool(llm.get("tie_word_embeddings", False)),
