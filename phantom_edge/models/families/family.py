@@ -104,20 +104,25 @@ def write_shape(text: PhantomTextConfig) -> dict[str, Any]:
 
 
 def read_scaling(llm: dict[str, Any]) -> dict[str, Any] | None:
-    """``rope_scaling`` of an official config, None where there is none."""
+    """``rope_scaling`` of an official config, None where there is none; its kind is under ``type``."""
+    if llm.get("rope_parameters"):
+        raise EdgeError(
+            "config.json: llm_config has rope_parameters, the official layout rope_theta and rope_scaling",
+            "take the config.json of the checkpoint's source",
+        )
     scaling = llm.get("rope_scaling")
     if not scaling:
         return None
     if not isinstance(scaling, dict):
         raise EdgeError(f"config.json: rope_scaling is {scaling}", "check llm_config.rope_scaling against the source")
-    return scaling
+    kind = scaling.get("type", scaling.get("rope_type"))  # the second is what later releases of transformers write
+    return None if kind == "default" else {**scaling, "type": kind}
 
 
 def unsupported_rope(scaling: dict[str, Any], family: str) -> EdgeError:
     """The error for a rope variant that the family's reference code does not have."""
-    kind = scaling.get("type", scaling.get("rope_type"))
     return EdgeError(
-        f"config.json: rope scaling '{kind}' is unknown for {family}",
+        f"config.json: rope scaling '{scaling['type']}' is unknown for {family}",
         "check llm_config.rope_scaling against the source",
     )
 
