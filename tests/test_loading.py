@@ -398,3 +398,55 @@ def test_json_that_python_would_take(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"a": ' + "9" * 5000 + "}")
     with pytest.raises(EdgeError, match="not readable JSON"):
         read_json(tmp_path / "a.json")
+
+
+def put_at(path: Path, place: str, value: object) -> None:
+    content = json.loads(path.read_text())
+    *parents, key = place.split(".")
+    target = content
+    for parent in parents:
+        target = target[parent]
+    target[key] = value
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("torch_dtype", "x"),
+        ("torch_dtype", [1]),
+        ("llm_config.hidden_size", 10**30),
+        ("llm_config.vocab_size", 2**31 + 1),
+        ("llm_config.num_hidden_layers", 10**9),
+        ("llm_config.num_hidden_layers", 10**30),
+        ("llm_config.rope_theta", None),
+        ("llm_config.rope_theta", float("inf")),
+        ("vision_config.hidden_size", 10**30),
+        ("vision_config.num_hidden_layers", 1001),
+        ("downsample_ratio", float("nan")),
+        ("eos_token_id", "x"),
+    ],
+)
+def test_numbers_beyond_reason_are_one_clear_line(place: str, value: object, folder: Path) -> None:
+    put_at(folder / "config.json", place, value)
+    with pytest.raises(EdgeError, match=r"config.json|rope_theta") as caught:
+        load(folder)
+    assert "\n" not in caught.value.problem
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value"),
+    [
+        ("tokenizer_config.json", "padding_side", "x"),
+        ("tokenizer_config.json", "eos_token", 3),
+        ("tokenizer_config.json", "model_max_length", []),
+        ("processor_config.json", "tokens_per_tile", float("inf")),
+        ("processor_config.json", "image_processor", 3),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_one_clear_line(name: str, place: str, value: object, tmp_path: Path) -> None:
+    write_random(SIZES["tiny"], tmp_path / "ours")
+    put_at(tmp_path / "ours" / name, place, value)
+    with pytest.raises(EdgeError, match=r"tokenizer_config|tokenizer files|processor_config") as caught:
+        PhantomProcessor.from_pretrained(tmp_path / "ours")
+    assert "\n" not in caught.value.problem

@@ -44,7 +44,7 @@ def read_config(folder: Path) -> PhantomConfig:
     try:
         config: PhantomConfig = PhantomConfig.from_dict(raw)
         return config
-    except (TypeError, ValueError, StrictDataclassError) as error:
+    except (TypeError, ValueError, AttributeError, IndexError, OverflowError, StrictDataclassError) as error:
         raise EdgeError(
             f"{folder / 'config.json'}: {' '.join(str(error).split())}", "fetch config.json again from its source"
         ) from error

@@ -133,10 +133,10 @@ def _header(file: Path) -> dict[str, Entry]:
         raise OSError("it is no regular file")  # a pipe would be waited for
     if about.st_size == 0:
         raise OSError("the file is empty")
-    with safe_open(file, framework="pt") as tensors:
-        slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 (no __iter__)
-        entries = {name: Entry(file, part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
-    with file.open("rb") as raw:
+    with file.open("rb") as raw:  # first, because safetensors calls a file missing that it may not open
+        with safe_open(file, framework="pt") as tensors:
+            slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 (no __iter__)
+            entries = {name: Entry(file, part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
         json.loads(raw.read(int.from_bytes(raw.read(8), "little")), object_pairs_hook=_refuse_twice)
     return entries
 

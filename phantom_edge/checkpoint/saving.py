@@ -28,11 +28,11 @@ def save(write: Callable[..., None], folder: Path, arguments: dict[str, Any]) ->
     if arguments.get("distributed_checkpoint"):  # all ranks write to one folder, and none of these files
         write(folder, **arguments)
         return
-    if folder.exists() and not folder.is_dir():
-        raise EdgeError(f"{folder} is a file, not a folder", "choose another folder")
     if arguments.get("push_to_hub"):
         arguments = {"repo_id": folder.resolve().name, **arguments}  # transformers would take the staging folder's
     try:
+        if folder.exists() and not folder.is_dir():
+            raise EdgeError(f"{folder} is a file, not a folder", "choose another folder")
         folder.mkdir(parents=True, exist_ok=True)
         for left in left_overs(folder, PREFIX):
             shutil.rmtree(left, ignore_errors=True)

@@ -15,11 +15,15 @@ PHANTOM_LAYER = "phantom_attention"
 """The cache layer type that transformers looks up for our decoder."""
 
 
+MOST_LAYERS, LARGEST = 1000, 2**31
+"""Beyond these a config is damaged: building such a model would take the machine's memory before anything else."""
+
+
 def require_positive(config: PreTrainedConfig, *names: str) -> None:
-    """EdgeError for the first of these numbers that is not above zero."""
+    """EdgeError for the first of these numbers that is not above zero, or beyond all reason."""
     for name in names:
         value = getattr(config, name)
-        if not (value > 0 and math.isfinite(value)):
+        if not 0 < value <= (MOST_LAYERS if name == "num_hidden_layers" else LARGEST):  # NaN is neither
             raise EdgeError(f"config.json: {name} is {value}", "fetch config.json again from the checkpoint's source")
 
 
@@ -116,6 +120,8 @@ class PhantomTextConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         if self.rope_parameters is None:
             self.rope_parameters = {"rope_type": "default", "rope_theta": 10000.0}
+        if isinstance(self.num_hidden_layers, int):
+            require_positive(self, "num_hidden_layers")  # before transformers asks for a type of each layer
         super().__post_init__(**kwargs)
         names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
         more = ("num_key_value_heads", "head_dim", "max_position_embeddings", "rms_norm_eps")

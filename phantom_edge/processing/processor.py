@@ -86,7 +86,7 @@ class PhantomProcessor(ProcessorMixin):
             image_processor = PhantomImageProcessor(**{**saved["image_processor"], **overrides})
             tokens_per_tile = int(saved["tokens_per_tile"])
             template = (folder / CHAT_TEMPLATE).read_text("utf-8") if (folder / CHAT_TEMPLATE).is_file() else None
-        except (KeyError, TypeError, ValueError, OSError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
             raise EdgeError(
                 f"{folder / PROCESSOR_CONFIG} describes no processor: {error}", "convert the checkpoint again"
             ) from None
