@@ -156,9 +156,10 @@ def test_the_scale_of_yarn_and_su() -> None:
     longer = {"original_max_position_embeddings": 16}
     yarn = read("phi3", rope_scaling=SU | {"type": "yarn"}, **longer).rope_parameters
     assert yarn is not None and math.isclose(yarn["attention_factor"], 0.1 * math.log(4) + 1)
-    not_longer = {"original_max_position_embeddings": 64}
-    yarn = read("phi3", rope_scaling=SU | {"type": "yarn"}, **not_longer).rope_parameters
-    assert yarn is not None and yarn["attention_factor"] == 1.0
+    for original in (64, 128):
+        not_longer = {"original_max_position_embeddings": original}
+        yarn = read("phi3", rope_scaling=SU | {"type": "yarn"}, **not_longer).rope_parameters
+        assert yarn is not None and yarn["attention_factor"] == 1.0
     su = read("phi3", rope_scaling=SU, **longer).rope_parameters
     assert su is not None and "attention_factor" not in su
     assert read("phi3", rope_scaling={"type": "default"}).rope_parameters == PLAIN
