@@ -4,77 +4,103 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from phantom_edge.errors import EdgeError
+from phantom_edge.replaceable import check_replaceable, mark
+from phantom_edge.staging import left_overs, staging_folder
+
+NEW, OLD = "new", "old"
+"""Inside the staging folder: what is being written, and what stood at ``out`` until the new took its place.
+
+Both there: the new one is not in place yet. So a killed run's folder says by itself what is to be done with it.
+"""
 
 
 @contextmanager
 def whole_folder(out: Path, *, force: bool = False, bytes_needed: int = 0) -> Iterator[Path]:
     """A folder to fill, renamed to ``out`` when the block ends well and removed when it does not.
 
-    The work happens beside ``out``, so the rename is one step of the file system. An existing ``out`` is replaced
-    only with ``force``, and only after the new one is whole.
+    The work happens beside ``out``, so the rename is one step of the file system: of two runs without ``force`` the
+    second to end is refused. With ``force`` an existing ``out`` is replaced, but only by a whole new one, and only if
+    it holds nothing but what we wrote or what belongs to a checkpoint (``phantom_edge.replaceable``). Wherever a run
+    is killed, the old folder is in its place or goes back there when the next run for ``out`` starts.
     """
-    out = out.resolve()  # through a link, the folder that it points to is the one to replace
-    if out.exists() and not force:
-        raise EdgeError(f"{out} exists already", "choose another folder, or add --force to replace it")
-    if out.exists() and not out.is_dir():
-        raise EdgeError(f"{out} is a file, not a folder", "choose another folder")
-    if out.exists():
-        _check_replaceable(out)
-    partial = out.parent / f".{out.name}.partial-{os.getpid()}"
+    out = Path(os.path.realpath(out))  # through a link, the folder that it points to is the one to replace
+    prefix = f".{out.name}.partial-"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        _remove_left_over(out)
+        for left in left_overs(out.parent, prefix):
+            _settle(left, out)
+        _check_target(out, force)
         _check_space(out.parent, bytes_needed)
-        partial.mkdir()
-        yield partial
-        _replace(partial, out)
+        with staging_folder(out.parent, prefix) as staging:
+            try:
+                (staging / NEW).mkdir()
+                yield staging / NEW
+                mark(staging / NEW)
+                _replace(staging, out, force)
+            finally:
+                _settle(staging, out)
     except OSError as error:
-        raise _plain_words(error, out) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        raise plain_words(error, out) from error
 
 
-def _check_replaceable(out: Path) -> None:
-    """``--force`` replaces what we could have written, never a folder of other things."""
-    if Path.cwd().resolve().is_relative_to(out):
-        raise EdgeError(f"{out} holds the folder that you are in", "choose another folder")
-    ours = ("config.json", "scenes.json", "scene.png")
-    if any(out.iterdir()) and not any((out / name).exists() for name in ours):
-        raise EdgeError(f"{out} holds other things than a checkpoint or scenes", "choose another folder, or empty it")
+def _check_target(out: Path, force: bool) -> None:
+    """EdgeError unless the place is free, or ``force`` may free it. Looks again where another run replaced it."""
+    while (seen := _identity(out)) is not None:
+        try:
+            _check_taken(out, force)
+            return
+        except (EdgeError, FileNotFoundError):
+            if _identity(out) == seen:
+                raise
 
 
-def _remove_left_over(out: Path) -> None:
-    """Remove what runs that were killed left beside ``out``; that of a run still at work stays."""
-    for left in out.parent.glob(f".{out.name}.partial-*"):
-        owner = left.name.rpartition("-")[2]
-        if not owner.isdigit() or int(owner) == os.getpid() or not _is_running(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _is_running(process: int) -> bool:
-    if os.name != "posix":
-        return True  # there is no harmless way to ask
+def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True  # somebody else's
-    return True
+        about = path.lstat()
+    except FileNotFoundError:
+        return None
+    return about.st_dev, about.st_ino
 
 
-def _replace(partial: Path, out: Path) -> None:
-    old = out.parent / f".{out.name}.old"
-    if old.exists():
-        shutil.rmtree(old)
-    if out.exists():
-        out.rename(old)
-    partial.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
+def _check_taken(out: Path, force: bool) -> None:
+    if out.is_symlink():
+        raise EdgeError(f"{out} is a link that leads nowhere", "remove it, or choose another folder")
+    if not force:
+        raise EdgeError(f"{out} exists already", "choose another folder, or add --force to replace it")
+    if not out.is_dir():
+        raise EdgeError(f"{out} is a file, not a folder", "choose another folder")
+    check_replaceable(out)
+
+
+def _replace(staging: Path, out: Path, force: bool) -> None:
+    """Put the new folder in its place. A folder never takes the place of one with content: the system refuses."""
+    while True:
+        _check_target(out, force)
+        if force:
+            with suppress(FileNotFoundError):
+                out.rename(staging / OLD)
+        try:
+            (staging / NEW).rename(out)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            with suppress(FileNotFoundError):  # another run replaced it in this very moment: what it saw is out of date
+                (staging / OLD).rename(staging / "superseded")
+            shutil.rmtree(staging / "superseded", ignore_errors=True)
+
+
+def _settle(staging: Path, out: Path) -> None:
+    """Remove a staging folder; an old folder that nothing replaced goes back first, or else stays where it is."""
+    if (staging / OLD).exists() and (staging / NEW).exists():
+        if os.path.lexists(out):
+            return
+        (staging / OLD).rename(out)
+    shutil.rmtree(staging, ignore_errors=True)
 
 
 def _check_space(folder: Path, needed: int) -> None:
@@ -86,7 +112,8 @@ def _check_space(folder: Path, needed: int) -> None:
         )
 
 
-def _plain_words(error: OSError, out: Path) -> EdgeError:
+def plain_words(error: OSError, out: Path) -> EdgeError:
+    """What went wrong while ``out`` was written, for a user."""
     if error.errno == errno.ENOSPC:
         return EdgeError(f"the disk is full while writing {out}", "free some space and run the command again")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -5,18 +5,22 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from phantom_edge.checkpoint import official
-from phantom_edge.checkpoint.loading import is_finite, open_checkpoint, our_shapes
+from phantom_edge.checkpoint.loading import is_finite, open_checkpoint, our_shapes, read_generation_config
 from phantom_edge.checkpoint.reading import DTYPES, TensorFiles
 from phantom_edge.checkpoint.writing import SHARD_BYTES, Planned, Progress, write_shards
 from phantom_edge.errors import EdgeError
 from phantom_edge.files import whole_folder
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.models.families.family import Rule
+
+if TYPE_CHECKING:
+    from phantom_edge.processing.processor import PhantomProcessor
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -30,6 +34,9 @@ TOKENIZER_FILES = (
     "generation_config.json",
 )
 """Copied as they are; code and pickles stay behind."""
+
+TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
+"""The files of each kind of tokenizer."""
 
 
 def convert(
@@ -53,19 +60,31 @@ def convert(
     to_official = not from_official if to_official is None else to_official
     planned = plan(config, files, from_official, to_official, dtype)
     total = sum(tensor.bytes for tensor in planned)
+    # all that is read here is read for its faults: they are said before the weights are written, not after
+    read_generation_config(source)
+    processor = read_processor(source)
+    if to_official:
+        official.write_config(config)
     if dtype is not None:
         config.dtype = dtype
     with whole_folder(out, force=force, bytes_needed=total) as folder:
         write_shards(folder, planned, shard_bytes=shard_bytes, progress=begin(total))
         save_config(config, folder, to_official)
         for name in TOKENIZER_FILES:
-            if (source / name).exists():
+            if (source / name).is_file():
                 shutil.copyfile(source / name, folder / name)
-        if not to_official and any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model")):
-            from phantom_edge.processing.processor import PhantomProcessor
-
-            PhantomProcessor.from_pretrained(source).save_pretrained(folder)
+        if processor is not None and not to_official:
+            processor.save_pretrained(folder)
     return to_official
+
+
+def read_processor(folder: Path) -> "PhantomProcessor | None":
+    """The processor of a folder, None where it has no tokenizer; EdgeError for a damaged one."""
+    from phantom_edge.processing.processor import PhantomProcessor
+
+    if not any(all((folder / name).is_file() for name in names) for names in TOKENIZERS):
+        return None
+    return PhantomProcessor.from_pretrained(folder)
 
 
 def save_config(config: PhantomConfig, folder: Path, to_official: bool = False) -> None:
@@ -89,17 +108,22 @@ def plan(
     def read_official(rule: Rule) -> Tensor:
         if from_official:
             return files.read(rule.official)
+        return official.join([files.read(name) for name in rule.ours], rule, config.text)
+
+    def check_one_dtype(rule: Rule) -> None:
         dtypes = {files.entries[name].dtype for name in rule.ours}
-        if dtype is None and len(dtypes) > 1:
+        if len(dtypes) > 1:
             raise EdgeError(
                 f"{rule.official} would pack weights of {' and '.join(sorted(dtypes))}", "choose one with --dtype"
             )
-        return official.join([files.read(name) for name in rule.ours], rule, config.text)
 
     def stored(name: str) -> torch.dtype:
         return DTYPES[files.entries[from_names[name]].dtype]
 
     if to_official:
+        if not from_official and dtype is None:
+            for rule in rules:
+                check_one_dtype(rule)
         shapes = official.official_shapes(config, ours)
         sources: list[tuple[str, torch.dtype, Callable[[], Tensor]]] = [
             (rule.official, stored(rule.ours[0]), partial(read_official, rule)) for rule in rules

@@ -1,7 +1,7 @@
 """Where a checkpoint lies: a folder, or a model on a hub."""
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from huggingface_hub import snapshot_download
 
@@ -23,34 +23,47 @@ def find_folder(
     force_download: bool = False,
     local_files_only: bool = False,
     token: str | bool | None = None,
+    subfolder: str = "",
 ) -> Path:
     """The folder ``source`` itself, or a download of the files that match where it is a hub id (owner/name).
 
-    The options are huggingface_hub's. Raises EdgeError when there is neither.
+    ``subfolder`` is one inside it. The other options are huggingface_hub's. Raises EdgeError when there is neither.
     """
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.exists():
+    inside = PurePosixPath(subfolder)
+    if inside.is_absolute() or ".." in inside.parts:
+        raise EdgeError(f"subfolder '{subfolder}' leads out of {source}", "name a folder inside it")
+    try:
+        folder = Path(source).expanduser()
+        is_folder, is_there = folder.is_dir(), folder.exists()
+    except (OSError, RuntimeError) as error:  # RuntimeError: a home that is not there, a link to itself
+        raise EdgeError(f"cannot look at {source} ({error})", "give a checkpoint folder that you may read") from error
+    if is_folder:
+        return _inside(folder, subfolder)
+    if is_there:
         raise EdgeError(f"{source} is a file", "give the folder that holds config.json and the safetensors")
     if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(source)):
         raise EdgeError(
             f"there is no folder {source}", "give a checkpoint folder, or a hub id such as BK-Lee/Phantom-0.5B"
         )
     try:
-        return Path(
-            snapshot_download(
-                str(source),
-                revision=revision,
-                cache_dir=cache_dir,
-                force_download=force_download,
-                local_files_only=local_files_only,
-                token=token,
-                allow_patterns=list(patterns),
-            )
+        fetched = snapshot_download(
+            str(source),
+            revision=revision,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            token=token,
+            allow_patterns=[str(inside / pattern) for pattern in patterns],
         )
     except (OSError, ValueError, RuntimeError) as error:  # what huggingface_hub and its HTTP client raise
         raise EdgeError(
             f"there is no folder {source}, and no such model could be fetched from the hub ({type(error).__name__})",
             "check the spelling and the connection, or give the path of a folder",
         ) from error
+    return _inside(Path(fetched), subfolder)
+
+
+def _inside(folder: Path, subfolder: str) -> Path:
+    if not (folder / subfolder).is_dir():
+        raise EdgeError(f"{folder} has no folder {subfolder}", "check the spelling of subfolder")
+    return folder / subfolder

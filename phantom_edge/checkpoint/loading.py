@@ -1,5 +1,6 @@
 """From a folder or a hub id to a model, every fault found before the first weight is read."""
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +22,13 @@ from phantom_edge.models.families import family_named
 if TYPE_CHECKING:
     from phantom_edge.models.modeling import PhantomForConditionalGeneration
 
-HUB_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+HUB_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token", "subfolder")
 """Keyword arguments of ``from_pretrained`` that say how to fetch; the rest goes to transformers."""
+
+
+HEAD, EMBEDDING = "lm_head.weight", "model.language_model.embed_tokens.weight"
+
+COMPARED_ROWS = 4096
 
 
 def read_config(folder: Path) -> PhantomConfig:
@@ -38,7 +44,7 @@ def read_config(folder: Path) -> PhantomConfig:
     try:
         config: PhantomConfig = PhantomConfig.from_dict(raw)
         return config
-    except (TypeError, ValueError, StrictDataclassError) as error:
+    except (TypeError, ValueError, AttributeError, IndexError, OverflowError, StrictDataclassError) as error:
         raise EdgeError(
             f"{folder / 'config.json'}: {' '.join(str(error).split())}", "fetch config.json again from its source"
         ) from error
@@ -59,18 +65,24 @@ def our_shapes(config: PhantomConfig) -> dict[str, tuple[int, ...]]:
 def open_checkpoint(folder: Path) -> tuple[PhantomConfig, TensorFiles, bool]:
     """Config, tensors and whether the layout is official; EdgeError unless they fit together.
 
-    A head that is absent means tied embeddings, whatever the config says.
+    A head that is absent means tied embeddings, whatever the config says; one that is there although the config ties
+    it must equal the embedding, or else it would get lost.
     """
     layout_is_official = official.is_official(read_json(folder / "config.json"))
     config = read_config(folder)
     files = TensorFiles.open(folder)
-    head = _head_name(config) if layout_is_official else "lm_head.weight"
+    head, embedding = (_official_name(config, name) if layout_is_official else name for name in (HEAD, EMBEDDING))
     if head not in files.entries:
         config.tie_word_embeddings = config.text.tie_word_embeddings = True
     expected = our_shapes(config)
     if layout_is_official:
         expected = official.official_shapes(config, expected)
     check_tensors(files, expected, optional=[head] if config.tie_word_embeddings else [])
+    if config.tie_word_embeddings and head in files.entries and not _are_equal(files, head, embedding):
+        raise EdgeError(
+            f"checkpoint {folder} ties its head to its embedding, but {head} differs from {embedding}",
+            "set tie_word_embeddings to false in config.json to keep the head, or remove it from the weights",
+        )
     config.dtype = DTYPES[main_dtype(files)]
     return config, files, layout_is_official
 
@@ -84,9 +96,38 @@ def main_dtype(files: TensorFiles) -> str:
     return elements.most_common(1)[0][0]
 
 
-def _head_name(config: PhantomConfig) -> str:
+def _official_name(config: PhantomConfig, ours: str) -> str:
     rules = family_named(config.family).rules
-    return next(rule.official for rule in rules if rule.ours == ("lm_head.weight",))
+    return next(rule.official for rule in rules if rule.ours == (ours,))
+
+
+def _are_equal(files: TensorFiles, first: str, second: str) -> bool:
+    """Whether two tensors hold the same values, compared in parts so that neither is ever copied whole."""
+    one, two = files.read(first), files.read(second)
+    if one.shape != two.shape:
+        return False
+    parts = zip(torch.split(one, COMPARED_ROWS), torch.split(two, COMPARED_ROWS), strict=True)
+    return all(torch.equal(a, b) if a.dtype == b.dtype else torch.equal(a.float(), b.float()) for a, b in parts)
+
+
+def read_generation_config(folder: Path) -> GenerationConfig | None:
+    """The ``generation_config.json`` of a folder, None where there is none; EdgeError for a damaged one."""
+    path = folder / "generation_config.json"
+    if not os.path.lexists(path):
+        return None
+    try:
+        return GenerationConfig.from_dict(read_json(path))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise EdgeError(
+            f"{path}: {' '.join(str(error).split())}", "mend it or remove it: config.json has what is needed"
+        ) from error
+
+
+def _fill_gaps(generation_config: GenerationConfig, config: PhantomConfig) -> None:
+    """Take the ids that the file lacks from config.json: without a stop id, generation would never end."""
+    for name in ("eos_token_id", "pad_token_id"):
+        if getattr(generation_config, name) is None:
+            setattr(generation_config, name, getattr(config, name))
 
 
 def check_finite(model: torch.nn.Module, folder: Path) -> None:
@@ -128,11 +169,13 @@ def load(cls: "type[PhantomForConditionalGeneration]", source: str | Path, **kwa
     """
     if "state_dict" in kwargs:
         return cls.load_checked(str(source), **kwargs)  # transformers refuses the two together, in its own words
+    if kwargs.pop("variant", None) is not None:
+        raise EdgeError(
+            "weights of a variant are not read", "give a folder that holds them under the name model.safetensors"
+        )
     folder = find_folder(source, **{name: kwargs.pop(name) for name in HUB_OPTIONS if name in kwargs})
     config, files, layout_is_official = open_checkpoint(folder)
-    has_generation_config = (folder / "generation_config.json").exists()
-    if has_generation_config:
-        read_json(folder / "generation_config.json")  # a damaged one is said before the weights are read
+    generation_config = read_generation_config(folder)  # a damaged one is said before the weights are read
     given = kwargs.pop("config", None)
     if given is not None:
         given.tie_word_embeddings = given.text.tie_word_embeddings = config.tie_word_embeddings
@@ -154,7 +197,8 @@ def load(cls: "type[PhantomForConditionalGeneration]", source: str | Path, **kwa
     loaded = cls.load_checked(None, config=config, state_dict=state, **kwargs)
     model = loaded[0] if isinstance(loaded, tuple) else loaded
     check_finite(model, folder)
-    if has_generation_config:
-        model.generation_config = GenerationConfig.from_pretrained(folder)
+    if generation_config is not None:
+        _fill_gaps(generation_config, config)
+        model.generation_config = generation_config
     model.name_or_path = str(source)
     return loaded

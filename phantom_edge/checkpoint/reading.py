@@ -1,6 +1,9 @@
 """A folder of safetensors, looked at without loading it: names, shapes, dtypes, and one tensor at a time."""
 
 import json
+import os
+import stat
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,21 +44,24 @@ class TensorFiles:
     def open(cls, folder: Path) -> "TensorFiles":
         """Read the headers of every shard.
 
-        Raises EdgeError for a folder without safetensors, a missing, empty or truncated shard, or an index that
-        names what no shard has; all faults in one message.
+        Raises EdgeError for a folder without safetensors, a missing, empty or truncated shard, a tensor in two
+        shards, or an index that disagrees with the shards; all faults in one message.
         """
         files, index = _shards(folder)
-        problems = [f"{file.name} is missing" for file in files if not file.exists()]
+        problems: list[str] = []
         entries: dict[str, Entry] = {}
         for file in files:
-            if file.exists():
-                try:
-                    entries |= _header(file)
-                except (SafetensorError, OSError) as error:
-                    problems.append(f"{file.name} cannot be read ({_short(error)})")
-        if not problems:
-            problems = [f"{name} is in the index but in no shard" for name in index if name not in entries]
-        raise_problems(folder, problems, AGAIN)
+            try:
+                found = _header(file)
+            except FileNotFoundError:
+                problems.append(f"{file.name} is {'a link to nothing' if file.is_symlink() else 'missing'}")
+            except (SafetensorError, OSError, ValueError) as error:
+                problems.append(f"{file.name} cannot be read ({_short(error)})")
+            else:
+                twice = [name for name in found if name in entries]
+                problems += [f"{name} is in both {entries[name].file.name} and {file.name}" for name in twice]
+                entries |= found
+        raise_problems(folder, problems or _index_faults(index, entries), AGAIN)
         return cls(folder, entries)
 
     def read(self, name: str) -> Tensor:
@@ -73,19 +79,19 @@ class TensorFiles:
         return sum(file.stat().st_size for file in {entry.file for entry in self.entries.values()})
 
 
-def _shards(folder: Path) -> tuple[list[Path], list[str]]:
-    """The shard files that the folder claims to have, and the tensors that its index promises."""
-    if (folder / INDEX).exists() and (folder / SINGLE).exists():
-        raise EdgeError(
-            f"{folder} holds both {SINGLE} and {INDEX}", "remove the one that is left over from an earlier save"
-        )
-    if (folder / INDEX).exists():
-        weight_map = read_json(folder / INDEX).get("weight_map")
-        if not isinstance(weight_map, dict) or not all(_is_plain_name(file) for file in weight_map.values()):
-            raise EdgeError(f"{folder / INDEX} has no usable weight_map", AGAIN)
-        return [folder / file for file in sorted(set(weight_map.values()))], list(weight_map)
-    if (folder / SINGLE).exists():
-        return [folder / SINGLE], []
+def _shards(folder: Path) -> tuple[list[Path], dict[str, str]]:
+    """The shard files that the folder claims to have, and the shard of each tensor where it has an index."""
+    if os.path.lexists(folder / INDEX):
+        weight_map = _weight_map(folder)
+        files = [folder / file for file in sorted(set(weight_map.values()))]
+        if not (folder / SINGLE).exists():
+            return files, weight_map
+        if all(file.exists() for file in files):
+            raise EdgeError(
+                f"{folder} holds both {SINGLE} and {INDEX}", "remove the one that is left over from an earlier save"
+            )
+    if os.path.lexists(folder / SINGLE):
+        return [folder / SINGLE], {}  # an index beside it whose shards are gone says nothing
     if any(folder.glob("*.bin")) or any(folder.glob("*.pt*")):
         raise EdgeError(
             f"{folder} holds pickled weights, which are never read (they can run code)",
@@ -94,25 +100,64 @@ def _shards(folder: Path) -> tuple[list[Path], list[str]]:
     raise EdgeError(f"{folder} has neither {SINGLE} nor {INDEX}", AGAIN)
 
 
+def _weight_map(folder: Path) -> dict[str, str]:
+    weight_map = read_json(folder / INDEX).get("weight_map", {} if (folder / SINGLE).exists() else None)
+    if not isinstance(weight_map, dict) or not all(_is_plain_name(file) for file in weight_map.values()):
+        raise EdgeError(f"{folder / INDEX} has no usable weight_map", AGAIN)
+    return weight_map
+
+
+def _index_faults(index: dict[str, str], entries: dict[str, Entry]) -> list[str]:
+    """Where an index and the headers of its shards disagree; nothing where there is no index."""
+    lost = [f"{name} is in the index but in no shard" for name in index if name not in entries]
+    moved = [
+        f"{name} is in {entries[name].file.name}, not in {file} as the index says"
+        for name, file in index.items()
+        if name in entries and entries[name].file.name != file
+    ]
+    unlisted = [
+        f"{name} is in {entry.file.name} but not in the index"
+        for name, entry in entries.items()
+        if index and name not in index
+    ]
+    return lost + moved + unlisted
+
+
 def _is_plain_name(file: object) -> bool:
     return isinstance(file, str) and Path(file).name == file and file.endswith(".safetensors")
 
 
 def _header(file: Path) -> dict[str, Entry]:
-    if file.stat().st_size == 0:
+    about = file.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise OSError("it is no regular file")  # a pipe would be waited for
+    if about.st_size == 0:
         raise OSError("the file is empty")
-    with safe_open(file, framework="pt") as tensors:
-        slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 (no __iter__)
-        return {name: Entry(file, part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+    with file.open("rb") as raw:  # first, because safetensors calls a file missing that it may not open
+        with safe_open(file, framework="pt") as tensors:
+            slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 (no __iter__)
+            entries = {name: Entry(file, part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+        json.loads(raw.read(int.from_bytes(raw.read(8), "little")), object_pairs_hook=_refuse_twice)
+    return entries
+
+
+def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
+    """safetensors lets the last of two entries of one name win."""
+    names = Counter(name for name, _ in pairs)
+    if len(names) < len(pairs):
+        raise ValueError(f"its header has two entries {names.most_common(1)[0][0]}")
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from ``path``; EdgeError where there is none."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise EdgeError(f"{path} is no regular file", AGAIN)  # a pipe would be waited for
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise EdgeError(f"{path} is missing", AGAIN) from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
+        problem = "is a link to nothing" if path.is_symlink() else "is missing"
+        raise EdgeError(f"{path} {problem}", AGAIN) from None
+    except (ValueError, RecursionError, OSError) as error:
         raise EdgeError(f"{path} is not readable JSON ({_short(error)})", AGAIN) from error
     if not isinstance(content, dict):
         raise EdgeError(f"{path} is not a JSON object", AGAIN)

@@ -89,4 +89,6 @@ def progress(label: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
 
 
 JsonOption = typer.Option("--json", help="Print one JSON document instead of a table.")
-ForceOption = typer.Option("--force", help="Replace the output folder if it exists.")
+ForceOption = typer.Option(
+    "--force", help="Replace the output folder, if only our own files or a checkpoint are in it."
+)

@@ -42,7 +42,7 @@ def init(
 
 def report(out: Path, as_json: bool, next_command: str) -> None:
     """What was written, and the command to type next."""
-    files = sorted(file for file in out.iterdir() if file.is_file())
+    files = sorted(file for file in out.iterdir() if file.is_file() and not file.name.startswith("."))
     if as_json:
         print_json({"folder": str(out), "files": {file.name: file.stat().st_size for file in files}})
         return

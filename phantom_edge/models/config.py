@@ -15,11 +15,15 @@ PHANTOM_LAYER = "phantom_attention"
 """The cache layer type that transformers looks up for our decoder."""
 
 
+MOST_LAYERS, LARGEST = 1000, 2**31
+"""Beyond these a config is damaged: building such a model would take the machine's memory before anything else."""
+
+
 def require_positive(config: PreTrainedConfig, *names: str) -> None:
-    """EdgeError for the first of these numbers that is not above zero."""
+    """EdgeError for the first of these numbers that is not above zero, or beyond all reason."""
     for name in names:
         value = getattr(config, name)
-        if not (value > 0 and math.isfinite(value)):
+        if not 0 < value <= (MOST_LAYERS if name == "num_hidden_layers" else LARGEST):  # NaN is neither
             raise EdgeError(f"config.json: {name} is {value}", "fetch config.json again from the checkpoint's source")
 
 
@@ -116,10 +120,12 @@ class PhantomTextConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         if self.rope_parameters is None:
             self.rope_parameters = {"rope_type": "default", "rope_theta": 10000.0}
+        if isinstance(self.num_hidden_layers, int):
+            require_positive(self, "num_hidden_layers")  # before transformers asks for a type of each layer
         super().__post_init__(**kwargs)
         names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
         more = ("num_key_value_heads", "head_dim", "max_position_embeddings", "rms_norm_eps")
-        require_positive(self, *names, *more)
+        require_positive(self, *names, *more, *(() if self.sliding_window is None else ("sliding_window",)))
         if not math.isfinite(self.eta):
             raise EdgeError(f"eta is {self.eta}", "give the weight of the phantom branch, 1e-4 for released models")
         check_rope(self.rope_parameters, self.head_dim)
@@ -147,7 +153,8 @@ class PhantomConfig(PreTrainedConfig):
     """A whole Phantom: vision tower, projector, decoder, and how pictures are cut.
 
     ``family`` names the official layout that the checkpoint came from (qwen2, internlm2, phi3). Only reading,
-    renaming and prompting look at it; the model does not.
+    renaming and prompting look at it; the model does not. ``tie_word_embeddings`` is the decoder's where it is not
+    given.
     """
 
     model_type = "phantom"
@@ -164,7 +171,7 @@ class PhantomConfig(PreTrainedConfig):
     min_tiles: int = 1
     max_tiles: int = 6
     use_thumbnail: bool = True
-    tie_word_embeddings: bool = False
+    tie_word_embeddings: bool | None = None
     eos_token_id: int | list[int] | None = None
     pad_token_id: int | None = None
 
@@ -179,6 +186,9 @@ class PhantomConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
+        if self.tie_word_embeddings is None:
+            self.tie_word_embeddings = self.text.tie_word_embeddings
+        self.text.tie_word_embeddings = self.tie_word_embeddings
         require_positive(self, "downsample_ratio")
         block = round(1 / self.downsample_ratio)
         if self.downsample_ratio * block != 1 or self.vision.patches_per_side % block:

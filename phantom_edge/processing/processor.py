@@ -53,6 +53,7 @@ class PhantomProcessor(ProcessorMixin):
         local_files_only: bool = False,
         token: str | bool | None = None,
         revision: str | None = None,
+        subfolder: str = "",
         **overrides: Any,
     ) -> "PhantomProcessor":
         """The processor of a folder or hub id: one that we saved, or an official Phantom with its tokenizer files.
@@ -68,6 +69,7 @@ class PhantomProcessor(ProcessorMixin):
             force_download=force_download,
             local_files_only=local_files_only,
             token=token,
+            subfolder=subfolder,
         )
         settings = _picture_settings(overrides)
         tokenizer = load_tokenizer(folder)
@@ -84,7 +86,7 @@ class PhantomProcessor(ProcessorMixin):
             image_processor = PhantomImageProcessor(**{**saved["image_processor"], **overrides})
             tokens_per_tile = int(saved["tokens_per_tile"])
             template = (folder / CHAT_TEMPLATE).read_text("utf-8") if (folder / CHAT_TEMPLATE).is_file() else None
-        except (KeyError, TypeError, ValueError, OSError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
             raise EdgeError(
                 f"{folder / PROCESSOR_CONFIG} describes no processor: {error}", "convert the checkpoint again"
             ) from None

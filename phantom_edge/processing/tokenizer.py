@@ -16,12 +16,22 @@ _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The fast tokenizer of a folder.
+    """The fast tokenizer of a folder; see :func:`_read_tokenizer`. Raises EdgeError for missing or damaged files."""
+    try:
+        tokenizer = _read_tokenizer(folder)
+        tokenizer.encode("")  # some settings are looked at only now
+        return tokenizer
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError, OSError) as error:
+        raise EdgeError(
+            f"the tokenizer files of {folder} make no sense: {' '.join(str(error).split())}",
+            "download tokenizer_config.json and the files beside it again",
+        ) from error
 
-    Read from the first that is there: ``tokenizer.json``, a SentencePiece ``tokenizer.model`` (InternLM2), or
+
+def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Read from the first that is there: ``tokenizer.json``, a SentencePiece ``tokenizer.model`` (InternLM2), or
     ``vocab.json`` and ``merges.txt`` (Qwen2). ``tokenizer.json`` is taken as it stands, whatever class the folder
     names: that is what the models were trained on.
-    Raises EdgeError for missing or damaged files.
     """
     for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
         if (folder / name).is_file():

@@ -66,10 +66,16 @@ def read_shape(llm: dict[str, Any]) -> dict[str, Any]:
             f"config.json: hidden_size {shape['hidden_size']} is not a multiple of {heads} attention heads",
             "fetch config.json again from the checkpoint's source",
         )
+    head_dim = shape["hidden_size"] // heads
+    for name, wanted_value in (("head_dim", head_dim), ("partial_rotary_factor", 1)):
+        if llm.get(name) not in (None, wanted_value):
+            raise EdgeError(
+                f"config.json: {name} is {llm[name]}, Phantom has {wanted_value}", "check llm_config in config.json"
+            )
     return {
         **shape,
         "num_key_value_heads": llm.get("num_key_value_heads") or heads,
-        "head_dim": shape["hidden_size"] // heads,
+        "head_dim": head_dim,
         "max_position_embeddings": llm["max_position_embeddings"],
         "rms_norm_eps": llm["rms_norm_eps"],
         "tie_word_embeddings": bool(llm.get("tie_word_embeddings", False)),
@@ -98,20 +104,25 @@ def write_shape(text: PhantomTextConfig) -> dict[str, Any]:
 
 
 def read_scaling(llm: dict[str, Any]) -> dict[str, Any] | None:
-    """``rope_scaling`` of an official config, None where there is none."""
+    """``rope_scaling`` of an official config, None where there is none; its kind is under ``type``."""
+    if llm.get("rope_parameters"):
+        raise EdgeError(
+            "config.json: llm_config has rope_parameters, the official layout rope_theta and rope_scaling",
+            "take the config.json of the checkpoint's source",
+        )
     scaling = llm.get("rope_scaling")
     if not scaling:
         return None
     if not isinstance(scaling, dict):
         raise EdgeError(f"config.json: rope_scaling is {scaling}", "check llm_config.rope_scaling against the source")
-    return scaling
+    kind = scaling.get("type", scaling.get("rope_type"))  # the second is what later releases of transformers write
+    return None if kind == "default" else {**scaling, "type": kind}
 
 
 def unsupported_rope(scaling: dict[str, Any], family: str) -> EdgeError:
     """The error for a rope variant that the family's reference code does not have."""
-    kind = scaling.get("type", scaling.get("rope_type"))
     return EdgeError(
-        f"config.json: rope scaling '{kind}' is unknown for {family}",
+        f"config.json: rope scaling '{scaling['type']}' is unknown for {family}",
         "check llm_config.rope_scaling against the source",
     )
 

@@ -19,9 +19,18 @@ from phantom_edge.models.families.family import (
 )
 
 
+def yarn_attention_factor(ratio: float) -> float:
+    """Phi-3's "yarn" scale of cosines and sines, for a context ``ratio`` times the original one."""
+    return 0.1 * math.log(ratio) + 1.0 if ratio > 1 else 1.0
+
+
 def read(llm: dict[str, Any]) -> dict[str, Any]:
     """``llm_config`` of a Phi-3 Phantom."""
     shape = read_shape(llm)
+    if llm.get("attention_bias"):
+        raise EdgeError(
+            "config.json: Phi-3 with biases is not supported", "use a checkpoint with llm_config.attention_bias false"
+        )
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": float(llm.get("rope_theta", 10000.0))}
     scaling = read_scaling(llm)
     if scaling:
@@ -43,7 +52,7 @@ def read(llm: dict[str, Any]) -> dict[str, Any]:
         if kind == "yarn":  # Phi-3's own: the factors of su, another scale of the attention
             check_rope(rope, shape["head_dim"])
             ratio = shape["max_position_embeddings"] / original
-            rope["attention_factor"] = 0.1 * math.log(ratio) + 1.0 if ratio > 1 else 1.0
+            rope["attention_factor"] = yarn_attention_factor(ratio)
     window = llm.get("sliding_window")
     return {
         **shape,
@@ -71,9 +80,16 @@ def write(text: PhantomTextConfig) -> dict[str, Any]:
         "original_max_position_embeddings": text.max_position_embeddings,
     }
     if rope["rope_type"] == "longrope":
+        ratio = text.max_position_embeddings / rope["original_max_position_embeddings"]
+        scale = rope.get("attention_factor")
+        if scale is not None and not math.isclose(scale, yarn_attention_factor(ratio)):
+            raise EdgeError(
+                f"the official Phi-3 layout cannot express an attention_factor of {scale}",
+                "keep this model in phantom-edge's own format",
+            )
         llm["original_max_position_embeddings"] = rope["original_max_position_embeddings"]
         llm["rope_scaling"] = {
-            "type": "yarn" if "attention_factor" in rope else "su",
+            "type": "su" if scale is None else "yarn",
             "short_factor": rope["short_factor"],
             "long_factor": rope["long_factor"],
         }

@@ -21,9 +21,9 @@ def read(llm: dict[str, Any]) -> dict[str, Any]:
     scaling = read_scaling(llm)
     if scaling:
         raise unsupported_rope(scaling, "qwen2")
-    if llm.get("use_sliding_window") and llm.get("max_window_layers", 0) < llm["num_hidden_layers"]:
+    if llm.get("use_sliding_window"):  # releases of the backbone's code disagree on which layers it means
         raise EdgeError(
-            "config.json: use_sliding_window on some layers only is not supported",
+            "config.json: use_sliding_window is not supported for qwen2",
             "set llm_config.use_sliding_window to false if the model was trained without it",
         )
     return {

@@ -1,0 +1,71 @@
+"""A folder to work in, whose lock tells a run at work from what a killed one left behind."""
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+
+
+@contextmanager
+def staging_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """A new folder ``<prefix>`` + 8 letters in ``parent``, locked while the block runs. The block removes it.
+
+    The lock is the system's, so it is free again however the process ends, and no number of a process can be mistaken
+    for another's.
+    """
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        lock = _lock(folder, wait=True)  # another run may just be taking it for a left-over
+        if folder.exists():
+            break
+        _unlock(lock)
+    try:
+        yield folder
+    finally:
+        _unlock(lock)
+
+
+def left_overs(parent: Path, prefix: str) -> Iterator[Path]:
+    """The staging folders in ``parent`` whose runs were killed, each locked while it is looked at.
+
+    None where the file system has no locks: a run at work could not be told from them.
+    """
+    pattern = re.compile(re.escape(prefix) + "[a-z0-9_]{8}")  # what tempfile appends
+    for folder in sorted(path for path in parent.iterdir() if pattern.fullmatch(path.name)):
+        lock = _lock(folder)
+        if lock is not None:
+            try:
+                yield folder
+            finally:
+                _unlock(lock)
+
+
+def _lock(folder: Path, *, wait: bool = False) -> int | None:
+    """Lock the folder itself: no file of ours ends up in it.
+
+    None where nothing can lock, where the folder is gone, and, without ``wait``, where somebody else has it.
+    """
+    if sys.platform == "win32":
+        return None
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:  # gone, a link, or not ours to open
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _unlock(descriptor: int | None) -> None:
+    if descriptor is not None and sys.platform != "win32":
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # for a forked child too, which shares the descriptor
+        os.close(descriptor)
