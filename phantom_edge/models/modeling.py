@@ -11,7 +11,8 @@ from transformers.utils.generic import can_return_tuple
 
 from phantom_edge.errors import EdgeError
 from phantom_edge.models.config import PhantomConfig
-from phantom_edge.models.text_model import PhantomPreTrainedModel, PhantomTextModel, is_traced
+from phantom_edge.models.padding import is_traced
+from phantom_edge.models.text_model import PhantomPreTrainedModel, PhantomTextModel
 from phantom_edge.models.vision import Projector, VisionTower, pixel_shuffle
 
 
