@@ -1,5 +1,6 @@
 """Generation: what transformers' loop makes of our cache, and our stream around it."""
 
+import math
 import threading
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from transformers import DynamicCache
 
 from phantom_edge.checkpoint.random import write_random
 from phantom_edge.errors import EdgeError
-from phantom_edge.generate import Answer, Sampling, load, stream
+from phantom_edge.generate import Answer, Sampling, load, make_inputs, stop_ids, stream
 from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.processing.processor import PhantomProcessor
@@ -202,6 +203,45 @@ def test_beams_and_sampling(tiny: Loaded) -> None:
     assert first == second != other
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("place", ["generation_config", "config"])
+@pytest.mark.parametrize("as_list", [True, False])
+def test_every_stop_token_of_the_checkpoint_ends_an_answer(
+    tiny: Loaded, monkeypatch: pytest.MonkeyPatch, beams: int, place: str, as_list: bool
+) -> None:
+    """Named by either file, the other naming one that never comes; also as the very last token allowed."""
+    model, processor = tiny
+    inputs = make_inputs(model, processor, "hi", [])
+    free = model.generate(**inputs, max_new_tokens=12, num_beams=beams, do_sample=False, eos_token_id=None)
+    new = free[0, inputs["input_ids"].shape[1] :].tolist()
+    ends = new[5]
+    length = new.index(ends) + 1
+    elsewhere = next(token for token in range(512) if token not in new)
+    for name in ("generation_config", "config"):
+        here = ends if name == place else elsewhere
+        monkeypatch.setattr(getattr(model, name), "eos_token_id", [elsewhere, here] if as_list else here)
+    answer = Answer()
+    if beams == 1:  # beam search may prefer another answer once one can end
+        for allowed, stopped_by in ((length - 1, "length"), (length, "end of turn"), (length + 3, "end of turn")):
+            list(stream(model, processor, "hi", [], Sampling(max_new_tokens=allowed), answer))
+            assert (answer.tokens, answer.stopped_by) == (min(allowed, length), stopped_by)
+    list(stream(model, processor, "hi", [], Sampling(max_new_tokens=40, beams=beams), answer))
+    assert answer.stopped_by == "end of turn" and answer.tokens < 40
+    assert set(stop_ids(model)) == {ends, elsewhere}
+
+
+def test_padding_token(tiny: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """generation_config.json's before config.json's before a stop token."""
+    model, _ = tiny
+    monkeypatch.setattr(model.config, "eos_token_id", 7)
+    monkeypatch.setattr(model.generation_config, "eos_token_id", [9, 8])
+    for ours, theirs, want in ((3, 0, 0), (3, None, 3), (None, None, 7)):
+        monkeypatch.setattr(model.config, "pad_token_id", ours)
+        monkeypatch.setattr(model.generation_config, "pad_token_id", theirs)
+        chosen = Sampling().generation_config(model)
+        assert chosen.pad_token_id == want and chosen.eos_token_id == [7, 8, 9]
+
+
 def test_a_reader_that_leaves_stops_the_generation(tiny: Loaded) -> None:
     pieces = stream(*tiny, "hi", [], Sampling(max_new_tokens=4000))
     next(pieces)
@@ -212,11 +252,26 @@ def test_a_reader_that_leaves_stops_the_generation(tiny: Loaded) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"max_new_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.1}, {"top_k": -1}, {"beams": 0}],
+    [
+        {"max_new_tokens": 0},
+        *({"temperature": number} for number in (-1.0, 1e-45, 9e-5, math.inf, math.nan)),
+        *({"top_p": number} for number in (0.0, 1.1, math.nan)),
+        {"top_k": -1},
+        {"beams": 0},
+        *({"seed": number} for number in (-1, 2**64)),
+    ],
 )
 def test_impossible_sampling(wrong: dict[str, float]) -> None:
     with pytest.raises(EdgeError):
         Sampling(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("edge", [{"temperature": 1e-4}, {"temperature": 1e300}, {"seed": 2**64 - 1}, {"seed": 0}])
+def test_the_edges_of_possible_sampling(tiny: Loaded, edge: dict[str, float]) -> None:
+    answer = Answer()
+    chosen = {"max_new_tokens": 3, "temperature": 1.0} | edge
+    list(stream(*tiny, "hi", [], Sampling(**chosen), answer))  # type: ignore[arg-type]
+    assert 1 <= answer.tokens <= 3
 
 
 def test_prompts_that_cannot_be(tiny: Loaded, tmp_path: Path) -> None:

@@ -190,9 +190,7 @@ def test_traced(golden, tracer: str, form: str) -> None:
     embeds, real = g.io["batch.inputs_embeds"], g.io["batch.attention_mask"].bool()
     example = embeds, FORMS[form](causal(torch.ones_like(real)))
     decoder = Decoder(g.model).eval()
-    if tracer == "jit":
-        program = torch.jit.trace(decoder, example)
-    else:
-        program = torch.export.export(decoder, example).module()
+    record = {"jit": torch.jit.trace, "export": lambda *args: torch.export.export(*args).module()}
+    program = record[tracer](decoder, example)
     logits = program(embeds, FORMS[form](causal(real)))
     torch.testing.assert_close(logits[real], g.io["batch.prefill_logits"][real], atol=ATOL, rtol=0)
