@@ -3,12 +3,13 @@
 import math
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 from reference import ARCHITECTURES
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache
 
 from phantom_edge.checkpoint.random import write_random
@@ -163,6 +164,31 @@ def test_gradients_reach_every_part(golden) -> None:
         assert dead == [], dead
 
 
+def test_checkpointing_recomputes_every_layer_and_changes_no_gradient(golden) -> None:
+    """Layers of the vision tower too: with six tiles their activations are the larger part."""
+    g = golden("0_5b-1.0")
+    model = PhantomForConditionalGeneration.from_pretrained(g.folder, config=g.model.config).train()
+    inner = [layer.mlp for layer in model.model.language_model.layers]
+    inner += [layer.mlp for layer in model.model.vision_tower.layers]
+    ran: list[nn.Module] = []
+    for module in inner:
+        module.register_forward_hook(lambda module, _given, _output: ran.append(module))
+    labels = g.io["input_ids"].masked_fill(g.io["input_ids"] == model.config.image_token_id, -100)
+    gradients: list[dict[str, Tensor]] = []
+    for times in (1, 2):
+        if times == 2:
+            model.gradient_checkpointing_enable()
+        model.zero_grad()
+        ran.clear()
+        with torch.enable_grad():
+            out = model(input_ids=g.io["input_ids"], pixel_values=g.io["pixel_values"], labels=labels, use_cache=False)
+            out.loss.backward()
+        assert [ran.count(module) for module in inner] == [times] * len(inner)
+        gradients.append({name: p.grad.clone() for name, p in model.named_parameters()})
+    for name, gradient in gradients[0].items():
+        assert torch.equal(gradients[1][name], gradient), name
+
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     folder = tmp_path_factory.mktemp("tiny") / "tiny"
@@ -240,6 +266,63 @@ def test_padding_token(tiny: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(model.generation_config, "pad_token_id", theirs)
         chosen = Sampling().generation_config(model)
         assert chosen.pad_token_id == want and chosen.eos_token_id == [7, 8, 9]
+
+
+@pytest.fixture(params=[False, True], ids=["words", "image tokens"])
+def drafted(request: pytest.FixtureRequest, tiny: Loaded, monkeypatch: pytest.MonkeyPatch) -> Loaded:
+    """The tiny model; once so that it says the image token itself, as the word that it likes best otherwise."""
+    model, processor = tiny
+    if request.param:
+        favourite = torch.tensor(greedy(model, make_inputs(model, processor, "what? what?", [PICTURE]))).mode().values
+        weight = model.lm_head.weight.detach().clone()
+        weight[model.config.image_token_id] = weight[favourite] * 1.05
+        monkeypatch.setattr(model.lm_head.weight, "data", weight)
+    return model, processor
+
+
+def greedy(model: PhantomForConditionalGeneration, inputs: dict[str, Tensor], **options: object) -> list[int]:
+    out = model.generate(**inputs, max_new_tokens=40, do_sample=False, eos_token_id=None, **options)
+    return out[0, inputs["input_ids"].shape[1] :].tolist()
+
+
+@pytest.mark.parametrize("pictures", [[PICTURE], [PICTURE, PICTURE.rotate(90)], []], ids=len)
+@pytest.mark.parametrize("ngram", [1, 3])
+def test_prompt_lookup_gives_the_greedy_tokens(drafted: Loaded, pictures: list[Image.Image], ngram: int) -> None:
+    """Drafts repeat the prompt's image tokens; these are words in an answer."""
+    model, processor = drafted
+    inputs = make_inputs(model, processor, "what? what?", pictures)
+    looked_up = greedy(model, inputs, prompt_lookup_num_tokens=8, max_matching_ngram_size=ngram)
+    assert looked_up == greedy(model, inputs)
+
+
+def test_drafts_hold_image_tokens_and_a_missing_picture_still_shows(drafted: Loaded) -> None:
+    """The tests around this one would prove nothing if no draft repeated an image token."""
+    model, processor = drafted
+    inputs = make_inputs(model, processor, "what? what?", [PICTURE])
+    marks = int((inputs["input_ids"] == model.config.image_token_id).sum())
+    met: list[int] = []
+
+    def count(_module: object, _given: object, named: dict[str, Any]) -> None:
+        met.append(int((named["input_ids"] == model.config.image_token_id).sum()))
+
+    hook = model.register_forward_pre_hook(count, with_kwargs=True)
+    greedy(model, inputs, prompt_lookup_num_tokens=8, max_matching_ngram_size=1)
+    hook.remove()
+    assert sum(met) > marks
+    with pytest.raises(EdgeError, match=f"the prompt has {marks} image tokens, the pictures make 0"):
+        greedy(model, {"input_ids": inputs["input_ids"]}, prompt_lookup_num_tokens=8)
+
+
+def test_a_second_model_drafts_answers_without_pictures(drafted: Loaded, tmp_path: Path) -> None:
+    model, processor = drafted
+    write_random(SIZES["tiny"], tmp_path / "second", seed=9, eta=1.0)
+    second = PhantomForConditionalGeneration.from_pretrained(tmp_path / "second", dtype=torch.float32).eval()
+    inputs = make_inputs(model, processor, "what? what?", [])
+    alone = greedy(model, inputs)
+    assert greedy(model, inputs, assistant_model=second) == alone
+    assert greedy(model, inputs, assistant_model=model) == alone
+    with pytest.raises(EdgeError, match="transformers does not show them to it"):
+        greedy(model, make_inputs(model, processor, "what?", [PICTURE]), assistant_model=second)
 
 
 def test_a_reader_that_leaves_stops_the_generation(tiny: Loaded) -> None:
