@@ -172,12 +172,12 @@ def test_checkpointing_recomputes_every_layer_and_changes_no_gradient(golden) ->
     inner += [layer.mlp for layer in model.model.vision_tower.layers]
     ran: list[nn.Module] = []
     for module in inner:
-        module.register_forward_hook(lambda module, _given, _output: ran.append(module))
+        module.register_forward_pre_hook(lambda module, _given: ran.append(module))
     labels = g.io["input_ids"].masked_fill(g.io["input_ids"] == model.config.image_token_id, -100)
     gradients: list[dict[str, Tensor]] = []
     for times in (1, 2):
         if times == 2:
-            model.gradient_checkpointing_enable()
+            model.activation_checkpointing_enable()
         model.zero_grad()
         ran.clear()
         with torch.enable_grad():
