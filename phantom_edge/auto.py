@@ -6,10 +6,9 @@ torch, and ``AutoConfig.from_pretrained`` still works.
 """
 
 import importlib
+import warnings
 from functools import partial
 from types import ModuleType
-
-import wrapt
 
 REGISTERED_IN = {
     "transformers.models.auto.configuration_auto": "phantom_edge.models.config",
@@ -21,7 +20,14 @@ REGISTERED_IN = {
 
 
 def register_with_transformers() -> None:
-    """Leave the hooks."""
+    """Leave the hooks. Without wrapt a warning instead: ``phantom-edge doctor`` must start to name what is missing."""
+    try:
+        import wrapt
+    except ImportError as error:
+        warnings.warn(
+            f"transformers' Auto classes will not know Phantom ({error}); run: phantom-edge doctor", stacklevel=3
+        )
+        return
     for theirs, ours in REGISTERED_IN.items():
         wrapt.register_post_import_hook(partial(_import_ours, ours), theirs)
 

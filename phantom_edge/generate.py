@@ -1,5 +1,6 @@
 """Questions about pictures, answered by a model: the settings, and a stream of text with its timings."""
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ from phantom_edge.processing.images import ImageSource
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.processing.prompt import IMAGE_MARK
 
+COLDEST = 1e-4
+"""Lowest temperature above 0: logits of some hundreds, divided by it, stay far inside float32."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -32,10 +36,19 @@ class Sampling:
     def __post_init__(self) -> None:
         rules = (
             (self.max_new_tokens >= 1, f"--max-new-tokens is {self.max_new_tokens}", "give 1 or more"),
-            (self.temperature >= 0, f"--temperature is {self.temperature:g}", "give 0 (greedy) or more"),
+            (
+                self.temperature == 0 or COLDEST <= self.temperature < math.inf,
+                f"--temperature is {self.temperature:g}",
+                f"give 0 (greedy), or {COLDEST:g} or more",
+            ),
             (0 < self.top_p <= 1, f"--top-p is {self.top_p:g}", "give more than 0 and at most 1"),
             (self.top_k >= 0, f"--top-k is {self.top_k}", "give 0 (off) or more"),
             (self.beams >= 1, f"--beams is {self.beams}", "give 1 (off) or more"),
+            (
+                self.seed is None or 0 <= self.seed < 2**64,
+                f"--seed is {self.seed}",
+                "give a whole number from 0 to 18446744073709551615 (64 bits)",
+            ),
         )
         for holds, problem, remedy in rules:
             if not holds:
@@ -51,10 +64,29 @@ class Sampling:
             max_new_tokens=self.max_new_tokens,
             do_sample=sample,
             num_beams=self.beams,
-            eos_token_id=model.config.eos_token_id,
-            pad_token_id=model.config.pad_token_id,
+            eos_token_id=stop_ids(model) or None,
+            pad_token_id=_pad_id(model),
             **chosen,
         )
+
+
+def stop_ids(model: PhantomForConditionalGeneration) -> list[int]:
+    """Tokens that end an answer: those of the checkpoint's generation_config.json and those of its config.json.
+
+    Chat models stop at more tokens than the one that config.json names; either list alone may miss one.
+    """
+    found: set[int] = set()
+    for ids in (model.generation_config.eos_token_id, model.config.eos_token_id):
+        found.update([] if ids is None else [ids] if isinstance(ids, int) else ids)
+    return sorted(found)
+
+
+def _pad_id(model: PhantomForConditionalGeneration) -> int | None:
+    """What fills up finished rows, generation_config.json first; any token serves, and a stop token best."""
+    for pad in (model.generation_config.pad_token_id, model.config.pad_token_id, *stop_ids(model)):
+        if pad is not None:
+            return int(pad)
+    return None
 
 
 @dataclass
@@ -175,7 +207,7 @@ def stream(
     assert run.ids is not None
     new = run.ids[0, answer.prompt_tokens :]
     answer.tokens = len(new)
-    answer.stopped_by = "length" if answer.tokens >= sampling.max_new_tokens else "end of turn"
+    answer.stopped_by = "end of turn" if int(new[-1]) in stop_ids(model) else "length"
     if sampling.beams > 1:
         answer.text = processor.tokenizer.decode(new, skip_special_tokens=True)
         yield answer.text

@@ -1,5 +1,7 @@
 """Cached decode and prefill in chunks equal one full forward: the property that the reference lacks.
 
+Up to the trained length, that is: past it dynamic NTK and longrope rotate by the length so far.
+
 Float32 on a tiny model: summation order moves logits by about 1e-6, the bound is 1e-5.
 """
 
@@ -9,6 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reference import ARCHITECTURES, Golden
 from torch import Tensor
+
+from phantom_edge.models import text_model
+from phantom_edge.models.config import PhantomTextConfig
+from phantom_edge.models.rope import rotary_tables
 
 NAMES = (*(f"{arch}-1.0" for arch in ARCHITECTURES), "3_8b-sw16-1.0", "3_8b-sushort-1.0")
 ATOL = 1e-5
@@ -76,6 +82,46 @@ def test_left_padding_under_any_chunking(one: Golden, data: st.DataObject) -> No
     for row, length in enumerate(lengths):
         alone = one.model(inputs_embeds=embeds[:, :length]).logits
         torch.testing.assert_close(logits[row : row + 1, longest - length :], alone, atol=ATOL, rtol=0)
+
+
+LENGTHENED = {"1_8b-ntk-1.0": 24, "3_8b-sulong-1.0": 16}
+"""Models whose rotation changes past this many tokens, inside the golden prompt of 40."""
+
+
+@slow_is_fine
+@given(data=st.data())
+@pytest.mark.parametrize("name", LENGTHENED)
+def test_past_the_trained_length_keys_keep_the_rotation_of_their_chunk(
+    golden, monkeypatch: pytest.MonkeyPatch, name: str, data: st.DataObject
+) -> None:
+    """So does the reference when it decodes: chunks equal one forward whose tables are made chunk by chunk."""
+    g = golden(name)
+    embeds = g.io["inputs_embeds"]
+    cuts = data.draw(st.lists(st.integers(1, 39), unique=True, max_size=6).map(sorted))
+    bounds = list(zip([0, *cuts], [*cuts, 40], strict=True))
+    chunked = in_chunks(g, embeds, [stop - start for start, stop in bounds])
+
+    def by_chunk(config: PhantomTextConfig, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+        parts = [
+            [table[:, start:] for table in rotary_tables(config, position_ids[:, :stop])] for start, stop in bounds
+        ]
+        cos, sin = (torch.cat(tables, dim=1) for tables in zip(*parts, strict=True))
+        return cos, sin
+
+    with monkeypatch.context() as patch:
+        patch.setattr(text_model, "rotary_tables", by_chunk)
+        want = g.model(inputs_embeds=embeds).logits
+    torch.testing.assert_close(chunked, want, atol=2 * ATOL, rtol=0)  # longrope's scale makes larger logits
+
+
+@pytest.mark.parametrize("name", LENGTHENED)
+def test_chunks_equal_one_forward_up_to_the_trained_length_only(golden, name: str) -> None:
+    g = golden(name)
+    embeds, trained = g.io["inputs_embeds"], LENGTHENED[name]
+    for length in (trained, 40):
+        whole = g.model(inputs_embeds=embeds[:, :length]).logits
+        apart = (in_chunks(g, embeds[:, :length], [7] * 40) - whole).abs().max().item()
+        assert apart < ATOL if length == trained else apart > 0.1
 
 
 def test_one_token_prompt(one: Golden) -> None:

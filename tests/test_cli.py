@@ -19,7 +19,7 @@ from phantom_edge.checkpoint.random import write_random
 from phantom_edge.models.sizes import SIZES
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMAND = [sys.executable, "-c", "from phantom_edge.cli.main import main; main()"]
+COMMAND = [sys.executable, "-c", "from phantom_edge.cli.start import main; main()"]
 
 
 def edge(*arguments: str, stdin: bytes = b"", cwd: Path = ROOT) -> subprocess.CompletedProcess[bytes]:

@@ -1,18 +1,20 @@
 """Generation: what transformers' loop makes of our cache, and our stream around it."""
 
+import math
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 from reference import ARCHITECTURES
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache
 
 from phantom_edge.checkpoint.random import write_random
 from phantom_edge.errors import EdgeError
-from phantom_edge.generate import Answer, Sampling, load, stream
+from phantom_edge.generate import Answer, Sampling, load, make_inputs, stop_ids, stream
 from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.processing.processor import PhantomProcessor
@@ -162,6 +164,31 @@ def test_gradients_reach_every_part(golden) -> None:
         assert dead == [], dead
 
 
+def test_checkpointing_recomputes_every_layer_and_changes_no_gradient(golden) -> None:
+    """Layers of the vision tower too: with six tiles their activations are the larger part."""
+    g = golden("0_5b-1.0")
+    model = PhantomForConditionalGeneration.from_pretrained(g.folder, config=g.model.config).train()
+    inner = [layer.mlp for layer in model.model.language_model.layers]
+    inner += [layer.mlp for layer in model.model.vision_tower.layers]
+    ran: list[nn.Module] = []
+    for module in inner:
+        module.register_forward_pre_hook(lambda module, _given: ran.append(module))
+    labels = g.io["input_ids"].masked_fill(g.io["input_ids"] == model.config.image_token_id, -100)
+    gradients: list[dict[str, Tensor]] = []
+    for times in (1, 2):
+        if times == 2:
+            model.activation_checkpointing_enable()
+        model.zero_grad()
+        ran.clear()
+        with torch.enable_grad():
+            out = model(input_ids=g.io["input_ids"], pixel_values=g.io["pixel_values"], labels=labels, use_cache=False)
+            out.loss.backward()
+        assert [ran.count(module) for module in inner] == [times] * len(inner)
+        gradients.append({name: p.grad.clone() for name, p in model.named_parameters()})
+    for name, gradient in gradients[0].items():
+        assert torch.equal(gradients[1][name], gradient), name
+
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     folder = tmp_path_factory.mktemp("tiny") / "tiny"
@@ -202,6 +229,102 @@ def test_beams_and_sampling(tiny: Loaded) -> None:
     assert first == second != other
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("place", ["generation_config", "config"])
+@pytest.mark.parametrize("as_list", [True, False])
+def test_every_stop_token_of_the_checkpoint_ends_an_answer(
+    tiny: Loaded, monkeypatch: pytest.MonkeyPatch, beams: int, place: str, as_list: bool
+) -> None:
+    """Named by either file, the other naming one that never comes; also as the very last token allowed."""
+    model, processor = tiny
+    inputs = make_inputs(model, processor, "hi", [])
+    free = model.generate(**inputs, max_new_tokens=12, num_beams=beams, do_sample=False, eos_token_id=None)
+    new = free[0, inputs["input_ids"].shape[1] :].tolist()
+    ends = new[5]
+    length = new.index(ends) + 1
+    elsewhere = next(token for token in range(512) if token not in new)
+    for name in ("generation_config", "config"):
+        here = ends if name == place else elsewhere
+        monkeypatch.setattr(getattr(model, name), "eos_token_id", [elsewhere, here] if as_list else here)
+    answer = Answer()
+    if beams == 1:  # beam search may prefer another answer once one can end
+        for allowed, stopped_by in ((length - 1, "length"), (length, "end of turn"), (length + 3, "end of turn")):
+            list(stream(model, processor, "hi", [], Sampling(max_new_tokens=allowed), answer))
+            assert (answer.tokens, answer.stopped_by) == (min(allowed, length), stopped_by)
+    list(stream(model, processor, "hi", [], Sampling(max_new_tokens=40, beams=beams), answer))
+    assert answer.stopped_by == "end of turn" and answer.tokens < 40
+    assert set(stop_ids(model)) == {ends, elsewhere}
+
+
+def test_padding_token(tiny: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """generation_config.json's before config.json's before a stop token."""
+    model, _ = tiny
+    monkeypatch.setattr(model.config, "eos_token_id", 7)
+    monkeypatch.setattr(model.generation_config, "eos_token_id", [9, 8])
+    for ours, theirs, want in ((3, 0, 0), (3, None, 3), (None, None, 7)):
+        monkeypatch.setattr(model.config, "pad_token_id", ours)
+        monkeypatch.setattr(model.generation_config, "pad_token_id", theirs)
+        chosen = Sampling().generation_config(model)
+        assert chosen.pad_token_id == want and chosen.eos_token_id == [7, 8, 9]
+
+
+@pytest.fixture(params=[False, True], ids=["words", "image tokens"])
+def drafted(request: pytest.FixtureRequest, tiny: Loaded, monkeypatch: pytest.MonkeyPatch) -> Loaded:
+    """The tiny model; once so that it says the image token itself, as the word that it likes best otherwise."""
+    model, processor = tiny
+    if request.param:
+        favourite = torch.tensor(greedy(model, make_inputs(model, processor, "what? what?", [PICTURE]))).mode().values
+        weight = model.lm_head.weight.detach().clone()
+        weight[model.config.image_token_id] = weight[favourite] * 1.05
+        monkeypatch.setattr(model.lm_head.weight, "data", weight)
+    return model, processor
+
+
+def greedy(model: PhantomForConditionalGeneration, inputs: dict[str, Tensor], **options: object) -> list[int]:
+    out = model.generate(**inputs, max_new_tokens=40, do_sample=False, eos_token_id=None, **options)
+    return out[0, inputs["input_ids"].shape[1] :].tolist()
+
+
+@pytest.mark.parametrize("pictures", [[PICTURE], [PICTURE, PICTURE.rotate(90)], []], ids=len)
+@pytest.mark.parametrize("ngram", [1, 3])
+def test_prompt_lookup_gives_the_greedy_tokens(drafted: Loaded, pictures: list[Image.Image], ngram: int) -> None:
+    """Drafts repeat the prompt's image tokens; these are words in an answer."""
+    model, processor = drafted
+    inputs = make_inputs(model, processor, "what? what?", pictures)
+    looked_up = greedy(model, inputs, prompt_lookup_num_tokens=8, max_matching_ngram_size=ngram)
+    assert looked_up == greedy(model, inputs)
+
+
+def test_drafts_hold_image_tokens_and_a_missing_picture_still_shows(drafted: Loaded) -> None:
+    """The tests around this one would prove nothing if no draft repeated an image token."""
+    model, processor = drafted
+    inputs = make_inputs(model, processor, "what? what?", [PICTURE])
+    marks = int((inputs["input_ids"] == model.config.image_token_id).sum())
+    met: list[int] = []
+
+    def count(_module: object, _given: object, named: dict[str, Any]) -> None:
+        met.append(int((named["input_ids"] == model.config.image_token_id).sum()))
+
+    hook = model.register_forward_pre_hook(count, with_kwargs=True)
+    greedy(model, inputs, prompt_lookup_num_tokens=8, max_matching_ngram_size=1)
+    hook.remove()
+    assert sum(met) > marks
+    with pytest.raises(EdgeError, match=f"the prompt has {marks} image tokens, the pictures make 0"):
+        greedy(model, {"input_ids": inputs["input_ids"]}, prompt_lookup_num_tokens=8)
+
+
+def test_a_second_model_drafts_answers_without_pictures(drafted: Loaded, tmp_path: Path) -> None:
+    model, processor = drafted
+    write_random(SIZES["tiny"], tmp_path / "second", seed=9, eta=1.0)
+    second = PhantomForConditionalGeneration.from_pretrained(tmp_path / "second", dtype=torch.float32).eval()
+    inputs = make_inputs(model, processor, "what? what?", [])
+    alone = greedy(model, inputs)
+    assert greedy(model, inputs, assistant_model=second) == alone
+    assert greedy(model, inputs, assistant_model=model) == alone
+    with pytest.raises(EdgeError, match="transformers does not show them to it"):
+        greedy(model, make_inputs(model, processor, "what?", [PICTURE]), assistant_model=second)
+
+
 def test_a_reader_that_leaves_stops_the_generation(tiny: Loaded) -> None:
     pieces = stream(*tiny, "hi", [], Sampling(max_new_tokens=4000))
     next(pieces)
@@ -212,11 +335,26 @@ def test_a_reader_that_leaves_stops_the_generation(tiny: Loaded) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"max_new_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.1}, {"top_k": -1}, {"beams": 0}],
+    [
+        {"max_new_tokens": 0},
+        *({"temperature": number} for number in (-1.0, 1e-45, 9e-5, math.inf, math.nan)),
+        *({"top_p": number} for number in (0.0, 1.1, math.nan)),
+        {"top_k": -1},
+        {"beams": 0},
+        *({"seed": number} for number in (-1, 2**64)),
+    ],
 )
 def test_impossible_sampling(wrong: dict[str, float]) -> None:
     with pytest.raises(EdgeError):
         Sampling(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("edge", [{"temperature": 1e-4}, {"temperature": 1e300}, {"seed": 2**64 - 1}, {"seed": 0}])
+def test_the_edges_of_possible_sampling(tiny: Loaded, edge: dict[str, float]) -> None:
+    answer = Answer()
+    chosen = {"max_new_tokens": 3, "temperature": 1.0} | edge
+    list(stream(*tiny, "hi", [], Sampling(**chosen), answer))  # type: ignore[arg-type]
+    assert 1 <= answer.tokens <= 3
 
 
 def test_prompts_that_cannot_be(tiny: Loaded, tmp_path: Path) -> None:

@@ -87,8 +87,8 @@ def key_residual(g: Golden, patch: pytest.MonkeyPatch) -> None:
 
 
 def positions_off_by_one(g: Golden, patch: pytest.MonkeyPatch) -> None:
-    positions = text_model._positions
-    patch.setattr(text_model, "_positions", lambda *args: positions(*args) + 1)
+    positions = text_model.count_positions
+    patch.setattr(text_model, "count_positions", lambda *args: positions(*args) + 1)
 
 
 FAULTS = (

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ParamSpec
 
 import typer
@@ -22,7 +23,12 @@ err = Console(stderr=True)
 
 def print_json(document: Any) -> None:
     """The one document of ``--json``."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a terminal without these letters, or half a letter: JSON has its own way to write them
+        text = json.dumps(document, indent=2)
+    sys.stdout.write(text + "\n")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], note: str | None = None) -> None:
@@ -42,24 +48,44 @@ def note(message: str) -> None:
 
 
 def friendly(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn a user's mistake, Ctrl-C and a closed pipe into one clear line and exit code 1."""
+    """Turn a user's mistake and Ctrl-C into one clear line and exit code 1.
+
+    The line is plain text on stderr with ``--json`` too: stdout holds one document or nothing.
+    """
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
+            _check_encoding(kwargs)
             command(*args, **kwargs)
         except EdgeError as error:
             err.print(f"[bold red]error:[/] {_plain(error.problem)}", highlight=False, soft_wrap=True)
             err.print(f"  {_plain(error.remedy)}", highlight=False, soft_wrap=True)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            err.print("\nstopped; nothing half-written was left behind. Run the same command to start again.")
-            raise typer.Exit(1) from None
-        except BrokenPipeError:
-            sys.stderr.close()  # the reader went away (`| head`); the interpreter would complain at exit
+            note("\nstopped; nothing half-written was left behind. Run the same command to start again.")
             raise typer.Exit(1) from None
 
     return wrapped
+
+
+def _check_encoding(arguments: dict[str, Any]) -> None:
+    """EdgeError for an argument whose bytes are no text: neither tokenizers nor safetensors take it."""
+    for argument in arguments.values():
+        for value in argument if isinstance(argument, list) else [argument]:
+            if isinstance(value, str | Path) and not _is_text(str(value)):
+                raise EdgeError(
+                    f"an argument is not UTF-8: {str(value)!r}",
+                    "write it in UTF-8, rename the file, or pipe the picture in with --image -",
+                )
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _plain(text: str) -> str:

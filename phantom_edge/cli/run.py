@@ -62,8 +62,9 @@ def run(
 def _picture(source: str) -> Path | bytes:
     if source != "-":
         return Path(source)
-    if sys.stdin.isatty():
+    if sys.stdin is None or sys.stdin.isatty():
         raise EdgeError(
-            "--image - reads the picture from stdin, which is a terminal", "pipe it: cat a.jpg | phantom-edge run ..."
+            "--image - reads the picture from stdin, which is closed or a terminal",
+            "pipe it: cat a.jpg | phantom-edge run ...",
         )
     return sys.stdin.buffer.read()

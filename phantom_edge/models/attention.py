@@ -166,7 +166,9 @@ def eager_attention(
     kv_heads = key.shape[1]
     grouped = query.reshape(batch, kv_heads, heads // kv_heads, tokens, width)
     scores = grouped @ key[:, :, None].transpose(-1, -2) * scaling  # (B, H_kv, G, N, S)
-    if attention_mask is not None:
+    if attention_mask is not None and attention_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attention_mask[:, :, None], torch.finfo(scores.dtype).min)
+    elif attention_mask is not None:
         scores = scores + attention_mask[:, :, None]
     weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
     mixed = (weights @ value[:, :, None]).reshape(batch, heads, tokens, width)

@@ -6,13 +6,14 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForImageTextToText, Cache, GenerationMixin
+from transformers import AutoModelForImageTextToText, Cache, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, CausalLMOutputWithPast
 from transformers.utils.generic import can_return_tuple
 
 from phantom_edge.errors import EdgeError
 from phantom_edge.models.config import PhantomConfig
-from phantom_edge.models.text_model import PhantomPreTrainedModel, PhantomTextModel, is_traced
+from phantom_edge.models.padding import is_traced
+from phantom_edge.models.text_model import PhantomPreTrainedModel, PhantomTextModel
 from phantom_edge.models.vision import Projector, VisionTower, pixel_shuffle
 
 
@@ -61,9 +62,13 @@ class PhantomModel(PhantomPreTrainedModel):
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        prompt_tokens: int | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
-        """``mm_encoder_outputs["image"]`` holds features made beforehand (transformers' generate does that)."""
+        """``mm_encoder_outputs["image"]`` holds features made beforehand (transformers' generate does that).
+
+        After the first ``prompt_tokens`` of a row, those in the cache included, an image token is a mere word.
+        """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("exactly one of input_ids and inputs_embeds is needed")
         if inputs_embeds is None:
@@ -72,7 +77,9 @@ class PhantomModel(PhantomPreTrainedModel):
         if features is None and pixel_values is not None:
             features = self.get_image_features(pixel_values, return_dict=True)
         if features is not None or _is_prompt(input_ids, past_key_values):
-            inputs_embeds = self._place_image_tokens(input_ids, inputs_embeds, features)
+            past = past_key_values.get_seq_length() if past_key_values is not None else 0
+            drafts_from = None if prompt_tokens is None else max(prompt_tokens - int(past), 0)
+            inputs_embeds = self._place_image_tokens(input_ids, inputs_embeds, features, drafts_from)
         return self.language_model(
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -83,7 +90,11 @@ class PhantomModel(PhantomPreTrainedModel):
         )
 
     def _place_image_tokens(
-        self, input_ids: Tensor | None, embeds: Tensor, features: BaseModelOutputWithPooling | None
+        self,
+        input_ids: Tensor | None,
+        embeds: Tensor,
+        features: BaseModelOutputWithPooling | None,
+        drafts_from: int | None,
     ) -> Tensor:
         """Put the n-th image token's features in the n-th image place, row after row."""
         if input_ids is None:
@@ -91,6 +102,8 @@ class PhantomModel(PhantomPreTrainedModel):
                 "pictures were given with inputs_embeds", "pass input_ids, or embeds that hold the features"
             )
         places = input_ids == self.config.image_token_id  # (B, N)
+        if drafts_from is not None:
+            places = places & (torch.arange(places.shape[1], device=places.device) < drafts_from)
         rows = _feature_rows(features)
         given = 0 if rows is None else rows.shape[0]
         if not is_traced() and int(places.sum()) != given:
@@ -193,12 +206,14 @@ class PhantomForConditionalGeneration(PhantomPreTrainedModel, GenerationMixin):
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        prompt_tokens: int | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Logits (B, N, vocab), of the last ``logits_to_keep`` positions where that is not 0.
 
         ``input_ids`` (B, N), ``pixel_values`` (tiles of all pictures in order, 3, S, S), ``attention_mask``
-        (B, past + N); ``labels`` (B, N) with -100 where no loss is wanted.
+        (B, past + N); ``labels`` (B, N) with -100 where no loss is wanted. Pictures belong to the image tokens of
+        the first ``prompt_tokens``, where that is given.
         """
         outputs = self.model(
             input_ids=input_ids,
@@ -209,6 +224,7 @@ class PhantomForConditionalGeneration(PhantomPreTrainedModel, GenerationMixin):
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             mm_encoder_outputs=mm_encoder_outputs,
+            prompt_tokens=prompt_tokens,
             **kwargs,
         )
         hidden = outputs.last_hidden_state
@@ -224,6 +240,22 @@ class PhantomForConditionalGeneration(PhantomPreTrainedModel, GenerationMixin):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
+
+    def _assisted_decoding(
+        self, input_ids: Tensor, *args: Any, assistant_model: PreTrainedModel | None = None, **kwargs: Any
+    ) -> Any:
+        """transformers' prompt lookup and decoding with a second model, told where the prompt ends.
+
+        Drafts repeat pieces of the prompt, image tokens among them, and these have no picture.
+        """
+        if assistant_model is None or isinstance(assistant_model, PhantomForConditionalGeneration):
+            kwargs["prompt_tokens"] = input_ids.shape[1]  # a second model is called with the same arguments
+        if assistant_model is not None and (kwargs.get("mm_encoder_outputs") or {}).get("image") is not None:
+            raise EdgeError(
+                "a second model cannot draft an answer about pictures: transformers does not show them to it",
+                "leave assistant_model out; prompt_lookup_num_tokens=10 drafts from the prompt instead",
+            )
+        return super()._assisted_decoding(input_ids, *args, assistant_model=assistant_model, **kwargs)
 
 
 AutoModelForImageTextToText.register(PhantomConfig, PhantomForConditionalGeneration)

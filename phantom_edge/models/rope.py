@@ -2,6 +2,10 @@
 
 The reference keeps tables on the module, so a long prompt changes later short ones (dynamic NTK). Here the
 variant is chosen per row from the largest position seen, so a padded row equals the same prompt alone.
+
+Dynamic NTK past the trained length, and longrope past the original one, rotate by the length so far. Keys in a cache
+keep the rotation that they were written with, in the reference as here; so there, and only there, a prompt fed in
+chunks or token by token differs from the same prompt in one forward.
 """
 
 import math

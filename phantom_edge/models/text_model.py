@@ -14,6 +14,14 @@ from phantom_edge.errors import EdgeError
 from phantom_edge.models.attention import PhantomAttention
 from phantom_edge.models.config import PhantomConfig, PhantomTextConfig
 from phantom_edge.models.decoder import PhantomDecoderLayer, RMSNorm
+from phantom_edge.models.padding import (
+    VisibleKeys,
+    check_mask,
+    count_positions,
+    first_real_token,
+    is_traced,
+    ready_mask,
+)
 from phantom_edge.models.rope import rotary_tables
 from phantom_edge.models.vision import VisionLayer, VisionTower
 
@@ -72,32 +80,29 @@ class PhantomTextModel(PhantomPreTrainedModel):
         use_cache: bool | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
-        """``attention_mask`` (B, past + N) marks real tokens; ``position_ids`` default to their running count."""
+        """``attention_mask`` (B, past + N) marks real tokens; ``position_ids`` default to their running count.
+
+        A mask (B, 1, N, past + N), boolean or additive, is taken where it makes each row padding and then one causal
+        sequence. EdgeError for other masks, and for packed rows.
+        """
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
-        tokens = inputs_embeds.shape[1]
         past = past_key_values.get_seq_length() if past_key_values is not None else 0
-        padding = attention_mask if attention_mask is not None and attention_mask.ndim == 2 else None
-        if padding is not None and not is_traced() and padding.shape[1] != past + tokens:
-            raise EdgeError(
-                f"attention_mask covers {padding.shape[1]} tokens, cache and input have {int(past + tokens)}",
-                "pass a mask of all tokens so far, those in the cache included",
-            )
-        if position_ids is None:
-            position_ids = _positions(padding, past, inputs_embeds)
+        position_ids, sentinel_index = _places(
+            attention_mask, position_ids, past, inputs_embeds, past_key_values, self.config.sliding_window
+        )
 
         make_mask = create_causal_mask if self.config.sliding_window is None else create_sliding_window_causal_mask
         mask = make_mask(
             config=self.config,
             inputs_embeds=inputs_embeds,
-            attention_mask=attention_mask,
+            attention_mask=ready_mask(attention_mask, inputs_embeds.dtype),
             past_key_values=past_key_values,
             position_ids=position_ids,
         )
         rope = rotary_tables(self.config, position_ids)
-        sentinel_index = _sentinel_index(padding, past, tokens)
         hidden_states = inputs_embeds
         for layer in self.layers:
             hidden_states = layer(
@@ -113,26 +118,42 @@ class PhantomTextModel(PhantomPreTrainedModel):
         )
 
 
-def _positions(padding: Tensor | None, past: int | Tensor, embeds: Tensor) -> Tensor:
-    """Position of each token of this call (B, N): the count of real tokens before it in its row."""
+def _places(
+    mask: Tensor | None,
+    position_ids: Tensor | None,
+    past: int | Tensor,
+    embeds: Tensor,
+    cache: Cache | None,
+    window: int | None,
+) -> tuple[Tensor, Tensor | None]:
+    """Positions (B, N) and the sentinels' places (B,), None for the plain case, of the tokens of this call."""
     batch, tokens, _ = embeds.shape
-    if padding is None:
-        return (torch.arange(tokens, device=embeds.device) + past)[None].expand(batch, tokens)
-    return (padding.long().cumsum(-1) - 1).clamp(min=0)[:, -tokens:]
+    if not is_traced():
+        keys = cache.get_mask_sizes(tokens, 0)[0] if cache is not None else tokens
+        check_mask(mask, batch, tokens, past + tokens, keys)
+        if mask is None and cache is None:
+            _check_unpacked(position_ids)
+    if mask is None or mask.ndim == 2:
+        if position_ids is None:
+            position_ids = count_positions(mask, past, embeds)
+        return position_ids, first_real_token(mask, past)
+    visible = VisibleKeys(mask, past)
+    if not is_traced():
+        visible.check(past)
+    if position_ids is None:
+        if window is not None and mask.shape[-1] > window:
+            raise EdgeError(
+                "positions cannot be read from an attention_mask of four dimensions: a window hides the first tokens",
+                "pass position_ids too, or the (batch, tokens) mask of real tokens",
+            )
+        position_ids = visible.positions().expand(batch, tokens)
+    return position_ids, visible.sentinel_index().expand(batch)
 
 
-def _sentinel_index(padding: Tensor | None, past: int | Tensor, tokens: int) -> Tensor | None:
-    """Where each row's first real token lies in this call (B,), negative if before it; None for the plain case."""
-    if padding is None:
-        return None
-    index = padding.to(torch.int32).argmax(dim=-1) - past
-    if is_traced():
-        return index
-    if not isinstance(past, Tensor) and past == 0:
-        return index
-    return index if bool((index >= 0).any()) else None  # None: every row's sentinel is in the cache
-
-
-def is_traced() -> bool:
-    """Whether a program is being recorded, in which values of tensors may not steer Python."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+def _check_unpacked(position_ids: Tensor | None) -> None:
+    """EdgeError for positions that begin anew inside a row, which transformers takes for packed sequences."""
+    if position_ids is not None and bool((position_ids.diff(dim=-1) < 0).any()):
+        raise EdgeError(
+            "position_ids begin anew inside a row: each packed sequence would need an own sentinel",
+            "give each sequence its own row, padded on the left, with an attention_mask",
+        )

@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import GradientCheckpointingLayer
 
 from phantom_edge.models.config import PhantomConfig, PhantomVisionConfig
 
@@ -36,7 +37,7 @@ class VisionMlp(nn.Module):
         return self.fc2(F.gelu(self.fc1(x)))
 
 
-class VisionLayer(nn.Module):
+class VisionLayer(GradientCheckpointingLayer):
     """Pre-norm block; LayerScale ``ls1`` and ``ls2`` weigh the two branches."""
 
     def __init__(self, config: PhantomVisionConfig) -> None:

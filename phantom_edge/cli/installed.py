@@ -1,0 +1,209 @@
+"""What is installed and what clashes, found out with the standard library alone: a broken install can run this."""
+
+import platform
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import Any
+
+TARGETS = {
+    "ort": "ONNX Runtime",
+    "coreml": "Core ML",
+    "executorch": "ExecuTorch",
+    "qnn": "Qualcomm NPU",
+    "train": "training",
+}
+"""Extras that a person would install for a purpose."""
+
+MODULES = {"pillow": "PIL"}
+"""Import names of core packages that are called otherwise."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that the core or an extra asks for.
+
+    ``fits`` is None where nothing can tell (``packaging`` itself is missing); ``fault`` is why it does not import.
+    """
+
+    extra: str
+    name: str
+    wanted: str
+    installed: str | None
+    fits: bool | None = None
+    fault: str = ""
+
+    @property
+    def state(self) -> str:
+        """ok, missing, broken, or outside the range."""
+        if self.installed is None:
+            return "missing"
+        if self.fault:
+            return "broken"
+        return "outside the range" if self.fits is False else "ok"
+
+
+@dataclass(frozen=True)
+class Clash:
+    """Versions that are known not to work together; every package must match for the clash to hold."""
+
+    packages: dict[str, str]
+    harm: str
+    remedy: str
+
+
+CLASHES = (
+    Clash(
+        {"optimum-onnx": ">=0", "optimum": ">=2.2"},
+        "optimum-onnx pins optimum 2.1 and does not import beside transformers 5",
+        "pip uninstall optimum-onnx (phantom-edge brings its own exporters)",
+    ),
+    Clash(
+        {"optimum-executorch": ">=0", "optimum": ">=2.1"},
+        "optimum-executorch pins optimum 2.0 and replaces the export command of other optimum packages",
+        "pip uninstall optimum-executorch (phantom-edge brings its own exporters)",
+    ),
+    Clash(
+        {"executorch": "<1.4", "torch": ">=2.13"},
+        "executorch before 1.4 was built against an older torch",
+        "pip install 'executorch>=1.4.1,<1.5'",
+    ),
+    Clash(
+        {"coremltools": ">=9,<9.1", "torch": ">=2.14"},
+        "coremltools 9.0 was tested with torch up to 2.13",
+        "pip install torch==2.13.0",
+    ),
+    Clash(
+        {"torchvision": "<0.28", "torch": ">=2.13"},
+        "torchvision belongs to an older torch; transformers imports it and fails",
+        "pip uninstall torchvision (phantom-edge does not use it)",
+    ),
+)
+"""Each was seen or follows from the packages' own pins."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ``phantom-edge doctor`` found."""
+
+    machine: dict[str, str]
+    packages: list[Package]
+    clashes: list[Clash]
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the core works: nothing of it missing, broken or outside its range, and no clash."""
+        return not self.clashes and all(p.state == "ok" for p in self.packages if p.extra == "core")
+
+    def remedies(self) -> list[str]:
+        """A line for each fault of the core: what is wrong, and the command that mends it."""
+        lines = []
+        for package in self.packages:
+            if package.extra != "core" or package.state == "ok":
+                continue
+            if package.name == "phantom-edge":
+                lines.append("phantom-edge runs from its sources, without having been installed; run: pip install -e .")
+                continue
+            again = "--force-reinstall " if package.state == "broken" else ""
+            cause = f" ({package.fault})" if package.fault else ""
+            lines.append(f"{package.name} is {package.state}{cause}; run: {_pip(package, again)}")
+        return lines
+
+    def document(self) -> dict[str, Any]:
+        """The document of ``--json``."""
+        return {
+            "machine": self.machine,
+            "packages": [asdict(package) | {"state": package.state} for package in self.packages],
+            "clashes": [asdict(clash) for clash in self.clashes],
+            "ok": self.is_ok,
+        }
+
+
+def _pip(package: Package, options: str) -> str:
+    return f"pip install {options}'{package.name}{package.wanted}'"
+
+
+def examine() -> Report:
+    """Look over this installation; core packages are really imported, each in a process of its own."""
+    machine = {"python": platform.python_version(), "system": platform.platform(), "executable": sys.executable}
+    return Report(machine, packages(), clashes())
+
+
+def installed(name: str) -> str | None:
+    """Version of a distribution, None if absent."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def packages() -> list[Package]:
+    """Everything that our own metadata asks for on this system, core first."""
+    if installed("phantom-edge") is None:
+        return [Package("core", "phantom-edge", "", None)]  # runs from its sources: there is no list to compare with
+    wanted = [entry for line in metadata.requires("phantom-edge") or () for entry in _read_requirement(line)]
+    core = [name for extra, name, _ in wanted if extra == "core" and installed(name) is not None]
+    with ThreadPoolExecutor(4) as pool:
+        faults = dict(zip(core, pool.map(import_fault, core), strict=True))
+    found = []
+    for extra, name, specifier in wanted:
+        version = installed(name)
+        fits = None if version is None else _fits(version, specifier)
+        found.append(Package(extra, name, specifier, version, fits, faults.get(name, "") if extra == "core" else ""))
+    return found
+
+
+def import_fault(name: str) -> str:
+    """Why the package ``name`` cannot be imported, in a line; nothing if it can."""
+    module = MODULES.get(name, name.replace("-", "_"))
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", f"import {module}"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode == 0:
+        return ""
+    lines = done.stderr.strip().splitlines()
+    return lines[-1] if lines else f"importing it ended with exit code {done.returncode}"
+
+
+def clashes() -> list[Clash]:
+    """Known clashes among what is installed."""
+    return [clash for clash in CLASHES if all(_matches(*package) for package in clash.packages.items())]
+
+
+def _matches(name: str, specifier: str) -> bool:
+    version = installed(name)
+    return version is not None and _fits(version, specifier) is True
+
+
+def _read_requirement(line: str) -> list[tuple[str, str, str]]:
+    """Extra, name and version range of one line of metadata, once for each extra that asks for it on this system."""
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:  # it is on the list itself, so its absence shows; the ranges are then left unchecked
+        name = re.split(r"[^\w.-]", line, maxsplit=1)[0]
+        extras = re.findall(r"extra == ['\"]([\w-]+)", line) or ["core"]
+        return [(extra, name, "") for extra in extras if extra == "core" or extra in TARGETS]
+    wanted = Requirement(line)
+    extras = [extra for extra in ("", *TARGETS) if wanted.marker is None or wanted.marker.evaluate({"extra": extra})]
+    if wanted.name == "phantom-edge":
+        return []
+    return [
+        (extra or "core", wanted.name, str(wanted.specifier)) for extra in (extras[:1] if "" in extras[:1] else extras)
+    ]
+
+
+def _fits(version: str, specifier: str) -> bool | None:
+    """Whether ``version`` is in the range; None where nothing can tell."""
+    try:
+        from packaging.specifiers import SpecifierSet
+    except ImportError:
+        return None
+    return SpecifierSet(specifier, prereleases=True).contains(version)
