@@ -464,6 +464,8 @@ def test_addresses() -> None:
     for address in ("http://h:1", "http://h:1/", "http://h:1/v1", "http://h:1/v1/", "http://h:1/v1/chat/completions"):
         assert chat_url(address) == "http://h:1/v1/chat/completions"
     assert chat_url("https://h/api/openai?v=2") == "https://h/api/openai/chat/completions?v=2"
+    assert Endpoint("http://h:1/v1", "m").is_overheard and not Endpoint("https://h/v1", "m").is_overheard
+    assert not Endpoint("http://[::1]:8/v1", "m").is_overheard and KEY not in repr(Endpoint("http://h", "m", KEY))
     for wrong in ("h:1", "ftp://h", "http://", "/v1", "http://user:secret@h/v1"):
         with pytest.raises(EdgeError) as caught:
             chat_url(wrong)

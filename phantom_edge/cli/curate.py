@@ -55,6 +55,8 @@ def curate(
 
     asked = load_prompts(prompts or SHIPPED)
     server = Endpoint(chat_url(endpoint), model, _key(key_env), timeout, retries)
+    if server.key and server.is_overheard:
+        note(f"warning: the key travels unencrypted to {server.url}")
     curation = Curation(pairs, out, asked, model, images)
     with curation.open_journal(force=force) as journal:
         estimate = curation.estimate(journal)

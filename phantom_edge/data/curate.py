@@ -90,14 +90,14 @@ class Curation:
             raise EdgeError(f"{self.pairs} holds its pictures itself", "give a JSONL file of question-answer pairs")
         if self.out.resolve() == self.pairs.resolve():
             raise EdgeError("the triples would replace the pairs", "give another name to --out")
-        if force:
-            self.journal_path.unlink(missing_ok=True)
-        elif self.out.exists() and not self.journal_path.exists():
+        if not force and self.out.exists() and not self.journal_path.exists():
             raise EdgeError(f"{self.out} exists already", "choose another --out, or add --force to replace it")
         digest, rows = hashlib.sha256(), 0
         for triple in read_triples(self.pairs):
             digest.update(triple.to_json().encode("utf-8", "surrogatepass"))
             rows += 1
+        if force:
+            self.journal_path.unlink(missing_ok=True)
         about = {"input": digest.hexdigest(), "model": self.model, "prompts": self.prompts.digest}
         return Journal(self.journal_path, rows, about | {"choice of --images": str(self.images).lower()})
 

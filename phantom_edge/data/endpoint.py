@@ -35,6 +35,12 @@ class Endpoint:
     retries: int = 6
     first_wait_seconds: float = 0.5
 
+    @property
+    def is_overheard(self) -> bool:
+        """Whether others on the way could read along."""
+        parts = urlsplit(self.url)
+        return parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")
+
     def hidden(self, text: str) -> str:
         """``text`` in one line, short, and without the key, should a server have sent it back."""
         line = " ".join(text.split())

@@ -50,7 +50,7 @@ def over_ray(function: Callable[[Item], Result], items: Iterable[Item]) -> Itera
     ours = not ray.is_initialized()
     if ours:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report home
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=None)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # a person is told by our own progress
     context = data.DataContext.get_current()
     before = context.execution_options.preserve_order, context.enable_progress_bars
