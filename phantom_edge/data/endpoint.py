@@ -63,9 +63,13 @@ class NoAnswer(Exception):
 
 def chat_url(address: str) -> str:
     """The address of chat completions, from a server's root, its ``/v1``, or the whole."""
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise EdgeError(f"{address} is no address of a server", "give one like http://localhost:8000/v1")
+    wrong = EdgeError(f"{address} is no address of a server", "give one like http://localhost:8000/v1")
+    try:
+        parts = urlsplit(address)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+            raise wrong
+    except ValueError:  # a port that is no number, a bracket that is not closed
+        raise wrong from None
     if parts.username or parts.password:
         raise EdgeError("the address holds a user or a password", "name the variable that holds the key with --key-env")
     path = parts.path.rstrip("/") or "/v1"
@@ -77,6 +81,10 @@ def open_client(endpoint: Endpoint, connections: int) -> "AbstractAsyncContextMa
     module = need("httpx2", "curate")
     if endpoint.key and not (endpoint.key.isascii() and endpoint.key.isprintable()):
         raise EdgeError("the key holds letters that no key has", "look for a line break or a quote in its variable")
+    try:
+        module.URL(endpoint.url)
+    except module.InvalidURL as error:
+        raise EdgeError(f"{endpoint.url!r} is no address: {error}", "check --endpoint") from None
     headers = {"authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
     limits = module.Limits(max_connections=connections)
     client: AbstractAsyncContextManager[httpx2.AsyncClient]
@@ -125,7 +133,7 @@ async def _ask_once(
     except (TimeoutError, httpx2.TimeoutException) as error:
         reached = not isinstance(error, httpx2.ConnectTimeout)
         raise _Again(f"no answer within {endpoint.timeout_seconds:g} s", reached) from None
-    except httpx2.TransportError as error:
+    except httpx2.RequestError as error:
         reason = endpoint.hidden(str(error)) or type(error).__name__
         raise _Again(f"the connection failed: {reason}", not isinstance(error, httpx2.ConnectError)) from None
     if response.status_code == 200:
@@ -159,7 +167,7 @@ def _asked_wait_seconds(header: str | None) -> float:
     except ValueError:
         try:
             seconds = parsedate_to_datetime(header).timestamp() - time()
-        except ValueError:
+        except (ValueError, OverflowError):
             return 0.0
     return min(max(seconds, 0.0), LONGEST_ASKED_WAIT_SECONDS) if seconds == seconds else 0.0
 
