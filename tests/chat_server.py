@@ -15,6 +15,8 @@ class Answer:
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     wait_seconds: float = 0.0
+    drip_seconds: float = 0.0
+    """Between two bytes of the body."""
 
 
 def spoken(content: object, tokens: tuple[int, int] = (11, 3)) -> Answer:
@@ -75,7 +77,10 @@ class ChatServer:
                     for name, value in {"content-length": str(len(answer.body)), **answer.headers}.items():
                         self.send_header(name, value)
                     self.end_headers()
-                    self.wfile.write(answer.body)
+                    for byte in answer.body if answer.drip_seconds else ():
+                        self.wfile.write(bytes((byte,)))
+                        server.stopped.wait(answer.drip_seconds)
+                    self.wfile.write(b"" if answer.drip_seconds else answer.body)
                 except (BrokenPipeError, ConnectionResetError):
                     pass  # the client was killed or has lost patience
 

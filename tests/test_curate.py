@@ -163,10 +163,11 @@ def test_trouble_that_passes(kind: str) -> None:
         (Answer(500, b"oops " * 200), "the server says 500: oops oops"),
         (Answer(body=b"{"), "the server's reply is no chat completion (3 tries)"),
         (Answer(wait_seconds=30), "no answer within 0.3 s (3 tries)"),
+        (replace(spoken("wrong"), drip_seconds=0.1), "no answer within 0.3 s (3 tries)"),
         (Answer(400, b"too long"), "the server says 400: too long"),
         (Answer(403, f"{KEY} may not".encode()), "the server says 403: *** may not"),
     ],
-    ids=["500", "garbled", "hang", "400", "403"],
+    ids=["500", "garbled", "hang", "drip", "400", "403"],
 )
 def test_trouble_that_stays(answer: Answer, reason: str) -> None:
     with serving(lambda asked: answer if asked.question == "q1?" else willing(asked)) as server:
