@@ -67,6 +67,9 @@ def test_a_cluster_keeps_the_order_and_hands_on_a_mistake() -> None:
     found = list(over_ray(lambda number: (number * number, os.getpid()), iter(range(ROUND + 40))))  # over a round
     assert [square for square, _ in found] == [number * number for number in range(ROUND + 40)]
     assert os.getpid() not in {process for _, process in found}
+    left_early = over_ray(lambda number: number, range(200))
+    assert next(left_early) == 0
+    left_early.close()
     with pytest.raises(EdgeError) as caught:
         list(over_ray(chat_url, ["http://a", "no address", "http://b"]))
     assert caught.value.problem == "no address is no address of a server" and "localhost" in caught.value.remedy

@@ -9,9 +9,12 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from phantom_edge.errors import EdgeError, need
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -57,21 +60,48 @@ def over_ray(function: Callable[[Item], Result], items: Iterable[Item]) -> Itera
     context.execution_options.preserve_order, context.enable_progress_bars = True, False
     rest = iter(items)
     try:
+        stop = ray.remote(num_cpus=0)(_Stop).remote()
+        work = partial(_on_row, function=function, stop=stop)
         while batch := [{"item": pickle.dumps(item)} for item in islice(rest, ROUND)]:
-            rows = data.from_items(batch, override_num_blocks=len(batch)).map(partial(_on_row, function=function))
-            for row in rows.iter_rows():
-                result = pickle.loads(row["result"])
-                if isinstance(result, EdgeError):
-                    raise result
-                yield result
+            rows = iter(data.from_items(batch, override_num_blocks=len(batch)).map(work).iter_rows())
+            try:
+                for row in rows:
+                    result = pickle.loads(row["result"])
+                    if isinstance(result, EdgeError):
+                        raise result
+                    yield result
+            finally:
+                # Ray's threads outlive a stream that is dropped and end the whole process when Ray is shut down under
+                # them: what is left of a round that went wrong is waved through instead
+                ray.get(stop.now.remote())
+                deque(rows, maxlen=0)
+                ray.get(stop.go_on.remote())
     finally:
         context.execution_options.preserve_order, context.enable_progress_bars = before
         if ours:
             ray.shutdown()
 
 
-def _on_row(row: dict[str, bytes], function: Callable[[Item], Result]) -> dict[str, bytes]:
+class _Stop:
+    """A sign that every process of the cluster sees: what has not begun need not be done."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+
+    def now(self) -> None:
+        self.is_set = True
+
+    def go_on(self) -> None:
+        self.is_set = False
+
+    def seen(self) -> bool:
+        return self.is_set
+
+
+def _on_row(row: dict[str, bytes], function: Callable[[Item], Result], stop: "ActorHandle[_Stop]") -> dict[str, bytes]:
     """The function as Ray Data wants it: a row of a table in, a row out. Both hold this program's own pickles."""
+    if need("ray", "ray").get(stop.seen.remote()):
+        return {"result": pickle.dumps(None)}
     try:
         result: Result | EdgeError = function(pickle.loads(row["item"]))
     except EdgeError as error:
