@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all."""
+"""Folders and files that appear whole or not at all."""
 
 import errno
 import os
@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from phantom_edge.errors import EdgeError
 from phantom_edge.replaceable import check_replaceable, mark
@@ -45,6 +46,23 @@ def whole_folder(out: Path, *, force: bool = False, bytes_needed: int = 0) -> It
                 _settle(staging, out)
     except OSError as error:
         raise plain_words(error, out) from error
+
+
+@contextmanager
+def whole_file(out: Path) -> Iterator[TextIO]:
+    """A text file to write, renamed to ``out`` when the block ends well and removed when it does not."""
+    out = out.resolve()
+    if out.is_dir():
+        raise EdgeError(f"{out} is a folder, not a file", "choose another file")
+    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+        partial.replace(out)
+    except OSError as error:
+        raise plain_words(error, out, "file") from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _check_target(out: Path, force: bool) -> None:
@@ -112,10 +130,10 @@ def _check_space(folder: Path, needed: int) -> None:
         )
 
 
-def plain_words(error: OSError, out: Path) -> EdgeError:
+def plain_words(error: OSError, out: Path, kind: str = "folder") -> EdgeError:
     """What went wrong while ``out`` was written, for a user."""
     if error.errno == errno.ENOSPC:
         return EdgeError(f"the disk is full while writing {out}", "free some space and run the command again")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return EdgeError(f"no permission to write {out}", "choose a folder that you may write to")
-    return EdgeError(f"cannot write {out}: {error.strerror or error}", "choose another folder")
+        return EdgeError(f"no permission to write {out}", f"choose a {kind} that you may write to")
+    return EdgeError(f"cannot write {out}: {error.strerror or error}", f"choose another {kind}")

@@ -64,6 +64,7 @@ def bad_file(tmp_path: Path) -> Path:
         {**good, "question": "Is the hat really red?"},
         {**good, "question": "Is it red or blue?"},  # a choice between both is no leak
         {"question": "text only?", "chosen": "yes", "rejected": "no", "kind": "k"},
+        {**good, "question": "\ud83d?"},  # written as an escape, it is half a character
     ]
     path = tmp_path / "d.jsonl"
     path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n\n")
@@ -72,7 +73,7 @@ def bad_file(tmp_path: Path) -> Path:
 
 def test_every_fault_by_line(bad_file: Path, tmp_path: Path) -> None:
     report = validate(bad_file, tmp_path / "fixed.jsonl")
-    assert (report.lines, report.good) == (13, 3)
+    assert (report.lines, report.good) == (14, 3)
     assert {fault: lines for fault, lines in report.examples.items()} == {
         "a line that is not JSON (Expecting property name enclosed in double quotes)": [2],
         "a line that is not a JSON object": [3],
@@ -83,6 +84,7 @@ def test_every_fault_by_line(bad_file: Path, tmp_path: Path) -> None:
         "a rejected answer that equals the chosen one": [8, 9],
         "an empty question or answer": [10],
         "a question that contains its answer": [11],
+        "a line that has a text with half a character (a lone surrogate)": [14],
     }
     fixed = list(read_triples(tmp_path / "fixed.jsonl"))
     assert [triple.rejected for triple in fixed] == [("blue",), ("green",), ("blue",), ("no",)]

@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from phantom_edge.cli import curate
 from phantom_edge.cli.console import ForceOption, JsonOption, friendly, note, print_json, print_table
 from phantom_edge.errors import EdgeError
 
 app = typer.Typer(help="Make training data, and look it over.", no_args_is_help=True)
+app.command()(curate.curate)
 
 
 class Split(StrEnum):
@@ -29,6 +31,7 @@ def scenes(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first picture.")] = 0,
     size: Annotated[int, typer.Option(min=28, help="Side of a picture, pixels.")] = 224,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    ray: Annotated[bool, typer.Option("--ray", help="Draw on a Ray cluster that sees OUT, instead.")] = False,
     force: Annotated[bool, ForceOption] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
@@ -47,6 +50,7 @@ def scenes(
             first_seed=seed,
             size=size,
             workers=workers,
+            ray=ray,
             force=force,
             progress=lambda drawn: bars.advance(task, drawn),
         )
@@ -59,8 +63,55 @@ def scenes(
 
 @app.command()
 @friendly
+def convert(
+    official: Annotated[Path, typer.Argument(help="JSON file of the dataset released with Phantom.")],
+    out: Annotated[Path, typer.Option("--out", help="JSONL file of triples to write.")],
+    images: Annotated[Path, typer.Option(help="Folder that the entries' pictures lie below.")] = Path(),
+    wrong: Annotated[str | None, typer.Option(help="Field of the wrong answer, if it is not found.")] = None,
+    json: Annotated[bool, JsonOption] = False,
+) -> None:
+    """Turn the official dataset into lines of triples, however large. Exit code 1 if entries had to be left out."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn
+
+    from phantom_edge.cli.console import err
+    from phantom_edge.data.convert import convert_official
+
+    if out.resolve() == official.resolve():
+        raise EdgeError("the triples would replace the dataset", "give another name to --out")
+    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} triples"))
+    with Progress(*columns, console=err, transient=True) as bars:
+        task = bars.add_task("converting", total=None)
+        done = convert_official(official, images, out, wrong, lambda step: bars.advance(task, step))
+    if json:
+        print_json(
+            {
+                "file": str(out),
+                "triples": done.triples,
+                "with_rejected": done.with_rejected,
+                "with_pictures": done.with_pictures,
+                "left_out": {f: {"entries": n, "first": done.examples[f]} for f, n in done.faults.items()},
+            }
+        )
+    else:
+        rows = [
+            ("triples", done.triples),
+            ("with a wrong answer", done.with_rejected),
+            ("with pictures", done.with_pictures),
+        ]
+        print_table(str(out), ("what", "number"), [(what, f"{number:,}") for what, number in rows])
+        for fault, number in done.faults.items():
+            note(f"left out: {number:,} entries, such as {done.examples[fault][0]}: it {fault}")
+        if done.triples and not done.with_rejected:
+            note("no wrong answers were found: name their field with --wrong, or make them: phantom-edge data curate")
+        note(f"next: phantom-edge data validate {out}")
+    if done.faults:
+        raise typer.Exit(1)
+
+
+@app.command()
+@friendly
 def validate(
-    file: Annotated[Path, typer.Argument(help="JSONL file of triples.")],
+    file: Annotated[str, typer.Argument(help="JSONL, parquet or tar file of triples, or a glob of such in quotes.")],
     repaired: Annotated[Path | None, typer.Option(help="Write a copy without the faulty lines.")] = None,
     pictures: Annotated[bool, typer.Option(help="Open every picture, not only look whether it is there.")] = True,
     json: Annotated[bool, JsonOption] = False,
@@ -71,7 +122,7 @@ def validate(
     """
     from phantom_edge.data.validate import validate as check
 
-    if repaired is not None and repaired.absolute() == file.absolute():
+    if repaired is not None and repaired.resolve() == Path(file).resolve():
         raise EdgeError("the repaired copy would replace the file itself", "give another name to --repaired")
     report = check(file, repaired, pictures)
     if json:
@@ -99,6 +150,14 @@ def validate(
         skew = "too uneven: the length gives the answer away" if report.is_skewed else "fine"
         note(f"chosen answers are {report.length_skew:.2f} times as long as rejected ones ({skew})")
         if report.faults and repaired is None:
-            note(f"next: phantom-edge data validate {file} --repaired {file.with_stem(file.stem + '-repaired')}")
+            _advise_copy(file)
     if report.faults or report.is_skewed:
         raise typer.Exit(1)
+
+
+def _advise_copy(file: str) -> None:
+    from phantom_edge.data.sources import is_lines
+
+    if is_lines(file):
+        path = Path(file)
+        note(f"next: phantom-edge data validate {file} --repaired {path.with_stem(path.stem + '-repaired')}")

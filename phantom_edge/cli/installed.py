@@ -15,6 +15,8 @@ TARGETS = {
     "executorch": "ExecuTorch",
     "qnn": "Qualcomm NPU",
     "train": "training",
+    "curate": "wrong answers from a language model",
+    "ray": "data on a cluster",
 }
 """Extras that a person would install for a purpose."""
 

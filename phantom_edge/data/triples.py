@@ -5,8 +5,9 @@
 """
 
 import json
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,11 @@ def parse_line(line: str) -> Triple:
         entry = json.loads(line)
     except json.JSONDecodeError as error:
         raise ValueError(f"is not JSON ({error.msg})") from None
+    return triple_of(entry)
+
+
+def triple_of(entry: object) -> Triple:
+    """The triple of a decoded row. Raises ValueError, in words for a person, for anything else."""
     if not isinstance(entry, dict):
         raise ValueError("is not a JSON object")
     question, chosen, kind = (entry.get(key, "") for key in ("question", "chosen", "kind"))
@@ -48,7 +54,12 @@ def parse_line(line: str) -> Triple:
         raise ValueError("has a question, chosen or kind that is not text")
     if "question" not in entry or "chosen" not in entry:
         raise ValueError("lacks question or chosen")
-    return Triple(question, chosen, _texts(entry, "rejected"), _texts(entry, "image"), kind)
+    triple = Triple(question, chosen, _texts(entry, "rejected"), _texts(entry, "image"), kind)
+    try:
+        "".join((question, chosen, kind, *triple.rejected, *triple.images)).encode()
+    except UnicodeEncodeError:
+        raise ValueError("has a text with half a character (a lone surrogate)") from None
+    return triple
 
 
 def _texts(entry: dict[str, Any], key: str) -> tuple[str, ...]:
@@ -58,6 +69,26 @@ def _texts(entry: dict[str, Any], key: str) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(text, str) for text in values):
         raise ValueError(f"has a {key} that is neither a text nor a list of texts")
     return tuple(values)
+
+
+def same_answer(one: str, other: str) -> bool:
+    """Whether two answers differ in nothing but case, spaces and a final stop."""
+    return _plain(one) == _plain(other)
+
+
+def _plain(answer: str) -> str:
+    return " ".join(answer.split()).casefold().rstrip(".")
+
+
+def moved(triple: Triple, folder: Path, new_folder: Path) -> Triple:
+    """The triple as it is written into a file of ``new_folder``: relative pictures still point to the same files."""
+    if folder.resolve() == new_folder.resolve():
+        return triple
+    names = (
+        name if Path(name).is_absolute() else Path(os.path.relpath(folder / name, new_folder)).as_posix()
+        for name in triple.images
+    )
+    return replace(triple, images=tuple(names))
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -1,47 +1,64 @@
 """Look a data file over before hours of training on it: every fault by line, and a copy without them."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from statistics import mean
 
-from phantom_edge.data.triples import Triple, numbered_lines, parse_line
+from phantom_edge.data.rows import Picture, Sample
+from phantom_edge.data.sources import is_lines, rows_of
+from phantom_edge.data.triples import Triple, moved, same_answer
 from phantom_edge.errors import EdgeError
+from phantom_edge.files import whole_file
 from phantom_edge.processing.images import open_image
 
 SKEW = 1.5
 """Chosen answers longer than the rejected ones by this factor, or shorter, teach length instead of truth."""
 
+FILES_REMEMBERED = 4096
+KINDS_COUNTED = 256
+"""What is kept in mind of a file of any length is bounded."""
+
 
 @dataclass
 class Report:
-    """What a look found. ``faults`` counts lines by fault, ``examples`` holds the first line numbers of each."""
+    """What a look found. ``faults`` counts lines by fault, ``examples`` holds the first places of each."""
 
     lines: int = 0
     good: int = 0
     faults: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[int]] = field(default_factory=dict)
+    examples: dict[str, list[int | str]] = field(default_factory=dict)
     kinds: Counter[str] = field(default_factory=Counter)
-    chosen_length: float = 0.0
-    rejected_length: float = 0.0
+    chosen_letters: int = 0
+    rejected_letters: int = 0
 
     @property
     def length_skew(self) -> float:
         """Mean length of chosen over rejected answers, in letters (1 where there is nothing to compare)."""
-        return self.chosen_length / self.rejected_length if self.rejected_length and self.chosen_length else 1.0
+        return self.chosen_letters / self.rejected_letters if self.rejected_letters and self.chosen_letters else 1.0
 
     @property
     def is_skewed(self) -> bool:
         """Whether the length alone tells the chosen answer."""
         return not 1 / SKEW <= self.length_skew <= SKEW
 
-    def add(self, fault: str, line: int) -> None:
+    def add(self, fault: str, place: int | str) -> None:
         """Count a fault."""
         self.faults[fault] += 1
         self.examples.setdefault(fault, [])
         if len(self.examples[fault]) < 5:
-            self.examples[fault].append(line)
+            self.examples[fault].append(place)
+
+    def count(self, triple: Triple) -> None:
+        """Count a triple that is kept."""
+        kind = triple.kind or "-"
+        self.kinds[kind if kind in self.kinds or len(self.kinds) < KINDS_COUNTED else "(other kinds)"] += 1
+        if triple.rejected:
+            self.chosen_letters += len(triple.chosen)
+            self.rejected_letters += round(mean(map(len, triple.rejected)))
 
 
 def _empty(triple: Triple) -> bool:
@@ -49,8 +66,7 @@ def _empty(triple: Triple) -> bool:
 
 
 def _same(triple: Triple) -> bool:
-    chosen = triple.chosen.strip().casefold()
-    return any(rejected.strip().casefold() == chosen for rejected in triple.rejected)
+    return any(same_answer(rejected, triple.chosen) for rejected in triple.rejected)
 
 
 def _leaks(triple: Triple) -> bool:
@@ -69,81 +85,70 @@ CHECKS: dict[str, Callable[[Triple], bool]] = {
 }
 
 
-def validate(path: Path, repaired: Path | None = None, look_at_pictures: bool = True) -> Report:
-    """Check every line of ``path``; write the good ones to ``repaired``.
+def validate(source: Path | str, repaired: Path | None = None, look_at_pictures: bool = True) -> Report:
+    """Check every row of ``source``, one at a time; write the good ones of a JSONL file to ``repaired``.
 
     A rejected answer that equals the chosen one is dropped in the copy where others remain; other faults drop the
-    line. Raises EdgeError where the file cannot be read or the copy not be written.
+    line. Raises EdgeError where the source cannot be read or the copy not be written.
     """
+    if repaired is None:
+        return _look(source, look_at_pictures, lambda _: None)
+    if not is_lines(source):
+        raise EdgeError(
+            f"a copy of {source} could not hold its pictures", "leave --repaired out: only JSONL is repaired"
+        )
+    home, new_home = Path(source).parent, repaired.parent
+    with whole_file(repaired) as copy:
+        return _look(source, look_at_pictures, lambda kept: copy.write(moved(kept, home, new_home).to_json() + "\n"))
+
+
+def _look(source: Path | str, look_at_pictures: bool, keep: Callable[[Triple], object]) -> Report:
     report = Report()
-    chosen: list[int] = []
-    rejected: list[int] = []
-    partial = repaired.with_name(f".{repaired.name}.partial") if repaired else None
-    try:
-        out = partial.open("w", encoding="utf-8") if partial else None
-    except OSError as error:
-        raise EdgeError(f"cannot write {repaired}: {error.strerror}", "choose another file") from error
-    pictures = _Pictures(path.parent, look_at_pictures)
-    try:
-        for number, line in numbered_lines(path):
-            report.lines += 1
-            triple = None
-            try:
-                triple = parse_line(line)
-            except ValueError as error:
-                report.add(f"a line that {error}", number)
-            faults = [] if triple is None else list(_faults(triple, pictures))
-            for fault in faults:
-                report.add(fault, number)
-            kept = _repair(triple, faults) if triple else None
-            report.good += triple is not None and not faults
-            if kept is None:
-                continue
-            report.kinds[kept.kind or "-"] += 1
-            if kept.rejected:
-                chosen.append(len(kept.chosen))
-                rejected.append(round(mean(map(len, kept.rejected))))
-            if out:
-                out.write(kept.to_json() + "\n")
-    finally:
-        if out:
-            out.close()
-    if partial and repaired:
-        partial.replace(repaired)
-    report.chosen_length = mean(chosen) if chosen else 0.0
-    report.rejected_length = mean(rejected) if rejected else 0.0
+    pictures = _Pictures(look_at_pictures)
+    for row in rows_of(source):
+        report.lines += 1
+        if row.sample is None:
+            report.add(f"a line that {row.fault}", row.place)
+            continue
+        faults = list(_faults(row.sample, pictures))
+        for fault in faults:
+            report.add(fault, row.place)
+        report.good += not faults
+        if kept := _repair(row.sample.triple, faults):
+            report.count(kept)
+            keep(kept)
     return report
 
 
-@dataclass
 class _Pictures:
-    """Faults of pictures, each file looked at once."""
+    """Faults of pictures; the files last seen are not looked at again."""
 
-    folder: Path
-    look: bool
-    seen: dict[str, str | None] = field(default_factory=dict)
+    def __init__(self, look: bool) -> None:
+        self.look = look
+        self.of_file = lru_cache(FILES_REMEMBERED)(self._of_file)
 
-    def fault(self, name: str) -> str | None:
-        if name not in self.seen:
-            path = self.folder / name
-            if not path.is_file():
-                self.seen[name] = "a picture that is missing"
-            else:
-                self.seen[name] = None if not self.look or _readable(path) else "a picture that cannot be read"
-        return self.seen[name]
+    def fault(self, picture: Picture) -> str | None:
+        if isinstance(picture, Path):
+            return self.of_file(picture)
+        return None if not self.look or _readable(picture) else "a picture that cannot be read"
+
+    def _of_file(self, path: Path) -> str | None:
+        if not os.path.isfile(path):
+            return "a picture that is missing"
+        return None if not self.look or _readable(path) else "a picture that cannot be read"
 
 
-def _readable(path: Path) -> bool:
+def _readable(picture: Picture) -> bool:
     try:
-        open_image(path)
+        open_image(picture)
     except EdgeError:
         return False
     return True
 
 
-def _faults(triple: Triple, pictures: _Pictures) -> Iterator[str]:
-    yield from (name for name, check in CHECKS.items() if check(triple))
-    yield from dict.fromkeys(fault for name in triple.images if (fault := pictures.fault(name)))
+def _faults(sample: Sample, pictures: _Pictures) -> Iterator[str]:
+    yield from (name for name, check in CHECKS.items() if check(sample.triple))
+    yield from dict.fromkeys(fault for picture in sample.pictures if (fault := pictures.fault(picture)))
 
 
 def _repair(triple: Triple, faults: list[str]) -> Triple | None:
@@ -151,6 +156,5 @@ def _repair(triple: Triple, faults: list[str]) -> Triple | None:
         return triple
     if any("equals" not in fault for fault in faults):
         return None
-    chosen = triple.chosen.strip().casefold()
-    others = tuple(answer for answer in triple.rejected if answer.strip().casefold() != chosen)
-    return Triple(triple.question, triple.chosen, others, triple.images, triple.kind) if others else None
+    others = tuple(answer for answer in triple.rejected if not same_answer(answer, triple.chosen))
+    return replace(triple, rejected=others) if others else None

@@ -3,11 +3,10 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
+from phantom_edge.data.parallel import over_processes, over_ray
 from phantom_edge.data.scenes.draw import draw_scene
 from phantom_edge.data.scenes.questions import ask
 from phantom_edge.data.scenes.sample import make_scene
@@ -27,10 +26,13 @@ def write_scenes(
     first_seed: int = 0,
     size: int = 224,
     workers: int = 2,
+    ray: bool = False,
     force: bool = False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Counter[str]:
     """Write ``pictures`` scenes of ``split`` to ``out``; returns the questions of each kind.
+
+    They are drawn by ``workers`` processes, or with ``ray`` on a cluster that sees ``out``: the bytes are the same.
 
     The folder appears whole: ``triples.jsonl``, pictures in subfolders of a thousand, and ``scenes.json`` with what
     makes it again. ``progress`` is told the pictures drawn.
@@ -41,10 +43,13 @@ def write_scenes(
     with whole_folder(out, force=force, bytes_needed=int(pictures * 60e3 * (size / 224) ** 2)) as folder:
         for number in range(0, pictures, PICTURES_PER_FOLDER):
             (folder / f"{number // PICTURES_PER_FOLDER:05d}").mkdir()
-        batches = list(_batches(seeds))
+        batches = _batches(seeds)
         draw = partial(_draw_batch, folder=folder, split=split, first_seed=first_seed, size=size)
         with (folder / TRIPLES).open("w", encoding="utf-8") as file:
-            for lines in _map(draw, batches, workers):
+            drawn = (
+                over_ray(draw, batches) if ray else over_processes(draw, batches, min(workers, -(-pictures // BATCH)))
+            )
+            for lines in drawn:
                 for line, kind in lines:
                     file.write(line + "\n")
                     kinds[kind] += 1
@@ -57,17 +62,6 @@ def write_scenes(
 def _batches(seeds: range) -> Iterator[range]:
     for start in range(0, len(seeds), BATCH):
         yield seeds[start : start + BATCH]
-
-
-def _map(
-    draw: Callable[[range], list[tuple[str, str]]], batches: list[range], workers: int
-) -> Iterator[list[tuple[str, str]]]:
-    """The results in order, from several processes where that pays."""
-    if workers < 2 or len(batches) < 2:
-        yield from map(draw, batches)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(draw, batches)
 
 
 def _draw_batch(seeds: range, *, folder: Path, split: str, first_seed: int, size: int) -> list[tuple[str, str]]:

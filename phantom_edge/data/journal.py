@@ -1,0 +1,150 @@
+"""What was paid for is written down at once: a file of outcomes that only ever grows, beside the output.
+
+After a crash, a kill or a power cut of the process the next run reads it and asks only for what is missing. The last
+line may have been cut off; it is dropped. In memory there are 8 bytes a row: where its line begins.
+"""
+
+import json
+import os
+from array import array
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+from phantom_edge.errors import EdgeError
+
+KEPT, REFUSED, EQUAL, FAILED = "kept", "refused", "equal", "failed"
+STATES = (KEPT, REFUSED, EQUAL, FAILED)
+NOWHERE = -1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a row.
+
+    ``kept`` with a wrong answer that was validated; ``refused`` by the validation; ``equal``: the answer was empty or
+    the right one, so nobody was asked to validate it; ``failed`` for ``reason``, to be asked again by the next run.
+    """
+
+    state: str
+    rejected: str = ""
+    reason: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Journal:
+    """The outcomes of ``rows`` rows in the file ``path``; ``about`` says of which run, and must stay the same."""
+
+    def __init__(self, path: Path, rows: int, about: Mapping[str, str]) -> None:
+        self.path = path
+        self.begins = array("q", [NOWHERE]) * rows
+        try:
+            self.file = path.open("a+b", buffering=0)  # a line is one write: whole, or the last one
+        except OSError as error:
+            raise EdgeError(f"cannot write {path}: {error.strerror}", "choose another --out") from error
+        try:
+            self._lock()
+            self._read(about)
+        except EdgeError:
+            self.file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def add(self, row: int, outcome: Outcome) -> None:
+        """Write an outcome down."""
+        at = self.file.seek(0, os.SEEK_END)
+        line = json.dumps({"row": row, **{name: value for name, value in asdict(outcome).items() if value}})
+        self._write(line)
+        self.begins[row] = at
+
+    def __getitem__(self, row: int) -> Outcome | None:
+        """The last outcome of a row; None where there is none."""
+        if self.begins[row] == NOWHERE:
+            return None
+        self.file.seek(self.begins[row])
+        entry = json.loads(self._line())
+        del entry["row"]
+        return Outcome(**entry)
+
+    def is_done(self, row: int) -> bool:
+        """Whether nothing is left to be asked."""
+        outcome = self[row]
+        return outcome is not None and outcome.state != FAILED
+
+    def _write(self, line: str) -> None:
+        whole = line.encode() + b"\n"
+        try:
+            written = self.file.write(whole)
+        except OSError as error:
+            raise self._full(error.strerror) from error
+        if written != len(whole):
+            raise self._full("the disk is full")
+
+    def _full(self, reason: str | None) -> EdgeError:
+        return EdgeError(f"cannot write {self.path}: {reason}", "free some space, then run the same command again")
+
+    def _line(self) -> bytes:
+        pieces = []
+        while piece := self.file.read(4096):
+            pieces.append(piece.partition(b"\n")[0])
+            if b"\n" in piece:
+                break
+        return b"".join(pieces)
+
+    def _lock(self) -> None:
+        """Two runs on one journal would pay twice. The lock goes with the process, however that ends."""
+        if os.name != "posix":
+            return
+        import fcntl
+
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EdgeError(f"another run is at work on {self.path}", "wait for it, or choose another --out") from None
+        except OSError:
+            return  # a file system without locks
+
+    def _read(self, about: Mapping[str, str]) -> None:
+        at = 0
+        with self.path.open("rb") as lines:
+            for number, line in enumerate(lines):
+                if not line.endswith(b"\n"):
+                    break
+                if number == 0:
+                    self._check_about(line, about)
+                else:
+                    self.begins[self._row(line, number + 1)] = at
+                at += len(line)
+        self.file.truncate(at)
+        if not at:
+            self._write(json.dumps(dict(about)))
+
+    def _check_about(self, line: bytes, about: Mapping[str, str]) -> None:
+        try:
+            before = json.loads(line)
+        except ValueError:
+            before = None
+        if not isinstance(before, dict) or before.keys() != about.keys():
+            raise EdgeError(f"{self.path} is no journal of a curation", "choose another --out")
+        if changed := [name for name, value in about.items() if before[name] != value]:
+            raise EdgeError(
+                f"{self.path} was begun with another {' and '.join(changed)}",
+                "choose another --out, or add --force to begin anew and lose what was paid for",
+            )
+
+    def _row(self, line: bytes, number: int) -> int:
+        try:
+            entry = json.loads(line)
+            row = entry.pop("row")
+            if Outcome(**entry).state in STATES and 0 <= row < len(self.begins):
+                return int(row)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            pass
+        raise EdgeError(f"{self.path} is damaged at line {number}", "remove that line")

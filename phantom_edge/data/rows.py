@@ -1,0 +1,62 @@
+"""A row of any source: a triple with its pictures at hand, as files or as bytes, or the words for what is wrong."""
+
+import glob
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from phantom_edge.data.triples import Triple, triple_of
+
+Picture = Path | bytes
+"""A file, or the encoded bytes of one; ``open_image`` takes both."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A triple with its pictures."""
+
+    triple: Triple
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row as it was found: a sample, or the words for what is wrong with it.
+
+    ``place`` is the number of the line or row; where there are several files, or the rows have names, it says both.
+    """
+
+    place: int | str
+    sample: Sample | None
+    fault: str = ""
+
+
+def picture_paths(folder: Path, name: str) -> tuple[Path, ...]:
+    """The files that a picture's name stands for: one, or those that match where the name is a glob, sorted."""
+    path = folder / name
+    if "\0" in name or not glob.has_magic(name) or os.path.lexists(path):
+        return (path,)
+    return tuple(folder / found for found in sorted(glob.glob(name, root_dir=folder, recursive=True))) or (path,)
+
+
+def row_of(place: int | str, record: dict[str, object], folder: Path) -> Row:
+    """The row of a decoded record whose pictures may be embedded; None means absent."""
+    entry = {name: value for name, value in record.items() if value is not None}
+    cells = entry.pop("image", entry.pop("images", None))
+    names: list[str] = []
+    pictures: list[Picture] = []
+    for cell in cells if isinstance(cells, list) else [] if cells is None else [cells]:
+        held = cell.get("bytes") if isinstance(cell, dict) else cell
+        name = cell.get("path") if isinstance(cell, dict) else cell
+        if isinstance(held, bytes):
+            names.append(name if isinstance(name, str) and name else f"picture {len(names) + 1}")
+            pictures.append(held)
+        elif isinstance(name, str):
+            names.append(name)
+            pictures += picture_paths(folder, name)
+        else:
+            return Row(place, None, "has a picture that is neither a path nor bytes")
+    try:
+        return Row(place, Sample(triple_of({**entry, "image": names}), tuple(pictures)))
+    except ValueError as error:
+        return Row(place, None, str(error))
