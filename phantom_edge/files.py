@@ -42,9 +42,11 @@ def _check_replaceable(out: Path) -> None:
     """``--force`` replaces what we could have written, never a folder of other things."""
     if Path.cwd().resolve().is_relative_to(out):
         raise EdgeError(f"{out} holds the folder that you are in", "choose another folder")
-    ours = ("config.json", "scenes.json", "scene.png")
+    ours = ("config.json", "scenes.json", "scene.png", "report.json")
     if any(out.iterdir()) and not any((out / name).exists() for name in ours):
-        raise EdgeError(f"{out} holds other things than a checkpoint or scenes", "choose another folder, or empty it")
+        raise EdgeError(
+            f"{out} holds other things than a checkpoint, scenes or a report", "choose another folder, or empty it"
+        )
 
 
 def _remove_left_over(out: Path) -> None:
