@@ -8,9 +8,11 @@ its cache is copied for each question; then the questions run in left-padded bat
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TypeVar
 
 import torch
+from PIL import Image
 from torch import Tensor
 from transformers import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -18,8 +20,10 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from phantom_edge.errors import EdgeError
 from phantom_edge.evaluate.answerer import Picture, Progress, Query
 from phantom_edge.models.modeling import PhantomForConditionalGeneration
+from phantom_edge.processing.images import open_image
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.processing.prompt import IMAGE_MARK, expand
+from phantom_edge.processing.tiling import Tiling, choose_grid
 
 MOST_ROWS = 64
 ROWS_TIMES_TOKENS = 1 << 14
@@ -61,15 +65,10 @@ class TorchAnswerer:
         self.model = model
         self.processor = processor
         self.max_new_tokens = max_new_tokens
-        self.batch = batch or self._moderate_batch()
+        tiling = processor.image_processor.tiling
+        self.batch = batch or moderate_batch(tiling, processor.tokens_per_tile, max_new_tokens)
         ends = model.config.eos_token_id
         self.ends = torch.tensor([] if ends is None else ends, dtype=torch.long, device=model.device).reshape(-1)
-
-    def _moderate_batch(self) -> int:
-        tiling = self.processor.image_processor.tiling
-        picture: int = (tiling.max_tiles + tiling.thumbnail) * self.processor.tokens_per_tile
-        tokens = picture + 64 + self.max_new_tokens  # 64 for the question
-        return max(1, min(MOST_ROWS, ROWS_TIMES_TOKENS // tokens))
 
     @torch.inference_mode()
     def answer(self, queries: Sequence[Query], progress: Progress = lambda _: None) -> list[str]:
@@ -78,14 +77,17 @@ class TorchAnswerer:
         groups: dict[Pictures, list[int]] = {}
         for number, query in enumerate(queries):
             groups.setdefault(query.images, []).append(number)
-        for window in _batches(groups.items(), self.batch):
+        tiling = self.processor.image_processor.tiling
+        tiles_of = {picture: _tiles(picture, tiling) for pictures in groups for picture in pictures}
+        alike = sorted(groups.items(), key=lambda group: sum(tiles_of[picture] for picture in group[0]))
+        for window in _batches(alike, self.batch):
             features, tiles = self._look([pictures for pictures, _ in window])
             numbers = [number for _, group in window for number in group]
             rows = self._rows({number: queries[number] for number in numbers}, tiles)
             for some in self._by_prefix(rows):
                 for done in self._answer_rows(some, features):
-                    for number, text in done.items():
-                        texts[number] = text
+                    for number, answer in done.items():
+                        texts[number] = self.processor.tokenizer.decode(answer, skip_special_tokens=True)
                     progress(len(done))
         return texts
 
@@ -158,8 +160,8 @@ class TorchAnswerer:
             for some in _batches(ordered, self.batch):
                 yield [row for group in some for row in group]
 
-    def _answer_rows(self, rows: list[_Row], features: dict[Picture, Tensor]) -> Iterator[dict[int, str]]:
-        """Answers by number, batch after batch: equal lengths together, and equal questions, which end alike."""
+    def _answer_rows(self, rows: list[_Row], features: dict[Picture, Tensor]) -> Iterator[dict[int, list[int]]]:
+        """Answers as tokens, by number, batch after batch: equal lengths and questions together, they end alike."""
         prefixes: dict[tuple[Pictures, tuple[int, ...]], int] = {}
         for row in rows:
             prefixes.setdefault((row.pictures, row.prefix), len(prefixes))
@@ -172,8 +174,7 @@ class TorchAnswerer:
         for batch in _batches(sorted(rows, key=lambda row: (len(row.suffix), row.question)), self.batch):
             chosen = torch.tensor([prefixes[row.pictures, row.prefix] for row in batch], device=ids.device)
             answers = self._greedy([row.suffix for row in batch], _rows_of(cache, chosen), mask[chosen])
-            texts = self.processor.tokenizer.batch_decode(answers, skip_special_tokens=True)
-            yield {row.number: text for row, text in zip(batch, texts, strict=True)}
+            yield {row.number: answer for row, answer in zip(batch, answers, strict=True)}
 
     def _greedy(self, suffixes: Sequence[Sequence[int]], cache: Cache, mask: Tensor) -> list[list[int]]:
         """The likeliest token again and again; a row that ended leaves the batch."""
@@ -205,6 +206,26 @@ class TorchAnswerer:
         ids = torch.tensor([[pad] * (longest - len(row)) + list(row) for row in rows], device=self.model.device)
         mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=self.model.device)
         return ids, mask
+
+
+def moderate_batch(tiling: Tiling, tokens_per_tile: int, max_new_tokens: int) -> int:
+    """How many questions about one picture each run together when nobody says."""
+    tokens = (tiling.max_tiles + tiling.thumbnail) * tokens_per_tile + 64 + max_new_tokens  # 64 for the question
+    return max(1, min(MOST_ROWS, ROWS_TIMES_TOKENS // tokens))
+
+
+def _tiles(picture: Picture, tiling: Tiling) -> int:
+    """How many tiles a picture becomes, by its header alone: pictures of one number run together without padding.
+
+    Of a picture that is to be turned this may be another number, which costs padding and nothing else. Raises
+    EdgeError for what is no picture, before any work was done.
+    """
+    try:
+        with Image.open(BytesIO(picture) if isinstance(picture, bytes) else picture) as header:
+            columns, rows = choose_grid(*header.size, tiling)
+    except (OSError, ValueError, SyntaxError, ArithmeticError):
+        columns, rows = choose_grid(*open_image(picture).size, tiling)  # says what is wrong
+    return columns * rows
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
