@@ -13,13 +13,19 @@ from phantom_edge.cli.console import ForceOption, JsonOption, err, friendly, not
 from phantom_edge.errors import EdgeError, need
 
 if TYPE_CHECKING:
+    from phantom_edge.evaluate.examples import Examples
     from phantom_edge.evaluate.scores import Score, Scores
 
 
 @friendly
 def evaluate(
     model: Annotated[str, typer.Argument(help="Checkpoint folder, or a hub id such as BK-Lee/Phantom-0.5B.")],
-    data: Annotated[Path, typer.Option("--data", "-d", help="JSONL file of triples.")],
+    data: Annotated[
+        Path, typer.Option("--data", "-d", help="JSONL file of triples; with --benchmark the folder of benchmarks.")
+    ],
+    benchmark: Annotated[
+        str | None, typer.Option(help="Read a benchmark from its folder in --data; see the README for their names.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for report.json, answers.jsonl and chart.png.")] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="At least this many questions, of whole pictures drawn by --seed.")
@@ -27,7 +33,9 @@ def evaluate(
     kinds: Annotated[str | None, typer.Option(help="Only these kinds, with commas between.")] = None,
     batch: Annotated[int | None, typer.Option(help="Questions at once; default: what fits a moderate memory.")] = None,
     dtype: Annotated[Dtype | None, typer.Option(help="Compute in this format; default: that of the weights.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 64,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(help="Longest answer, in tokens; default: 64, of benchmarks 5.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Draws the pictures of --limit.")] = 0,
     force: Annotated[bool, ForceOption] = False,
     json: Annotated[bool, JsonOption] = False,
@@ -35,12 +43,15 @@ def evaluate(
     """Ask a model questions whose answers are known: accuracy by kind, with intervals and the chance level."""
     if out is not None:
         need("matplotlib", "train")  # before minutes of work, not after
-    from phantom_edge.evaluate.examples import choose, read_examples
+    from phantom_edge.evaluate.benchmarks import MAX_NEW_TOKENS
+    from phantom_edge.evaluate.examples import choose
     from phantom_edge.evaluate.record import Run, report, write
     from phantom_edge.evaluate.scores import score
     from phantom_edge.files import whole_folder
 
-    examples = read_examples(data)
+    examples = _read(data, benchmark)
+    longest = max_new_tokens if max_new_tokens is not None else MAX_NEW_TOKENS if benchmark else 64
+    title = str(data) if benchmark is None else f"{benchmark} in {data}"
     wanted = [kind.strip() for kind in (kinds or "").split(",") if kind.strip()]
     if kinds is not None and not wanted:
         raise EdgeError("--kinds names no kind", "leave it out to ask all questions")
@@ -54,7 +65,7 @@ def evaluate(
 
         _quiet_transformers()
         loaded, processor = load(model, None if dtype is None else torch_dtype(dtype))
-        answerer = TorchAnswerer(loaded, processor, batch, max_new_tokens)
+        answerer = TorchAnswerer(loaded, processor, batch, longest)
         start = time.perf_counter()
         with _bar(len(asked)) as progress:
             answers = answerer.answer([example.query for example in asked], progress)
@@ -62,14 +73,14 @@ def evaluate(
         scores = score(asked, answers)
         run = Run(
             model,
-            str(data),
+            title,
             len(asked),
             examples.without_picture,
             round(seconds, 2),
             {
                 "dtype": str(loaded.dtype).removeprefix("torch."),
                 "batch": answerer.batch,
-                "max_new_tokens": max_new_tokens,
+                "max_new_tokens": longest,
                 "limit": limit,
                 "kinds": wanted or None,
                 "seed": seed,
@@ -80,10 +91,23 @@ def evaluate(
     if json:
         print_json(report(run, scores))
         return
-    _show(f"{model} on {data}", scores)
+    _show(f"{model} on {title}", scores)
     note(f"{len(asked):,} questions in {seconds:.1f} s, {len(asked) / seconds:.0f} a second")
     if out is not None:
         note(f"wrote report.json, answers.jsonl and chart.png to {out}")
+
+
+def _read(data: Path, benchmark: str | None) -> "Examples":
+    from phantom_edge.evaluate.benchmarks import BENCHMARKS
+    from phantom_edge.evaluate.examples import read_examples, with_pictures
+
+    if benchmark is None:
+        return read_examples(data)
+    if benchmark not in BENCHMARKS:
+        raise EdgeError(f"there is no benchmark '{benchmark}'", f"choose one of: {', '.join(BENCHMARKS)}")
+    if not data.is_dir():
+        raise EdgeError(f"there is no folder {data}", "give --data the folder that holds all benchmarks")
+    return with_pictures(BENCHMARKS[benchmark].read(data), data)
 
 
 def _quiet_transformers() -> None:

@@ -8,9 +8,14 @@ from random import Random
 from phantom_edge.data.triples import read_triples
 from phantom_edge.errors import EdgeError
 from phantom_edge.evaluate.answerer import Picture, Query
-from phantom_edge.evaluate.metrics import Rule, exact_match, relaxed_match, yes_no_match
+from phantom_edge.evaluate.metrics import Rule, exact_match, letter_match, relaxed_match, yes_no_match
 
-RULES: dict[str, Rule] = {"exact": exact_match, "relaxed": relaxed_match, "yes or no": yes_no_match}
+RULES: dict[str, Rule] = {
+    "exact": exact_match,
+    "relaxed": relaxed_match,
+    "yes or no": yes_no_match,
+    "letter": letter_match,
+}
 """How an answer is judged."""
 
 

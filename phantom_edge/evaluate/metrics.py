@@ -55,6 +55,21 @@ def yes_no_match(answer: str, gold: str) -> bool:
     return yes_or_no(answer) == normalise(gold)
 
 
+def chosen_letter(answer: str) -> str | None:
+    """The choice that an answer names, or None: "B", "b", "(B)", "B. red", "Option B", "The answer is B.".
+
+    One reading for all benchmarks of choices; it agrees with what the released code does for each on such answers,
+    and does not take the capital of any word for a choice, as some of those readings would.
+    """
+    found = re.match(r"\s*(?:(?:the )?answer is|option)?\s*(?:\(([a-z])\)|([a-z])(?=\s*$|[.,:;)]))", answer, re.I)
+    return (found[1] or found[2]).upper() if found else None
+
+
+def letter_match(answer: str, gold: str) -> bool:
+    """Whether an answer names the right choice."""
+    return chosen_letter(answer) == normalise(gold).upper()
+
+
 @dataclass(frozen=True)
 class YesNo:
     """POPE's figures, "yes" being the positive answer; each is 0 where there is nothing to divide by."""
