@@ -326,6 +326,7 @@ def test_choosing() -> None:
     assert some != choose(examples, limit=10, seed=1)
     assert len(choose(examples, ["count", "describe"], limit=3)) == 4
     assert choose(examples, limit=1000) == examples
+    assert len(choose([Example(str(n), "a") for n in range(50)], limit=7)) == 7
     with pytest.raises(EdgeError, match="there is no kind colour, nope") as error:
         choose(examples, ["count", "colour", "nope"])
     assert error.value.remedy == "choose from: existence, count, describe"

@@ -127,6 +127,23 @@ def test_windows_and_long_rope_do_not_see_the_padding(golden, tiny: Loaded, name
         assert found[number] == out[0, len(row) :].tolist(), len(row)
 
 
+def test_a_model_in_training_goes_on_training(tiny: Loaded, queries: list[Query]) -> None:
+    """With activation checkpointing too, which in training mode would do without a cache."""
+    model, _ = tiny
+    answerer = TorchAnswerer(*tiny, None, NEW)
+    expected = answerer.answer(queries)
+    model.activation_checkpointing_enable()
+    model.train()
+    try:
+        assert answerer.answer(queries) == expected and model.training and model.model.vision_tower.training
+        with pytest.raises(EdgeError):
+            answerer.answer([Query("")])
+        assert model.training
+    finally:
+        model.activation_checkpointing_disable()
+        model.eval()
+
+
 def test_a_moderate_batch() -> None:
     """The tiny model takes many rows; the 0.5B one, whose pictures have up to 1,792 tokens, a few."""
     assert moderate_batch(Tiling(112), SIZES["tiny"].tokens_per_tile, 64) == 64

@@ -65,6 +65,8 @@ def evaluate(
 
         _quiet_transformers()
         loaded, processor = load(model, None if dtype is None else torch_dtype(dtype))
+        if str(loaded.dtype) == "torch.float16" and loaded.device.type == "cpu":
+            note("float16 is slow on a CPU: --dtype fp32 or bf16 may be several times as fast")
         answerer = TorchAnswerer(loaded, processor, batch, longest)
         start = time.perf_counter()
         with _bar(len(asked)) as progress:

@@ -1,6 +1,7 @@
 """The accuracies as a picture: one bar a kind, its interval, and what guessing would give."""
 
 from pathlib import Path
+from textwrap import fill
 
 from phantom_edge.errors import need
 from phantom_edge.evaluate.scores import Scores
@@ -33,7 +34,7 @@ def draw_chart(scores: Scores, title: str, file: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
     axes.set_xlabel("right answers, %, with 95 % intervals over pictures")
-    axes.set_title(title, fontsize=10)
+    axes.set_title(fill(title, 80, break_on_hyphens=False), fontsize=10)
     axes.legend(loc="lower right", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, format="png")

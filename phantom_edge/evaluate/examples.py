@@ -90,15 +90,14 @@ def choose(
     chosen = [example for example in examples if not kinds or example.kind in kinds]
     if limit is None or limit >= len(chosen):
         return chosen
-    pictures = list(dict.fromkeys(example.images for example in chosen))
-    Random(seed).shuffle(pictures)
-    sizes = {images: 0 for images in pictures}
-    for example in chosen:
-        sizes[example.images] += 1
-    kept, total = set(), 0
-    for images in pictures:
-        if total >= limit:
+    groups: dict[object, list[int]] = {}
+    for number, example in enumerate(chosen):
+        groups.setdefault(example.images or number, []).append(number)  # without a picture each stands alone
+    order = list(groups.values())
+    Random(seed).shuffle(order)
+    kept: list[int] = []
+    for numbers in order:
+        if len(kept) >= limit:
             break
-        kept.add(images)
-        total += sizes[images]
-    return [example for example in chosen if example.images in kept]
+        kept += numbers
+    return [chosen[number] for number in sorted(kept)]

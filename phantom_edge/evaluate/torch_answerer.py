@@ -68,11 +68,19 @@ class TorchAnswerer:
         tiling = processor.image_processor.tiling
         self.batch = batch or moderate_batch(tiling, processor.tokens_per_tile, max_new_tokens)
         ends = model.config.eos_token_id
-        self.ends = torch.tensor([] if ends is None else ends, dtype=torch.long, device=model.device).reshape(-1)
+        self.ends: list[int] = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
 
     @torch.inference_mode()
     def answer(self, queries: Sequence[Query], progress: Progress = lambda _: None) -> list[str]:
-        """See :class:`~phantom_edge.evaluate.answerer.Answerer`."""
+        """See :class:`~phantom_edge.evaluate.answerer.Answerer`. A model in training goes on training afterwards."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            return self._answer(queries, progress)
+        finally:
+            self.model.train(training)
+
+    def _answer(self, queries: Sequence[Query], progress: Progress) -> list[str]:
         texts = [""] * len(queries)
         groups: dict[Pictures, list[int]] = {}
         for number, query in enumerate(queries):
@@ -180,6 +188,7 @@ class TorchAnswerer:
         """The likeliest token again and again; a row that ended leaves the batch."""
         ids, more = self._pad(suffixes)
         mask = torch.cat([mask, more], dim=1)
+        ends = torch.tensor(self.ends, dtype=torch.long, device=ids.device)
         answers: list[list[int]] = [[] for _ in suffixes]
         alive = torch.arange(len(suffixes), device=ids.device)
         for _ in range(self.max_new_tokens):
@@ -189,7 +198,7 @@ class TorchAnswerer:
             tokens = logits[:, -1].argmax(dim=-1)  # (B,)
             for row, token in zip(alive.tolist(), tokens.tolist(), strict=True):
                 answers[row].append(token)
-            going = ~torch.isin(tokens, self.ends)
+            going = ~torch.isin(tokens, ends)
             if not going.all():
                 alive, tokens, mask = alive[going], tokens[going], mask[going]
                 cache.batch_select_indices(going.nonzero().squeeze(1))
