@@ -11,6 +11,7 @@ import typer
 from phantom_edge.cli.choices import Dtype, torch_dtype
 from phantom_edge.cli.console import ForceOption, JsonOption, err, friendly, note, print_json, print_table
 from phantom_edge.errors import EdgeError, need
+from phantom_edge.evaluate.benchmarks import BENCHMARKS, MAX_NEW_TOKENS
 
 if TYPE_CHECKING:
     from phantom_edge.evaluate.examples import Examples
@@ -24,7 +25,7 @@ def evaluate(
         Path, typer.Option("--data", "-d", help="JSONL file of triples; with --benchmark the folder of benchmarks.")
     ],
     benchmark: Annotated[
-        str | None, typer.Option(help="Read a benchmark from its folder in --data; see the README for their names.")
+        str | None, typer.Option(help=f"Read a benchmark from its folder in --data: {', '.join(BENCHMARKS)}.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for report.json, answers.jsonl and chart.png.")] = None,
     limit: Annotated[
@@ -43,7 +44,6 @@ def evaluate(
     """Ask a model questions whose answers are known: accuracy by kind, with intervals and the chance level."""
     if out is not None:
         need("matplotlib", "train")  # before minutes of work, not after
-    from phantom_edge.evaluate.benchmarks import MAX_NEW_TOKENS
     from phantom_edge.evaluate.examples import choose
     from phantom_edge.evaluate.record import Run, report, write
     from phantom_edge.evaluate.scores import score
@@ -100,7 +100,6 @@ def evaluate(
 
 
 def _read(data: Path, benchmark: str | None) -> "Examples":
-    from phantom_edge.evaluate.benchmarks import BENCHMARKS
     from phantom_edge.evaluate.examples import read_examples, with_pictures
 
     if benchmark is None:

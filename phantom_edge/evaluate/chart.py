@@ -35,6 +35,6 @@ def draw_chart(scores: Scores, title: str, file: Path) -> None:
     axes.set_xlim(0, 100)
     axes.set_xlabel("right answers, %, with 95 % intervals over pictures")
     axes.set_title(fill(title, 80, break_on_hyphens=False), fontsize=10)
-    axes.legend(loc="lower right", fontsize=8)
+    figure.legend(loc="outside lower center", fontsize=8, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, format="png")
