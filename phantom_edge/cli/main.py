@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from phantom_edge import __version__
-from phantom_edge.cli import convert, data, doctor, init, models, run
+from phantom_edge.cli import convert, data, doctor, evaluate, init, models, run
 
 app = typer.Typer(
     name="phantom-edge",
@@ -18,6 +18,7 @@ app.command("models")(models.models)
 app.command("init")(init.init)
 app.command("convert")(convert.convert)
 app.command("run")(run.run)
+app.command("eval")(evaluate.evaluate)
 app.add_typer(data.app, name="data")
 app.command("doctor")(doctor.doctor)
 

@@ -1,0 +1,157 @@
+"""``phantom-edge eval``: how often a model is right, kind by kind."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from phantom_edge.cli.choices import Dtype, torch_dtype
+from phantom_edge.cli.console import ForceOption, JsonOption, err, friendly, note, print_json, print_table
+from phantom_edge.errors import EdgeError, need
+from phantom_edge.evaluate.benchmarks import BENCHMARKS, MAX_NEW_TOKENS
+
+if TYPE_CHECKING:
+    from phantom_edge.evaluate.examples import Examples
+    from phantom_edge.evaluate.scores import Score, Scores
+
+
+@friendly
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Checkpoint folder, or a hub id such as BK-Lee/Phantom-0.5B.")],
+    data: Annotated[
+        Path, typer.Option("--data", "-d", help="JSONL file of triples; with --benchmark the folder of benchmarks.")
+    ],
+    benchmark: Annotated[
+        str | None, typer.Option(help=f"Read a benchmark from its folder in --data: {', '.join(BENCHMARKS)}.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for report.json, answers.jsonl and chart.png.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At least this many questions, of whole pictures drawn by --seed.")
+    ] = None,
+    kinds: Annotated[str | None, typer.Option(help="Only these kinds, with commas between.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Questions at once; default: what fits a moderate memory.")] = None,
+    dtype: Annotated[Dtype | None, typer.Option(help="Compute in this format; default: that of the weights.")] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(help="Longest answer, in tokens; default: 64, of benchmarks 5.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Draws the pictures of --limit.")] = 0,
+    force: Annotated[bool, ForceOption] = False,
+    json: Annotated[bool, JsonOption] = False,
+) -> None:
+    """Ask a model questions whose answers are known: accuracy by kind, with intervals and the chance level."""
+    if out is not None:
+        need("matplotlib", "train")  # before minutes of work, not after
+    from phantom_edge.evaluate.examples import choose
+    from phantom_edge.evaluate.record import Run, report, write
+    from phantom_edge.evaluate.scores import score
+    from phantom_edge.files import whole_folder
+
+    examples = _read(data, benchmark)
+    longest = max_new_tokens if max_new_tokens is not None else MAX_NEW_TOKENS if benchmark else 64
+    title = str(data) if benchmark is None else f"{benchmark} in {data}"
+    wanted = [kind.strip() for kind in (kinds or "").split(",") if kind.strip()]
+    if kinds is not None and not wanted:
+        raise EdgeError("--kinds names no kind", "leave it out to ask all questions")
+    asked = choose(examples.found, wanted, limit, seed)
+    if examples.without_picture:
+        note(f"{examples.without_picture:,} questions left out: their pictures are missing")
+    with whole_folder(out, force=force) if out else nullcontext() as folder:
+        note("loading ...")
+        from phantom_edge.evaluate.torch_answerer import TorchAnswerer
+        from phantom_edge.generate import load
+
+        _quiet_transformers()
+        loaded, processor = load(model, None if dtype is None else torch_dtype(dtype))
+        if str(loaded.dtype) == "torch.float16" and loaded.device.type == "cpu":
+            note("float16 is slow on a CPU: --dtype fp32 or bf16 may be several times as fast")
+        answerer = TorchAnswerer(loaded, processor, batch, longest)
+        start = time.perf_counter()
+        with _bar(len(asked)) as progress:
+            answers = answerer.answer([example.query for example in asked], progress)
+        seconds = time.perf_counter() - start
+        scores = score(asked, answers)
+        run = Run(
+            model,
+            title,
+            len(asked),
+            examples.without_picture,
+            round(seconds, 2),
+            {
+                "dtype": str(loaded.dtype).removeprefix("torch."),
+                "batch": answerer.batch,
+                "max_new_tokens": longest,
+                "limit": limit,
+                "kinds": wanted or None,
+                "seed": seed,
+            },
+        )
+        if folder is not None:
+            write(folder, run, scores, asked, answers)
+    if json:
+        print_json(report(run, scores))
+        return
+    _show(f"{model} on {title}", scores)
+    note(f"{len(asked):,} questions in {seconds:.1f} s, {len(asked) / seconds:.0f} a second")
+    if out is not None:
+        note(f"wrote report.json, answers.jsonl and chart.png to {out}")
+
+
+def _read(data: Path, benchmark: str | None) -> "Examples":
+    from phantom_edge.evaluate.examples import read_examples, with_pictures
+
+    if benchmark is None:
+        return read_examples(data)
+    if benchmark not in BENCHMARKS:
+        raise EdgeError(f"there is no benchmark '{benchmark}'", f"choose one of: {', '.join(BENCHMARKS)}")
+    if not data.is_dir():
+        raise EdgeError(f"there is no folder {data}", "give --data the folder that holds all benchmarks")
+    return with_pictures(BENCHMARKS[benchmark].read(data), data)
+
+
+def _quiet_transformers() -> None:
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar of questions on stderr."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("asking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as bars:
+        task = bars.add_task("asking", total=total)
+        yield lambda answered: bars.advance(task, answered)
+
+
+def _show(title: str, scores: "Scores") -> None:
+    rows = [_row(score) for score in (*scores.kinds, scores.overall)]
+    columns = ("kind", "questions", "right, %", "95 % interval", "chance, %")
+    print_table(title, columns, rows, "intervals: bootstrap over pictures; chance: always the kind's commonest answer")
+    for score in scores.kinds:
+        if score.yes_no is not None and score.f1 is not None:
+            note(
+                f"{score.kind}: F1 {score.yes_no.f1:.3f} ({score.f1.low:.3f} to {score.f1.high:.3f}), precision "
+                f"{score.yes_no.precision:.3f}, recall {score.yes_no.recall:.3f}, says yes {score.yes_no.yes_ratio:.1%}"
+            )
+        if score.named is not None:
+            interval = score.named.interval
+            note(
+                f"{score.kind}: {score.named.value:.1%} of the items named right "
+                f"({interval.low:.1%} to {interval.high:.1%})"
+            )
+
+
+def _row(score: "Score") -> tuple[str, ...]:
+    low, high = score.accuracy.interval.low, score.accuracy.interval.high
+    return (
+        score.kind,
+        f"{score.questions:,}",
+        f"{100 * score.accuracy.value:.1f}",
+        f"{100 * low:.1f} to {100 * high:.1f}",
+        f"{100 * score.chance:.1f}",
+    )
