@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from phantom_edge.train.objectives import IGNORED, OBJECTIVES, Preference, Scores, answer_log_probs, margin
+from phantom_edge.train.objectives import (
+    OBJECTIVES,
+    Preference,
+    Scores,
+    answer_sums,
+    margin,
+    token_log_probs,
+)
+
+IGNORED = -100
+"""Label of a position that is no part of an answer."""
 
 some = settings(max_examples=60, deadline=None)
 
@@ -36,6 +46,13 @@ def random_batch(seed: int, rows: int = 3, length: int = 9, vocab: int = 11) -> 
             labels[row, position] = token
         answers.append(answer)
     return logits, labels, answers
+
+
+def answer_log_probs(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probability and length of each row's answer, by the two functions under test."""
+    row, position = (labels != IGNORED).nonzero(as_tuple=True)
+    steps = token_log_probs(logits[row, position - 1], labels[row, position])
+    return answer_sums(steps, row, len(labels)), answer_sums(torch.ones_like(steps), row, len(labels))
 
 
 def scores_of(seed: int) -> tuple[Scores, list[dict[str, float]]]:
@@ -108,12 +125,26 @@ def test_padding_changes_nothing(seed: int, pad: int) -> None:
         assert torch.equal(got[1], want[1])
 
 
+@some
+@given(seed=st.integers(0, 10**6), cut=st.integers(1, 2), name=st.sampled_from(sorted(OBJECTIVES)))
+def test_micro_batches_add_up(seed: int, cut: int, name: str) -> None:
+    """With the counts of the whole step, the losses of its parts sum to the loss of the whole."""
+    whole, _ = scores_of(seed)
+    fields = [key for key, value in vars(whole).items() if value is not None]
+    step = {"step_tokens": whole.chosen_tokens.sum(), "step_pairs": torch.tensor(3)}
+    parts = [
+        Scores(**{key: getattr(whole, key)[piece] for key in fields}, **step) for piece in (slice(cut), slice(cut, 3))
+    ]
+    got = sum(OBJECTIVES[name](part, Preference()) for part in parts)
+    torch.testing.assert_close(got, OBJECTIVES[name](whole, Preference()))
+
+
 def test_the_gradient_prefers_the_chosen_answer() -> None:
     logits, labels, _ = random_batch(0, rows=2)
     with torch.enable_grad():
         logits.requires_grad_()
         log_probs, tokens = answer_log_probs(logits, labels)
-        scores = Scores(log_probs[:1], log_probs[1:], tokens[:1], tokens[1:])
+        scores = Scores(log_probs[:1], tokens[:1], log_probs[1:], tokens[1:])
         OBJECTIVES["simpo"](scores, Preference()).backward()
     assert logits.grad is not None
     moved, _ = answer_log_probs(logits - 0.1 * logits.grad, labels)
@@ -123,5 +154,5 @@ def test_the_gradient_prefers_the_chosen_answer() -> None:
 def test_empty_answers_are_no_division_by_zero() -> None:
     logits = torch.randn(2, 4, 5)
     log_probs, tokens = answer_log_probs(logits, torch.full((2, 4), IGNORED))
-    scores = Scores(log_probs[:1], log_probs[1:], tokens[:1], tokens[1:])
+    scores = Scores(log_probs[:1], tokens[:1], log_probs[1:], tokens[1:])
     assert torch.isfinite(OBJECTIVES["po"](scores, Preference()))

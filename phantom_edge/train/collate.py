@@ -170,8 +170,12 @@ class Collator:
                     places = row.add_answer(tokens, len(prompt), question, answer)
                     list_.append(targets.add(number, last, places, tokens))
             rows.append(row)
+        input_ids, position_ids, questions, answers = self._padded(rows)
         batch = Batch(
-            **self._padded(rows),
+            input_ids=input_ids,
+            position_ids=position_ids,
+            questions=questions,
+            answers=answers,
             target_row=torch.tensor(targets.row),
             target_from=torch.tensor(targets.source),
             target_id=torch.tensor(targets.ids),
@@ -185,7 +189,8 @@ class Collator:
             batch["pixel_values"] = pixels
         return batch
 
-    def _padded(self, rows: list[_Row]) -> "_Padded":
+    def _padded(self, rows: list[_Row]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Ids, positions, questions and answers of all rows, padded on the right."""
         longest = max(len(row.ids) for row in rows)
         if longest > self.max_tokens:
             raise EdgeError(
@@ -195,11 +200,11 @@ class Collator:
         def filled(lists: list[list[int]], filler: int) -> Tensor:
             return torch.tensor([[*items, *[filler] * (longest - len(items))] for items in lists])
 
-        return _Padded(
-            input_ids=filled([row.ids for row in rows], self.pad),
-            position_ids=filled([row.positions for row in rows], 0),
-            questions=filled([row.questions for row in rows], -1),
-            answers=filled([row.answers for row in rows], -1),
+        return (
+            filled([row.ids for row in rows], self.pad),
+            filled([row.positions for row in rows], 0),
+            filled([row.questions for row in rows], -1),
+            filled([row.answers for row in rows], -1),
         )
 
     def _prompts(self, groups: Sequence[Group]) -> tuple[list[list[list[int]]], Tensor | None]:
@@ -234,13 +239,6 @@ class Collator:
         whole = self._text("?", 0, answer)
         assert whole.startswith(before), "the chat template changes the prompt when an answer follows"
         return self._ids([whole[len(before) :]])[0]
-
-
-class _Padded(TypedDict):
-    input_ids: Tensor
-    position_ids: Tensor
-    questions: Tensor
-    answers: Tensor
 
 
 def _shared(prompts: list[list[int]]) -> int:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+
 @dataclass(frozen=True)
 class Preference:
     """Strength of the preference term. The paper: beta 2, gamma 0.5; DPO's own beta is usually 0.1."""

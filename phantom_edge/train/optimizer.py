@@ -29,8 +29,9 @@ class MuonAndAdamW(torch.optim.Optimizer):
         )
         adamw = torch.optim.AdamW(rest, lr=lr, weight_decay=0.0, betas=betas)
         self.parts: tuple[torch.optim.Optimizer, ...] = (muon, adamw)
-        super().__init__([{"params": group["params"]} for part in self.parts for group in part.param_groups], {"lr": lr})
-        self.param_groups = [group for part in self.parts for group in part.param_groups]  # the parts' very dicts
+        groups = [group for part in self.parts for group in part.param_groups]
+        super().__init__([{"params": group["params"]} for group in groups], {"lr": lr})
+        self.param_groups = groups  # the parts' very dicts, so that a schedule reaches both
 
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
         """One step of both."""
@@ -52,4 +53,3 @@ class MuonAndAdamW(torch.optim.Optimizer):
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
         self.param_groups = [group for part in self.parts for group in part.param_groups]
-

@@ -6,7 +6,14 @@ from torch import nn
 
 from phantom_edge.models.modeling import PhantomForConditionalGeneration
 
-FIRST_STEP = ("model.projector.", ".phantom_query.", ".phantom_key.", ".phantom_value.", ".gate_plain.", ".gate_phantom.")
+FIRST_STEP = (
+    "model.projector.",
+    ".phantom_query.",
+    ".phantom_key.",
+    ".phantom_value.",
+    ".gate_plain.",
+    ".gate_phantom.",
+)
 """Step 1 trains the projector, the phantom maps X and the gates; vision tower and language model stand still."""
 
 

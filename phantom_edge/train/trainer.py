@@ -37,6 +37,7 @@ class PhantomTrainer(Trainer):
         self.kinds = tuple(kinds)
         self.loss_is_scaled_for_ga = True  # by the counts of _get_num_items_in_batch
         self.watched: Counter[str] = Counter()
+        self.control: Any
 
     def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> Tensor:
         """Chosen tokens and pairs (2,) of an optimizer step: of all its micro-batches, in all processes."""
@@ -130,7 +131,9 @@ class PhantomTrainer(Trainer):
 def read_targets(model: nn.Module, batch: Batch, window: int | None = None) -> tuple[Tensor, Tensor]:
     """Log-probability of every target token (T,), and whether each answer would be written so (A,)."""
     mask = branch_mask(batch["questions"], batch["answers"], batch["position_ids"], window)
-    keep, at = batch["target_from"].unique(return_inverse=True)  # only these positions need a vocabulary of logits
+    keep, at = torch.unique(
+        batch["target_from"], return_inverse=True
+    )  # only these positions need a vocabulary of logits
     logits = model(
         input_ids=batch["input_ids"],
         attention_mask=mask,
@@ -144,9 +147,7 @@ def read_targets(model: nn.Module, batch: Batch, window: int | None = None) -> t
     return token_log_probs(logits, batch["target_id"]), answer_sums(wrong, batch["target_answer"], answers) == 0
 
 
-def scores_of(
-    batch: Batch, log_probs: Tensor, reference: Tensor | None = None, step: Tensor | None = None
-) -> Scores:
+def scores_of(batch: Batch, log_probs: Tensor, reference: Tensor | None = None, step: Tensor | None = None) -> Scores:
     """Per-pair scores from the log-probabilities (T,) of all target tokens; ``step`` as _get_num_items_in_batch."""
     answer = batch["target_answer"]
     answers = int(answer.max()) + 1

@@ -19,7 +19,7 @@ SCENE_KINDS = tuple(KINDS)
 
 @dataclass(frozen=True)
 class SceneRange:
-    """Scenes of a split from ``first`` on; every ``large_every``-th is drawn at twice the size, so that it has tiles."""
+    """Scenes of a split from ``first`` on; every ``large_every``-th is twice as large, so that it has tiles."""
 
     split: str
     first: int
