@@ -4,11 +4,13 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "-c", "from phantom_edge.cli.start import main; main()"]
 
 
-def edge(*arguments: str, stdin: bytes = b"", cwd: Path = ROOT) -> subprocess.CompletedProcess[bytes]:
+def edge(*arguments: str | bytes, stdin: bytes = b"", cwd: Path = ROOT) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run([*COMMAND, *arguments], input=stdin, capture_output=True, check=False, cwd=cwd)
 
 
@@ -91,10 +93,42 @@ def test_doctor_tells_a_broken_core() -> None:
         "from importlib import metadata\nreal = metadata.version\n"
         "def version(name):\n    if name == 'wrapt': raise metadata.PackageNotFoundError(name)\n    return real(name)\n"
         "metadata.version = version\nimport sys; sys.argv = ['phantom-edge', 'doctor']\n"
-        "from phantom_edge.cli.main import main; main()"
+        "from phantom_edge.cli.start import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and re.search(r"wrapt.*missing", done.stdout)
+    assert "run: pip install 'wrapt<3,>=2.1'" in done.stderr
+
+
+@pytest.mark.parametrize("fault", ["ModuleNotFoundError(\"No module named 'X'\", name='X')", "ImportError('torn')"])
+@pytest.mark.parametrize("package", ["wrapt", "rich", "typer", "packaging", "torch"])
+def test_doctor_where_a_package_does_not_import(package: str, fault: str, tmp_path: Path) -> None:
+    """In every process, its children too. ``packaging`` is needed by transformers as well."""
+    (tmp_path / f"{package}.py").write_text(f"raise {fault.replace('X', package)}\n")
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    arguments = {"capture_output": True, "text": True, "check": False, "env": {**os.environ, "PYTHONPATH": path}}
+    done = subprocess.run([*COMMAND, "doctor", "--json"], **arguments)
+    report = json.loads(done.stdout)
+    broken = {p["name"]: p["fault"] for p in report["packages"] if p["extra"] == "core" and p["state"] == "broken"}
+    assert done.returncode == 1 and report["ok"] is False
+    assert broken and any(package in fault or "torn" in fault for fault in broken.values())
+    assert {p["name"] for p in report["packages"] if p["extra"] == "core"} > {"torch", "rich", "wrapt", "typer"}
+    told = subprocess.run([*COMMAND, "doctor"], **arguments)
+    assert told.returncode == 1 and package in told.stderr and "run: pip install" in told.stderr
+    assert "Traceback" not in told.stderr + done.stderr
+    if package in ("rich", "typer"):
+        other = subprocess.run([*COMMAND, "models"], **arguments)
+        assert other.returncode == 1 and other.stderr.endswith("run: phantom-edge doctor\n") and not other.stdout
+
+
+def test_doctor_from_sources_alone() -> None:
+    code = (
+        "from importlib import metadata\ndef version(name): raise metadata.PackageNotFoundError(name)\n"
+        "metadata.version = version\nimport sys; sys.argv = ['phantom-edge', 'doctor']\n"
+        "from phantom_edge.cli.start import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "run: pip install -e ." in done.stderr
 
 
 def test_init_run_and_convert(tmp_path: Path, picture: Path) -> None:
@@ -167,7 +201,16 @@ def test_bad_input_is_one_line_and_exit_1(tiny: Path, tmp_path: Path, picture: P
         ((*ask, "<image> what?"), "1 <image> marks"),
         ((*ask, "say <IMG_CONTEXT>"), "reserved token"),
         ((*ask, "--temperature", "-1", "hi"), "--temperature"),
+        ((*ask, "--temperature", "1e-45", "hi"), "--temperature is 1e-45"),
         ((*ask, "--beams", "0", "hi"), "--beams"),
+        ((*ask, "--seed", str(2**64), "hi"), f"--seed is {2**64}"),
+        ((*ask, "--seed", "-1", "hi"), "--seed is -1"),
+        ((*ask, b"h\xff\xfei"), r"an argument is not UTF-8: 'h\udcff\udcfei'"),
+        ((*ask, "--image", b"\xff.png", "hi"), "an argument is not UTF-8"),
+        ((*ask, "--json", "--image", str(tmp_path / "none.png"), "hi"), "none.png"),
+        (("run", "--model", "", "hi"), "no model was given"),
+        (("init", "tiny", "a" * 300, "--random"), "File name too long"),
+        (("init", "tiny", b"x\xff", "--random"), "an argument is not UTF-8"),
         (("init", "9b", str(tmp_path / "x"), "--random"), "size '9b' is not one of"),
         (("init", "tiny", str(tmp_path / "x")), "wants to hear that you mean it"),
         (("init", "tiny", str(tiny), "--random"), "exists already"),
@@ -204,15 +247,110 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_closed_pipe_is_no_error_message(tiny: Path) -> None:
-    with subprocess.Popen(
-        [*COMMAND, "run", "--model", str(tiny), "--max-new-tokens", "400", "hi"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
+def start(*arguments: str, **streams: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([*COMMAND, *arguments], **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("run", "--max-new-tokens", "400", "hi"), ("models",), ("models", "--json"), ("--help",)],
+    ids=" ".join,
+)
+def test_a_closed_pipe_is_no_error_message(tiny: Path, arguments: tuple[str, ...]) -> None:
+    with start(*_with_model(arguments, tiny)) as process:
         assert process.stdout is not None and process.stderr is not None
-        process.stdout.read(1)
+        if arguments[0] == "run":
+            process.stdout.read(1)
         process.stdout.close()
         stderr = process.stderr.read()
         assert process.wait(timeout=60) == 1
-    assert b"Traceback" not in stderr and b"Exception" not in stderr
+    assert b"Traceback" not in stderr and b"Exception" not in stderr and b"error" not in stderr
+
+
+def _with_model(arguments: tuple[str, ...], model: Path) -> list[str]:
+    more = ["--model", str(model)] if arguments[0] == "run" else []
+    return [arguments[0], *more, *arguments[1:]]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "--max-new-tokens", "4", "hi"),
+        ("run", "--json", "hi"),
+        ("models",),
+        ("models", "--json"),
+        ("--version",),
+    ],
+    ids=" ".join,
+)
+def test_a_full_disk_behind_stdout(tiny: Path, arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("wb") as full, start(*_with_model(arguments, tiny), stdout=full) as process:
+        _, stderr = process.communicate(timeout=60)
+    lines = stderr.decode().removeprefix("loading ...\n").splitlines()
+    assert process.returncode == 1
+    assert lines == [
+        "error: the result cannot be written: No space left on device",
+        "  send stdout to a place with room",
+    ]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes file descriptors")
+def test_closed_streams(tiny: Path) -> None:
+    """As `>&-`, `2>&-` and `<&-` in a shell do it."""
+    ask = f"run --model {tiny} --max-new-tokens 2"
+
+    def shell(line: str) -> subprocess.CompletedProcess[str]:
+        command = " ".join(map(shlex.quote, COMMAND))
+        return subprocess.run(f"{command} {line}", shell=True, capture_output=True, text=True, check=False, cwd=ROOT)
+
+    done = shell("models >&-")
+    assert done.returncode == 1 and done.stderr.startswith("error: stdout is closed")
+    done = shell(f"{ask} hi 2>&-")
+    assert done.returncode == 0 and done.stdout
+    done = shell(f"{ask} hi --image none.png 2>&-")
+    assert done.returncode == 1 and not done.stdout
+    done = shell(f"{ask} hi --image - <&-")
+    assert done.returncode == 1 and "stdin, which is closed" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_letters_that_the_terminal_lacks(tiny: Path) -> None:
+    arguments = ("run", "--model", str(tiny), "--max-new-tokens", "40", "hi")
+    plain = edge(*arguments)
+    assert plain.stdout.decode() and not plain.stdout.isascii()
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    for more in ((), ("--json",)):
+        with start(*arguments, *more, env=environment) as process:
+            stdout, stderr = process.communicate(timeout=60)
+        assert process.returncode == 0, stderr
+        assert stdout.isascii()
+    assert json.loads(stdout)["text"] == plain.stdout.decode().removesuffix("\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_ctrl_c_while_streaming(tiny: Path) -> None:
+    with start("run", "--model", str(tiny), "--max-new-tokens", "4000", "hi") as process:
+        assert process.stdout is not None
+        process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert stderr.decode().splitlines()[-1].startswith("stopped; ") and b"Traceback" not in stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="removes the folder that a process is in")
+def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    command = " ".join(map(shlex.quote, COMMAND))
+    line = f"rmdir ../x; PYTHONPATH={shlex.quote(str(ROOT))} {command} models"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False, cwd=tmp_path / "x")
+    assert done.returncode == 1 and done.stderr.startswith("error: the folder that you are in")
+
+
+def test_a_repaired_copy_never_replaces_the_file_through_a_link(tmp_path: Path) -> None:
+    file = tmp_path / "triples.jsonl"
+    file.write_text("broken\n")
+    (tmp_path / "link").symlink_to(file)
+    done = edge("data", "validate", str(tmp_path / "link"), "--repaired", str(file))
+    assert done.returncode == 1 and b"would replace the file itself" in done.stderr
+    assert file.read_text() == "broken\n"

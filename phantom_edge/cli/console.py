@@ -105,7 +105,7 @@ def progress(label: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err, transient=True) as bars:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
 
         def begin(total: int) -> Callable[[int], None]:
             task = bars.add_task(label, total=total)

@@ -29,7 +29,7 @@ def scenes(
     pictures: Annotated[int, typer.Option("--pictures", "-n", min=1, help="How many pictures.")] = 1000,
     split: Annotated[Split, typer.Option(help="Splits never share a scene or a handwritten digit.")] = Split.train,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first picture.")] = 0,
-    size: Annotated[int, typer.Option(min=28, help="Side of a picture, pixels.")] = 224,
+    size: Annotated[int, typer.Option(min=28, max=4096, help="Side of a picture, pixels.")] = 224,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     ray: Annotated[bool, typer.Option("--ray", help="Draw on a Ray cluster that sees OUT, instead.")] = False,
     force: Annotated[bool, ForceOption] = False,
@@ -41,7 +41,7 @@ def scenes(
     from phantom_edge.cli.console import err
     from phantom_edge.data.scenes.write import TRIPLES, write_scenes
 
-    with Progress(console=err, transient=True) as bars:
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as bars:
         task = bars.add_task("drawing", total=pictures)
         kinds = write_scenes(
             out,

@@ -109,9 +109,8 @@ class Report:
             if package.name == "phantom-edge":
                 lines.append("phantom-edge runs from its sources, without having been installed; run: pip install -e .")
                 continue
-            again = "--force-reinstall " if package.state == "broken" else ""
             cause = f" ({package.fault})" if package.fault else ""
-            lines.append(f"{package.name} is {package.state}{cause}; run: {_pip(package, again)}")
+            lines.append(f"{package.name} is {package.state}{cause}; run: {_mend(package)}")
         return lines
 
     def document(self) -> dict[str, Any]:
@@ -124,8 +123,12 @@ class Report:
         }
 
 
-def _pip(package: Package, options: str) -> str:
-    return f"pip install {options}'{package.name}{package.wanted}'"
+def _mend(package: Package) -> str:
+    absent = re.search(r"No module named '([\w-]+)", package.fault)
+    if absent and absent[1] != MODULES.get(package.name, package.name.replace("-", "_")):
+        return f"pip install {absent[1]}"  # the package itself is whole, what it needs is not there
+    again = "--force-reinstall " if package.state == "broken" else ""
+    return f"pip install {again}'{package.name}{package.wanted}'"
 
 
 def examine() -> Report:

@@ -29,7 +29,7 @@ def run(
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Ask a question about pictures; the answer streams to stdout."""
-    if model is None:
+    if not model:
         raise EdgeError(
             "no model was given, and none is shipped yet",
             "run: phantom-edge init tiny tiny --random, then add --model tiny (it babbles: its weights are random)",

@@ -20,6 +20,10 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without our letters is no reason to stop
     try:
+        os.getcwd()
+    except FileNotFoundError:  # torch would say this in worse words
+        sys.exit(_fail("the folder that you are in does not exist any more", "run: cd"))
+    try:
         try:
             _run()
         finally:
