@@ -10,6 +10,7 @@ from PIL import Image
 
 from phantom_edge.checkpoint.random import config_of
 from phantom_edge.checkpoint.random_tokenizer import save_processor
+from phantom_edge.data.rows import Sample
 from phantom_edge.data.triples import Triple
 from phantom_edge.errors import EdgeError
 from phantom_edge.models.modeling import PhantomForConditionalGeneration
@@ -60,6 +61,10 @@ triples = st.builds(
 without_fixture_check = [HealthCheck.function_scoped_fixture]
 
 
+def in_groups(data: list[Triple], folder: Path, most: int = 16) -> list[Group]:
+    return list(groups_of((Sample(line, tuple(folder / name for name in line.images)) for line in data), most))
+
+
 def prompt_of(processor: PhantomProcessor, question: str, images: list[Path]) -> tuple[list[int], torch.Tensor | None]:
     """What generation would see."""
     text = processor.apply_chat_template(
@@ -75,7 +80,7 @@ def test_a_row_equals_its_questions_one_by_one(
     data: list[Triple], processor: PhantomProcessor, pictures: Path, model: PhantomForConditionalGeneration
 ) -> None:
     """Log-probabilities of every answer, chosen and rejected, against one plain forward for each: float32 rounding."""
-    groups = list(groups_of(data, pictures))
+    groups = in_groups(data, pictures)
     batch = Collator(processor)(groups)
     with torch.no_grad():
         log_probs, right = read_targets(model, batch)
@@ -117,7 +122,7 @@ def test_every_answer_is_seen_by_itself_alone(
 def test_targets_are_the_answers_and_nothing_else(
     data: list[Triple], processor: PhantomProcessor, pictures: Path
 ) -> None:
-    groups = list(groups_of(data, pictures))
+    groups = in_groups(data, pictures)
     batch = Collator(processor)(groups)
     said = [processor.tokenizer.decode(batch["target_id"][batch["target_answer"] == n]) for n in range(len(data) * 9)]
     pairs = [pair for group in groups for pair in group.pairs]
@@ -136,7 +141,7 @@ def test_targets_are_the_answers_and_nothing_else(
 def test_groups_keep_order_and_bounds(pictures: Path) -> None:
     lines = [Triple(f"q{n}", "a", ("b", "c"), ("one.png",) if n < 5 else ("wide.png",)) for n in range(7)]
     lines.append(Triple("<image> here", "a", ("b",), ("wide.png",)))
-    groups = list(groups_of(lines, pictures, most=4))
+    groups = in_groups(lines, pictures, most=4)
     assert [len(group.pairs) for group in groups] == [4, 4, 2, 4, 1]
     assert [pair.question for group in groups for pair in group.pairs][::2] == [
         *(line.question for line in lines[:7]),
@@ -164,13 +169,13 @@ def test_mask_against_its_definition(seed: int, window: int | None) -> None:
 
 def test_without_rejected_answers(processor: PhantomProcessor, pictures: Path) -> None:
     data = [Triple("q", "a"), Triple("longer question", "b", (), ("one.png",))]
-    batch = Collator(processor)(list(groups_of(data, pictures)))
+    batch = Collator(processor)(in_groups(data, pictures))
     assert "rejected" not in batch and batch["input_ids"].shape[0] == 2 and len(batch["chosen"]) == 2
 
 
 def test_what_cannot_be_a_row(processor: PhantomProcessor, pictures: Path) -> None:
     def collate(triple: Triple, max_tokens: int = 4096) -> None:
-        Collator(processor, max_tokens)(list(groups_of([triple], pictures)))
+        Collator(processor, max_tokens)(in_groups([triple], pictures))
 
     with pytest.raises(EdgeError, match="more than 20"):
         collate(Triple("a long question", "an answer"), 20)

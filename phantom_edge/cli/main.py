@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from phantom_edge import __version__
-from phantom_edge.cli import convert, data, doctor, evaluate, init, models, run
+from phantom_edge.cli import convert, data, doctor, evaluate, init, models, run, train
 
 app = typer.Typer(
     name="phantom-edge",
@@ -20,6 +20,7 @@ app.command("convert")(convert.convert)
 app.command("run")(run.run)
 app.command("eval")(evaluate.evaluate)
 app.add_typer(data.app, name="data")
+app.add_typer(train.app, name="train")
 app.command("doctor")(doctor.doctor)
 
 

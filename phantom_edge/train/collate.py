@@ -14,13 +14,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import takewhile
-from pathlib import Path
 from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor
 
-from phantom_edge.data.triples import Triple
+from phantom_edge.data.rows import Picture, Sample
 from phantom_edge.errors import EdgeError
 from phantom_edge.processing.images import ImageSource
 from phantom_edge.processing.processor import PhantomProcessor
@@ -45,23 +44,24 @@ class Group:
     pairs: tuple[Pair, ...]
 
 
-def groups_of(triples: Iterable[Triple], folder: Path, most: int = 16) -> Iterator[Group]:
-    """A pair for each rejected answer, and a group for each run of triples about the same pictures.
+def groups_of(samples: Iterable[Sample], most: int = 16) -> Iterator[Group]:
+    """A pair for each rejected answer, and a group for each run of samples about the same pictures.
 
-    At most ``most`` pairs a group. Relative pictures count from ``folder``, where the data file lies.
+    At most ``most`` pairs a group. A question that places its pictures itself has a group of its own.
     """
-    images: tuple[str, ...] = ()
+    images: tuple[Picture, ...] = ()
     pairs: list[Pair] = []
-    for triple in triples:
+    for sample in samples:
+        triple = sample.triple
         for rejected in triple.rejected or (None,):
-            starts_anew = triple.images != images or len(pairs) >= most or IMAGE_MARK in triple.question
+            starts_anew = sample.pictures != images or len(pairs) >= most or IMAGE_MARK in triple.question
             if pairs and (starts_anew or IMAGE_MARK in pairs[-1].question):
-                yield Group(tuple(folder / name for name in images), tuple(pairs))
+                yield Group(images, tuple(pairs))
                 pairs = []
-            images = triple.images
+            images = sample.pictures
             pairs.append(Pair(triple.question, triple.chosen, rejected, triple.kind))
     if pairs:
-        yield Group(tuple(folder / name for name in images), tuple(pairs))
+        yield Group(images, tuple(pairs))
 
 
 class Batch(TypedDict):

@@ -8,7 +8,6 @@
 Each stage is a Trainer run with checkpoints of its own; a stage that is done is not done again.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.sizes import Size
@@ -28,6 +26,7 @@ from phantom_edge.train.nano.model import NANO_ETA, new_model, new_processor
 from phantom_edge.train.nano.scenes import SCENE_KINDS, SceneFacts, SceneGroups, SceneRange
 from phantom_edge.train.optimizer import MuonAndAdamW
 from phantom_edge.train.parts import freeze_for
+from phantom_edge.train.runs import RunFolder, last_checkpoint
 from phantom_edge.train.trainer import PhantomTrainer
 
 
@@ -49,9 +48,9 @@ class Stage:
 
 NANO_STAGES = (
     Stage("look", steps=800, batch=64, learning_rate=2e-3),
-    Stage("read", steps=1400, batch=32, learning_rate=1.5e-3, rounds=2, large_every=0),
-    Stage("prefer", steps=60, batch=32, learning_rate=2e-4, objective="po", step=1, final_share=0.1),
-    Stage("finish", steps=200, batch=32, learning_rate=3e-4, rounds=2, large_every=16, final_share=0.05),
+    Stage("read", steps=1050, batch=32, learning_rate=1.5e-3, rounds=2),
+    Stage("prefer", steps=40, batch=32, learning_rate=2e-4, objective="po", step=1, warmup=5),
+    Stage("finish", steps=120, batch=32, learning_rate=3e-4, rounds=2, large_every=8, warmup=10, final_share=0.02),
 )
 """phantom-nano's recipe."""
 
@@ -73,7 +72,7 @@ def train_nano(
     eta: float = NANO_ETA,
     workers: int = 1,
     bf16: bool = True,
-    callbacks: tuple[TrainerCallback, ...] = (),
+    watch: "Callable[[str], TrainerCallback] | None" = None,
     begin: Callable[[Stage], None] = lambda _: None,
 ) -> Path:
     """Train a model of ``size`` through ``stages`` in the folder ``out``; returns the finished checkpoint's folder.
@@ -88,6 +87,7 @@ def train_nano(
         if not (done / "config.json").exists():
             begin(stage)
             model = new_model(size, seed, eta) if before is None else _load(before)
+            callbacks = () if watch is None else (watch(stage.name),)
             _run(stage, first_seed(stages, stage), model, processor, out / stage.name, seed, workers, bf16, callbacks)
             processor.save_pretrained(done)
             model.save_pretrained(done)
@@ -157,7 +157,8 @@ def _run(
     else:
         trainer = _looker(model, processor, scenes, arguments, callbacks)
         trainer.optimizer = _optimizer(trainer.model, stage)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(out)) if out.exists() else None)
+    checkpoint = last_checkpoint(out)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
 
 
 def _optimizer(model: Any, stage: Stage) -> MuonAndAdamW:
@@ -178,15 +179,19 @@ def _looker(
     return Trainer(model=FactReader(model), args=arguments, train_dataset=data, callbacks=list(callbacks))
 
 
-class JsonLines(TrainerCallback):
-    """Appends every log to a file of JSON lines."""
+class Watch(TrainerCallback):
+    """Keeps every log of a stage in the run's metrics, and tells a caller how far it is."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, stage: str, out: Path, advance: Callable[[str, int], None] = lambda _stage, _step: None) -> None:
+        self.stage = stage
+        self.run = RunFolder(out)
+        self.advance = advance
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Tell the step."""
+        self.advance(self.stage, state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
-        """One line: the step, and what was logged."""
+        """One line: stage, step, and what was logged."""
         if state.is_world_process_zero:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
+            self.run.log({"stage": self.stage, "step": state.global_step, **(logs or {})})

@@ -1,0 +1,223 @@
+"""Fine-tune a checkpoint on triples in the paper's two steps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainingArguments, set_seed
+
+from phantom_edge.checkpoint.hub import find_folder
+from phantom_edge.data.sources import open_triples
+from phantom_edge.errors import EdgeError, need
+from phantom_edge.models.modeling import PhantomForConditionalGeneration
+from phantom_edge.processing.processor import PhantomProcessor
+from phantom_edge.train.adapters import adapted, load_base, merged
+from phantom_edge.train.card import model_card
+from phantom_edge.train.collate import Collator, Group, groups_of
+from phantom_edge.train.objectives import Preference
+from phantom_edge.train.parts import freeze_for
+from phantom_edge.train.runs import RunFolder, fingerprint, last_checkpoint
+from phantom_edge.train.settings import Settings
+from phantom_edge.train.trainer import PhantomTrainer
+
+
+@dataclass(frozen=True)
+class Data:
+    """Groups to train on and groups kept aside, which share no picture; and the kinds of their questions."""
+
+    train: list[Group]
+    held_out: list[Group]
+    kinds: tuple[str, ...]
+
+    @property
+    def pairs(self) -> int:
+        """Questions to train on, each with one rejected answer or none."""
+        return sum(len(group.pairs) for group in self.train)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a caller is told: a step begins (its number, optimizer steps, trained numbers), a line was logged."""
+
+    begin: Callable[[int, int, int], None] = lambda _step, _total, _trained: None
+    log: Callable[[dict[str, Any]], None] = lambda _: None
+    advance: Callable[[int], None] = lambda _: None
+
+
+def read_data(source: Path | str, settings: Settings) -> Data:
+    """Read triples and keep a share of the pictures aside. Raises EdgeError where nothing can be learned from them."""
+    groups = list(groups_of(open_triples(source)))
+    if not groups:
+        raise EdgeError(f"{source} holds no triples", "see: phantom-edge data scenes --help")
+    wanting = {settings.objective_of(step) for step in settings.steps} - {"sft"}
+    lacking = sum(pair.rejected is None for group in groups for pair in group.pairs)
+    if wanting and lacking:
+        raise EdgeError(
+            f"{lacking:,} questions in {source} have no rejected answer, which {', '.join(sorted(wanting))} needs",
+            "run: phantom-edge data curate, or train with --objective sft",
+        )
+    pictures = list(dict.fromkeys(group.images for group in groups))
+    Random(settings.seed).shuffle(pictures)
+    aside = set(pictures[: round(len(pictures) * settings.held_out)])
+    kinds = tuple(dict.fromkeys(["", *(pair.kind for group in groups for pair in group.pairs)]))
+    train = [group for group in groups if group.images not in aside]
+    return Data(train, [group for group in groups if group.images in aside], kinds)
+
+
+def finetune(
+    source: str, data_source: Path | str, out: Path, settings: Settings, *, resume: bool = False, progress: Progress
+) -> Path:
+    """Fine-tune the checkpoint ``source``; returns the folder of the finished one.
+
+    ``out`` becomes the run's folder: settings, metrics, curves, and ``out/model``. A killed run goes on with
+    ``resume`` to the very losses that it would have had. Raises EdgeError for what the user can mend.
+    """
+    folder = find_folder(source)
+    data = read_data(data_source, settings)
+    run = RunFolder(out)
+    if (run.model / "config.json").exists() and resume:
+        return run.model
+    asked = {"checkpoint": fingerprint(folder), "data": _data_fingerprint(data_source), **settings.document()}
+    if is_main_process():
+        run.begin(asked, resume)
+    processor = PhantomProcessor.from_pretrained(folder)
+    for step in settings.steps:
+        done = out / f"step-{step}-model"
+        if not (done / "config.json").exists():
+            set_seed(settings.seed)
+            start = out / f"step-{step - 1}-model"
+            _train_step(step, start if start.exists() else folder, processor, data, run, settings, done, progress)
+    if is_main_process():
+        last = out / f"step-{settings.steps[-1]}-model"
+        run.finish(last, model_card(source, run.lines(), settings, data.pairs, data.kinds))
+    return run.model
+
+
+def is_main_process() -> bool:
+    """Whether this process writes files: the only one, or the first of those that ``accelerate launch`` started."""
+    from accelerate import PartialState
+
+    return bool(PartialState().is_main_process)
+
+
+def _data_fingerprint(source: Path | str) -> str:
+    return fingerprint(Path(source)) if Path(source).exists() else str(source)
+
+
+def _train_step(
+    step: int,
+    start: Path,
+    processor: PhantomProcessor,
+    data: Data,
+    run: RunFolder,
+    settings: Settings,
+    done: Path,
+    progress: Progress,
+) -> None:
+    base = settings.base if step == 2 else "full"
+    model: Any = load_base(start, base, bf16=settings.bf16)
+    dtype = model.config.dtype
+    objective = settings.objective_of(step)
+    reference = None
+    if base == "full":
+        trained = freeze_for(model, step)
+        if objective == "dpo":
+            reference = load_base(start, "full", bf16=settings.bf16).eval().requires_grad_(False)
+    else:
+        model = adapted(model, settings.rank, settings.alpha)
+        trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    arguments = training_arguments(run.path / f"step-{step}", settings)
+    trainer = PhantomTrainer(
+        model=model,
+        args=arguments,
+        data_collator=Collator(processor, settings.max_tokens, data.kinds),
+        train_dataset=data.train,
+        eval_dataset=data.held_out or None,
+        objective=objective,
+        preference=Preference(settings.beta, settings.gamma),
+        reference=reference,
+        kinds=data.kinds,
+        callbacks=[_Reporter(step, run, progress, trained)],
+    )
+    checkpoint = last_checkpoint(run.path / f"step-{step}")
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if data.held_out:
+        trainer.evaluate()
+    trainer.accelerator.wait_for_everyone()
+    whole = trainer.accelerator.unwrap_model(trainer.model)
+    if is_main_process():
+        finished: PhantomForConditionalGeneration = whole if base == "full" else merged(whole, start)
+        processor.save_pretrained(done)
+        finished.to(dtype).save_pretrained(done)
+    trainer.accelerator.wait_for_everyone()
+
+
+def training_arguments(out: Path, settings: Settings) -> TrainingArguments:
+    """The settings in transformers' words."""
+    from accelerate import PartialState
+
+    processes = PartialState().num_processes
+    settings = settings.with_micro_batch(processes)
+    if settings.optimizer == "apollo_adamw":
+        need("apollo_torch", "train")
+    return TrainingArguments(
+        output_dir=str(out),
+        seed=settings.seed,
+        num_train_epochs=settings.epochs,
+        max_steps=settings.max_steps,
+        per_device_train_batch_size=settings.micro_batch,
+        per_device_eval_batch_size=settings.micro_batch,
+        gradient_accumulation_steps=settings.batch // (settings.micro_batch * processes),
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr": settings.final_learning_rate},
+        warmup_steps=settings.warmup,
+        weight_decay=settings.weight_decay,
+        optim=settings.optimizer,
+        optim_target_modules=["self_attn", "mlp"] if settings.optimizer == "apollo_adamw" else None,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        bf16=settings.bf16,
+        use_cpu=not torch.accelerator.is_available(),  # Trainer refuses bf16 there unless told
+        logging_steps=1,
+        save_steps=settings.checkpoint_every,
+        save_total_limit=2,
+        eval_strategy="no",
+        remove_unused_columns=False,
+        dataloader_num_workers=0,
+        report_to=["tensorboard"],
+        disable_tqdm=True,
+        ddp_find_unused_parameters=False,
+    )
+
+
+class _Reporter(TrainerCallback):
+    """Hands what Trainer logs to the run's metrics and to the caller."""
+
+    def __init__(self, step: int, run: RunFolder, progress: Progress, trained: int) -> None:
+        self.stage = f"step {step}"
+        self.step = step
+        self.run = run
+        self.progress = progress
+        self.trained = trained
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Tell what is ahead."""
+        if state.is_world_process_zero:
+            self.progress.begin(self.step, state.max_steps, self.trained)
+            self.progress.advance(state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Tell where it stands."""
+        if state.is_world_process_zero:
+            self.progress.advance(state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Keep a line of metrics."""
+        if state.is_world_process_zero and logs:
+            line = {"stage": self.stage, "step": state.global_step, **logs}
+            self.run.log(line)
+            self.progress.log(line)

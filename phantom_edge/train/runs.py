@@ -1,0 +1,162 @@
+"""A run's folder: what was asked for, what happened, and where a killed run goes on."""
+
+import json
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from phantom_edge.checkpoint.reading import read_json
+from phantom_edge.errors import EdgeError, need
+
+RUN, METRICS, CURVES, MODEL = "run.json", "metrics.jsonl", "curves.png", "model"
+PACKAGES = ("phantom-edge", "torch", "transformers", "accelerate", "peft", "bitsandbytes", "numpy", "pillow")
+CURVE_NAMES = {
+    "SFT loss (nats a token)": ("sft_loss", "eval_sft_loss"),
+    "preference margin (nats a token)": ("margin", "eval_margin"),
+    "log-probability (nats a token)": ("chosen_log_prob", "rejected_log_prob"),
+    "share": ("preference_accuracy", "eval_preference_accuracy", "eval_exact"),
+}
+"""What the plot shows: its axes, and what is drawn in each."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run."""
+
+    path: Path
+
+    @property
+    def model(self) -> Path:
+        """The finished checkpoint."""
+        return self.path / MODEL
+
+    def begin(self, asked: dict[str, Any], resume: bool) -> None:
+        """Make the folder, or take it up again. Raises EdgeError where it holds another run."""
+        if not self.path.exists() or not any(self.path.iterdir()):
+            self.path.mkdir(parents=True, exist_ok=True)
+            _write(self.path / RUN, json.dumps({"asked": asked, **surroundings()}, indent=1) + "\n")
+            return
+        if not (self.path / RUN).exists():
+            raise EdgeError(f"{self.path} exists already and holds no run", "choose another folder")
+        if not resume:
+            raise EdgeError(
+                f"{self.path} holds a run already", "add --resume to go on with it, or choose another folder"
+            )
+        before = read_json(self.path / RUN).get("asked")
+        if before != asked:
+            changed = sorted(key for key in {*asked, *(before or {})} if (before or {}).get(key) != asked.get(key))
+            raise EdgeError(
+                f"{self.path} holds a run with other settings: {', '.join(changed)}",
+                "repeat its settings to go on with it, or choose another folder",
+            )
+
+    def log(self, line: dict[str, Any]) -> None:
+        """Append to the metrics."""
+        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The metrics so far. A line torn by a kill is left out, as is what a resumed run did a second time."""
+        found: dict[tuple[Any, ...], dict[str, Any]] = {}
+        if (self.path / METRICS).exists():
+            for text in (self.path / METRICS).read_text(encoding="utf-8").splitlines():
+                try:
+                    line = json.loads(text)
+                except json.JSONDecodeError:
+                    continue
+                found[line["stage"], line["step"], "eval_sft_loss" in line, "train_runtime" in line] = line
+        return sorted(found.values(), key=lambda line: (line["stage"], line["step"]))
+
+    def finish(self, last: Path, card: str) -> None:
+        """Draw the curves, put the ``last`` step's model in its place with its card, drop what only resuming needs."""
+        draw_curves(self.lines(), self.path / CURVES)
+        _write(last / "README.md", card)
+        last.rename(self.model)
+        for part in self.path.glob("step-*"):
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint of Trainer in ``folder``; one that a kill cut short is removed.
+
+    Trainer writes its state last, so a folder with it is whole.
+    """
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for path in reversed(found):
+        try:
+            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+            return path
+        except (OSError, ValueError):
+            shutil.rmtree(path, ignore_errors=True)
+    return None
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a file, or of the names and sizes of what a folder holds."""
+    digest = sha256()
+    if path.is_dir():
+        for file in sorted(path.rglob("*")):
+            if file.is_file():
+                digest.update(f"{file.relative_to(path)} {file.stat().st_size}\n".encode())
+    else:
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def surroundings() -> dict[str, Any]:
+    """Versions and machine, so that a run can be told from another."""
+    versions: dict[str, str | None] = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return {"python": platform.python_version(), "machine": platform.platform(), "argv": sys.argv, "versions": versions}
+
+
+def draw_curves(lines: Sequence[dict[str, Any]], file: Path) -> None:
+    """Every curve that the metrics hold, one plot a quantity; dashed lines mark where a step begins."""
+    need("matplotlib", "train")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    starts: dict[str, int] = {}
+    offset, last = 0, 0
+    places = []
+    for line in lines:
+        if line["stage"] not in starts:
+            offset += last
+            starts[line["stage"]] = offset
+            last = 0
+        last = max(last, line["step"])
+        places.append(offset + line["step"])
+    shown = {title: [n for n in names if any(n in line for line in lines)] for title, names in CURVE_NAMES.items()}
+    shown = {title: names for title, names in shown.items() if names}
+    if not shown:
+        return
+    figure = Figure(figsize=(5.2 * len(shown), 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (title, names) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
+        for name in names:
+            points = [(place, line[name]) for place, line in zip(places, lines, strict=True) if name in line]
+            axes.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 30 else None)
+        for stage, start in starts.items():
+            axes.axvline(start, color="grey", linestyle="--", linewidth=0.8)
+            axes.annotate(stage, (start, 1), xycoords=("data", "axes fraction"), fontsize=8, va="bottom")
+        axes.set(xlabel="optimizer step", ylabel=title)
+        axes.legend(fontsize=8)
+    figure.savefig(file, dpi=130)
+
+
+def _write(file: Path, text: str) -> None:
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(file)
