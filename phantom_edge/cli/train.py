@@ -53,11 +53,12 @@ def po(
 ) -> None:
     """Fine-tune on triples in the paper's two steps: preference on the phantom parts, then everything.
 
-    Several GPUs or machines: accelerate launch --module phantom_edge.cli.start train po ...
+    Several GPUs or machines: accelerate launch --module phantom_edge train po ...
     """
     need("accelerate", "train")
     need("matplotlib", "train")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    need("tensorboard", "train")
+    _quiet()
     from phantom_edge.train.settings import STEPS, Settings
 
     settings = Settings(
@@ -95,6 +96,15 @@ def po(
             [_row(line) for line in measured],
         )
     note(f"curves: {out / 'curves.png'}; next: phantom-edge run --model {out / 'model'} --image a.jpg 'What is this?'")
+
+
+def _quiet() -> None:
+    """No bars and hints of the libraries: ours say what is going on. Their errors stay."""
+    os.environ.setdefault("BITSANDBYTES_NOWELCOME", "1")
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
 
 
 def _row(line: dict[str, Any]) -> tuple[str, ...]:
@@ -155,6 +165,7 @@ def nano(
     About two hours on two cores. Stopped or killed, the same command goes on from the last checkpoint.
     """
     need("accelerate", "train")
+    _quiet()
     from rich.progress import Progress as Bars
 
     from phantom_edge.models.sizes import SIZES

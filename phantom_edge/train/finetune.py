@@ -7,7 +7,9 @@ from random import Random
 from typing import Any
 
 import torch
-from transformers import TrainerCallback, TrainingArguments, set_seed
+from torch.utils.tensorboard import SummaryWriter
+from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
+from transformers.integrations import TensorBoardCallback
 
 from phantom_edge.checkpoint.hub import find_folder
 from phantom_edge.data.sources import open_triples
@@ -140,8 +142,12 @@ def _train_step(
         preference=Preference(settings.beta, settings.gamma),
         reference=reference,
         kinds=data.kinds,
-        callbacks=[_Reporter(step, run, progress, trained)],
+        callbacks=[
+            _Reporter(step, run, progress, trained),
+            TensorBoardCallback(SummaryWriter(str(run.path / "tensorboard" / f"step-{step}"))),
+        ],
     )
+    trainer.remove_callback(PrinterCallback)  # it prints to stdout, where results go
     checkpoint = last_checkpoint(run.path / f"step-{step}")
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if data.held_out:
@@ -178,8 +184,8 @@ def training_arguments(out: Path, settings: Settings) -> TrainingArguments:
         weight_decay=settings.weight_decay,
         optim=settings.optimizer,
         optim_target_modules=["self_attn", "mlp"] if settings.optimizer == "apollo_adamw" else None,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
+        activation_checkpointing=settings.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},
         bf16=settings.bf16,
         use_cpu=not torch.accelerator.is_available(),  # Trainer refuses bf16 there unless told
         logging_steps=1,
@@ -188,7 +194,7 @@ def training_arguments(out: Path, settings: Settings) -> TrainingArguments:
         eval_strategy="no",
         remove_unused_columns=False,
         dataloader_num_workers=0,
-        report_to=["tensorboard"],
+        report_to=[],  # TensorBoard is added by hand: its files belong beside the metrics
         disable_tqdm=True,
         ddp_find_unused_parameters=False,
     )

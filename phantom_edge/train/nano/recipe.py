@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.sizes import Size
@@ -157,6 +157,7 @@ def _run(
     else:
         trainer = _looker(model, processor, scenes, arguments, callbacks)
         trainer.optimizer = _optimizer(trainer.model, stage)
+    trainer.remove_callback(PrinterCallback)  # it prints to stdout, where results go
     checkpoint = last_checkpoint(out)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
 
