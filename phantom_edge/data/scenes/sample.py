@@ -11,18 +11,28 @@ SPLITS = ("train", "validation", "test")
 GRID = 3
 """Items stand in cells of a grid, moved a little, so that none covers another."""
 FONTS = 4
+EXTRAS = ("sign", "card", "arrow", "dial", "bars")
+"""What a scene may hold beside coloured shapes."""
+CROWDED_WEIGHTS = (4, 4, 1, 2, 2)
+CROWDED_EXTRAS = 6
 HANDWRITTEN_SHARE = 0.6
 
 
-def make_scene(seed: int, split: str = "train") -> Scene:
-    """The scene of ``seed`` in ``split``; handwriting of ``validation`` and ``test`` is not that of ``train``."""
+def make_scene(seed: int, split: str = "train", crowded: bool = False) -> Scene:
+    """The scene of ``seed`` in ``split``; handwriting of ``validation`` and ``test`` is not that of ``train``.
+
+    A ``crowded`` one is full of things to read, several of a kind: for learning to look, not for asking "the sign".
+    """
     assert split in SPLITS, split
-    key = f"{split}/{seed}"
+    key = f"{split}/{seed}/crowded" if crowded else f"{split}/{seed}"
     random = Random(key)
-    cells = random.sample(range(GRID * GRID), k=random.randint(2, 6))
+    cells = random.sample(range(GRID * GRID), k=GRID * GRID if crowded else random.randint(2, 6))
     places = [_place(cell, random) for cell in cells]
     items: list[Item] = []
-    extras = random.sample(("sign", "card", "arrow", "dial", "bars"), k=min(len(places) - 1, random.randint(0, 3)))
+    if crowded:
+        extras = random.choices(EXTRAS, weights=CROWDED_WEIGHTS, k=CROWDED_EXTRAS)
+    else:
+        extras = random.sample(EXTRAS, k=min(len(places) - 1, random.randint(0, 3)))
     for place, kind in zip(places, [*extras, *["solid"] * len(places)], strict=False):
         items.append(_make(kind, place, random, held_out=split != "train", taken=items))
     items.sort(key=lambda item: (round(item.place.y * GRID - 0.5), item.place.x))  # reading order

@@ -137,9 +137,12 @@ def _run(
         report_to=[],
         disable_tqdm=True,
     )
-    scenes = SceneRange("train", seed_of_scenes, stage.steps * stage.batch, large_every=stage.large_every)
+    looking = stage.name == "look"  # at scenes full of things to read, which are rare in those that are asked about
+    scenes = SceneRange(
+        "train", seed_of_scenes, stage.steps * stage.batch, large_every=stage.large_every, crowded=looking
+    )
     trainer: Trainer
-    if stage.name != "look":
+    if not looking:
         freeze_for(model, stage.step)
         kinds = SCENE_KINDS
         held_out = SceneGroups(SceneRange("validation", 0, 192))

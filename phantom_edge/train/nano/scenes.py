@@ -19,13 +19,17 @@ SCENE_KINDS = tuple(KINDS)
 
 @dataclass(frozen=True)
 class SceneRange:
-    """Scenes of a split from ``first`` on; every ``large_every``-th is twice as large, so that it has tiles."""
+    """Scenes of a split from ``first`` on, ``crowded`` for looking only.
+
+    Every ``large_every``-th is twice as large, so that it has tiles.
+    """
 
     split: str
     first: int
     count: int
     size: int = 224
     large_every: int = 0
+    crowded: bool = False
 
     def size_of(self, index: int) -> int:
         """Side of the picture in pixels."""
@@ -44,7 +48,7 @@ class SceneFacts(Dataset[dict[str, Tensor]]):
         return self.scenes.count
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        scene = make_scene(self.scenes.first + index, self.scenes.split)
+        scene = make_scene(self.scenes.first + index, self.scenes.split, self.scenes.crowded)
         picture = draw_scene(scene, self.scenes.size)
         pixels = torch.as_tensor(self.processor.image_processor(picture)["pixel_values"])
         return {"pixel_values": pixels[0], "facts": facts_at(scene, self.side)}
