@@ -189,6 +189,27 @@ def test_adapters_merge_into_what_they_computed(tiny: Path) -> None:
     torch.testing.assert_close(got, want, atol=2e-5, rtol=1e-4)  # float32, other order of sums
 
 
+@pytest.mark.parametrize("base", ["int8", "nf4"])
+def test_a_quantized_base(base: str, tiny: Path, scenes: Path, tmp_path: Path) -> None:
+    """Adapters over 8 and 4 bits: what is saved is the float base with the adapters added, not the rounded one."""
+    pytest.importorskip("bitsandbytes")
+    settings = Settings(
+        steps=(2,), base=base, rank=4, alpha=4, batch=4, learning_rate=1e-3, max_steps=2, held_out=0, bf16=True
+    )
+    with torch.enable_grad():
+        model = finetune(str(tiny), scenes, tmp_path / "run", settings, progress=Progress())
+    before, after = load_file(tiny / "model.safetensors"), load_file(model / "model.safetensors")
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    linear = {
+        name for name in before if before[name].ndim == 2 and ("language_model.layers" in name or ".attn." in name)
+    }
+    assert len(changed & linear) > 0.9 * len(linear)
+    assert "lm_head.weight" not in changed and not any("embed_tokens" in name for name in changed)
+    for name in changed & linear:  # two small steps of an adapter, far below the grid of the base
+        assert (after[name] - before[name]).abs().max() < 0.02, name
+
+
 def test_data_kept_aside_shares_no_picture(scenes: Path) -> None:
     data = read_data(scenes, Settings(held_out=0.25))
     seen, aside = ({group.images for group in groups} for groups in (data.train, data.held_out))

@@ -1,5 +1,7 @@
 """The objectives equal the paper's formulas, worked out in plain numpy; masks keep everything else out."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -123,6 +125,21 @@ def test_padding_changes_nothing(seed: int, pad: int) -> None:
         got = answer_log_probs(torch.cat(wide, 1), torch.cat(marks, 1))
         torch.testing.assert_close(got[0], want[0])  # the order of summation may change
         assert torch.equal(got[1], want[1])
+
+
+@pytest.mark.filterwarnings("ignore")  # trl says that its experimental part is experimental
+@some
+@given(seed=st.integers(0, 10**6), beta=st.floats(0.1, 4), gamma=st.floats(0, 2))
+def test_simpo_equals_that_of_trl(seed: int, beta: float, gamma: float) -> None:
+    cpo = pytest.importorskip("trl.experimental.cpo").CPOTrainer
+    settings_of_trl = SimpleNamespace(
+        alpha=0.0, beta=beta, simpo_gamma=gamma, loss_type="simpo", label_smoothing=0.0, accelerator=torch.tensor(0)
+    )
+    scores, _ = scores_of(seed)
+    assert scores.rejected is not None
+    averages = (scores.chosen / scores.chosen_tokens, scores.rejected / scores.rejected_tokens)
+    losses, _, _ = cpo.cpo_loss(settings_of_trl, *averages)
+    torch.testing.assert_close(OBJECTIVES["simpo"](scores, Preference(beta, gamma)), losses.mean(), atol=1e-6, rtol=0)
 
 
 @some

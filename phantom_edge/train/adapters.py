@@ -28,7 +28,7 @@ def load_base(folder: Path, base: str, *, bf16: bool) -> PhantomForConditionalGe
     need("bitsandbytes", "train")
     from transformers import BitsAndBytesConfig
 
-    kept = ["lm_head", *WHOLE]
+    kept = ["lm_head", *(rf".*\.{part}" for part in WHOLE)]  # transformers reads them as regular expressions
     how = (
         BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=kept)
         if base == "int8"

@@ -12,6 +12,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainingArguments, se
 from transformers.integrations import TensorBoardCallback
 
 from phantom_edge.checkpoint.hub import find_folder
+from phantom_edge.checkpoint.loading import open_checkpoint
 from phantom_edge.data.sources import open_triples
 from phantom_edge.errors import EdgeError, need
 from phantom_edge.models.modeling import PhantomForConditionalGeneration
@@ -86,12 +87,15 @@ def finetune(
     if is_main_process():
         run.begin(asked, resume)
     processor = PhantomProcessor.from_pretrained(folder)
+    source_dtype = open_checkpoint(folder)[0].dtype
     for step in settings.steps:
         done = out / f"step-{step}-model"
         if not (done / "config.json").exists():
             set_seed(settings.seed)
             start = out / f"step-{step - 1}-model"
-            _train_step(step, start if start.exists() else folder, processor, data, run, settings, done, progress)
+            start = start if start.exists() else folder
+            dtype = source_dtype if step == settings.steps[-1] else torch.float32  # rounded once, at the end
+            _train_step(step, start, processor, data, run, settings, done, dtype, progress)
     if is_main_process():
         last = out / f"step-{settings.steps[-1]}-model"
         run.finish(last, model_card(source, run.lines(), settings, data.pairs, data.kinds))
@@ -117,11 +121,11 @@ def _train_step(
     run: RunFolder,
     settings: Settings,
     done: Path,
+    dtype: torch.dtype,
     progress: Progress,
 ) -> None:
     base = settings.base if step == 2 else "full"
     model: Any = load_base(start, base, bf16=settings.bf16)
-    dtype = model.config.dtype
     objective = settings.objective_of(step)
     reference = None
     if base == "full":
