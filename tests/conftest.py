@@ -1,8 +1,14 @@
 """Fixtures that several test modules need."""
 
+import signal
+
 import pytest
 import torch
 from reference import open_golden
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background, where shells let Ctrl-C be ignored; the programs under test would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
