@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,12 @@ from transformers import AutoModelForImageTextToText
 
 from phantom_edge.checkpoint import official
 from phantom_edge.checkpoint.convert import convert
-from phantom_edge.checkpoint.loading import read_config
-from phantom_edge.checkpoint.random import write_random
+from phantom_edge.checkpoint.loading import our_shapes, read_config
+from phantom_edge.checkpoint.random import config_of, write_random
 from phantom_edge.checkpoint.writing import Planned, write_shards
 from phantom_edge.errors import EdgeError
 from phantom_edge.models.config import PhantomTextConfig
 from phantom_edge.models.families import FAMILIES
-from phantom_edge.models.families.family import Rule
 from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.sizes import SIZES
 
@@ -384,8 +384,21 @@ def test_parts_of_two_dtypes_are_not_packed_in_silence(tmp_path: Path) -> None:
     convert(tmp_path / "ours", tmp_path / "official", dtype=torch.float32)
 
 
-def test_rules_cover_every_tensor_once() -> None:
-    for family in FAMILIES.values():
-        names = [name for rule in (*official.VISION_RULES, *family.rules) for name in rule.ours]
-        assert len(names) == len(set(names))
-        assert all(isinstance(rule, Rule) for rule in family.rules)
+@pytest.mark.parametrize("name", SIZES)
+def test_rules_cover_every_tensor_once(name: str) -> None:
+    """Each size, tied and untied: the rules' names are exactly the model's."""
+    for tied in (False, True):
+        config = config_of(replace(SIZES[name], tied=tied))
+        rules = official.tensor_rules(config)
+        assert sorted(ours for rule in rules for ours in rule.ours) == sorted(our_shapes(config))
+        assert len({rule.official for rule in rules}) == len(rules)
+        assert all((len(rule.ours) > 1) == (rule.layout is not None) for rule in rules)
+    assert {SIZES[size].family for size in SIZES} == set(FAMILIES)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_rules_name_every_tensor_of_an_official_checkpoint(name: str, tmp_path: Path) -> None:
+    folder = official_folder(f"{name}-1.0", tmp_path / "c")
+    config = read_config(folder)
+    named = official.official_shapes(config, our_shapes(config))
+    assert named == {key: tuple(tensor.shape) for key, tensor in all_tensors(folder).items()}

@@ -91,27 +91,6 @@ def test_beams_over_a_batch_with_pictures(golden) -> None:
         assert both[row].tolist() == alone[0].tolist()
 
 
-@pytest.mark.parametrize("cache", [None, "static"])
-def test_cache_rows_can_be_reordered(golden, cache: str | None) -> None:
-    g = golden("0_5b-1.0")
-    first = g.io["alt.input_ids"]  # begins with another token, so the sentinels differ
-    both = torch.cat([g.io["text.input_ids"], first])
-    past = g.model(input_ids=both, use_cache=True).past_key_values
-    past.reorder_cache(torch.tensor([1, 0]))
-    token = torch.tensor([[5], [6]])
-    swapped = g.model(input_ids=token, past_key_values=past, use_cache=True).logits
-    past = g.model(input_ids=both.flip(0), use_cache=True).past_key_values
-    torch.testing.assert_close(swapped, g.model(input_ids=token, past_key_values=past, use_cache=True).logits)
-
-
-def test_a_cropped_cache_forgets_its_sentinel(golden) -> None:
-    g = golden("0_5b-1.0")
-    past = g.model(input_ids=g.io["alt.input_ids"], use_cache=True).past_key_values
-    past.crop(-past.get_seq_length())
-    out = g.model(input_ids=g.io["text.input_ids"], past_key_values=past, use_cache=True)
-    torch.testing.assert_close(out.logits, g.io["text.prefill_logits"], atol=2e-5, rtol=0)
-
-
 def test_inputs_that_do_not_fit_together(golden) -> None:
     g = golden("0_5b-1.0")
     ids = g.io["text.input_ids"]

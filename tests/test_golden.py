@@ -76,7 +76,7 @@ def test_prefill_and_cached_decode(every: tuple[str, Golden]) -> None:
     assert_close(out.logits, g.io["prefill_logits"], name)
     for step in range(g.io["decode_token_ids"].shape[1]):
         token = g.io["decode_token_ids"][:, step : step + 1]
-        assert int(out.logits[0, -1].argmax()) == int(token) or step > 0
+        assert int(out.logits[0, -1].argmax()) == int(token)  # the fed tokens are the reference's greedy ones
         out = g.model(input_ids=token, past_key_values=out.past_key_values, use_cache=True)
         assert_close(out.logits[:, 0], g.io["decode_logits"][:, step], name)
 
@@ -123,3 +123,16 @@ def test_dynamic_ntk_keeps_no_state(golden) -> None:
     longer = torch.cat([g.io["inputs_embeds"], g.model.get_input_embeddings()(g.io["decode_token_ids"])], dim=1)
     assert_close(g.model(inputs_embeds=longer).logits, g.io["reforward_logits"], name)
     assert_close(g.model(input_ids=g.io["text.input_ids"]).logits, g.io["text.prefill_logits"], name)
+
+
+@pytest.mark.parametrize("keep", [1, 3, 40, torch.tensor([0, 7, 39])], ids=str)
+def test_only_the_wanted_logits_are_made(golden, keep: int | Tensor) -> None:
+    """The head is the widest matrix: its output has the wanted positions and no others."""
+    g = golden("0_5b-1.0")
+    made: list[torch.Size] = []
+    hook = g.model.lm_head.register_forward_hook(lambda _module, _args, output: made.append(output.shape))
+    out = g.model(input_ids=g.io["input_ids"], pixel_values=g.io["pixel_values"], logits_to_keep=keep)
+    hook.remove()
+    wanted = g.io["prefill_logits"][:, -keep:] if isinstance(keep, int) else g.io["prefill_logits"][:, keep]
+    assert made == [wanted.shape]
+    assert_close(out.logits, wanted, "0_5b-1.0")

@@ -7,10 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
+from transformers import DynamicCache
 
 from phantom_edge.checkpoint.loading import our_shapes, read_config
 from phantom_edge.checkpoint.random import config_of, random_tensor, write_random
 from phantom_edge.checkpoint.random_tokenizer import filler, make_tokenizer
+from phantom_edge.models.attention import PhantomAttention
 from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.processing.processor import PhantomProcessor
@@ -37,21 +39,41 @@ def test_parameters_by_part(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_cache_bytes(name: str) -> None:
-    """KV bytes per token are those of the cache that a model of the shape fills (one layer, built small)."""
-    size = SIZES[name]
-    config = config_of(size).text
-    keys_and_values = 2 * config.num_key_value_heads * 2 * config.head_dim
-    assert size.kv_bytes_per_token(2) == config.num_hidden_layers * keys_and_values * 2
-    assert size.tokens_per_tile == config_of(size).tokens_per_tile
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_cache_bytes(name: str, dtype: torch.dtype) -> None:
+    """KV bytes per token are those of the cache that attentions of the full shape fill, one for each layer."""
+    config, tokens = config_of(SIZES[name]).text, 3
+    cache = DynamicCache(config=config)
+    hidden = torch.empty(1, tokens, config.hidden_size, dtype=dtype, device="meta")
+    rope = tuple(torch.empty(1, tokens, config.head_dim, dtype=dtype, device="meta") for _ in range(2))
+    with torch.device("meta"):
+        attention = PhantomAttention(config, 0).to(dtype)
+    for attention.layer_idx in range(config.num_hidden_layers):
+        attention(hidden, rope, None, cache, None)
+    stored = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    assert stored == tokens * SIZES[name].kv_bytes_per_token(dtype.itemsize)
 
 
 def test_cache_bytes_of_a_real_cache(tmp_path: Path) -> None:
-    write_random(SIZES["tiny"], tmp_path / "t")
+    """Words and pictures: the size's tokens per tile are the tokens that a tile adds."""
+    size = SIZES["tiny"]
+    write_random(size, tmp_path / "t", dtype=torch.bfloat16)
     model = PhantomForConditionalGeneration.from_pretrained(tmp_path / "t")
-    cache = model(input_ids=torch.zeros(1, 10, dtype=torch.long), use_cache=True).past_key_values
+    ids = torch.tensor([[1] * 10 + [size.image_token] * size.tokens_per_tile])
+    pixels = torch.zeros(1, 3, size.vision.image, size.vision.image, dtype=torch.bfloat16)
+    cache = model(input_ids=ids, pixel_values=pixels, use_cache=True).past_key_values
     stored = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
-    assert stored == 10 * SIZES["tiny"].kv_bytes_per_token(2)
+    assert stored == (10 + size.tokens_per_tile) * size.kv_bytes_per_token(2)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_tokens_per_tile(name: str) -> None:
+    """Those of the config that the size's checkpoints get, and of the projector's input, four patches wide."""
+    config = config_of(SIZES[name])
+    patches = (config.vision.image_size // config.vision.patch_size) ** 2
+    width = our_shapes(config)["model.projector.norm.weight"][0]
+    merged = width // config.vision.hidden_size
+    assert SIZES[name].tokens_per_tile == config.tokens_per_tile == patches // merged
 
 
 @pytest.mark.parametrize("name", SIZES)

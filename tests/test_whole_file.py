@@ -1,0 +1,149 @@
+"""Files that appear whole, the words for what goes wrong, and the left-overs that are nobody else's."""
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from phantom_edge.checkpoint.saving import save
+from phantom_edge.errors import EdgeError
+from phantom_edge.files import plain_words, whole_file, whole_folder
+from phantom_edge.replaceable import check_replaceable, mark
+from phantom_edge.staging import left_overs
+
+
+def test_a_file_is_old_until_it_is_wholly_new(tmp_path: Path) -> None:
+    """Also for a reader who has the old one open, and through a link, which stays."""
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to("real")
+    with (tmp_path / "real").open() as reader:
+        with whole_file(tmp_path / "link") as file:
+            file.write("größe\n")
+            file.flush()
+            assert (tmp_path / "real").read_text() == "old"
+        assert reader.read() == "old"
+    assert (tmp_path / "real").read_bytes() == "größe\n".encode()
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
+
+
+@pytest.mark.parametrize("problem", [KeyboardInterrupt(), ValueError("x"), OSError(errno.ENOSPC, "no space")])
+def test_a_file_that_fails_leaves_the_old_one_and_nothing_else(problem: BaseException, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("old")
+    expected = EdgeError if isinstance(problem, OSError) else type(problem)
+    with pytest.raises(expected), whole_file(tmp_path / "out") as file:
+        file.write("half")
+        raise problem
+    assert (tmp_path / "out").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match="is a folder, not a file"), whole_file(tmp_path):
+        raise AssertionError("nothing may be written")
+    with pytest.raises(EdgeError, match="cannot write"), whole_file(tmp_path / "none" / "out"):
+        raise AssertionError("nothing may be written")
+
+
+@pytest.mark.parametrize(
+    ("number", "problem", "remedy"),
+    [
+        (errno.ENOSPC, "the disk is full while writing /x", "free some space and run the command again"),
+        (errno.EACCES, "no permission to write /x", "choose a file that you may write to"),
+        (errno.EPERM, "no permission to write /x", "choose a file that you may write to"),
+        (errno.EROFS, "no permission to write /x", "choose a file that you may write to"),
+        (errno.EIO, "cannot write /x: Input/output error", "choose another file"),
+    ],
+)
+def test_plain_words(number: int, problem: str, remedy: str) -> None:
+    error = plain_words(OSError(number, os.strerror(number)), Path("/x"), "file")
+    assert (error.problem, error.remedy) == (problem, remedy)
+
+
+def test_just_enough_space_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: usage)
+    with whole_folder(tmp_path / "fits", bytes_needed=1000):
+        pass
+    with pytest.raises(EdgeError, match="are needed"), whole_folder(tmp_path / "large", bytes_needed=1001):
+        raise AssertionError("nothing may be written")
+    assert [path.name for path in tmp_path.iterdir()] == ["fits"]
+
+
+@pytest.mark.parametrize(
+    "name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "merges.txt", "tokenizer.model", ".DS_Store"]
+)
+def test_files_of_a_checkpoint(name: str, tmp_path: Path) -> None:
+    """Beside Phantom's config they may go, elsewhere not."""
+    (tmp_path / name).write_text("x")
+    with pytest.raises(EdgeError, match="holds other things"):
+        check_replaceable(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "phantom"}))
+    check_replaceable(tmp_path)
+
+
+def test_what_is_foreign_is_named_and_counted(tmp_path: Path) -> None:
+    mark(tmp_path)
+    for name, said in (("b", "writes: b"), ("a", "writes: a and 1 more"), ("c", "writes: a and 2 more")):
+        (tmp_path / name).write_text("x")
+        with pytest.raises(EdgeError) as raised:
+            check_replaceable(tmp_path)
+        assert raised.value.problem.endswith(said)
+
+
+@pytest.mark.parametrize("content", ["[]", '"x"', '{"holds": "cat.jpg"}', '{"holds": {"cat.jpg": 1}}', "\ufeff{", "{"])
+def test_a_marker_of_another_form_says_nothing(content: str, tmp_path: Path) -> None:
+    (tmp_path / ".phantom-edge.json").write_text(content)
+    (tmp_path / "cat.jpg").write_text("x")
+    with pytest.raises(EdgeError, match="and 1 more"):  # the photo, and a marker that is none of ours
+        check_replaceable(tmp_path)
+
+
+def test_the_folder_above_the_one_you_are_in_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in" / "deeper").mkdir(parents=True)
+    mark(tmp_path)
+    monkeypatch.chdir(tmp_path / "in" / "deeper")
+    with pytest.raises(EdgeError, match="holds the folder that you are in"):
+        check_replaceable(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="relies on flock")
+def test_only_folders_named_as_ours_are_left_overs(tmp_path: Path) -> None:
+    """A dot in the name is a dot, a longer name somebody else's, and a link is not followed."""
+    names = [".a.b.partial-abcd_123", ".a.b.partial-abcd_1234", ".axb.partial-abcd_123", ".a.b.partial-ABCD_123"]
+    for name in (*names, "elsewhere"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".a.b.partial-link_123").symlink_to(tmp_path / "elsewhere")
+    assert [path.name for path in left_overs(tmp_path, ".a.b.partial-")] == names[:1]
+
+
+def test_a_save_without_weights_leaves_those_that_are_there(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_text("old")
+    (tmp_path / "adapter.safetensors").write_text("mine")
+    save(lambda folder: (folder / "config.json").write_text("{}"), tmp_path, {})
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "model.safetensors": "old",
+        "adapter.safetensors": "mine",
+        "config.json": "{}",
+    }
+
+
+def test_new_weights_replace_only_a_models_weights(tmp_path: Path) -> None:
+    for name in ("model-00001-of-00002.safetensors", "model.safetensors.index.json", "adapter.safetensors"):
+        (tmp_path / name).write_text("old")
+    save(lambda folder: (folder / "model.safetensors").write_text("new"), tmp_path, {})
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "model.safetensors": "new",
+        "adapter.safetensors": "old",
+    }
+
+
+def test_a_push_from_here_is_named_after_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    asked: list[str] = []
+    save(lambda _folder, repo_id, push_to_hub: asked.append(repo_id), Path("."), {"push_to_hub": True})
+    assert asked == ["mine"]
