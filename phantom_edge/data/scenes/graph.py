@@ -14,6 +14,8 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "black": (30, 30, 30),
     "brown": (120, 75, 40),
 }
+BAR_COLOURS = tuple(colour for colour in COLOURS if colour not in ("white", "black"))
+"""A bar stands on white, inside a black frame."""
 SHAPES = ("circle", "square", "triangle", "star", "hexagon", "cross", "diamond", "ring")
 TEXTURES = ("plain", "striped", "dotted", "checkered", "shiny")
 DIRECTIONS = ("left", "right", "up", "down")

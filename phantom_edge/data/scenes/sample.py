@@ -67,7 +67,7 @@ def _make(kind: str, place: Place, random: Random, *, held_out: bool, taken: lis
         return Arrow(_scaled(place, 1.0), random.choice(graph.DIRECTIONS), random.choice(_visible(random)))
     if kind == "dial":
         return Dial(_scaled(place, 1.3), random.randrange(graph.DIAL_MARKS))
-    colours = tuple(random.sample([c for c in graph.COLOURS if c not in ("white", "black")], k=random.randint(3, 4)))
+    colours = tuple(random.sample(graph.BAR_COLOURS, k=random.randint(3, 4)))
     steps = random.sample(range(2, 11), k=len(colours))
     return Bars(_scaled(place, 1.3), colours, tuple(step / 10 for step in steps))
 

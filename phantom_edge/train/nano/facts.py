@@ -47,8 +47,9 @@ def fact_numbers() -> dict[str, int]:
     """Every fact that there is, numbered."""
     digits = "0123456789"
     names = ["solid", "large", "small", "price", "sign", "card", "arrow", "dial", "bars", "tens "]
-    names += [f"{what} {colour}" for what in ("colour", "lowest", "highest") for colour in graph.COLOURS]
-    names += [f"bar {at} {colour}" for at in range(4) for colour in graph.COLOURS]
+    bars = ("lowest", "highest", *(f"bar {at}" for at in range(4)))
+    names += [f"colour {colour}" for colour in graph.COLOURS]
+    names += [f"{which} {colour}" for which in bars for colour in graph.BAR_COLOURS]
     names += [f"shape {shape}" for shape in graph.SHAPES] + [f"texture {texture}" for texture in graph.TEXTURES]
     names += [f"word {word}" for word in graph.WORDS] + [f"points {way}" for way in graph.DIRECTIONS]
     names += [f"shows {value}" for value in range(graph.DIAL_MARKS)]

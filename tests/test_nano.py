@@ -1,0 +1,161 @@
+"""phantom-nano's making: its tokenizer, what it looks for, its optimizer, and the stages one after the other."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from phantom_edge.data.scenes.questions import ask
+from phantom_edge.data.scenes.sample import make_scene
+from phantom_edge.generate import Answer, load, stream
+from phantom_edge.models.sizes import SIZES
+from phantom_edge.train.nano.facts import FactReader, fact_numbers, facts_at, facts_of
+from phantom_edge.train.nano.model import new_model, new_processor
+from phantom_edge.train.nano.recipe import NANO_STAGES, SEED_STRIDE, first_seed, train_nano
+from phantom_edge.train.nano.scenes import SceneGroups, SceneRange
+from phantom_edge.train.nano.tokenizer import scene_texts, train_tokenizer
+from phantom_edge.train.optimizer import MuonAndAdamW
+from phantom_edge.train.parts import in_first_step
+from phantom_edge.train.runs import RunFolder
+
+NANO = SIZES["nano"]
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return new_processor(NANO)
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.text(max_size=30))
+def test_any_text_comes_back(text: str, processor) -> None:
+    ids = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert processor.tokenizer.decode(ids) == text
+
+
+def test_the_tokenizer(processor) -> None:
+    tokenizer = processor.tokenizer
+    assert len(tokenizer) == NANO.vocab
+    for mark, number in NANO.special_tokens.items():
+        assert tokenizer.convert_tokens_to_ids(mark) == number
+    assert [len(tokenizer(text)["input_ids"]) for text in ("377", "$12.99", "user", " picture")] == [3, 6, 1, 1]
+    assert train_tokenizer(NANO).get_vocab() == tokenizer.get_vocab()  # the same every time
+    spoken = {token for text in scene_texts(50) for token in tokenizer(text)["input_ids"]}
+    assert tokenizer.convert_tokens_to_ids("<|im_start|>") not in spoken
+
+
+def test_facts_stand_where_the_item_is() -> None:
+    numbers, side = fact_numbers(), 7
+    seen: set[str] = set()
+    for seed in range(200):
+        scene = make_scene(seed, crowded=seed % 2 == 1)
+        held = facts_at(scene, side).view(side, side, -1)
+        told = {name for name, number in numbers.items() if held[..., number].any()}
+        assert told == {fact for item in scene.items for fact in facts_of(item)}
+        seen |= told
+        for item in scene.items:
+            at = held[min(side - 1, int(item.place.y * side)), min(side - 1, int(item.place.x * side))]
+            assert all(at[numbers[fact]] for fact in facts_of(item)), (seed, item)
+        corners = [item for item in scene.items if item.place.x < 0.4 and item.place.y < 0.4]
+        assert corners or not held[0, 0].any()
+    assert len(seen) > 0.95 * len(numbers)  # no fact that no scene has
+
+
+def test_facts_are_read_from_pixels_alone(processor) -> None:
+    reader = FactReader(new_model(NANO, 0))
+    pixels = torch.randn(2, 3, 224, 224)
+    facts = torch.zeros(2, NANO.tokens_per_tile, len(fact_numbers()))
+    with torch.enable_grad():
+        reader(pixel_values=pixels, facts=facts)["loss"].backward()
+    moved = {name.split(".")[1] for name, weight in reader.named_parameters() if weight.grad is not None}
+    assert moved == {"vision_tower", "projector", "weight", "bias"}  # the last two: head and norm
+
+
+def test_stages_share_no_scene() -> None:
+    taken: set[int] = set()
+    for stage in NANO_STAGES:
+        start = first_seed(NANO_STAGES, stage)
+        assert stage.steps * stage.batch <= SEED_STRIDE and start not in taken
+        taken.add(start)
+    assert [stage.objective for stage in NANO_STAGES if stage.step == 1] == ["po"]
+
+
+def test_scenes_are_asked_without_repeats() -> None:
+    groups = SceneGroups(SceneRange("train", 40, 6, size=112, large_every=3), rounds=3, with_rejected=True)
+    for index in range(len(groups)):
+        group = groups[index]
+        questions = [pair.question for pair in group.pairs]
+        assert len(set(questions)) == len(questions) > len(ask(make_scene(40 + index)))
+        assert all(pair.rejected and pair.rejected != pair.chosen for pair in group.pairs)
+        assert group.images[0].size == ((224, 224) if index % 3 == 0 else (112, 112))
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(6, 4)
+        self.linear = nn.Linear(4, 4)
+        self.norm = nn.LayerNorm(4)
+        self.head = nn.Linear(4, 6, bias=False)
+        self.head.weight = self.table.weight
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.head(self.norm(self.linear(self.table(ids))))
+
+
+def test_muon_moves_matrices_and_adamw_the_rest() -> None:
+    model = Small()
+    optimizer = MuonAndAdamW(model, 0.01, weight_decay=0.0, betas=(0.9, 0.98))
+    muon, adamw = ({id(p) for group in part.param_groups for p in group["params"]} for part in optimizer.parts)
+    assert muon == {id(model.linear.weight)}
+    assert adamw == {id(p) for p in model.parameters()} - muon
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
+    optimizer.step()
+    schedule.step()
+    assert [group["lr"] for part in optimizer.parts for group in part.param_groups] == [0.005, 0.005]
+
+
+def test_an_optimizer_goes_on_where_it_was_saved() -> None:
+    def run(steps: int, model: Small, optimizer: MuonAndAdamW, first: int = 0) -> None:
+        for step in range(first, first + steps):
+            with torch.enable_grad():
+                model(torch.tensor([step % 6, 1])).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    torch.manual_seed(0)
+    straight, broken = Small(), Small()
+    broken.load_state_dict(straight.state_dict())
+    made = [MuonAndAdamW(model, 0.01, weight_decay=0.1, betas=(0.9, 0.98)) for model in (straight, broken)]
+    run(6, straight, made[0])
+    run(3, broken, made[1])
+    again = MuonAndAdamW(broken, 0.5, weight_decay=0.1, betas=(0.9, 0.98))
+    again.load_state_dict(made[1].state_dict())
+    run(3, broken, again, first=3)
+    for name, weight in straight.state_dict().items():
+        torch.testing.assert_close(broken.state_dict()[name], weight)
+
+
+@pytest.mark.slow
+def test_stage_by_stage(tmp_path: Path) -> None:
+    """Two steps of each stage; a stage that is done is not done again; step 1 moves its parts alone."""
+    stages = tuple(replace(stage, steps=2, batch=2, warmup=1, large_every=0) for stage in NANO_STAGES)
+    begun: list[str] = []
+    with torch.enable_grad():
+        for _ in range(2):
+            model = train_nano(
+                NANO, tmp_path, stages=stages, workers=0, bf16=False, begin=lambda stage: begun.append(stage.name)
+            )
+    assert begun == [stage.name for stage in stages] and model == tmp_path / "finish" / "model"
+    read, prefer = (load(str(tmp_path / name / "model"))[0].state_dict() for name in ("read", "prefer"))
+    moved = {name for name in read if not torch.equal(read[name], prefer[name])}
+    assert moved and all(in_first_step(name) for name in moved)
+    loaded, loaded_processor = load(str(model))
+    answer = Answer()
+    list(stream(loaded, loaded_processor, "What is there?", answer=answer))
+    assert answer.prompt_tokens > 5 and answer.tokens >= 1
+    assert RunFolder(tmp_path).lines() == []  # nobody watched
