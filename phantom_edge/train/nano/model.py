@@ -12,7 +12,7 @@ from phantom_edge.processing.prompt import CHAT_TEMPLATES
 from phantom_edge.train.nano.tokenizer import train_tokenizer
 
 NANO_ETA = 1.0
-"""Weight of nano's phantom branch. The released 1e-4 leaves it without a voice; see docs/po-study.md."""
+"""Weight of nano's phantom branch: at the released 1e-4 a model that learns from nothing would hardly use it."""
 
 BRANCH_ENDS = ("self_attn.o_proj.weight", "down_proj.weight", "attn.proj.weight", "mlp.fc2.weight")
 """Matrices that write into the residual stream; they start smaller, the deeper the stack."""
