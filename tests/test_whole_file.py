@@ -227,3 +227,19 @@ def test_a_push_from_here_is_named_after_here(tmp_path: Path, monkeypatch: pytes
     asked: list[str] = []
     save(lambda _folder, repo_id, push_to_hub: asked.append(repo_id), Path("."), {"push_to_hub": True})
     assert asked == ["mine"]
+
+
+def test_the_index_of_new_shards_comes_last_and_what_describes_them_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that whatever a crash leaves, no index vouches for shards that are not there; whatever the names' order."""
+    shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    written, replace, moved = ["config.json", *shards, "model.safetensors.index.json", "zoo.json"], Path.replace, []
+
+    def move(path: Path, target: Path) -> Path:
+        moved.append(target.name)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", move)
+    save(lambda folder: [(folder / name).write_text("{}") for name in written], tmp_path, {})
+    assert moved == ["config.json", "zoo.json", *shards, "model.safetensors.index.json"]
