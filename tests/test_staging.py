@@ -41,6 +41,7 @@ def test_a_new_folder_that_was_taken_for_a_left_over_is_made_again(
 def test_a_new_folder_that_is_being_looked_at_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the wait the run would go on unlocked, and the next run take its folder for a left-over."""
     mkdtemp, looking = tempfile.mkdtemp, threading.Event()
+    others: list[threading.Thread] = []
 
     def look(folder: Path) -> None:
         for _ in left_overs(folder, PREFIX):
@@ -49,13 +50,14 @@ def test_a_new_folder_that_is_being_looked_at_is_waited_for(tmp_path: Path, monk
 
     def seen_by_another(prefix: str, dir: Path) -> str:
         made = mkdtemp(prefix=prefix, dir=dir)
-        threading.Thread(target=look, args=(dir,), daemon=True).start()
+        others.append(threading.Thread(target=look, args=(dir,)))
+        others[0].start()
         assert looking.wait(30)
         return made
 
     monkeypatch.setattr(tempfile, "mkdtemp", seen_by_another)
     with staging_folder(tmp_path, PREFIX):
-        time.sleep(0.3)  # the other has looked
+        others[0].join()
         assert list(left_overs(tmp_path, PREFIX)) == []
 
 
