@@ -1,6 +1,7 @@
 """``save_pretrained`` into a folder that holds an older model: one of the two, whole, and nobody's weights change."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -38,24 +39,42 @@ def weights(folder: Path) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in open_model(folder).state_dict().items()}
 
 
+@pytest.fixture(scope="module")
+def models(seeds: dict[int, Path]) -> dict[int, PhantomForConditionalGeneration]:
+    """Both models, opened once, for the tests that only save them."""
+    return {seed: open_model(folder) for seed, folder in seeds.items()}
+
+
+@pytest.fixture(scope="module")
+def wanted(seeds: dict[int, Path]) -> dict[int, dict[str, Tensor]]:
+    """Their weights, in memory of their own."""
+    return {seed: weights(folder) for seed, folder in seeds.items()}
+
+
 def are_equal(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:
     return one.keys() == two.keys() and all(torch.equal(tensor, two[name]) for name, tensor in one.items())
 
 
 @pytest.mark.parametrize("second", SHARDS)
 @pytest.mark.parametrize("first", SHARDS)
-def test_one_layout_over_another(first: str, second: str, seeds: dict[int, Path], tmp_path: Path) -> None:
+def test_one_layout_over_another(
+    first: str,
+    second: str,
+    models: dict[int, PhantomForConditionalGeneration],
+    wanted: dict[int, dict[str, Tensor]],
+    tmp_path: Path,
+) -> None:
     """The new model can be loaded, only its files are there, and the old one, still open, keeps its weights."""
-    open_model(seeds[1]).save_pretrained(tmp_path / "saved", max_shard_size=first)
-    open_model(seeds[2]).save_pretrained(tmp_path / "fresh", max_shard_size=second)
+    models[1].save_pretrained(tmp_path / "saved", max_shard_size=first)
+    models[2].save_pretrained(tmp_path / "fresh", max_shard_size=second)
     (tmp_path / "saved" / "notes.txt").write_text("mine")
     still_open = open_model(tmp_path / "saved")
     inodes = {path.name: path.stat().st_ino for path in (tmp_path / "saved").glob("*.safetensors")}
 
-    open_model(seeds[2]).save_pretrained(tmp_path / "saved", max_shard_size=second)
+    models[2].save_pretrained(tmp_path / "saved", max_shard_size=second)
 
-    assert are_equal(weights(tmp_path / "saved"), weights(seeds[2]))
-    assert are_equal(still_open.state_dict(), weights(seeds[1]))
+    assert are_equal(weights(tmp_path / "saved"), wanted[2])
+    assert are_equal(still_open.state_dict(), wanted[1])
     fresh = {path.name for path in (tmp_path / "fresh").iterdir()}
     assert {path.name for path in (tmp_path / "saved").iterdir()} == fresh | {"notes.txt"}
     assert (len(list((tmp_path / "saved").glob("*.safetensors"))) == 1) == (second == "50GB")
@@ -106,15 +125,20 @@ def test_a_save_that_fails_leaves_the_old_model(
 @pytest.mark.parametrize("second", SHARDS)
 @pytest.mark.parametrize("first", SHARDS)
 def test_stopped_between_two_renames_no_folder_is_of_two_models(
-    first: str, second: str, seeds: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    first: str,
+    second: str,
+    models: dict[int, PhantomForConditionalGeneration],
+    wanted: dict[int, dict[str, Tensor]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    old, new = weights(seeds[1]), weights(seeds[2])
-    model = open_model(seeds[2])
+    old, new = wanted[1], wanted[2]
     replace, unlink = Path.replace, Path.unlink
     outcomes = set()
+    models[1].save_pretrained(tmp_path / "old", max_shard_size=first)
     for stop in range(1, 40):
         folder = tmp_path / str(stop)
-        open_model(seeds[1]).save_pretrained(folder, max_shard_size=first)
+        shutil.copytree(tmp_path / "old", folder)
         steps = iter(range(1, 99))
 
         def count(steps: Any = steps, stop: int = stop) -> None:
@@ -124,7 +148,7 @@ def test_stopped_between_two_renames_no_folder_is_of_two_models(
         monkeypatch.setattr(Path, "replace", lambda path, to, count=count: (count(), replace(path, to)))
         monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False, count=count: (count(), unlink(path)))
         try:
-            model.save_pretrained(folder, max_shard_size=second)
+            models[2].save_pretrained(folder, max_shard_size=second)
         except KeyboardInterrupt:
             pass
         else:
@@ -138,7 +162,7 @@ def test_stopped_between_two_renames_no_folder_is_of_two_models(
         else:
             assert are_equal(found, old) or are_equal(found, new)
             outcomes.add("old" if are_equal(found, old) else "new")
-        model.save_pretrained(folder, max_shard_size=second)  # and saving again mends it
+        models[2].save_pretrained(folder, max_shard_size=second)  # and saving again mends it
         assert are_equal(weights(folder), new)
     assert "old" in outcomes
 

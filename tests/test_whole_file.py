@@ -48,6 +48,56 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         raise AssertionError("nothing may be written")
 
 
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(EdgeError, match="is a file, not a folder"), whole_folder(tmp_path / "out", force=True):
+        raise AssertionError("nothing may be written")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.parametrize("number", [errno.ENOTEMPTY, errno.EEXIST])
+def test_either_word_for_a_place_that_is_taken_is_understood(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Systems differ in what a rename onto a folder with content says; the run looks again and goes on."""
+    rename, refused = Path.rename, []
+
+    def refuse_once(path: Path, target: Path) -> Path:
+        if target == tmp_path / "out" and not refused:
+            refused.append(path)
+            raise OSError(number, os.strerror(number))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_once)
+    with whole_folder(tmp_path / "out", force=True) as folder:
+        (folder / "a.txt").write_text("new")
+    assert len(refused) == 1
+    assert (tmp_path / "out" / "a.txt").read_text() == "new"
+
+
+def test_others_that_take_the_place_twice_are_replaced_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole runs of others, each between our two renames; what they wrote goes, and nothing of it stays behind."""
+    out, rename, others = tmp_path / "out", Path.rename, ["first", "second"]
+
+    def overtaken(path: Path, target: Path) -> Path:
+        if target == out and others:
+            text = others.pop(0)
+            (tmp_path / text).mkdir()
+            (tmp_path / text / "a.txt").write_text(text)
+            mark(tmp_path / text)
+            rename(tmp_path / text, out)
+        return rename(path, target)
+
+    with whole_folder(out) as folder:
+        (folder / "a.txt").write_text("old")
+    monkeypatch.setattr(Path, "rename", overtaken)
+    with whole_folder(out, force=True) as folder:
+        (folder / "a.txt").write_text("new")
+    assert not others
+    assert (out / "a.txt").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 @pytest.mark.parametrize(
     ("number", "problem", "remedy"),
     [
@@ -102,6 +152,36 @@ def test_a_marker_of_another_form_says_nothing(content: str, tmp_path: Path) -> 
         check_replaceable(tmp_path)
 
 
+def test_a_folder_named_as_a_file_of_ours_says_nothing(tmp_path: Path) -> None:
+    for name in ("config.json", ".phantom-edge.json"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cat.jpg").write_text("x")
+    with pytest.raises(EdgeError, match="holds other things"):
+        check_replaceable(tmp_path)
+
+
+def test_the_cache_of_a_download_goes_only_with_its_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / ".cache" / "huggingface").mkdir(parents=True)
+    (tmp_path / ".cache" / "huggingface" / "cat.jpg").write_text("x")
+    with pytest.raises(EdgeError, match=r"writes: \.cache\n"):
+        check_replaceable(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "phantom"}))
+    check_replaceable(tmp_path)
+
+
+def test_a_link_is_somebodys_whatever_it_leads_to(tmp_path: Path) -> None:
+    """Even to an empty folder, which would be fine by itself."""
+    for name in ("ours", "empty"):
+        (tmp_path / name).mkdir()
+    mark(tmp_path / "ours")
+    (tmp_path / "ours" / "link").symlink_to(tmp_path / "empty")
+    with pytest.raises(EdgeError, match="writes: link\n"):
+        check_replaceable(tmp_path / "ours")
+    (tmp_path / "ours" / "link").unlink()
+    (tmp_path / "ours" / "link").mkdir()
+    check_replaceable(tmp_path / "ours")
+
+
 def test_the_folder_above_the_one_you_are_in_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "in" / "deeper").mkdir(parents=True)
     mark(tmp_path)
@@ -147,3 +227,19 @@ def test_a_push_from_here_is_named_after_here(tmp_path: Path, monkeypatch: pytes
     asked: list[str] = []
     save(lambda _folder, repo_id, push_to_hub: asked.append(repo_id), Path("."), {"push_to_hub": True})
     assert asked == ["mine"]
+
+
+def test_the_index_of_new_shards_comes_last_and_what_describes_them_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that whatever a crash leaves, no index vouches for shards that are not there; whatever the names' order."""
+    shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    written, replace, moved = ["config.json", *shards, "model.safetensors.index.json", "zoo.json"], Path.replace, []
+
+    def move(path: Path, target: Path) -> Path:
+        moved.append(target.name)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", move)
+    save(lambda folder: [(folder / name).write_text("{}") for name in written], tmp_path, {})
+    assert moved == ["config.json", "zoo.json", *shards, "model.safetensors.index.json"]
