@@ -21,7 +21,7 @@ from phantom_edge.train.adapters import adapted, load_base, merged
 from phantom_edge.train.card import model_card
 from phantom_edge.train.collate import Collator, Group, groups_of
 from phantom_edge.train.objectives import Preference
-from phantom_edge.train.parts import freeze_for
+from phantom_edge.train.parts import freeze_for, trained_numbers
 from phantom_edge.train.runs import RunFolder, fingerprint, last_checkpoint
 from phantom_edge.train.settings import Settings
 from phantom_edge.train.trainer import PhantomTrainer
@@ -129,12 +129,11 @@ def _train_step(
     objective = settings.objective_of(step)
     reference = None
     if base == "full":
-        trained = freeze_for(model, step)
+        freeze_for(model, step)
         if objective == "dpo":
             reference = load_base(start, "full", bf16=settings.bf16).eval().requires_grad_(False)
     else:
         model = adapted(model, settings.rank, settings.alpha)
-        trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     arguments = training_arguments(run.path / f"step-{step}", settings)
     trainer = PhantomTrainer(
         model=model,
@@ -147,7 +146,7 @@ def _train_step(
         reference=reference,
         kinds=data.kinds,
         callbacks=[
-            _Reporter(step, run, progress, trained),
+            _Reporter(step, run, progress, trained_numbers(model)),
             TensorBoardCallback(SummaryWriter(str(run.path / "tensorboard" / f"step-{step}"))),
         ],
     )

@@ -1,37 +1,25 @@
 """Which weights a step of the paper's recipe trains (section 4)."""
 
-from collections.abc import Iterator
-
 from torch import nn
 
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
+FIRST_STEP = ("projector", "phantom_query", "phantom_key", "phantom_value", "gate_plain", "gate_phantom")
+"""Modules that step 1 trains: the projector, the phantom maps X and the gates; the rest of the model stands still.
 
-FIRST_STEP = (
-    "model.projector.",
-    ".phantom_query.",
-    ".phantom_key.",
-    ".phantom_value.",
-    ".gate_plain.",
-    ".gate_phantom.",
-)
-"""Step 1 trains the projector, the phantom maps X and the gates; vision tower and language model stand still."""
+Small and new to the language model, they are never adapted or quantized either.
+"""
 
 
 def in_first_step(name: str) -> bool:
-    """Whether the parameter of that name is trained in step 1."""
-    return any(part in name for part in FIRST_STEP)
+    """Whether the parameter or module of that name is trained in step 1."""
+    return any(part in FIRST_STEP for part in name.split("."))
 
 
-def trained(model: PhantomForConditionalGeneration, step: int) -> Iterator[tuple[str, nn.Parameter]]:
-    """The parameters that ``step`` (1 or 2) trains: in step 2 all."""
-    return ((name, weight) for name, weight in model.named_parameters() if step == 2 or in_first_step(name))
+def freeze_for(model: nn.Module, step: int) -> None:
+    """Let only what ``step`` (1 or 2) trains require gradients: in step 2 all."""
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(step == 2 or in_first_step(name))
 
 
-def freeze_for(model: PhantomForConditionalGeneration, step: int) -> int:
-    """Let only what ``step`` trains require gradients; returns how many numbers that are."""
-    model.requires_grad_(False)
-    count = 0
-    for _, weight in trained(model, step):
-        weight.requires_grad_(True)
-        count += weight.numel()
-    return count
+def trained_numbers(model: nn.Module) -> int:
+    """How many numbers are trained."""
+    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
