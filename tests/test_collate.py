@@ -138,6 +138,16 @@ def test_targets_are_the_answers_and_nothing_else(
     assert int((batch["input_ids"] == SIZE.image_token).sum()) == tiles * SIZE.tokens_per_tile
 
 
+def test_what_pairs_share_is_there_once(processor: PhantomProcessor, pictures: Path) -> None:
+    """Three rejected answers make three pairs, of one question and one chosen answer."""
+    triple = Triple("what colour?", "bright red", ("blue", "green", "dark red"), ("one.png",))
+    one = Collator(processor)(in_groups([Triple("what colour?", "bright red", ("blue",), ("one.png",))], pictures))
+    three = Collator(processor)(in_groups([triple], pictures))
+    more = sum(len(processor.tokenizer(f"{text}{SIZE.end}")["input_ids"]) for text in ("green", "dark red"))
+    assert three["input_ids"].shape[1] == one["input_ids"].shape[1] + more
+    assert len(set(three["chosen"].tolist())) == 1 and len(set(three["rejected"].tolist())) == 3
+
+
 def test_groups_keep_order_and_bounds(pictures: Path) -> None:
     lines = [Triple(f"q{n}", "a", ("b", "c"), ("one.png",) if n < 5 else ("wide.png",)) for n in range(7)]
     lines.append(Triple("<image> here", "a", ("b",), ("wide.png",)))

@@ -93,6 +93,13 @@ def _plain(text: str) -> str:
     return escape(text)
 
 
+def quiet_transformers() -> None:
+    """No bars of transformers: ours say what is going on."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+
+
 @contextmanager
 def progress(label: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
     """A bar of bytes on stderr: call with the total, then with each step."""

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phantom_edge.cli.choices import Dtype, torch_dtype
-from phantom_edge.cli.console import ForceOption, JsonOption, err, friendly, note, print_json, print_table
+from phantom_edge.cli.console import (
+    ForceOption,
+    JsonOption,
+    err,
+    friendly,
+    note,
+    print_json,
+    print_table,
+    quiet_transformers,
+)
 from phantom_edge.errors import EdgeError, need
 from phantom_edge.evaluate.benchmarks import BENCHMARKS, MAX_NEW_TOKENS
 
@@ -63,7 +72,7 @@ def evaluate(
         from phantom_edge.evaluate.torch_answerer import TorchAnswerer
         from phantom_edge.generate import load
 
-        _quiet_transformers()
+        quiet_transformers()
         loaded, processor = load(model, None if dtype is None else torch_dtype(dtype))
         if str(loaded.dtype) == "torch.float16" and loaded.device.type == "cpu":
             note("float16 is slow on a CPU: --dtype fp32 or bf16 may be several times as fast")
@@ -111,19 +120,13 @@ def _read(data: Path, benchmark: str | None) -> "Examples":
     return with_pictures(BENCHMARKS[benchmark].read(data), data)
 
 
-def _quiet_transformers() -> None:
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-
-
 @contextmanager
 def _bar(total: int) -> Iterator[Callable[[int], None]]:
     """A bar of questions on stderr."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("asking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as bars:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
         task = bars.add_task("asking", total=total)
         yield lambda answered: bars.advance(task, answered)
 

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
 
+from phantom_edge.versions import installed
+
 TARGETS = {
     "ort": "ONNX Runtime",
     "coreml": "Core ML",
@@ -135,14 +137,6 @@ def examine() -> Report:
     """Look over this installation; core packages are really imported, each in a process of its own."""
     machine = {"python": platform.python_version(), "system": platform.platform(), "executable": sys.executable}
     return Report(machine, packages(), clashes())
-
-
-def installed(name: str) -> str | None:
-    """Version of a distribution, None if absent."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def packages() -> list[Package]:

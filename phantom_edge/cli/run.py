@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from phantom_edge.cli.choices import Dtype, torch_dtype
-from phantom_edge.cli.console import JsonOption, err, friendly, note, print_json
+from phantom_edge.cli.console import JsonOption, err, friendly, note, print_json, quiet_transformers
 from phantom_edge.errors import EdgeError
 
 
@@ -40,9 +40,7 @@ def run(
 
     sampling = Sampling(max_new_tokens, temperature, top_p, top_k, beams, seed)
     if not err.is_terminal:
-        from transformers.utils.logging import disable_progress_bar
-
-        disable_progress_bar()
+        quiet_transformers()
     loaded, processor = load(model, None if dtype is None else torch_dtype(dtype))
     answer = Answer()
     for piece in stream(loaded, processor, question, pictures, sampling, answer):

@@ -1,12 +1,11 @@
 """``phantom-edge train``: fine-tune on triples, or make phantom-nano from nothing."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from phantom_edge.cli.console import JsonOption, err, friendly, note, print_json, print_table
+from phantom_edge.cli.console import JsonOption, err, friendly, note, print_json, print_table, quiet_transformers
 from phantom_edge.errors import EdgeError, need
 
 if TYPE_CHECKING:
@@ -99,12 +98,11 @@ def po(
 
 
 def _quiet() -> None:
-    """No bars and hints of the libraries: ours say what is going on. Their errors stay."""
-    os.environ.setdefault("BITSANDBYTES_NOWELCOME", "1")
-    from transformers.utils import logging
+    """No bars and hints of transformers. Its errors stay."""
+    from transformers.utils.logging import set_verbosity_error
 
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    quiet_transformers()
+    set_verbosity_error()
 
 
 def _row(line: dict[str, Any]) -> tuple[str, ...]:

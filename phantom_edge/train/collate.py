@@ -116,6 +116,16 @@ class _Row:
         self.answers += [answer] * len(ids)
 
 
+@dataclass(frozen=True)
+class _Branch:
+    """A question of a row: its number there, where its last token lies, the prompt's length, answers by their text."""
+
+    number: int
+    last: int
+    length: int
+    answers: dict[str, int]
+
+
 class _Targets:
     """What a batch is to predict."""
 
@@ -160,34 +170,42 @@ class Collator:
         for number, (group, ids) in enumerate(zip(groups, prompts, strict=True)):
             trunk = _shared(ids)
             row = _Row(ids[0][:trunk])
-            for question, (pair, prompt) in enumerate(zip(group.pairs, ids, strict=True), start=1):
-                last = row.add_question(prompt[trunk:], question)
-                wanted = [(pair.chosen, chosen)]
+            questions: dict[str, _Branch] = {}
+            for pair, prompt in zip(group.pairs, ids, strict=True):
+                if pair.question not in questions:
+                    last = row.add_question(prompt[trunk:], len(questions) + 1)
+                    questions[pair.question] = _Branch(len(questions) + 1, last, len(prompt), {})
+                branch = questions[pair.question]
+                chosen.append(self._place(pair.chosen, branch, row, number, targets))
                 if has_rejected and pair.rejected is not None:
-                    wanted.append((pair.rejected, rejected))
-                for answer, (text, list_) in enumerate(wanted, start=1):
-                    tokens = self._answer(text)
-                    places = row.add_answer(tokens, len(prompt), question, answer)
-                    list_.append(targets.add(number, last, places, tokens))
+                    rejected.append(self._place(pair.rejected, branch, row, number, targets))
             rows.append(row)
-        input_ids, position_ids, questions, answers = self._padded(rows)
+        input_ids, position_ids, question_numbers, answer_numbers = self._padded(rows)
         batch = Batch(
             input_ids=input_ids,
             position_ids=position_ids,
-            questions=questions,
-            answers=answers,
+            questions=question_numbers,
+            answers=answer_numbers,
             target_row=torch.tensor(targets.row),
             target_from=torch.tensor(targets.source),
             target_id=torch.tensor(targets.ids),
             target_answer=torch.tensor(targets.answer),
             chosen=torch.tensor(chosen),
-            kinds=torch.tensor([self.kinds.get(pair.kind, 0) for group in groups for pair in group.pairs]),
+            kinds=torch.tensor([self.kinds[pair.kind] for group in groups for pair in group.pairs]),
         )
         if has_rejected:
             batch["rejected"] = torch.tensor(rejected)
         if pixels is not None:
             batch["pixel_values"] = pixels
         return batch
+
+    def _place(self, text: str, branch: "_Branch", row: _Row, number: int, targets: _Targets) -> int:
+        """The answer's number; it is appended to the row unless another pair of the question has it, too."""
+        if text not in branch.answers:
+            tokens = self._answer(text)
+            places = row.add_answer(tokens, branch.length, branch.number, len(branch.answers) + 1)
+            branch.answers[text] = targets.add(number, branch.last, places, tokens)
+        return branch.answers[text]
 
     def _padded(self, rows: list[_Row]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Ids, positions, questions and answers of all rows, padded on the right."""

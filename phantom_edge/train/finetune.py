@@ -81,11 +81,11 @@ def finetune(
     folder = find_folder(source)
     data = read_data(data_source, settings)
     run = RunFolder(out)
-    if (run.model / "config.json").exists() and resume:
-        return run.model
     asked = {"checkpoint": fingerprint(folder), "data": _data_fingerprint(data_source), **settings.document()}
     if is_main_process():
         run.begin(asked, resume)
+    if (run.model / "config.json").exists():
+        return run.model
     processor = PhantomProcessor.from_pretrained(folder)
     source_dtype = open_checkpoint(folder)[0].dtype
     for step in settings.steps:

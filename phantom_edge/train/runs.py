@@ -7,12 +7,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from phantom_edge.checkpoint.reading import read_json
 from phantom_edge.errors import EdgeError, need
+from phantom_edge.files import whole_file
+from phantom_edge.versions import installed
 
 RUN, METRICS, CURVES, MODEL = "run.json", "metrics.jsonl", "curves.png", "model"
 PACKAGES = ("phantom-edge", "torch", "transformers", "accelerate", "peft", "bitsandbytes", "numpy", "pillow")
@@ -40,7 +41,8 @@ class RunFolder:
         """Make the folder, or take it up again. Raises EdgeError where it holds another run."""
         if not self.path.exists() or not any(self.path.iterdir()):
             self.path.mkdir(parents=True, exist_ok=True)
-            _write(self.path / RUN, json.dumps({"asked": asked, **surroundings()}, indent=1) + "\n")
+            with whole_file(self.path / RUN) as file:
+                file.write(json.dumps({"asked": asked, **surroundings()}, indent=1) + "\n")
             return
         if not (self.path / RUN).exists():
             raise EdgeError(f"{self.path} exists already and holds no run", "choose another folder")
@@ -76,7 +78,8 @@ class RunFolder:
     def finish(self, last: Path, card: str) -> None:
         """Draw the curves, put the ``last`` step's model in its place with its card, drop what only resuming needs."""
         draw_curves(self.lines(), self.path / CURVES)
-        _write(last / "README.md", card)
+        with whole_file(last / "README.md") as file:
+            file.write(card)
         last.rename(self.model)
         for part in self.path.glob("step-*"):
             shutil.rmtree(part, ignore_errors=True)
@@ -113,12 +116,7 @@ def fingerprint(path: Path) -> str:
 
 def surroundings() -> dict[str, Any]:
     """Versions and machine, so that a run can be told from another."""
-    versions: dict[str, str | None] = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
+    versions = {package: installed(package) for package in PACKAGES}
     return {"python": platform.python_version(), "machine": platform.platform(), "argv": sys.argv, "versions": versions}
 
 
@@ -154,9 +152,3 @@ def draw_curves(lines: Sequence[dict[str, Any]], file: Path) -> None:
         axes.set(xlabel="optimizer step", ylabel=title)
         axes.legend(fontsize=8)
     figure.savefig(file, dpi=130)
-
-
-def _write(file: Path, text: str) -> None:
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)

@@ -41,10 +41,9 @@ class PhantomTrainer(Trainer):
 
     def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> Tensor:
         """Chosen tokens and pairs (2,) of an optimizer step: of all its micro-batches, in all processes."""
-        counts = torch.zeros(2, dtype=torch.long)
-        for batch in batch_samples:
-            counts += torch.stack([torch.isin(batch["target_answer"], batch["chosen"]).sum().cpu(), _pairs(batch)])
-        total: Tensor = self.accelerator.reduce(counts.to(device), "sum")
+        tokens = sum(int(answer_lengths(batch)[batch["chosen"]].sum()) for batch in batch_samples)
+        pairs = sum(len(batch["chosen"]) for batch in batch_samples)
+        total: Tensor = self.accelerator.reduce(torch.tensor([tokens, pairs], device=device), "sum")
         return total
 
     def compute_loss(
@@ -55,13 +54,14 @@ class PhantomTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """The objective of a micro-batch; micro-batches and processes add up to the step's."""
-        log_probs, right = read_targets(model, inputs, self.model.config.text.sliding_window)
+        log_probs, right = self._read(model, inputs)
         reference = self._reference_log_probs(model, inputs) if self.objective == "dpo" else None
         step = num_items_in_batch if isinstance(num_items_in_batch, Tensor) else None
         scores = scores_of(inputs, log_probs, reference, step)
         loss = OBJECTIVES[self.objective](scores, self.preference)
         if self.model.training:
-            self._watch(scores)
+            with torch.no_grad():
+                self.watched.update(_sums(scores))
             loss = loss * self.accelerator.num_processes  # DDP averages gradients, the processes' losses add up
         return (loss, {"right": right}) if return_outputs else loss
 
@@ -71,11 +71,10 @@ class PhantomTrainer(Trainer):
         if self.reference is None:
             without = self.accelerator.unwrap_model(model).disable_adapter()
         with torch.no_grad(), without:
-            return read_targets(reference, inputs, self.model.config.text.sliding_window)[0]
+            return self._read(reference, inputs)[0]
 
-    def _watch(self, scores: Scores) -> None:
-        with torch.no_grad():
-            self.watched.update(_sums(scores))
+    def _read(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        return read_targets(model, batch, self.model.config.text.sliding_window)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the averages since the last time: SFT loss, log-probability a token, margin, preference accuracy."""
@@ -114,7 +113,7 @@ class PhantomTrainer(Trainer):
         for batch in loader:
             batch = self._prepare_inputs(batch)
             with torch.no_grad(), self.accelerator.autocast():
-                log_probs, right = read_targets(self.model, batch, self.model.config.text.sliding_window)
+                log_probs, right = self._read(self.model, batch)
             sums.update(_sums(scores_of(batch, log_probs)))
             for kind, is_right in zip(batch["kinds"].tolist(), right[batch["chosen"]].tolist(), strict=True):
                 sums[f"right/{self.kinds[kind]}"] += is_right
@@ -131,9 +130,8 @@ class PhantomTrainer(Trainer):
 def read_targets(model: nn.Module, batch: Batch, window: int | None = None) -> tuple[Tensor, Tensor]:
     """Log-probability of every target token (T,), and whether each answer would be written so (A,)."""
     mask = branch_mask(batch["questions"], batch["answers"], batch["position_ids"], window)
-    keep, at = torch.unique(
-        batch["target_from"], return_inverse=True
-    )  # only these positions need a vocabulary of logits
+    # only positions that predict something need a vocabulary of logits
+    keep, at = torch.unique(batch["target_from"], return_inverse=True)
     logits = model(
         input_ids=batch["input_ids"],
         attention_mask=mask,
@@ -142,18 +140,22 @@ def read_targets(model: nn.Module, batch: Batch, window: int | None = None) -> t
         logits_to_keep=keep,
         use_cache=False,
     ).logits[batch["target_row"], at]  # (T, vocab)
-    answers = int(batch["target_answer"].max()) + 1
-    wrong = (logits.argmax(-1) != batch["target_id"]).float()
-    return token_log_probs(logits, batch["target_id"]), answer_sums(wrong, batch["target_answer"], answers) == 0
+    hits = (logits.argmax(-1) == batch["target_id"]).long()
+    lengths = answer_lengths(batch)
+    right = answer_sums(hits, batch["target_answer"], len(lengths)) == lengths
+    return token_log_probs(logits, batch["target_id"]), right
+
+
+def answer_lengths(batch: Batch) -> Tensor:
+    """Tokens of each answer (A,)."""
+    return batch["target_answer"].bincount()
 
 
 def scores_of(batch: Batch, log_probs: Tensor, reference: Tensor | None = None, step: Tensor | None = None) -> Scores:
     """Per-pair scores from the log-probabilities (T,) of all target tokens; ``step`` as _get_num_items_in_batch."""
-    answer = batch["target_answer"]
-    answers = int(answer.max()) + 1
-    sums = answer_sums(log_probs, answer, answers)
-    lengths = answer_sums(torch.ones_like(log_probs), answer, answers)
-    fixed = None if reference is None else answer_sums(reference, answer, answers)
+    answer, lengths = batch["target_answer"], answer_lengths(batch)
+    sums = answer_sums(log_probs, answer, len(lengths))
+    fixed = None if reference is None else answer_sums(reference, answer, len(lengths))
     chosen, rejected = batch["chosen"], batch.get("rejected")
     return Scores(
         chosen=sums[chosen],
@@ -165,10 +167,6 @@ def scores_of(batch: Batch, log_probs: Tensor, reference: Tensor | None = None, 
         step_tokens=None if step is None else step[0],
         step_pairs=None if step is None else step[1],
     )
-
-
-def _pairs(batch: Batch) -> Tensor:
-    return torch.tensor(len(batch["chosen"]))
 
 
 def _sums(scores: Scores) -> dict[str, float]:

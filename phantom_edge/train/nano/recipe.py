@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset
+from torch import nn
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from phantom_edge.models.modeling import PhantomForConditionalGeneration
@@ -72,7 +72,7 @@ def train_nano(
     eta: float = NANO_ETA,
     workers: int = 1,
     bf16: bool = True,
-    watch: "Callable[[str], TrainerCallback] | None" = None,
+    watch: Callable[[str], TrainerCallback] | None = None,
     begin: Callable[[Stage], None] = lambda _: None,
 ) -> Path:
     """Train a model of ``size`` through ``stages`` in the folder ``out``; returns the finished checkpoint's folder.
@@ -111,6 +111,7 @@ def _run(
     bf16: bool,
     callbacks: tuple[TrainerCallback, ...],
 ) -> None:
+    looking = stage.name == "look"  # at scenes full of things to read, which are rare in those that are asked about
     arguments = TrainingArguments(
         output_dir=str(out),
         seed=seed,
@@ -121,14 +122,13 @@ def _run(
         lr_scheduler_type="cosine_with_min_lr",
         lr_scheduler_kwargs={"min_lr_rate": stage.final_share},
         warmup_steps=stage.warmup,
-        weight_decay=0.02,
         max_grad_norm=1.0,
         bf16=bf16,
         use_cpu=not torch.accelerator.is_available(),  # without it Trainer refuses bf16 there
         logging_steps=20,
         save_steps=100,
         save_total_limit=1,
-        eval_strategy="no" if stage.name == "look" else "steps",
+        eval_strategy="no" if looking else "steps",
         eval_steps=100,
         dataloader_num_workers=workers,
         dataloader_persistent_workers=workers > 0,
@@ -137,50 +137,42 @@ def _run(
         report_to=[],
         disable_tqdm=True,
     )
-    looking = stage.name == "look"  # at scenes full of things to read, which are rare in those that are asked about
     scenes = SceneRange(
         "train", seed_of_scenes, stage.steps * stage.batch, large_every=stage.large_every, crowded=looking
     )
     trainer: Trainer
-    if not looking:
+    if looking:
+        model.requires_grad_(False)
+        for part in (model.model.vision_tower, model.model.projector):
+            part.requires_grad_(True)
+        reader = FactReader(model)
+        trainer = Trainer(
+            model=reader,
+            args=arguments,
+            train_dataset=SceneFacts(scenes, processor),
+            callbacks=list(callbacks),
+            optimizers=(_optimizer(reader, stage), None),
+        )
+    else:
         freeze_for(model, stage.step)
-        kinds = SCENE_KINDS
-        held_out = SceneGroups(SceneRange("validation", 0, 192))
         trainer = PhantomTrainer(
             model=model,
             args=arguments,
-            data_collator=Collator(processor, kinds=kinds),
+            data_collator=Collator(processor, kinds=SCENE_KINDS),
             train_dataset=SceneGroups(scenes, stage.rounds, with_rejected=stage.objective != "sft"),
-            eval_dataset=held_out,
+            eval_dataset=SceneGroups(SceneRange("validation", 0, 192)),
             objective=stage.objective,
-            kinds=kinds,
+            kinds=SCENE_KINDS,
             callbacks=list(callbacks),
             optimizers=(_optimizer(model, stage), None),
         )
-    else:
-        trainer = _looker(model, processor, scenes, arguments, callbacks)
-        trainer.optimizer = _optimizer(trainer.model, stage)
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, where results go
     checkpoint = last_checkpoint(out)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
 
 
-def _optimizer(model: Any, stage: Stage) -> MuonAndAdamW:
+def _optimizer(model: nn.Module, stage: Stage) -> MuonAndAdamW:
     return MuonAndAdamW(model, stage.learning_rate, weight_decay=0.02, betas=(0.9, 0.98))
-
-
-def _looker(
-    model: PhantomForConditionalGeneration,
-    processor: PhantomProcessor,
-    scenes: SceneRange,
-    arguments: TrainingArguments,
-    callbacks: tuple[TrainerCallback, ...],
-) -> Trainer:
-    data: Dataset[dict[str, torch.Tensor]] = SceneFacts(scenes, processor)
-    model.requires_grad_(False)
-    for part in (model.model.vision_tower, model.model.projector):
-        part.requires_grad_(True)
-    return Trainer(model=FactReader(model), args=arguments, train_dataset=data, callbacks=list(callbacks))
 
 
 class Watch(TrainerCallback):
