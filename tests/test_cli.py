@@ -28,6 +28,17 @@ def edge(*arguments: str | bytes, stdin: bytes = b"", cwd: Path = ROOT) -> subpr
     return subprocess.run([*COMMAND, *arguments], input=stdin, capture_output=True, check=False, cwd=cwd)
 
 
+def refusal(done: subprocess.CompletedProcess[bytes], about: object) -> str:
+    """The problem of a command that must have failed for one: a line and its remedy on stderr, nothing on stdout."""
+    stderr = done.stderr.decode()
+    assert done.returncode == 1, (about, stderr)
+    assert not done.stdout and "Traceback" not in stderr, (about, stderr)
+    errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, (about, stderr)
+    assert stderr.splitlines()[-1].startswith("  "), (about, stderr)  # the remedy
+    return errors[0]
+
+
 def document(*arguments: str, stdin: bytes = b"") -> dict:
     done = edge(*arguments, "--json", stdin=stdin)
     assert done.returncode == 0, done.stderr.decode()
@@ -220,13 +231,7 @@ def test_bad_input_is_one_line_and_exit_1(tiny: Path, tmp_path: Path, picture: P
         (("convert", str(tiny), str(tiny)), "exists already"),
         (("convert", str(nan), str(tmp_path / "x")), "NaN"),
     ):
-        done = edge(*arguments)
-        stderr = done.stderr.decode()
-        assert done.returncode == 1, (arguments, stderr)
-        assert not done.stdout and "Traceback" not in stderr, (arguments, stderr)
-        errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
-        assert len(errors) == 1 and message in errors[0], (arguments, stderr)
-        assert stderr.splitlines()[-1].startswith("  "), (arguments, stderr)  # the remedy
+        assert message in refusal(edge(*arguments), arguments)
         assert not (tmp_path / "x").exists()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from test_cli import COMMAND, ROOT
 
 from phantom_edge.checkpoint.random import write_random
 from phantom_edge.data.scenes.write import write_scenes
@@ -24,8 +25,6 @@ from phantom_edge.train.parts import in_first_step
 from phantom_edge.train.runs import RunFolder, last_checkpoint
 from phantom_edge.train.settings import Settings
 
-ROOT = Path(__file__).resolve().parents[1]
-COMMAND = [sys.executable, "-c", "from phantom_edge.cli.start import main; main()"]
 SMALL = ["--batch", "4", "--lr", "1e-3", "--held-out", "0.25", "--no-bf16", "--checkpoint-every", "2"]
 
 
@@ -231,6 +230,7 @@ def test_what_cannot_be_trained_on(tiny: Path, scenes: Path, tmp_path: Path) -> 
         (("--data", str(scenes), "--batch", "6", "--micro-batch", "4"), "no multiple"),
         (("--data", str(scenes), "--lr", "0"), "--learning-rate is 0"),
         (("--data", str(scenes), "--max-tokens", "20"), "more than 20"),
+        (("--data", str(scenes), "--max-tokens", "30"), "more than 30"),  # what did nothing is begun anew
     ]
     for more, problem in cases:
         done = edge("train", "po", str(tiny), "--out", str(tmp_path / "run"), *more)

@@ -8,6 +8,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reference import Golden
+from test_trace import Decoder
 from torch import Tensor, nn
 from transformers import StaticCache
 
@@ -168,17 +169,6 @@ def test_a_window_hides_what_positions_are_read_from(golden) -> None:
     positions = torch.arange(tokens)[None]
     logits = g.model(inputs_embeds=embeds, attention_mask=sees, position_ids=positions).logits
     torch.testing.assert_close(logits, g.io["prefill_logits"], atol=ATOL, rtol=0)
-
-
-class Decoder(nn.Module):
-    """Embeddings and a mask to logits: what an exporter sees."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, inputs_embeds: Tensor, attention_mask: Tensor) -> Tensor:
-        return self.model(inputs_embeds=inputs_embeds, attention_mask=attention_mask, use_cache=False).logits
 
 
 @pytest.mark.filterwarnings("ignore")  # the tracer warns of every Python value; the comparison is what counts

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import typer
 from rich.console import Console
@@ -14,6 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from phantom_edge.errors import EdgeError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
 
 P = ParamSpec("P")
 
@@ -100,10 +103,24 @@ def quiet_transformers() -> None:
     disable_progress_bar()
 
 
+def display(*columns: "str | ProgressColumn", shown: bool = True) -> "Progress":
+    """Rich's progress on stderr, unless that is no terminal. Without columns: rich's own."""
+    from rich.progress import Progress
+
+    return Progress(*columns, console=err, transient=True, disable=not (shown and err.is_terminal))
+
+
+def counting() -> "Progress":
+    """A bar that tells how many of how many."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    return display(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+
+
 @contextmanager
 def progress(label: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
     """A bar of bytes on stderr: call with the total, then with each step."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (
         TextColumn("{task.description}"),
@@ -112,7 +129,7 @@ def progress(label: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
+    with display(*columns) as bars:
 
         def begin(total: int) -> Callable[[int], None]:
             task = bars.add_task(label, total=total)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table
+from phantom_edge.cli.console import JsonOption, counting, friendly, note, print_json, print_table
 from phantom_edge.errors import EdgeError
 
 if TYPE_CHECKING:
@@ -93,13 +93,8 @@ def _agree(estimate: "Estimate", price_in: float | None, price_out: float | None
 
 
 def _ask(curation: "Curation", curator: "Curator", journal: "Journal", questions: int, *, ray: bool) -> None:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from phantom_edge.cli.console import err
-
     counts = dict.fromkeys(("kept", "refused", "equal", "failed"), 0)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as bars:
+    with counting() as bars:
         task = bars.add_task("asking", total=questions)
 
         def told(state: str) -> None:

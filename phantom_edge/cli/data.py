@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from phantom_edge.cli import curate
-from phantom_edge.cli.console import ForceOption, JsonOption, friendly, note, print_json, print_table
+from phantom_edge.cli.console import ForceOption, JsonOption, display, friendly, note, print_json, print_table
 from phantom_edge.errors import EdgeError
 
 app = typer.Typer(help="Make training data, and look it over.", no_args_is_help=True)
@@ -36,12 +36,9 @@ def scenes(
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Draw AR-like pictures with ten kinds of questions, right answers and near misses."""
-    from rich.progress import Progress
-
-    from phantom_edge.cli.console import err
     from phantom_edge.data.scenes.write import TRIPLES, write_scenes
 
-    with Progress(console=err, transient=True, disable=not err.is_terminal) as bars:
+    with display() as bars:
         task = bars.add_task("drawing", total=pictures)
         kinds = write_scenes(
             out,
@@ -71,15 +68,14 @@ def convert(
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Turn the official dataset into lines of triples, however large. Exit code 1 if entries had to be left out."""
-    from rich.progress import Progress, SpinnerColumn, TextColumn
+    from rich.progress import SpinnerColumn, TextColumn
 
-    from phantom_edge.cli.console import err
     from phantom_edge.data.convert import convert_official
 
     if out.resolve() == official.resolve():
         raise EdgeError("the triples would replace the dataset", "give another name to --out")
     columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} triples"))
-    with Progress(*columns, console=err, transient=True) as bars:
+    with display(*columns) as bars:
         task = bars.add_task("converting", total=None)
         done = convert_official(official, images, out, wrong, lambda step: bars.advance(task, step))
     if json:

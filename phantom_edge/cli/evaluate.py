@@ -12,7 +12,7 @@ from phantom_edge.cli.choices import Dtype, torch_dtype
 from phantom_edge.cli.console import (
     ForceOption,
     JsonOption,
-    err,
+    counting,
     friendly,
     note,
     print_json,
@@ -123,10 +123,7 @@ def _read(data: Path, benchmark: str | None) -> "Examples":
 @contextmanager
 def _bar(total: int) -> Iterator[Callable[[int], None]]:
     """A bar of questions on stderr."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("asking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
+    with counting() as bars:
         task = bars.add_task("asking", total=total)
         yield lambda answered: bars.advance(task, answered)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from phantom_edge.cli.console import JsonOption, err, friendly, note, print_json, print_table, quiet_transformers
+from phantom_edge.cli.console import JsonOption, display, friendly, note, print_json, print_table, quiet_transformers
 from phantom_edge.errors import EdgeError, need
 
 if TYPE_CHECKING:
@@ -117,12 +117,10 @@ def _row(line: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _run(checkpoint: str, data: str, out: Path, settings: "Settings", resume: bool) -> list[dict[str, Any]]:
-    from rich.progress import Progress as Bars
-
     from phantom_edge.train.finetune import Progress, finetune, is_main_process
     from phantom_edge.train.runs import RunFolder
 
-    with Bars(console=err, transient=True, disable=not err.is_terminal or not is_main_process()) as bars:
+    with display(shown=is_main_process()) as bars:
         task = bars.add_task("reading", total=None)
 
         def begin(step: int, total: int, trained: int) -> None:
@@ -160,16 +158,14 @@ def nano(
 ) -> None:
     """Train phantom-nano, the small model that ships with this package, from nothing on drawn scenes.
 
-    About two hours on two cores. Stopped or killed, the same command goes on from the last checkpoint.
+    Hours on two cores. Stopped or killed, the same command goes on from the last checkpoint.
     """
     need("accelerate", "train")
     _quiet()
-    from rich.progress import Progress as Bars
-
     from phantom_edge.models.sizes import SIZES
     from phantom_edge.train.nano.recipe import NANO_STAGES, Stage, Watch, train_nano
 
-    with Bars(console=err, transient=True, disable=not err.is_terminal) as bars:
+    with display() as bars:
         tasks = {stage.name: bars.add_task(stage.name, total=stage.steps, start=False) for stage in NANO_STAGES}
 
         def begin(stage: Stage) -> None:

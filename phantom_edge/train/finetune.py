@@ -78,6 +78,8 @@ def finetune(
     ``out`` becomes the run's folder: settings, metrics, curves, and ``out/model``. A killed run goes on with
     ``resume`` to the very losses that it would have had. Raises EdgeError for what the user can mend.
     """
+    if settings.optimizer == "apollo_adamw":
+        need("apollo_torch")  # in no extra: few want it
     folder = find_folder(source)
     data = read_data(data_source, settings)
     run = RunFolder(out)
@@ -170,8 +172,6 @@ def training_arguments(out: Path, settings: Settings) -> TrainingArguments:
 
     processes = PartialState().num_processes
     settings = settings.with_micro_batch(processes)
-    if settings.optimizer == "apollo_adamw":
-        need("apollo_torch", "train")
     return TrainingArguments(
         output_dir=str(out),
         seed=settings.seed,

@@ -38,8 +38,12 @@ class RunFolder:
         return self.path / MODEL
 
     def begin(self, asked: dict[str, Any], resume: bool) -> None:
-        """Make the folder, or take it up again. Raises EdgeError where it holds another run."""
-        if not self.path.exists() or not any(self.path.iterdir()):
+        """Make the folder, or take it up again. Raises EdgeError where it holds another run.
+
+        A run that failed before its first step holds nothing to lose, and is begun anew.
+        """
+        nothing_done = (self.path / RUN).exists() and not (self.path / METRICS).exists() and not self.model.exists()
+        if nothing_done or not self.path.exists() or not any(self.path.iterdir()):
             self.path.mkdir(parents=True, exist_ok=True)
             with whole_file(self.path / RUN) as file:
                 file.write(json.dumps({"asked": asked, **surroundings()}, indent=1) + "\n")
