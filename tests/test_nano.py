@@ -7,13 +7,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import ImageChops
 from torch import nn
 
+from phantom_edge.data.scenes.draw import draw_scene
+from phantom_edge.data.scenes.graph import Scene, Sign
 from phantom_edge.data.scenes.questions import ask
 from phantom_edge.data.scenes.sample import make_scene
 from phantom_edge.generate import Answer, load, stream
 from phantom_edge.models.sizes import SIZES
-from phantom_edge.train.nano.facts import FactReader, fact_numbers, facts_at, facts_of
+from phantom_edge.train.nano.facts import FactReader, fact_numbers, facts_at, facts_of, letters_of
 from phantom_edge.train.nano.model import new_model, new_processor
 from phantom_edge.train.nano.recipe import NANO_STAGES, SEED_STRIDE, first_seed, train_nano
 from phantom_edge.train.nano.scenes import SceneGroups, SceneRange
@@ -52,10 +55,14 @@ def test_facts_stand_where_the_item_is() -> None:
     numbers, side = fact_numbers(), 7
     seen: set[str] = set()
     for seed in range(200):
-        scene = make_scene(seed, crowded=seed % 2 == 1)
+        scene = make_scene(seed, mix=("plain", "crowded")[seed % 2])
         held = facts_at(scene, side).view(side, side, -1)
         told = {name for name, number in numbers.items() if held[..., number].any()}
-        assert told == {fact for item in scene.items for fact in facts_of(item)}
+        letters = [(letter, x, item.place.y) for item in scene.items for letter, x in letters_of(item)]
+        shown = {f"letter {letter}" for letter, _, _ in letters if letter.isalnum()}
+        assert told == shown | {fact for item in scene.items for fact in facts_of(item)}
+        for letter, x, y in letters:
+            assert not letter.isalnum() or held[int(y * side), int(x * side), numbers[f"letter {letter}"]]
         seen |= told
         for item in scene.items:
             at = held[min(side - 1, int(item.place.y * side)), min(side - 1, int(item.place.x * side))]
@@ -63,6 +70,29 @@ def test_facts_stand_where_the_item_is() -> None:
         corners = [item for item in scene.items if item.place.x < 0.4 and item.place.y < 0.4]
         assert corners or not held[0, 0].any()
     assert len(seen) > 0.95 * len(numbers)  # no fact that no scene has
+
+
+def test_letters_stand_where_they_are_drawn() -> None:
+    """Another letter in a word changes the picture about there."""
+    items = [item for seed in range(40) for item in make_scene(seed, mix="rich").items]
+    written = [item for item in items if sum(letter.isalnum() for letter, _ in letters_of(item)) > 1]
+    assert len(written) > 40
+    for item in written[::4]:
+        letters = letters_of(item)
+        at = [place for place, (letter, _) in enumerate(letters) if letter.isalnum()][-2]
+        text = "".join(letter for letter, _ in letters)
+        instead = next(letter for letter in ("eo" if text.isalpha() else "83") if letter != text[at])
+        changed = f"{text[:at]}{instead}{text[at + 1 :]}"
+        if isinstance(item, Sign):
+            other = replace(item, text=changed)
+        elif item.samples is None:
+            other = replace(item, digits=changed)
+        else:  # another hand wrote that digit
+            other = replace(item, samples=(*item.samples[:at], item.samples[at] - 1, *item.samples[at + 1 :]))
+        pictures = [draw_scene(Scene("any", (one,), make_scene(0).look)) for one in (item, other)]
+        box = ImageChops.difference(*pictures).convert("L").point(lambda v: 255 * (v > 12)).getbbox()
+        assert box is not None
+        assert abs((box[0] + box[2]) / 2 / 224 - letters[at][1]) < 0.035, (item, other)
 
 
 def test_facts_are_read_from_pixels_alone(processor) -> None:

@@ -2,7 +2,9 @@
 
 import re
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from phantom_edge.data.scenes.draw import draw_scene
 from phantom_edge.data.scenes.graph import Arrow, Bars, Card, Dial, Scene, Sign, Solid
 from phantom_edge.data.scenes.handwriting import digit_images, samples_of
 from phantom_edge.data.scenes.questions import KINDS, Question, ask
-from phantom_edge.data.scenes.sample import SPLITS, make_scene
+from phantom_edge.data.scenes.sample import SPLITS, Mix, make_scene, reach
 from phantom_edge.data.scenes.write import write_scenes
 from phantom_edge.data.triples import read_triples
 
@@ -74,9 +76,9 @@ def truth(scene: Scene, text: str) -> str:  # noqa: C901 (one branch a question,
 
 
 @some
-@given(seed=seeds, split=st.sampled_from(SPLITS))
-def test_answers_are_true_and_near_misses_are_not(seed: int, split: str) -> None:
-    scene = make_scene(seed, split)
+@given(seed=seeds, split=st.sampled_from(SPLITS), mix=st.sampled_from(("plain", "rich")))
+def test_answers_are_true_and_near_misses_are_not(seed: int, split: str, mix: Mix) -> None:
+    scene = make_scene(seed, split, mix)
     for question in ask(scene):
         right = truth(scene, question.text)
         assert question.answer == right, question
@@ -85,15 +87,21 @@ def test_answers_are_true_and_near_misses_are_not(seed: int, split: str) -> None
 
 
 @some
-@given(seed=seeds)
-def test_items_stay_in_the_picture_and_apart(seed: int) -> None:
-    items = make_scene(seed).items
-    for item in items:
-        assert item.place.radius < item.place.x < 1 - item.place.radius
-        assert item.place.radius < item.place.y < 1 - item.place.radius
-    for i, one in enumerate(items):
-        for two in items[:i]:
-            assert max(abs(one.place.x - two.place.x), abs(one.place.y - two.place.y)) > 0.18
+@given(seed=seeds, mix=st.sampled_from(get_args(Mix)))
+def test_items_stay_in_the_picture_and_apart(seed: int, mix: Mix) -> None:
+    items = make_scene(seed, mix=mix).items
+    boxes = [(item.place.x, item.place.y, *reach(item)) for item in items]
+    for x, y, across, down in boxes:
+        assert across <= x <= 1 - across and down <= y <= 1 - down
+    for one, two in combinations(boxes, 2):
+        assert abs(one[0] - two[0]) >= one[2] + two[2] - 1e-3 or abs(one[1] - two[1]) >= one[3] + two[3] - 1e-3
+
+
+def test_mixes_hold_what_they_say() -> None:
+    for seed in range(100):
+        rich, crowded = make_scene(seed, mix="rich").items, make_scene(seed, mix="crowded").items
+        assert {type(item) for item in rich} >= {Sign, Card, Arrow, Dial, Bars} and len(rich) <= 8
+        assert len(crowded) == 9 and sum(isinstance(item, Solid) for item in crowded) == 3
 
 
 def test_same_seed_same_picture_and_questions() -> None:
@@ -154,8 +162,10 @@ def test_every_item_leaves_a_mark(size: int) -> None:
             box = ImageChops.difference(whole, draw_scene(others, size)).convert("L").point(lambda v: 255 * (v > 8))
             changed = box.getbbox()
             assert changed is not None, (seed, item)
-            x, y = (changed[0] + changed[2]) / 2 / size, (changed[1] + changed[3]) / 2 / size
-            assert abs(x - item.place.x) < 0.12 and abs(y - item.place.y) < 0.12, (seed, item)
+            x, y = item.place.x, item.place.y
+            across, down = (extent + 0.02 for extent in reach(item))  # and a blurred edge
+            assert (x - across) * size <= changed[0] and changed[2] <= (x + across) * size, (seed, item)
+            assert (y - down) * size <= changed[1] and changed[3] <= (y + down) * size, (seed, item)
 
 
 def test_needle_and_bars_are_where_the_graph_says() -> None:

@@ -156,7 +156,7 @@ SIZES: dict[str, Size] = {
             rope=_plain(1e4),
             attention_bias=True,
             tied=True,
-            vision=VisionSize(hidden=192, layers=6, heads=6, intermediate=768, image=224, patch=16),
+            vision=VisionSize(hidden=192, layers=6, heads=3, intermediate=768, image=224, patch=16),
         ),
         Size(
             name="0.5b",

@@ -1,15 +1,21 @@
 """From a seed to a scene graph. Same split and seed, same scene; two splits never share one."""
 
 import math
+from dataclasses import replace
 from random import Random
+from typing import Literal
 
 from phantom_edge.data.scenes import graph
 from phantom_edge.data.scenes.graph import Arrow, Bars, Card, Dial, Item, Look, Place, Scene, Sign, Solid
 from phantom_edge.data.scenes.handwriting import samples_of
 
 SPLITS = ("train", "validation", "test")
+Mix = Literal["plain", "rich", "crowded"]
+"""What scenes hold: ``plain`` ones are what a model is measured on, ``rich`` ones have one of each thing to read, and
+``crowded`` ones several of a kind: for learning to look, not for asking "the sign"."""
 GRID = 3
-"""Items stand in cells of a grid, moved a little, so that none covers another."""
+"""Items stand in cells of a grid, moved inside their cell, so that none covers another."""
+MOST_MOVE = 0.06
 FONTS = 4
 EXTRAS = ("sign", "card", "arrow", "dial", "bars")
 """What a scene may hold beside coloured shapes."""
@@ -18,33 +24,41 @@ CROWDED_EXTRAS = 6
 HANDWRITTEN_SHARE = 0.6
 
 
-def make_scene(seed: int, split: str = "train", crowded: bool = False) -> Scene:
-    """The scene of ``seed`` in ``split``; handwriting of ``validation`` and ``test`` is not that of ``train``.
-
-    A ``crowded`` one is full of things to read, several of a kind: for learning to look, not for asking "the sign".
-    """
+def make_scene(seed: int, split: str = "train", mix: Mix = "plain") -> Scene:
+    """The scene of ``seed`` in ``split``; handwriting of ``validation`` and ``test`` is not that of ``train``."""
     assert split in SPLITS, split
-    key = f"{split}/{seed}/crowded" if crowded else f"{split}/{seed}"
+    key = f"{split}/{seed}" if mix == "plain" else f"{split}/{seed}/{mix}"
     random = Random(key)
-    cells = random.sample(range(GRID * GRID), k=GRID * GRID if crowded else random.randint(2, 6))
-    places = [_place(cell, random) for cell in cells]
+    count = {"plain": random.randint(2, 6), "rich": random.randint(6, 8), "crowded": GRID * GRID}[mix]
+    cells = random.sample(range(GRID * GRID), k=count)
+    extras = {
+        "plain": random.sample(EXTRAS, k=min(count - 1, random.randint(0, 3))),
+        "rich": list(EXTRAS),
+        "crowded": random.choices(EXTRAS, weights=CROWDED_WEIGHTS, k=CROWDED_EXTRAS),
+    }[mix]
     items: list[Item] = []
-    if crowded:
-        extras = random.choices(EXTRAS, weights=CROWDED_WEIGHTS, k=CROWDED_EXTRAS)
-    else:
-        extras = random.sample(EXTRAS, k=min(len(places) - 1, random.randint(0, 3)))
-    for place, kind in zip(places, [*extras, *["solid"] * len(places)], strict=False):
-        items.append(_make(kind, place, random, held_out=split != "train", taken=items))
+    for cell, kind in zip(cells, [*extras, *["solid"] * count], strict=False):
+        row, column = divmod(cell, GRID)
+        middle = Place((column + 0.5) / GRID, (row + 0.5) / GRID, 0.33 / GRID)
+        item = _make(kind, middle, random, held_out=split != "train", taken=items)
+        items.append(_moved(item, random))
     items.sort(key=lambda item: (round(item.place.y * GRID - 0.5), item.place.x))  # reading order
     return Scene(key, tuple(items), _look(random))
 
 
-def _place(cell: int, random: Random) -> Place:
-    row, column = divmod(cell, GRID)
-    move = 0.18 / GRID
-    x = (column + 0.5) / GRID + random.uniform(-move, move)
-    y = (row + 0.5) / GRID + random.uniform(-move, move)
-    return Place(round(x, 4), round(y, 4), round(0.33 / GRID, 4))
+def reach(item: Item) -> tuple[float, float]:
+    """How far ``item`` extends from its centre, across and down, as shares of the picture's side: an upper bound."""
+    across, down = {Solid: (1.12, 1.12), Sign: (1.12, 0.64), Card: (1.02, 0.62), Bars: (1.0, 0.87)}.get(
+        type(item), (1.0, 1.0)
+    )
+    return across * item.place.radius, down * item.place.radius
+
+
+def _moved(item: Item, random: Random) -> Item:
+    """The item at another place of its cell."""
+    across, down = (min(MOST_MOVE, 0.5 / GRID - extent) for extent in reach(item))
+    x, y = item.place.x + random.uniform(-across, across), item.place.y + random.uniform(-down, down)
+    return replace(item, place=Place(round(x, 4), round(y, 4), item.place.radius))
 
 
 def _make(kind: str, place: Place, random: Random, *, held_out: bool, taken: list[Item]) -> Item:
@@ -88,10 +102,8 @@ def _visible(random: Random) -> list[str]:
 
 
 def _scaled(place: Place, factor: float) -> Place:
-    """The place with another radius, moved inwards where it would leave the picture."""
-    radius = round(place.radius * factor, 4)
-    x, y = (round(min(max(at, radius + 0.01), 1 - radius - 0.01), 4) for at in (place.x, place.y))
-    return Place(x, y, radius)
+    """The place with another radius."""
+    return Place(place.x, place.y, round(place.radius * factor, 4))
 
 
 def _look(random: Random) -> Look:

@@ -42,6 +42,21 @@ def facts_of(item: Item) -> list[str]:
             return ["bars", *bars, f"lowest {order[0]}", f"highest {order[-1]}"]
 
 
+def letters_of(item: Item) -> list[tuple[str, float]]:
+    """The letters that an upright ``item`` shows, each with its place across, about where it is drawn."""
+    match item:
+        case Sign():
+            text, widest, pitch = item.text, 1.8, 0.42
+        case Card(samples=None):
+            text, widest, pitch = item.digits, 1.72, 0.52
+        case Card():
+            text, widest, pitch = item.digits, 2.0 - 0.68 / len(item.digits), 0.68
+        case _:
+            return []
+    pitch = min(pitch, widest / len(text)) * item.place.radius
+    return [(letter, item.place.x + (at - (len(text) - 1) / 2) * pitch) for at, letter in enumerate(text)]
+
+
 @cache
 def fact_numbers() -> dict[str, int]:
     """Every fact that there is, numbered."""
@@ -54,6 +69,7 @@ def fact_numbers() -> dict[str, int]:
     names += [f"word {word}" for word in graph.WORDS] + [f"points {way}" for way in graph.DIRECTIONS]
     names += [f"shows {value}" for value in range(graph.DIAL_MARKS)]
     names += [f"{place} {digit}" for place in ("tens", "units", "digit 0", "digit 1", "digit 2") for digit in digits]
+    names += [f"letter {letter}" for letter in sorted(set("".join(graph.WORDS)) | set(digits))]
     names += [f"cents {cents}" for cents in ("00", "50", "90", "99")]
     return {name: number for number, name in enumerate(names)}
 
@@ -67,6 +83,10 @@ def facts_at(scene: Scene, side: int) -> Tensor:
         reach = item.place.radius + MARGIN / side
         rows, columns = (centres - item.place.y).abs() < reach, (centres - item.place.x).abs() < reach
         held[rows[:, None] & columns[None], [[numbers[fact]] for fact in facts_of(item)]] = 1
+        row = int(item.place.y * side)
+        for letter, x in letters_of(item):
+            if letter.isalnum():
+                held[row, int(x * side), numbers[f"letter {letter}"]] = 1
     return held.view(side * side, -1)
 
 

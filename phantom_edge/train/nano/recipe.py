@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from phantom_edge.data.scenes.sample import Mix
 from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.sizes import Size
 from phantom_edge.processing.processor import PhantomProcessor
@@ -32,7 +33,10 @@ from phantom_edge.train.trainer import PhantomTrainer
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage by its numbers. ``rounds`` of questions a scene; every ``large_every``-th scene has tiles."""
+    """One stage by its numbers.
+
+    ``rounds`` of questions a scene; every ``large_every``-th scene has tiles; the ``mixes`` of scenes take turns.
+    """
 
     name: str
     steps: int
@@ -42,13 +46,14 @@ class Stage:
     step: int = 2
     rounds: int = 1
     large_every: int = 0
+    mixes: tuple[Mix, ...] = ("plain",)
     warmup: int = 50
     final_share: float = 0.1
 
 
 NANO_STAGES = (
-    Stage("look", steps=800, batch=64, learning_rate=2e-3),
-    Stage("read", steps=1050, batch=32, learning_rate=1.5e-3, rounds=2),
+    Stage("look", steps=4800, batch=32, learning_rate=2e-3, mixes=("crowded", "crowded", "crowded", "plain")),
+    Stage("read", steps=1400, batch=32, learning_rate=1.5e-3, rounds=2, mixes=("plain", "rich")),
     Stage("prefer", steps=40, batch=32, learning_rate=2e-4, objective="po", step=1, warmup=5),
     Stage("finish", steps=120, batch=32, learning_rate=3e-4, rounds=2, large_every=8, warmup=10, final_share=0.02),
 )
@@ -111,7 +116,7 @@ def _run(
     bf16: bool,
     callbacks: tuple[TrainerCallback, ...],
 ) -> None:
-    looking = stage.name == "look"  # at scenes full of things to read, which are rare in those that are asked about
+    looking = stage.name == "look"
     arguments = TrainingArguments(
         output_dir=str(out),
         seed=seed,
@@ -138,7 +143,7 @@ def _run(
         disable_tqdm=True,
     )
     scenes = SceneRange(
-        "train", seed_of_scenes, stage.steps * stage.batch, large_every=stage.large_every, crowded=looking
+        "train", seed_of_scenes, stage.steps * stage.batch, large_every=stage.large_every, mixes=stage.mixes
     )
     trainer: Trainer
     if looking:

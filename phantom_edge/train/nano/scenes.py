@@ -7,8 +7,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from phantom_edge.data.scenes.draw import draw_scene
+from phantom_edge.data.scenes.graph import Scene
 from phantom_edge.data.scenes.questions import KINDS, Question, ask
-from phantom_edge.data.scenes.sample import make_scene
+from phantom_edge.data.scenes.sample import Mix, make_scene
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.train.collate import Group, Pair
 from phantom_edge.train.nano.facts import facts_at
@@ -19,7 +20,7 @@ SCENE_KINDS = tuple(KINDS)
 
 @dataclass(frozen=True)
 class SceneRange:
-    """Scenes of a split from ``first`` on, ``crowded`` for looking only.
+    """Scenes of a split from ``first`` on, whose mixes take turns.
 
     Every ``large_every``-th is twice as large, so that it has tiles.
     """
@@ -29,11 +30,15 @@ class SceneRange:
     count: int
     size: int = 224
     large_every: int = 0
-    crowded: bool = False
+    mixes: tuple[Mix, ...] = ("plain",)
 
     def size_of(self, index: int) -> int:
         """Side of the picture in pixels."""
         return 2 * self.size if self.large_every and index % self.large_every == 0 else self.size
+
+    def scene(self, index: int) -> Scene:
+        """The scene at ``index``."""
+        return make_scene(self.first + index, self.split, self.mixes[index % len(self.mixes)])
 
 
 class SceneFacts(Dataset[dict[str, Tensor]]):
@@ -48,7 +53,7 @@ class SceneFacts(Dataset[dict[str, Tensor]]):
         return self.scenes.count
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        scene = make_scene(self.scenes.first + index, self.scenes.split, self.scenes.crowded)
+        scene = self.scenes.scene(index)
         picture = draw_scene(scene, self.scenes.size)
         pixels = torch.as_tensor(self.processor.image_processor(picture)["pixel_values"])
         return {"pixel_values": pixels[0], "facts": facts_at(scene, self.side)}
@@ -70,12 +75,13 @@ class SceneGroups(Dataset[Group]):
         return self.scenes.count
 
     def __getitem__(self, index: int) -> Group:
-        seed = self.scenes.first + index
-        scene = make_scene(seed, self.scenes.split)
+        scene = self.scenes.scene(index)
         asked: dict[str, Question] = {}
         for number in range(self.rounds):
             asked |= {question.text: question for question in ask(scene, round=number)}
-        pairs = tuple(self._pair(question, seed + place) for place, question in enumerate(asked.values()))
+        pairs = tuple(
+            self._pair(question, self.scenes.first + index + place) for place, question in enumerate(asked.values())
+        )
         return Group((draw_scene(scene, self.scenes.size_of(index)),), pairs)
 
     def _pair(self, question: Question, turn: int) -> Pair:
