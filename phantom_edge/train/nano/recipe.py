@@ -92,8 +92,17 @@ def train_nano(
         if not (done / "config.json").exists():
             begin(stage)
             model = new_model(size, seed, eta) if before is None else _load(before)
-            callbacks = () if watch is None else (watch(stage.name),)
-            _run(stage, first_seed(stages, stage), model, processor, out / stage.name, seed, workers, bf16, callbacks)
+            run_stage(
+                stage,
+                model,
+                processor,
+                out / stage.name,
+                first_scene=first_seed(stages, stage),
+                seed=seed,
+                workers=workers,
+                bf16=bf16,
+                callbacks=() if watch is None else (watch(stage.name),),
+            )
             processor.save_pretrained(done)
             model.save_pretrained(done)
         before = done
@@ -105,17 +114,20 @@ def _load(folder: Path) -> PhantomForConditionalGeneration:
     return PhantomForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
 
 
-def _run(
+def run_stage(
     stage: Stage,
-    seed_of_scenes: int,
     model: PhantomForConditionalGeneration,
     processor: PhantomProcessor,
     out: Path,
-    seed: int,
-    workers: int,
-    bf16: bool,
-    callbacks: tuple[TrainerCallback, ...],
+    *,
+    first_scene: int,
+    seed: int = 0,
+    workers: int = 1,
+    bf16: bool = True,
+    evaluate: bool = True,
+    callbacks: tuple[TrainerCallback, ...] = (),
 ) -> None:
+    """Train ``model`` in place through one stage, on training scenes from ``first_scene`` on."""
     looking = stage.name == "look"
     arguments = TrainingArguments(
         output_dir=str(out),
@@ -133,7 +145,7 @@ def _run(
         logging_steps=20,
         save_steps=100,
         save_total_limit=1,
-        eval_strategy="no" if looking else "steps",
+        eval_strategy="steps" if evaluate and not looking else "no",
         eval_steps=100,
         dataloader_num_workers=workers,
         dataloader_persistent_workers=workers > 0,
@@ -143,7 +155,7 @@ def _run(
         disable_tqdm=True,
     )
     scenes = SceneRange(
-        "train", seed_of_scenes, stage.steps * stage.batch, large_every=stage.large_every, mixes=stage.mixes
+        "train", first_scene, stage.steps * stage.batch, large_every=stage.large_every, mixes=stage.mixes
     )
     trainer: Trainer
     if looking:
