@@ -8,12 +8,12 @@ TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint wheel clean
+.PHONY: help demo test lint wheel train-nano clean
 
 help: ## list these targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/core ## set up, then walk through the toolkit on a tiny model
+demo: $(VENV)/core ## set up, then walk through the toolkit with the model inside
 	@$(PY) scripts/demo.py
 
 test: lint ## set up, then lint and the whole test suite, slow tests included
@@ -32,6 +32,11 @@ lint: $(VENV)/dev ## set up, then ruff and mypy
 wheel: $(VENV)/dev ## set up, then build sdist and wheel into dist/
 	@rm -rf build
 	@$(PY) -m build --no-isolation --outdir dist
+
+train-nano: $(VENV)/dev ## set up, then train the model inside from its seed, put it into the package and measure it (hours)
+	@$(PY) -m phantom_edge train nano runs/nano
+	@$(PY) scripts/ship_nano.py runs/nano/finish/model
+	@$(PY) scripts/readme.py
 
 clean: ## remove what was built and every cache; .venv stays
 	@rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov

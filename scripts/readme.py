@@ -6,22 +6,17 @@ python scripts/readme.py --check    exit 1 where README.md is out of date
 
 import argparse
 import json
-import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+
+from blocks import filled, markdown
 
 from phantom_edge.cli.models import describe
 from phantom_edge.models.sizes import SIZES
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-
-
-def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table, numbers to the right."""
-    ruler = ["---", *("---:" for _ in columns[1:])]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (columns, ruler, *rows))
 
 
 def sizes() -> str:
@@ -74,22 +69,12 @@ def memory() -> str:
 BLOCKS: dict[str, Callable[[], str]] = {"sizes": sizes, "memory": memory}
 
 
-def render(text: str) -> str:
-    """The README with every marked block made anew."""
-    for name, make in BLOCKS.items():
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end {name} -->)", re.DOTALL)
-        assert pattern.search(text), f"README.md has no block {name}"
-        table = make()
-        text = pattern.sub(lambda found, table=table: found[1] + table + found[2], text)
-    return text
-
-
 def main() -> None:
     """Rewrite or check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     before = README.read_text(encoding="utf-8")
-    after = render(before)
+    after = filled(before, {name: make() for name, make in BLOCKS.items()})
     if parser.parse_args().check:
         sys.exit("README.md is out of date; run: python scripts/readme.py" if before != after else 0)
     README.write_text(after, encoding="utf-8")

@@ -191,7 +191,6 @@ def test_bad_input_is_one_line_and_exit_1(tiny: Path, tmp_path: Path, picture: P
         (tmp_path / name / name).write_text('{"x":')
     ask = ("run", "--model", str(tiny), "--max-new-tokens", "2")
     for arguments, message in (
-        (("run", "hi"), "no model was given"),
         (("run", "--model", str(tmp_path / "none"), "hi"), "there is no folder"),
         (("run", "--model", str(picture), "hi"), "is a file"),
         (("run", "--model", str(tmp_path), "hi"), "config.json"),
@@ -219,7 +218,7 @@ def test_bad_input_is_one_line_and_exit_1(tiny: Path, tmp_path: Path, picture: P
         ((*ask, b"h\xff\xfei"), r"an argument is not UTF-8: 'h\udcff\udcfei'"),
         ((*ask, "--image", b"\xff.png", "hi"), "an argument is not UTF-8"),
         ((*ask, "--json", "--image", str(tmp_path / "none.png"), "hi"), "none.png"),
-        (("run", "--model", "", "hi"), "no model was given"),
+        (("run", "--model", "", "hi"), "config.json is missing"),
         (("init", "tiny", "a" * 300, "--random"), "File name too long"),
         (("init", "tiny", b"x\xff", "--random"), "an argument is not UTF-8"),
         (("init", "9b", str(tmp_path / "x"), "--random"), "size '9b' is not one of"),

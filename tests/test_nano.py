@@ -18,6 +18,7 @@ from phantom_edge.generate import Answer, load, stream
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.train.nano.facts import FactReader, fact_numbers, facts_at, facts_of, letters_of
 from phantom_edge.train.nano.model import new_model, new_processor
+from phantom_edge.train.nano.names import PLACES, WORDS, NameReader, names_at, words_of
 from phantom_edge.train.nano.recipe import NANO_STAGES, SEED_STRIDE, first_seed, train_nano
 from phantom_edge.train.nano.scenes import SceneGroups, SceneRange
 from phantom_edge.train.nano.tokenizer import scene_texts, train_tokenizer
@@ -105,6 +106,38 @@ def test_facts_are_read_from_pixels_alone(processor) -> None:
     assert moved == {"vision_tower", "projector", "weight", "bias"}  # the last two: head and norm
 
 
+def test_names_stand_where_the_item_is() -> None:
+    side, seen = 7, set()
+    for seed in range(200):
+        scene = make_scene(seed, mix=("plain", "crowded")[seed % 2])
+        held = names_at(scene, side).view(side, side, -1)
+        told = {word for number, word in enumerate(WORDS) if held[..., number].any()}
+        assert told == {word for item in scene.items for word in words_of(item)}
+        seen |= told
+        for item in scene.items:
+            at = held[int(item.place.y * side), int(item.place.x * side)]
+            assert all(at[WORDS.index(word)] for word in words_of(item))
+            across, down = at[len(WORDS) :].view(2, PLACES)
+            assert across[int(item.place.x * PLACES)] and down[int(item.place.y * PLACES)]
+    assert len(seen) > 0.9 * len(WORDS)
+
+
+def test_names_are_read_with_the_words_own_embeddings(processor) -> None:
+    """A token that points along a word's embedding says that word, and the embeddings stay as they are."""
+    model = new_model(NANO, 0)
+    reader = NameReader(model, processor.tokenizer)
+    table = model.get_input_embeddings().weight
+    for word in ("red", "today", "left"):
+        (number,) = processor.tokenizer.encode(word, add_special_tokens=False)
+        scores = reader.vectors @ table[number]
+        assert WORDS[int(scores.argmax())] == word
+    names = torch.zeros(1, NANO.tokens_per_tile, len(WORDS) + 2 * PLACES)
+    facts = torch.zeros(1, NANO.tokens_per_tile, len(fact_numbers()))
+    with torch.enable_grad():
+        reader(pixel_values=torch.randn(1, 3, 224, 224), facts=facts, names=names)["loss"].backward()
+    assert table.grad is None
+
+
 def test_stages_share_no_scene() -> None:
     taken: set[int] = set()
     for stage in NANO_STAGES:
@@ -122,6 +155,11 @@ def test_scenes_are_asked_without_repeats() -> None:
         assert len(set(questions)) == len(questions) > len(ask(make_scene(40 + index)))
         assert all(pair.rejected and pair.rejected != pair.chosen for pair in group.pairs)
         assert group.images[0].size == ((224, 224) if index % 3 == 0 else (112, 112))
+    more = SceneGroups(SceneRange("train", 40, 6, size=112), rounds=1, relations=5)
+    for index in range(len(more)):
+        once = [question.text for question in ask(make_scene(40 + index))]
+        added = [pair for pair in more[index].pairs if pair.question not in once]
+        assert all(pair.kind == "relation" for pair in added)
 
 
 class Small(nn.Module):

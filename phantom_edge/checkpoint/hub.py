@@ -1,4 +1,4 @@
-"""Where a checkpoint lies: a folder, or a model on a hub."""
+"""Where a checkpoint lies: a folder, a model on a hub, or inside this package."""
 
 import re
 from pathlib import Path, PurePosixPath
@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from huggingface_hub import snapshot_download
 
 from phantom_edge.errors import EdgeError
+from phantom_edge.shipped import NAME, NANO
 
 SMALL_FILES = ("*.json", "*.jinja", "tokenizer.model", "merges.txt")
 """All that preparing inputs needs of a checkpoint: no weights, no code."""
@@ -27,7 +28,8 @@ def find_folder(
 ) -> Path:
     """The folder ``source`` itself, or a download of the files that match where it is a hub id (owner/name).
 
-    ``subfolder`` is one inside it. The other options are huggingface_hub's. Raises EdgeError when there is neither.
+    Where there is no folder called nano, that name is the model inside this package. ``subfolder`` is one inside the
+    folder. The other options are huggingface_hub's. Raises EdgeError when there is neither.
     """
     inside = PurePosixPath(subfolder)
     if inside.is_absolute() or ".." in inside.parts:
@@ -41,9 +43,12 @@ def find_folder(
         return _inside(folder, subfolder)
     if is_there:
         raise EdgeError(f"{source} is a file", "give the folder that holds config.json and the safetensors")
+    if str(source) == NAME:
+        return _inside(NANO, subfolder)
     if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(source)):
         raise EdgeError(
-            f"there is no folder {source}", "give a checkpoint folder, or a hub id such as BK-Lee/Phantom-0.5B"
+            f"there is no folder {source}",
+            f"give a checkpoint folder, {NAME} (it is inside this package), or a hub id such as BK-Lee/Phantom-0.5B",
         )
     try:
         fetched = snapshot_download(

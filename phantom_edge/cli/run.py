@@ -10,12 +10,18 @@ import typer
 from phantom_edge.cli.choices import Dtype, torch_dtype
 from phantom_edge.cli.console import JsonOption, err, friendly, note, print_json, quiet_transformers
 from phantom_edge.errors import EdgeError
+from phantom_edge.shipped import NANO
 
 
 @friendly
 def run(
     question: Annotated[str, typer.Argument(help="What to ask; <image> marks in it place the pictures.")],
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Checkpoint folder or hub id.")] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", "-m", help="Checkpoint folder or hub id; default: phantom-nano, inside.", show_default=False
+        ),
+    ] = str(NANO),
     image: Annotated[
         list[str] | None, typer.Option("--image", "-i", help="Picture file; - reads stdin. Repeat for several.")
     ] = None,
@@ -29,11 +35,6 @@ def run(
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Ask a question about pictures; the answer streams to stdout."""
-    if not model:
-        raise EdgeError(
-            "no model was given, and none is shipped yet",
-            "run: phantom-edge init tiny tiny --random, then add --model tiny (it babbles: its weights are random)",
-        )
     pictures = [_picture(source) for source in image or ()]
     note("loading ...")
     from phantom_edge.generate import Answer, Sampling, load, stream

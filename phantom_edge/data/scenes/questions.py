@@ -60,7 +60,7 @@ def existence(scene: Scene, random: Random) -> Question | None:
         name, answer = random.choice(sorted(there)), "yes"
     else:
         name, answer = _absent(scene, there, random), "no"
-    return Question("existence", f"Is there a {name} in the picture?", answer, ("no" if answer == "yes" else "yes",))
+    return Question("existence", f"Is there {_a(name)} in the picture?", answer, ("no" if answer == "yes" else "yes",))
 
 
 def _absent(scene: Scene, there: set[str], random: Random) -> str:

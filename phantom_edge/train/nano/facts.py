@@ -74,15 +74,20 @@ def fact_numbers() -> dict[str, int]:
     return {name: number for number, name in enumerate(names)}
 
 
+def tokens_of(item: Item, side: int) -> Tensor:
+    """Which of ``side`` x ``side`` image tokens see ``item``: (side, side), bool."""
+    centres = (torch.arange(side) + 0.5) / side
+    reach = item.place.radius + MARGIN / side
+    rows, columns = (centres - item.place.y).abs() < reach, (centres - item.place.x).abs() < reach
+    return rows[:, None] & columns[None]
+
+
 def facts_at(scene: Scene, side: int) -> Tensor:
     """Which facts hold at each of ``side`` x ``side`` image tokens: (side * side, facts), 0 or 1, row by row."""
     numbers = fact_numbers()
     held = torch.zeros(side, side, len(numbers))
-    centres = (torch.arange(side) + 0.5) / side
     for item in scene.items:
-        reach = item.place.radius + MARGIN / side
-        rows, columns = (centres - item.place.y).abs() < reach, (centres - item.place.x).abs() < reach
-        held[rows[:, None] & columns[None], [[numbers[fact]] for fact in facts_of(item)]] = 1
+        held[tokens_of(item, side), [[numbers[fact]] for fact in facts_of(item)]] = 1
         row = int(item.place.y * side)
         for letter, x in letters_of(item):
             if letter.isalnum():
@@ -102,7 +107,15 @@ class FactReader(nn.Module):
 
     def forward(self, pixel_values: Tensor, facts: Tensor) -> dict[str, Tensor]:
         """``pixel_values`` (B, 3, S, S), ``facts`` (B, tokens, facts) to the loss, and the share of facts told."""
-        tokens = self.model.get_image_features(pixel_values, return_dict=True).pooler_output
+        return self.read(self.tokens(pixel_values), facts)
+
+    def tokens(self, pixel_values: Tensor) -> Tensor:
+        """Image tokens (B, tokens, hidden) of tiles (B, 3, S, S)."""
+        features: Tensor = self.model.get_image_features(pixel_values, return_dict=True).pooler_output
+        return features
+
+    def read(self, tokens: Tensor, facts: Tensor) -> dict[str, Tensor]:
+        """Loss of reading ``facts`` off ``tokens``, and the share of facts told."""
         scores = self.head(self.norm(tokens)).float()
         loss = F.binary_cross_entropy_with_logits(scores, facts, reduction="sum") / facts.shape[:2].numel()
         told = ((scores > 0) & (facts > 0)).sum() / facts.sum().clamp(min=1)

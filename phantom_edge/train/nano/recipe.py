@@ -1,9 +1,10 @@
-"""phantom-nano from a seed to a checkpoint: look, read, then the paper's two steps.
+"""phantom-nano from a seed to a checkpoint: look, name, read, then the paper's two steps.
 
 1. *look*: vision tower and projector learn the facts of scenes (what InternViT brings to the released models).
-2. *read*: everything learns to answer, plain fine-tuning (what the language model brings).
-3. *prefer*: the paper's step 1: projector, phantom maps and gates, with the PO objective, the rest frozen.
-4. *finish*: the paper's step 2: everything, SFT.
+2. *name*: they learn to put them into the language model's words, and where things are (what aligning them brings).
+3. *read*: everything learns to answer, plain fine-tuning (what the language model brings).
+4. *prefer*: the paper's step 1: projector, phantom maps and gates, with the PO objective, the rest frozen.
+5. *finish*: the paper's step 2: everything, SFT.
 
 Each stage is a Trainer run with checkpoints of its own; a stage that is done is not done again.
 """
@@ -24,6 +25,7 @@ from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.train.collate import Collator
 from phantom_edge.train.nano.facts import FactReader
 from phantom_edge.train.nano.model import NANO_ETA, new_model, new_processor
+from phantom_edge.train.nano.names import NameReader
 from phantom_edge.train.nano.scenes import SCENE_KINDS, SceneFacts, SceneGroups, SceneRange
 from phantom_edge.train.optimizer import MuonAndAdamW
 from phantom_edge.train.parts import freeze_for
@@ -35,7 +37,8 @@ from phantom_edge.train.trainer import PhantomTrainer
 class Stage:
     """One stage by its numbers.
 
-    ``rounds`` of questions a scene; every ``large_every``-th scene has tiles; the ``mixes`` of scenes take turns.
+    ``rounds`` of questions a scene, ``relations`` more about relations; every ``large_every``-th scene has tiles; the
+    ``mixes`` of scenes take turns.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Stage:
     objective: str = "sft"
     step: int = 2
     rounds: int = 1
+    relations: int = 0
     large_every: int = 0
     mixes: tuple[Mix, ...] = ("plain",)
     warmup: int = 50
@@ -53,9 +57,20 @@ class Stage:
 
 NANO_STAGES = (
     Stage("look", steps=4800, batch=32, learning_rate=2e-3, mixes=("crowded", "crowded", "crowded", "plain")),
-    Stage("read", steps=1400, batch=32, learning_rate=1.5e-3, rounds=2, mixes=("plain", "rich")),
+    Stage("name", steps=700, batch=32, learning_rate=1e-3, mixes=("crowded", "plain")),
+    Stage("read", steps=1400, batch=32, learning_rate=1.5e-3, rounds=2, relations=4, mixes=("plain", "rich")),
     Stage("prefer", steps=40, batch=32, learning_rate=2e-4, objective="po", step=1, warmup=5),
-    Stage("finish", steps=120, batch=32, learning_rate=3e-4, rounds=2, large_every=8, warmup=10, final_share=0.02),
+    Stage(
+        "finish",
+        steps=120,
+        batch=32,
+        learning_rate=3e-4,
+        rounds=2,
+        relations=2,
+        large_every=8,
+        warmup=10,
+        final_share=0.02,
+    ),
 )
 """phantom-nano's recipe."""
 
@@ -128,7 +143,7 @@ def run_stage(
     callbacks: tuple[TrainerCallback, ...] = (),
 ) -> None:
     """Train ``model`` in place through one stage, on training scenes from ``first_scene`` on."""
-    looking = stage.name == "look"
+    looking = stage.name in ("look", "name")
     arguments = TrainingArguments(
         output_dir=str(out),
         seed=seed,
@@ -162,11 +177,12 @@ def run_stage(
         model.requires_grad_(False)
         for part in (model.model.vision_tower, model.model.projector):
             part.requires_grad_(True)
-        reader = FactReader(model)
+        named = stage.name == "name"
+        reader = NameReader(model, processor.tokenizer) if named else FactReader(model)
         trainer = Trainer(
             model=reader,
             args=arguments,
-            train_dataset=SceneFacts(scenes, processor),
+            train_dataset=SceneFacts(scenes, processor, named),
             callbacks=list(callbacks),
             optimizers=(_optimizer(reader, stage), None),
         )
@@ -176,7 +192,7 @@ def run_stage(
             model=model,
             args=arguments,
             data_collator=Collator(processor, kinds=SCENE_KINDS),
-            train_dataset=SceneGroups(scenes, stage.rounds, with_rejected=stage.objective != "sft"),
+            train_dataset=SceneGroups(scenes, stage.rounds, stage.objective != "sft", stage.relations),
             eval_dataset=SceneGroups(SceneRange("validation", 0, 192)),
             objective=stage.objective,
             kinds=SCENE_KINDS,

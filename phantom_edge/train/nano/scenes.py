@@ -13,6 +13,7 @@ from phantom_edge.data.scenes.sample import Mix, make_scene
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.train.collate import Group, Pair
 from phantom_edge.train.nano.facts import facts_at
+from phantom_edge.train.nano.names import names_at
 
 SCENE_KINDS = tuple(KINDS)
 """The kinds of questions, as PhantomTrainer and Collator number them."""
@@ -42,11 +43,12 @@ class SceneRange:
 
 
 class SceneFacts(Dataset[dict[str, Tensor]]):
-    """Tiles of scenes and the facts at their image tokens, for :class:`FactReader`."""
+    """Tiles of scenes and the facts at their image tokens, for :class:`FactReader`; ``named`` for NameReader."""
 
-    def __init__(self, scenes: SceneRange, processor: PhantomProcessor) -> None:
+    def __init__(self, scenes: SceneRange, processor: PhantomProcessor, named: bool = False) -> None:
         self.scenes = scenes
         self.processor = processor
+        self.named = named
         self.side = round(processor.tokens_per_tile**0.5)
 
     def __len__(self) -> int:
@@ -56,19 +58,22 @@ class SceneFacts(Dataset[dict[str, Tensor]]):
         scene = self.scenes.scene(index)
         picture = draw_scene(scene, self.scenes.size)
         pixels = torch.as_tensor(self.processor.image_processor(picture)["pixel_values"])
-        return {"pixel_values": pixels[0], "facts": facts_at(scene, self.side)}
+        names = {"names": names_at(scene, self.side)} if self.named else {}
+        return {"pixel_values": pixels[0], "facts": facts_at(scene, self.side), **names}
 
 
 class SceneGroups(Dataset[Group]):
     """Scenes with their questions, for :class:`Collator`.
 
-    ``rounds`` of questions a scene, without repeats; ``with_rejected`` pairs each answer with one of its near misses,
+    ``rounds`` of questions a scene, without repeats, then ``relations`` rounds about relations alone, which take the
+    most practice; ``with_rejected`` pairs each answer with one of its near misses,
     a different one for each scene and question.
     """
 
-    def __init__(self, scenes: SceneRange, rounds: int = 1, with_rejected: bool = False) -> None:
+    def __init__(self, scenes: SceneRange, rounds: int = 1, with_rejected: bool = False, relations: int = 0) -> None:
         self.scenes = scenes
         self.rounds = rounds
+        self.relations = relations
         self.with_rejected = with_rejected
 
     def __len__(self) -> int:
@@ -77,8 +82,10 @@ class SceneGroups(Dataset[Group]):
     def __getitem__(self, index: int) -> Group:
         scene = self.scenes.scene(index)
         asked: dict[str, Question] = {}
-        for number in range(self.rounds):
-            asked |= {question.text: question for question in ask(scene, round=number)}
+        for number in range(self.rounds + self.relations):
+            for question in ask(scene, round=number):
+                if number < self.rounds or question.kind == "relation":
+                    asked[question.text] = question
         pairs = tuple(
             self._pair(question, self.scenes.first + index + place) for place, question in enumerate(asked.values())
         )

@@ -1,0 +1,73 @@
+"""What the vision tower learns second: to put things into the language model's own words, and to say where they are.
+
+The released models align their projector with the words of a pretrained language model. Here a word is read off an
+image token with the very vector that the language model embeds the word with, so that one map from pictures to words
+serves all words at once, instead of one learned for each.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from phantom_edge.data.scenes import graph
+from phantom_edge.data.scenes.graph import Arrow, Item, Scene, Sign, Solid
+from phantom_edge.models.modeling import PhantomForConditionalGeneration
+from phantom_edge.train.nano.facts import FactReader, tokens_of
+
+WORDS = (*graph.COLOURS, *graph.SHAPES, *graph.WORDS, *graph.DIRECTIONS)
+PLACES = 8
+"""So many places across and as many down are told apart."""
+
+
+def words_of(item: Item) -> list[str]:
+    """Answers that ``item`` is."""
+    match item:
+        case Solid():
+            return [item.colour, item.shape]
+        case Sign() if not item.is_price:
+            return [item.text]
+        case Arrow():
+            return [item.colour, item.direction]
+        case _:
+            return []
+
+
+def names_at(scene: Scene, side: int) -> Tensor:
+    """The words and the place of what stands at each image token: (side * side, words + 2 * PLACES), 0 or 1."""
+    held = torch.zeros(side, side, len(WORDS) + 2 * PLACES)
+    for item in scene.items:
+        across, down = int(item.place.x * PLACES), int(item.place.y * PLACES)
+        named = [WORDS.index(word) for word in words_of(item)]
+        named += [len(WORDS) + across, len(WORDS) + PLACES + down]
+        held[tokens_of(item, side)] = held[tokens_of(item, side)].index_fill(-1, torch.tensor(named), 1.0)
+    return held.view(side * side, -1)
+
+
+class NameReader(nn.Module):
+    """A FactReader that also reads words, with the embeddings of ``model``, and places, with a linear head."""
+
+    def __init__(self, model: PhantomForConditionalGeneration, tokenizer: PreTrainedTokenizerBase) -> None:
+        super().__init__()
+        self.facts = FactReader(model)
+        width = model.config.text.hidden_size
+        ids = [tokenizer.encode(word, add_special_tokens=False) for word in WORDS]
+        assert all(len(pieces) == 1 for pieces in ids)
+        table: Tensor = model.model.language_model.embed_tokens.weight
+        self.vectors: Tensor
+        self.register_buffer("vectors", F.normalize(table[[pieces[0] for pieces in ids]].detach(), dim=-1))
+        self.scale = nn.Parameter(torch.tensor(1.0))
+        self.places = nn.Linear(width, 2 * PLACES)
+        self.bias = nn.Parameter(torch.full((len(WORDS),), -4.0))  # words are rare
+        nn.init.constant_(self.places.bias, -4.0)
+
+    def forward(self, pixel_values: Tensor, facts: Tensor, names: Tensor) -> dict[str, Tensor]:
+        """``pixel_values`` (B, 3, S, S), ``facts`` (B, tokens, facts), ``names`` (B, tokens, names) to the loss."""
+        tokens = self.facts.tokens(pixel_values)
+        normed = F.rms_norm(tokens, tokens.shape[-1:])  # as the language model's first norm does
+        words = self.scale * (normed @ self.vectors.T.to(normed.dtype)) + self.bias
+        scores = torch.cat([words, self.places(normed)], dim=-1).float()
+        read = self.facts.read(tokens, facts)
+        loss = F.binary_cross_entropy_with_logits(scores, names, reduction="sum") / names.shape[:2].numel()
+        named = ((scores > 0) & (names > 0)).sum() / names.sum().clamp(min=1)
+        return {"loss": read["loss"] + loss, "told": read["told"], "named": named.detach()}
