@@ -1,0 +1,127 @@
+"""Fine-tune phantom-nano on 200 triples of one's own, as a new user would, and measure what it gained and lost.
+
+    python benchmarks/own_triples.py runs/own --out benchmarks/results/own-triples.json
+
+The pictures are traffic lights, which no drawn scene holds: 100 to learn from with two questions each, 100 others to
+measure on, and 1,000 questions about scenes before and after. Every step is a command of the command line.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFilter
+
+COMMAND = [sys.executable, "-m", "phantom_edge"]
+LIGHTS = {
+    "red": ((225, 40, 30), "stop", "no"),
+    "yellow": ((240, 190, 30), "wait", "no"),
+    "green": ((50, 200, 80), "go", "yes"),
+}
+PICTURES, SIDE = 100, 224
+TRAIN = (
+    "--lr",
+    "5e-4",
+    "--batch",
+    "10",
+    "--micro-batch",
+    "10",
+    "--epochs",
+    "8",
+    "--held-out",
+    "0.1",
+    "--max-tokens",
+    "512",
+)
+
+
+def draw(lit: str, random: Random) -> Image.Image:
+    """A traffic light somewhere on a wall, one lamp lit."""
+    picture = Image.new("RGB", (SIDE, SIDE), tuple(random.randint(120, 225) for _ in range(3)))
+    pen = ImageDraw.Draw(picture)
+    for _ in range(6):
+        x, y, w = random.randint(0, SIDE), random.randint(0, SIDE), random.randint(10, 90)
+        pen.rectangle((x, y, x + w, y + w // 2), fill=tuple(random.randint(100, 235) for _ in range(3)))
+    lamp = random.randint(12, 22)
+    left, top = random.randint(5, SIDE - 4 * lamp), random.randint(5, SIDE - 9 * lamp)
+    pen.rounded_rectangle((left, top, left + 3 * lamp, top + 8 * lamp), lamp, fill=(35, 35, 38))
+    for place, (name, (colour, _, _)) in enumerate(LIGHTS.items()):
+        x, y = left + lamp // 2, top + lamp // 2 + place * 5 * lamp // 2
+        shade = colour if name == lit else tuple(c // 5 + 25 for c in colour)
+        pen.ellipse((x, y, x + 2 * lamp, y + 2 * lamp), fill=shade)
+    return picture.filter(ImageFilter.GaussianBlur(random.uniform(0, 1.2)))
+
+
+def make(folder: Path, first_seed: int) -> Path:
+    """Pictures and their triples; returns the JSONL file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for seed in range(first_seed, first_seed + PICTURES):
+        random = Random(seed)
+        lit = random.choice(list(LIGHTS))
+        name = f"{seed}.png"
+        draw(lit, random).save(folder / name)
+        _, means, may = LIGHTS[lit]
+        wrong = [other for _, other, _ in LIGHTS.values() if other != means]
+        asked = (
+            ("What does the traffic light tell me?", means, wrong, "light"),
+            ("May I drive on?", may, ["no" if may == "yes" else "yes"], "drive"),
+        )
+        for question, chosen, rejected, kind in asked:
+            line = {"image": name, "question": question, "chosen": chosen, "rejected": rejected[seed % len(rejected)]}
+            lines.append(json.dumps(line | {"kind": kind}))
+    file = folder / "triples.jsonl"
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
+
+
+def ask(model: str, data: Path, *more: str) -> dict[str, Any]:
+    """``phantom-edge eval``: share of right answers, overall and by kind."""
+    done = subprocess.run(
+        [*COMMAND, "eval", model, "--data", str(data), "--dtype", "fp32", "--json", *more],
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    report = json.loads(done.stdout)
+    kinds = {kind: round(figures["accuracy"]["value"], 4) for kind, figures in report["kinds"].items()}
+    return {"questions": report["questions"], "right": round(report["overall"]["accuracy"]["value"], 4), "kinds": kinds}
+
+
+def main() -> None:
+    """The walk."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where pictures and run go; must be new")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    folder: Path = options.folder
+    own, other = make(folder / "own", 0), make(folder / "other", PICTURES)
+    scenes = folder / "scenes"
+    subprocess.run([*COMMAND, "data", "scenes", str(scenes), "--split", "test", "--pictures", "250"], check=True)
+    subprocess.run([*COMMAND, "data", "validate", str(own)], check=True)
+    asked = ((other, ()), (scenes / "triples.jsonl", ("--limit", "1000")))
+    before = [ask("nano", data, *more) for data, more in asked]
+    start = time.perf_counter()
+    run = folder / "run"
+    subprocess.run([*COMMAND, "train", "po", "nano", "--data", str(own), "--out", str(run), *TRAIN], check=True)
+    seconds = time.perf_counter() - start
+    after = [ask(str(run / "model"), data, *more) for data, more in asked]
+    document = {
+        "train": " ".join(TRAIN),
+        "seconds": round(seconds),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "own": {"before": before[0], "after": after[0]},
+        "scenes": {"before": before[1], "after": after[1]},
+    }
+    options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(document, indent=1))
+
+
+if __name__ == "__main__":
+    main()
