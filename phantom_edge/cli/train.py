@@ -1,5 +1,6 @@
 """``phantom-edge train``: fine-tune on triples, or make phantom-nano from nothing."""
 
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -98,11 +99,12 @@ def po(
 
 
 def _quiet() -> None:
-    """No bars and hints of transformers. Its errors stay."""
+    """No bars and hints of transformers, no hint of bitsandbytes at a faster kernel to fetch. Their errors stay."""
     from transformers.utils.logging import set_verbosity_error
 
     quiet_transformers()
     set_verbosity_error()
+    getLogger("bitsandbytes").setLevel(ERROR)
 
 
 def _row(line: dict[str, Any]) -> tuple[str, ...]:
