@@ -158,6 +158,18 @@ def test_two_processes_equal_one(whole: Path, tiny: Path, scenes: Path, tmp_path
         assert place == same and mine == pytest.approx(theirs, rel=2e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="accelerate joins the processes there")
+def test_processes_that_are_not_joined_are_refused(tiny: Path, scenes: Path, tmp_path: Path) -> None:
+    """accelerate's FSDP knows no CPU: each process takes itself for the only one."""
+    launch = (sys.executable, "-m", "accelerate.commands.launch", "--use_fsdp", "--num_processes", "2")
+    more = ("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--fsdp_version", "2")
+    prefix = (*launch, *more, "--module", "phantom_edge")
+    done = edge("train", "po", str(tiny), "--data", str(scenes), "--out", str(tmp_path / "run"), *SMALL, prefix=prefix)
+    assert done.returncode == 1 and "2 processes were launched" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("objective", ["dpo", "simpo", "sft"])
 def test_other_objectives(objective: str, tiny: Path, scenes: Path, tmp_path: Path) -> None:
     settings = Settings(

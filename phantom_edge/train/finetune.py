@@ -1,5 +1,6 @@
 """Fine-tune a checkpoint on triples in the paper's two steps."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,7 @@ def finetune(
     """
     if settings.optimizer == "apollo_adamw":
         need("apollo_torch")  # in no extra: few want it
+    _check_processes()
     folder = find_folder(source)
     data = read_data(data_source, settings)
     run = RunFolder(out)
@@ -109,6 +111,18 @@ def is_main_process() -> bool:
     from accelerate import PartialState
 
     return bool(PartialState().is_main_process)
+
+
+def _check_processes() -> None:
+    """EdgeError where processes were launched that do not know of each other: they would write the same folder."""
+    from accelerate import PartialState
+
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched > 1 and PartialState().num_processes == 1:
+        raise EdgeError(
+            f"{launched} processes were launched, but accelerate joins them only on accelerators the way it was asked",
+            "launch with --cpu and without --use_fsdp, or on a machine with GPUs",
+        )
 
 
 def _data_fingerprint(source: Path | str) -> str:
