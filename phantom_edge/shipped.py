@@ -6,4 +6,4 @@ NAME = "nano"
 """What it is called where a checkpoint is asked for, unless there is a folder of that name."""
 
 NANO = Path(__file__).parent / "weights" / NAME
-"""Its folder: a checkpoint in our layout, weights kept in float16, computing in float32."""
+"""Its folder: a checkpoint in our layout, weights in float16."""

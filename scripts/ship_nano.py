@@ -3,7 +3,7 @@
     python scripts/ship_nano.py runs/nano/finish/model     copy it, then measure
     python scripts/ship_nano.py                            measure only
 
-Weights are kept in float16, the config says to compute in float32. The figures, on scenes of the test split, which
+Weights are kept in float16. The figures, on scenes of the test split, which
 training never sees, go to benchmarks/results/nano.json; scripts/readme.py writes them into the README.
 """
 
@@ -30,11 +30,6 @@ QUESTIONS = 5000
 def ship(trained: Path) -> None:
     """Copy the checkpoint into the package."""
     convert(trained, NANO, to_official=False, dtype=torch.float16, force=True)
-    config = json.loads((NANO / "config.json").read_text(encoding="utf-8"))
-    for part in (config, config["text_config"], config["vision_config"]):
-        if "dtype" in part:
-            part["dtype"] = "float32"
-    (NANO / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def measure() -> dict[str, object]:

@@ -11,6 +11,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from phantom_edge.errors import EdgeError
 from phantom_edge.models.cache import Sentinel, SentinelLayer
 from phantom_edge.models.config import PhantomTextConfig
+from phantom_edge.models.precision import wide
 from phantom_edge.models.rope import rotate
 
 
@@ -35,7 +36,7 @@ class HeadMap(nn.Module):
         keys = F.gelu(self.k_proj(sentinel))[:, None]  # (B, 1, H_s, d)
         values = F.gelu(self.v_proj(sentinel))[:, None]
         scores = F.gelu(self.q_proj(x)) @ keys.transpose(-1, -2) * self.scale  # (B, H, N, H_s)
-        mixed = scores.softmax(dim=-1, dtype=torch.float32).to(x.dtype) @ values
+        mixed = scores.softmax(dim=-1, dtype=wide(scores.dtype)).to(x.dtype) @ values
         return self.eta * F.gelu(self.o_proj(mixed))
 
 
@@ -170,6 +171,6 @@ def eager_attention(
         scores = scores.masked_fill(~attention_mask[:, :, None], torch.finfo(scores.dtype).min)
     elif attention_mask is not None:
         scores = scores + attention_mask[:, :, None]
-    weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = scores.softmax(dim=-1, dtype=wide(scores.dtype)).to(query.dtype)
     mixed = (weights @ value[:, :, None]).reshape(batch, heads, tokens, width)
     return mixed.transpose(1, 2), weights.reshape(batch, heads, tokens, -1)

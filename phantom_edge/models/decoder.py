@@ -9,10 +9,11 @@ from transformers import Cache, GradientCheckpointingLayer
 
 from phantom_edge.models.attention import PhantomAttention
 from phantom_edge.models.config import PhantomTextConfig
+from phantom_edge.models.precision import wide
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) * weight, computed in float32 (``F.rms_norm`` is lowered wrongly by Core ML's converter)."""
+    """x / rms(x) * weight, computed in float32 at least (``F.rms_norm`` is lowered wrongly by Core ML's converter)."""
 
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
@@ -20,9 +21,9 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
-        return self.weight * wide.to(x.dtype)
+        normed = x.to(wide(x.dtype))
+        normed = normed * torch.rsqrt(normed.pow(2).mean(-1, keepdim=True) + self.eps)
+        return self.weight * normed.to(x.dtype)
 
 
 class SwiGLU(nn.Module):
