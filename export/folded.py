@@ -11,84 +11,54 @@ import torch
 from torch import Tensor, nn
 
 from phantom_edge.export.passes.fold import FoldedMaps
+from phantom_edge.export.passes.rank import Bases, whole
 from phantom_edge.models.attention import PhantomAttention
 from phantom_edge.models.decoder import PhantomDecoderLayer
 
 
 @dataclass(frozen=True)
-class Basis:
-    """Coordinates in which the phantom half of one layer's keys and values is cached.
-
-    ``key`` and ``value`` (H_kv, d, r) have orthonormal columns; ``key_mean`` and ``value_mean`` (H_kv, d) are taken off
-    before. A direction x becomes ``(x - mean) @ basis``.
-    """
-
-    key: Tensor
-    value: Tensor
-    key_mean: Tensor
-    value_mean: Tensor
-
-    @property
-    def rank(self) -> int:
-        """Numbers that stand for a phantom half."""
-        return self.key.shape[-1]
-
-
-def whole_basis(heads: int, head_dim: int, like: Tensor) -> Basis:
-    """The basis that changes nothing: r = d."""
-    eye = torch.eye(head_dim, dtype=like.dtype).expand(heads, -1, -1)
-    zero = torch.zeros(heads, head_dim, dtype=like.dtype)
-    return Basis(eye, eye, zero, zero)
-
-
-@dataclass(frozen=True)
 class Rows:
-    """New rows of a layer's cache: (B, H_kv, N, d + r) each."""
+    """New rows of a layer's cache: keys (B, H_kv, N, d + r_k) and values (B, H_kv, N, d + r_v)."""
 
     key: Tensor
     value: Tensor
 
 
 class FoldedAttention(nn.Module):
-    """Equals PhantomAttention whose sentinel made ``maps``, up to what ``basis`` leaves out (nothing, where r = d).
+    """Equals PhantomAttention whose sentinel made ``maps``, up to what ``bases`` leave out (by default nothing).
 
-    With o1 and c the plain and the phantom part of what attention returns, and ``dv = c @ value_basis^T + mean``:
+    With o1 and c the plain and the phantom part of what attention returns, and ``dv = c @ basis^T + mean``:
     ``out = o1 + sigmoid(w2.(o1 + eta dv) + b2 - w1.o1 - b1) eta dv``, which is ``g o1 + (1 - g) o2`` of eq. 3.
     A mean taken off all keys changes no softmax. One taken off all values is added again: attention weights sum to 1.
     """
 
-    def __init__(self, attention: PhantomAttention, maps: FoldedMaps, basis: Basis | None = None) -> None:
+    def __init__(self, attention: PhantomAttention, maps: FoldedMaps, bases: Bases | None = None) -> None:
         super().__init__()
         self.attention = attention
         self.maps = maps
         self.head_dim, self.groups = attention.head_dim, attention.num_key_value_groups
-        self.kv_heads = maps.key.keys.shape[0]
-        self.basis = basis or whole_basis(self.kv_heads, self.head_dim, maps.key.keys)
+        self.bases = bases or Bases(whole(maps.key), whole(maps.value))
 
     def rows(self, hidden: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Rows]:
-        """Normed ``hidden`` (B, N, width) to queries (B, H, N, d + r), ready to multiply, and new cache rows."""
-        batch, tokens, _ = hidden.shape
-        own, basis = self.attention, self.basis
-        heads = (batch, tokens, -1, self.head_dim)
+        """Normed ``hidden`` (B, N, width) to queries (B, H, N, d + r_k), ready to multiply, and new cache rows."""
+        own, maps, bases = self.attention, self.maps, self.bases
+        heads = (*hidden.shape[:2], -1, self.head_dim)
         query = turned(own.q_proj(hidden).view(heads).transpose(1, 2), *rope)
         key = turned(own.k_proj(hidden).view(heads).transpose(1, 2), *rope)
         value = own.v_proj(hidden).view(heads).transpose(1, 2)
-        strength = self.maps.query.eta * self.maps.key.eta
-        shadow = strength * self.maps.query.direction(query)
-        shadow = self._grouped(shadow) @ basis.key[:, None]  # (B, H_kv, G, N, r)
-        query = torch.cat([query, shadow.flatten(1, 2)], dim=-1) * own.scaling
-        key = torch.cat([key, (self.maps.key.direction(key) - basis.key_mean[:, None]) @ basis.key], dim=-1)
-        phantom = (self.maps.value.direction(value) - basis.value_mean[:, None]) @ basis.value
-        return query, Rows(key, torch.cat([value, phantom], dim=-1))
+        strength = maps.query.eta * maps.key.eta
+        shadow = strength * (maps.query.direction(query) @ bases.key.vectors)
+        query = torch.cat([query, shadow], dim=-1) * own.scaling
+        key = torch.cat([key, bases.key.coordinates(maps.key.direction(key))], dim=-1)
+        return query, Rows(key, torch.cat([value, bases.value.coordinates(maps.value.direction(value))], dim=-1))
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-        """Queries (B, H, N, d + r) over keys and values (B, H_kv, S, d + r), ``mask`` (N, S) added: (B, N, width)."""
-        own, basis = self.attention, self.basis
+        """Queries (B, H, N, d + r_k) over cache rows (B, H_kv, S, ...), ``mask`` (N, S) added: (B, N, width)."""
+        own, basis = self.attention, self.bases.value
         scores = self._grouped(query) @ key[:, :, None].transpose(-1, -2) + mask
-        found = scores.softmax(-1) @ value[:, :, None]  # (B, H_kv, G, N, d + r)
+        found = scores.softmax(-1) @ value[:, :, None]  # (B, H_kv, G, N, d + r_v)
         plain, coordinates = found[..., : self.head_dim], found[..., self.head_dim :]
-        change = coordinates @ basis.value[:, None].transpose(-1, -2) + basis.value_mean[:, None, None]
-        change = self.maps.value.eta * change
+        change = self.maps.value.eta * (coordinates @ basis.vectors.T + basis.mean)
         gate = torch.sigmoid(own.gate_phantom(plain + change) - own.gate_plain(plain))
         mixed = (plain + gate * change).flatten(1, 2)  # (B, H, N, d)
         out: Tensor = own.o_proj(mixed.transpose(1, 2).flatten(2))
@@ -96,7 +66,7 @@ class FoldedAttention(nn.Module):
 
     def _grouped(self, x: Tensor) -> Tensor:
         """Heads as groups of their kv head: (B, H, N, e) to (B, H_kv, G, N, e)."""
-        return x.reshape(x.shape[0], self.kv_heads, self.groups, *x.shape[2:])
+        return x.reshape(x.shape[0], -1, self.groups, *x.shape[2:])
 
 
 def turned(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
@@ -108,10 +78,10 @@ def turned(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
 class FoldedLayer(nn.Module):
     """A decoder layer over FoldedAttention."""
 
-    def __init__(self, layer: PhantomDecoderLayer, maps: FoldedMaps, basis: Basis | None = None) -> None:
+    def __init__(self, layer: PhantomDecoderLayer, maps: FoldedMaps, bases: Bases | None = None) -> None:
         super().__init__()
         self.layer = layer
-        self.attention = FoldedAttention(layer.self_attn, maps, basis)
+        self.attention = FoldedAttention(layer.self_attn, maps, bases)
 
     def forward(
         self, hidden: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor, past: Rows | None = None

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.folded import FoldedLayer, Rows
-from phantom_edge.export.passes.fold import fold_layers, fold_map
+from phantom_edge.export.passes.fold import FoldedMap, FoldedMaps, fold_layers, fold_map
+from phantom_edge.export.passes.rank import Bases, bases_of, errors_of, longest, whole
 from phantom_edge.export.passes.rope import constant_tables
 from phantom_edge.models.attention import HeadMap
 from phantom_edge.models.config import PhantomTextConfig
@@ -114,3 +115,58 @@ def test_tables_that_depend_on_the_length_are_refused(kind: str) -> None:
     with pytest.raises(EdgeError, match="past 32 tokens") as refused:
         constant_tables(config, 33)
     assert "--max-context 32" in refused.value.remedy
+
+
+def folded_map(seed: int, heads: int, dim: int, eta: float = 1.0) -> FoldedMap:
+    torch.manual_seed(seed)
+    return fold_map(HeadMap(dim, eta).double(), 2 * torch.randn(heads, dim, dtype=torch.float64))
+
+
+@given(st.integers(0, 2**31), st.sampled_from([1, 2]), st.sampled_from([0, 2, 4, 8]))
+@settings(max_examples=30, deadline=None)
+def test_a_basis_leaves_no_more_out_than_it_says(seed: int, heads: int, rank: int) -> None:
+    """On a curve the bound is proved: points between those of the grid keep it, too."""
+    folded = folded_map(seed, heads, 16)
+    (basis,) = bases_of(folded, [rank])
+    share = torch.rand(3000, 1, dtype=torch.float64)
+    points = torch.cat([share, 1 - share], dim=1)[:, :heads].clamp(min=1.0 if heads == 1 else 0.0)
+    directions = torch.nn.functional.gelu(points @ folded.values)
+    rest = directions - basis.mean - basis.coordinates(directions) @ basis.vectors.T
+    assert basis.is_proved and rest.norm(dim=1).max() <= basis.left_out + 1e-12
+    assert directions.norm(dim=1).max() <= longest(folded) + 1e-12
+
+
+@given(st.integers(0, 2**31), st.sampled_from([1, 2, 4, 8]))
+@settings(max_examples=15, deadline=None)
+def test_more_rank_leaves_less_out_and_all_of_it_nothing(seed: int, heads: int) -> None:
+    found = bases_of(folded_map(seed, heads, 16), [0, 2, 4, 8, 16])
+    left_out = [basis.left_out for basis in found]
+    assert left_out == sorted(left_out, reverse=True)
+    assert left_out[-1] < 1e-6 and all(basis.is_proved == (heads <= 2) for basis in found)
+
+
+@given(st.integers(0, 2**31), st.sampled_from([(4, 2), (2, 1)]), st.sampled_from([0, 1, 2, 4, 8]))
+@settings(max_examples=20, deadline=None)
+def test_a_layer_changes_no_more_than_its_bounds_say(seed: int, heads: tuple[int, int], rank: int) -> None:
+    """Logits and values of a layer at some rank, against the whole ones."""
+    model = decoder(seed, *heads, 1.0, layers=1)
+    layer, maps = next(fold_layers(model.config, model.layers, model.embed_tokens.weight[0]))
+    bases = Bases(bases_of(maps.key, [rank])[0], bases_of(maps.value, [rank])[0])
+    exact, less = FoldedLayer(layer, maps).attention, FoldedLayer(layer, maps, bases).attention
+    hidden = torch.randn(1, 20, model.config.hidden_size, dtype=torch.float64)
+    rope = tuple(table.double() for table in constant_tables(model.config, 20))
+    (query, rows), (query_less, rows_less) = exact.rows(hidden, rope), less.rows(hidden, rope)
+    logits = exact._grouped(query) @ rows.key[:, :, None].transpose(-1, -2)
+    changed = less._grouped(query_less) @ rows_less.key[:, :, None].transpose(-1, -2) - logits
+    shift = changed.mean(-1, keepdim=True)  # the mean that was taken off all keys shifts all logits of a query alike
+    bounds = errors_of(maps, bases, model.layers[0].self_attn.scaling, value_norm=1.0)
+    assert (changed - shift).abs().max() <= 2 * bounds.logit + 1e-9
+    dim = model.config.head_dim
+    restored = rows_less.value[..., dim:] @ bases.value.vectors.T + bases.value.mean
+    assert (restored - rows.value[..., dim:]).norm(dim=-1).max() <= bounds.value + 1e-9
+
+
+def test_the_whole_basis_is_exact() -> None:
+    maps = FoldedMaps(*(folded_map(seed, 2, 8) for seed in range(3)))
+    bounds = errors_of(maps, Bases(whole(maps.key), whole(maps.value)), 1.0, 1.0)
+    assert bounds.logit == bounds.value == 0
