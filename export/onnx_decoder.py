@@ -1,0 +1,247 @@
+"""The decoder as an ONNX graph of standard operators, with the cache in the caller's own buffers.
+
+Every key-value head has a buffer of its own, a row a token. The graph takes the filled rows as they lie there and
+returns the new ones, which the caller binds to the rows that follow: nothing is copied, nothing grows. Scores are
+``K q^T`` with the cached keys as the left operand, which CPU kernels stream through without packing them first.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import onnx_ir as ir
+import torch
+from onnx_ir import Value
+from torch import Tensor
+
+from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
+from phantom_edge.export.onnx_graph import Drawing
+from phantom_edge.export.passes.fold import FoldedMap, FoldedMaps
+from phantom_edge.export.passes.rank import Bases, Basis
+from phantom_edge.models.config import PhantomTextConfig
+
+Read = Callable[[str], Tensor]
+"""The tensor of that name in our layout."""
+
+DECODER = "model.language_model."
+
+
+@dataclass(frozen=True)
+class LayerForm:
+    """What the passes made of one layer."""
+
+    maps: FoldedMaps
+    bases: Bases
+
+
+def row_widths(config: PhantomTextConfig, form: LayerForm) -> tuple[int, int]:
+    """Numbers in a cached row of keys and of values."""
+    return config.head_dim + form.bases.key.rank, config.head_dim + form.bases.value.rank
+
+
+def cache_inputs(layer: int, head: int) -> tuple[str, str]:
+    """The graph's names for the cached keys and values of a head; the new rows have ``new`` for ``past``."""
+    return f"past_key.{layer}.{head}", f"past_value.{layer}.{head}"
+
+
+class DecoderDrawing(Drawing):
+    """Draws a decoder. Activations are (N, width): one prompt, N new tokens after P cached ones."""
+
+    def __init__(
+        self,
+        config: PhantomTextConfig,
+        forms: Sequence[LayerForm],
+        tables: tuple[Tensor, Tensor],
+        read: Read,
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__("decoder", dtype)
+        self.config, self.read = config, read
+        self.dim, self.kv_heads = config.head_dim, config.num_key_value_heads
+        self.groups = config.num_attention_heads // self.kv_heads
+        self.new: dict[str, Value] = {}
+        embeds = self.input("inputs_embeds", ("N", config.hidden_size))
+        self.positions = self.input("position_ids", (1, "N"), ir.DataType.INT64)
+        keep = self.input("logits_to_keep", ("R",), ir.DataType.INT64)
+        self.past = {
+            name: self.input(name, ("P", width))
+            for layer, form in enumerate(forms)
+            for head in range(self.kv_heads)
+            for name, width in zip(cache_inputs(layer, head), row_widths(config, form), strict=True)
+        }
+        self.tables = [self.held(name, table) for name, table in zip(("cosines", "sines"), tables, strict=True)]
+        past = self.op("Shape", self.past[cache_inputs(0, 0)[0]])
+        self.counts = self.op("Concat", self.op("Slice", past, self.ints(0), self.ints(1)), self._length(), axis=0)
+        window = config.sliding_window
+        is_windowed = window is not None and window < len(tables[0])
+        self.new_mask = self._mask(self.reshape(self.positions, -1, 1), window if is_windowed else None)
+        self.past_mask = self._mask(self._past_positions(past), window) if is_windowed else None
+        hidden = embeds
+        for number, form in enumerate(forms):
+            hidden = self._layer(hidden, number, form)
+        hidden = self._norm(self.op("Gather", hidden, keep, axis=0), f"{DECODER}norm.weight")
+        head = EMBEDDING if config.tie_word_embeddings else HEAD
+        logits = self._linear(hidden, head, (config.vocab_size, config.hidden_size))
+        self.output(logits, "logits", ("R", config.vocab_size))
+        for name, value in self.new.items():
+            self.output(value, name, ("N", self.past[name.replace("new_", "past_")].shape[1]))
+
+    def _length(self) -> Value:
+        """[N]."""
+        return self.op("Slice", self.op("Shape", self.positions), self.ints(1), self.ints(2))
+
+    def _past_positions(self, past_shape: Value) -> Value:
+        """(P, 1): the cache begins at position 0."""
+        count = self.op("Gather", past_shape, self.scalar(0))
+        return self.reshape(self.op("Range", self.scalar(0), count, self.scalar(1)), -1, 1)
+
+    def _mask(self, keys: Value, window: int | None) -> Value:
+        """Added to scores, (keys, N, 1): 0 where a query may look, else about the least number there is."""
+        hidden = self.op("Greater", keys, self.positions)
+        if window is not None:
+            oldest = self.op("Sub", self.positions, self.scalar(window))
+            hidden = self.op("Or", hidden, self.op("LessOrEqual", keys, oldest))
+        least = self.held_once("least", torch.tensor(torch.finfo(self.dtype).min / 2))
+        masked = self.op("Where", hidden, least, self.held_once("zero", torch.tensor(0.0)))
+        return self.op("Unsqueeze", masked, self.ints(2))
+
+    def _norm(self, x: Value, name: str) -> Value:
+        weight = self.weight(name, (self.config.hidden_size,), partial(self.read, name))
+        return self.op("RMSNormalization", x, weight, axis=-1, epsilon=self.config.rms_norm_eps)
+
+    def _linear(self, x: Value, name: str, shape: tuple[int, int]) -> Value:
+        """``x`` (N, in) by a weight (out, in), as checkpoints hold it."""
+        return self.op("Gemm", x, self.weight(name, shape, partial(self.read, name)), transB=1)
+
+    def _layer(self, hidden: Value, number: int, form: LayerForm) -> Value:
+        start = f"{DECODER}layers.{number}."
+        attended = self._attention(self._norm(hidden, f"{start}input_layernorm.weight"), number, form)
+        hidden = self.op("Add", hidden, attended)
+        return self.op("Add", hidden, self._mlp(self._norm(hidden, f"{start}post_attention_layernorm.weight"), start))
+
+    def _mlp(self, x: Value, start: str) -> Value:
+        width, inner = self.config.hidden_size, self.config.intermediate_size
+        names = [f"{start}mlp.{part}_proj.weight" for part in ("gate", "up")]
+        both = self.weight(
+            f"{start}mlp.gate_up.weight", (2 * inner, width), lambda: torch.cat([self.read(name) for name in names])
+        )
+        gate, up = self.ops("Split", self.op("Gemm", x, both, transB=1), outputs=2, axis=-1, num_outputs=2)
+        silu = self.op("Mul", gate, self.op("Sigmoid", gate))
+        return self._linear(self.op("Mul", silu, up), f"{start}mlp.down_proj.weight", (width, inner))
+
+    def _attention(self, x: Value, number: int, form: LayerForm) -> Value:
+        config, own = self.config, f"{DECODER}layers.{number}.self_attn."
+        turned, value = self._projected(x, own)
+        heads = self.ints(config.num_attention_heads, self.kv_heads)
+        query, key = self.ops("Split", turned, heads, outputs=2, axis=1)  # (N, heads, d)
+        maps, bases = form.maps, form.bases
+        if bases.key.rank:
+            scale = self.dim**-0.5  # of the queries already
+            shadow = self._direction(query, maps.query, f"{own}phantom_query", scale)
+            strength = scale * maps.query.eta * maps.key.eta
+            query = self._beside(query, shadow, Basis(strength * bases.key.vectors, 0 * bases.key.mean), f"{own}shadow")
+            key = self._beside(key, self._direction(key, maps.key, f"{own}phantom_key"), bases.key, f"{own}key_basis")
+        if bases.value.rank:
+            phantom = self._direction(value, maps.value, f"{own}phantom_value")
+            value = self._beside(value, phantom, bases.value, f"{own}value_basis")
+        gated = self._gated(self._heads(query, key, value, number, form), form, own)
+        width = config.num_attention_heads * self.dim
+        return self._linear(self.reshape(gated, 0, width), f"{own}o_proj.weight", (config.hidden_size, width))
+
+    def _projected(self, x: Value, own: str) -> tuple[Value, Value]:
+        """Queries over sqrt(d) and keys, rotated, (N, H + H_kv, d), and values (N, H_kv, d)."""
+        config, dim = self.config, self.dim
+        wide, narrow = config.num_attention_heads * dim, self.kv_heads * dim
+
+        def joined(what: str) -> Tensor:
+            query, key, value = (self.read(f"{own}{part}_proj.{what}").float() for part in ("q", "k", "v"))
+            return torch.cat([query * dim**-0.5, key, value])
+
+        weight = self.weight(f"{own}qkv.weight", (wide + 2 * narrow, config.hidden_size), partial(joined, "weight"))
+        bias = []
+        if config.attention_bias:
+            bias = [self.weight(f"{own}qkv.bias", (wide + 2 * narrow,), partial(joined, "bias"))]
+        three = self.op("Gemm", x, weight, *bias, transB=1)
+        turning, value = self.ops("Split", three, self.ints(wide + narrow, narrow), outputs=2, axis=-1)
+        turned = self.op(
+            "RotaryEmbedding",
+            self.op("Unsqueeze", turning, self.ints(0)),
+            *self.tables,
+            self.positions,
+            num_heads=(wide + narrow) // dim,
+        )
+        return self.reshape(turned, -1, (wide + narrow) // dim, dim), self.reshape(value, 0, self.kv_heads, dim)
+
+    def _direction(self, x: Value, folded: FoldedMap, name: str, scale: float = 1.0) -> Value:
+        """``folded.direction(x / scale)``."""
+        inner = self.op("Gelu", self.op("MatMul", x, self.held(f"{name}.query", folded.query.T / scale)))
+        weights = self.op("Softmax", self.op("MatMul", inner, self.held(f"{name}.keys", folded.keys.T)), axis=-1)
+        return self.op("Gelu", self.op("MatMul", weights, self.held(f"{name}.values", folded.values)))
+
+    def _beside(self, plain: Value, direction: Value, basis: Basis, name: str) -> Value:
+        """``plain`` and, beside it, the coordinates of ``direction``."""
+        coordinates = self.op("MatMul", direction, self.held(name, basis.vectors))
+        if basis.mean.any():
+            coordinates = self.op("Sub", coordinates, self.held(f"{name}.mean", basis.mean @ basis.vectors))
+        return self.op("Concat", plain, coordinates, axis=-1)
+
+    def _heads(self, query: Value, key: Value, value: Value, number: int, form: LayerForm) -> Value:
+        """Attention (N, H, d + r_v) of queries (N, H, d + r_k) over cached rows and new ones, which become outputs."""
+        query = self.reshape(query, 0, self.kv_heads, self.groups, row_widths(self.config, form)[0])
+        query = self.reshape(self.op("Transpose", query, perm=[1, 3, 0, 2]), 0, 0, -1)  # (H_kv, e, N G)
+        parts = zip(self._each(query, 0), self._each(key, 1), self._each(value, 1), strict=True)
+        found = []
+        for head, (own_query, own_key, own_value) in enumerate(parts):
+            names = cache_inputs(number, head)
+            for name, rows in zip(names, (own_key, own_value), strict=True):
+                self.new[name.replace("past_", "new_")] = rows
+            past_key, past_value = (self.past[name] for name in names)
+            weights = self.op("Softmax", self._scores(own_query, past_key, own_key), axis=-1)  # (N G, P + N)
+            of_past, of_new = self.ops("Split", weights, self.counts, outputs=2, axis=1)
+            mixed = self.op("Add", self.op("MatMul", of_past, past_value), self.op("MatMul", of_new, own_value))
+            found.append(self.reshape(mixed, -1, self.groups, row_widths(self.config, form)[1]))
+        return found[0] if len(found) == 1 else self.op("Concat", *found, axis=1)
+
+    def _scores(self, query: Value, past: Value, new: Value) -> Value:
+        """(N G, P + N) of a head's queries (e, N G) with its cached and new keys."""
+        over_past, over_new = self.op("MatMul", past, query), self.op("MatMul", new, query)
+        over_new = self._masked(over_new, self.new_mask)
+        if self.past_mask is not None:
+            over_past = self._masked(over_past, self.past_mask)
+        return self.op("Transpose", self.op("Concat", over_past, over_new, axis=0), perm=[1, 0])
+
+    def _masked(self, scores: Value, mask: Value) -> Value:
+        """``scores`` (keys, N G) with ``mask`` (keys, N, 1) added."""
+        apart = self.op(
+            "Reshape", scores, self.op("Concat", self.ints(0), self._length(), self.ints(self.groups), axis=0)
+        )
+        return self.op("Reshape", self.op("Add", apart, mask), self.ints(0, -1))
+
+    def _each(self, x: Value, axis: int) -> list[Value]:
+        """The heads of ``x`` along ``axis``, one by one."""
+        if self.kv_heads == 1:
+            return [self.op("Squeeze", x, self.ints(axis))]
+        parts = self.ops("Split", x, outputs=self.kv_heads, axis=axis, num_outputs=self.kv_heads)
+        return [self.op("Squeeze", part, self.ints(axis)) for part in parts]
+
+    def _gated(self, mixed: Value, form: LayerForm, own: str) -> Value:
+        """Plain and phantom part of ``mixed`` (N, H, d + r_v), gated to (N, H, d): see FoldedAttention."""
+        basis, eta = form.bases.value, form.maps.value.eta
+        plain_weight, phantom_weight, plain_bias, phantom_bias = (
+            self.read(f"{own}gate_{part}.{what}").double()
+            for what in ("weight", "bias")
+            for part in ("plain", "phantom")
+        )
+        vectors, mean = basis.vectors.double(), basis.mean.double()
+        weight = torch.cat([phantom_weight - plain_weight, eta * phantom_weight @ vectors], dim=-1).T  # (d + r_v, 1)
+        bias = phantom_bias - plain_bias + eta * phantom_weight @ mean
+        score = self.op("MatMul", mixed, self.held(f"{own}gate.weight", weight))
+        gate = self.op("Sigmoid", self.op("Add", score, self.held(f"{own}gate.bias", bias)))
+        if not basis.rank:
+            plain, change = mixed, self.held(f"{own}change.mean", eta * mean)
+        else:
+            plain, coordinates = self.ops("Split", mixed, self.ints(self.dim, basis.rank), outputs=2, axis=-1)
+            change = self.op("MatMul", coordinates, self.held(f"{own}change.vectors", eta * vectors.T))
+            if mean.any():
+                change = self.op("Add", change, self.held(f"{own}change.mean", eta * mean))
+        return self.op("Add", plain, self.op("Mul", gate, change))

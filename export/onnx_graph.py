@@ -1,0 +1,106 @@
+"""An ONNX graph drawn node by node, its weights read one at a time when the file is written."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from numpy.typing import NDArray
+from onnx_ir import Value
+from onnx_ir.tensor_adapters import TorchTensor
+from torch import Tensor
+
+OPSET, IR_VERSION = 23, 11
+"""RMSNormalization and RotaryEmbedding are standard from opset 23 on."""
+
+TYPES = {torch.float32: ir.DataType.FLOAT, torch.float16: ir.DataType.FLOAT16}
+Dim = int | str
+
+
+class Drawing:
+    """A graph in the making. ``dtype`` is that of its weights and activations."""
+
+    def __init__(self, name: str, dtype: torch.dtype) -> None:
+        self.name = name
+        self.dtype = dtype
+        self.tape = ir.tape.Tape()
+        self.inputs: list[Value] = []
+        self.outputs: list[Value] = []
+        self.constants: dict[tuple[Any, ...], Value] = {}
+
+    def input(self, name: str, shape: Sequence[Dim], dtype: ir.DataType | None = None) -> Value:
+        """A graph input; a dimension that is a name may differ from run to run."""
+        value = Value(
+            name=name, shape=ir.Shape(shape), type=ir.TensorType(TYPES[self.dtype] if dtype is None else dtype)
+        )
+        self.inputs.append(value)
+        return value
+
+    def output(self, value: Value, name: str, shape: Sequence[Dim]) -> None:
+        """Make ``value`` a graph output."""
+        value.name, value.shape, value.type = name, ir.Shape(shape), ir.TensorType(TYPES[self.dtype])
+        self.outputs.append(value)
+
+    def weight(self, name: str, shape: Sequence[int], make: Callable[[], Tensor]) -> Value:
+        """An initializer whose values ``make`` returns when the file is written; not kept in between."""
+
+        def read() -> TorchTensor:
+            tensor = make().to(self.dtype).contiguous()
+            assert tuple(tensor.shape) == tuple(shape), (name, tensor.shape, shape)
+            return TorchTensor(tensor, name=name)
+
+        return self.tape.initializer(ir.LazyTensor(read, TYPES[self.dtype], ir.Shape(shape), name=name), name)
+
+    def held(self, name: str, tensor: Tensor) -> Value:
+        """A small initializer that is there already."""
+        return self.weight(name, tuple(tensor.shape), lambda: tensor)
+
+    def held_once(self, name: str, tensor: Tensor) -> Value:
+        """The same initializer for all who ask for it by name."""
+        if (name,) not in self.constants:
+            self.constants[name,] = self.held(name, tensor)
+        return self.constants[name,]
+
+    def ints(self, *values: int) -> Value:
+        """A constant int64 vector."""
+        return self._constant(np.array(values, np.int64))
+
+    def scalar(self, value: int) -> Value:
+        """A constant int64 scalar."""
+        return self._constant(np.array(value, np.int64))
+
+    def _constant(self, array: NDArray[np.int64]) -> Value:
+        key = (array.shape, *array.flatten().tolist())
+        if key not in self.constants:
+            name = f"int64_{'x'.join(map(str, array.shape))}_{len(self.constants)}"
+            self.constants[key] = self.tape.initializer(ir.tensor(array, name=name), name)
+        return self.constants[key]
+
+    def op(self, kind: str, *inputs: Value | None, **attributes: Any) -> Value:
+        """The one output of a node."""
+        found: Value = self.tape.op(kind, inputs, attributes)
+        return found
+
+    def ops(self, kind: str, *inputs: Value | None, outputs: int, **attributes: Any) -> Sequence[Value]:
+        """The outputs of a node that has several."""
+        found: Sequence[Value] = self.tape.op_multi_out(kind, inputs, attributes, num_outputs=outputs)
+        return found
+
+    def reshape(self, x: Value, *shape: int) -> Value:
+        """0 keeps a dimension, -1 takes what is left."""
+        return self.op("Reshape", x, self.ints(*shape))
+
+    def save(self, path: Path, data: str, progress: Callable[[int], None] = lambda _: None) -> None:
+        """Write the graph to ``path`` and its weights to a file called ``data`` beside it."""
+        graph = ir.Graph(
+            self.inputs,
+            self.outputs,
+            nodes=self.tape.nodes,
+            initializers=self.tape.initializers,
+            opset_imports={"": OPSET},
+            name=self.name,
+        )
+        model = ir.Model(graph, ir_version=IR_VERSION, producer_name="phantom-edge")
+        ir.save(model, path, external_data=data, callback=lambda tensor, _info: progress(tensor.nbytes))
