@@ -72,6 +72,9 @@ class DecoderDrawing(Drawing):
         self.tables = [self.held(name, table) for name, table in zip(("cosines", "sines"), tables, strict=True)]
         past = self.op("Shape", self.past[cache_inputs(0, 0)[0]])
         self.counts = self.op("Concat", self.op("Slice", past, self.ints(0), self.ints(1)), self._length(), axis=0)
+        length = self._length()  # spelled out below: -1 stands for nothing where there are no keys
+        self.apart = self.op("Concat", self.ints(0), length, self.ints(self.groups), axis=0)
+        self.together = self.op("Concat", self.ints(0), self.op("Mul", length, self.ints(self.groups)), axis=0)
         window = config.sliding_window
         is_windowed = window is not None and window < len(tables[0])
         self.new_mask = self._mask(self.reshape(self.positions, -1, 1), window if is_windowed else None)
@@ -212,10 +215,8 @@ class DecoderDrawing(Drawing):
 
     def _masked(self, scores: Value, mask: Value) -> Value:
         """``scores`` (keys, N G) with ``mask`` (keys, N, 1) added."""
-        apart = self.op(
-            "Reshape", scores, self.op("Concat", self.ints(0), self._length(), self.ints(self.groups), axis=0)
-        )
-        return self.op("Reshape", self.op("Add", apart, mask), self.ints(0, -1))
+        apart = self.op("Reshape", scores, self.apart)
+        return self.op("Reshape", self.op("Add", apart, mask), self.together)
 
     def _each(self, x: Value, axis: int) -> list[Value]:
         """The heads of ``x`` along ``axis``, one by one."""
