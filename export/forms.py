@@ -1,0 +1,93 @@
+"""How much of the phantom dimension each layer keeps, and what that changes at most."""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from phantom_edge.errors import EdgeError
+from phantom_edge.export.onnx_decoder import LayerForm
+from phantom_edge.export.passes.fold import FoldedMap, FoldedMaps, fold_layers
+from phantom_edge.export.passes.rank import Bases, Errors, bases_of, errors_of, whole
+from phantom_edge.export.source import Source
+from phantom_edge.models.decoder import PhantomDecoderLayer
+
+NOISE = {torch.float32: 2e-6, torch.float16: 1e-3}
+"""What rounding does anyway: to an attention logit, and to a value relative to its norm."""
+
+STEP = 8
+"""Ranks are multiples of this, as kernels like their widths."""
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """``--phantom``: everything (``rank`` and ``bound`` None), a rank, or the smallest rank that keeps a bound."""
+
+    rank: int | None = None
+    bound: float | None = None
+
+    @classmethod
+    def parse(cls, text: str, dtype: torch.dtype) -> "Phantom":
+        """``full``, ``rank=R``, ``rank=auto`` or ``elide=E``. Raises EdgeError for anything else."""
+        if text == "full":
+            return cls()
+        if text == "rank=auto":
+            return cls(bound=NOISE[dtype])
+        if found := re.fullmatch(r"rank=(\d{1,5})", text):
+            return cls(rank=int(found[1]))
+        if (found := re.fullmatch(r"elide=([\d.eE+-]+)", text)) and 0 < float(found[1]) < 1:
+            return cls(bound=float(found[1]))
+        raise EdgeError(f"--phantom is '{text}'", "choose full, rank=16, rank=auto or elide=1e-3")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One layer's form, what it may change at most, and whether that is proved for all inputs."""
+
+    form: LayerForm
+    errors: Errors
+    is_proved: bool
+
+
+def choose_forms(source: Source, phantom: Phantom, done: Callable[[int], None] = lambda _: None) -> list[Chosen]:
+    """Fold every layer of the decoder and choose its ranks; ``done`` is told of each layer."""
+    first = source.embedding(source.first_token())
+    chosen = []
+    for number, (layer, maps) in enumerate(fold_layers(source.config.text, source.layers(), first)):
+        exact = FoldedMaps(*(_double(folded) for folded in (maps.query, maps.key, maps.value)))
+        chosen.append(choose(exact, phantom, layer.self_attn.scaling, value_norm(layer)))
+        done(number + 1)
+    return chosen
+
+
+def choose(maps: FoldedMaps, phantom: Phantom, scaling: float, value_norm: float) -> Chosen:
+    """The form of one layer."""
+    dim = maps.key.query.shape[0]
+    if phantom.rank is None and phantom.bound is None:
+        bases = Bases(whole(maps.key), whole(maps.value))
+        return Chosen(LayerForm(maps, bases), Errors(0.0, 0.0), is_proved=True)
+    ranks = [*range(0, dim, STEP), dim] if phantom.rank is None else [min(phantom.rank, dim)]
+    keys, values = bases_of(maps.key, ranks), bases_of(maps.value, ranks)
+    both = [
+        (Bases(key, value), errors_of(maps, Bases(key, value), scaling, value_norm))
+        for key, value in zip(keys, values, strict=True)
+    ]
+    bound = phantom.bound if phantom.bound is not None else float("inf")
+    key, logit = next((bases.key, e.logit) for bases, e in both if e.logit <= bound or bases is both[-1][0])
+    value, moved = next((bases.value, e.value) for bases, e in both if e.value <= bound or bases is both[-1][0])
+    return Chosen(LayerForm(maps, Bases(key, value)), Errors(logit, moved), key.is_proved and value.is_proved)
+
+
+def value_norm(layer: PhantomDecoderLayer) -> float:
+    """Norm of a head's value where the layer's normed input is evenly spread: what an error in it is compared with."""
+    attention = layer.self_attn
+    weight: Tensor = attention.v_proj.weight * layer.input_layernorm.weight
+    squares = float(weight.square().sum()) / int(attention.config.num_key_value_heads)
+    return max(math.sqrt(squares), 1e-9)
+
+
+def _double(folded: FoldedMap) -> FoldedMap:
+    return FoldedMap(folded.query.double(), folded.keys.double(), folded.values.double(), folded.eta)
