@@ -2,7 +2,7 @@
 
     python benchmarks/po_study.py runs/po-study --jobs 2 --out benchmarks/results/po-study.json
 
-All models share one vision tower, which has learned to look. Of each seed and architecture one base learns to read
+All models share one vision tower, which has learned to look and to name. Of each seed and architecture one base learns to read
 (SFT); from it start three short runs of the paper's two steps, which differ in their objectives alone: {SFT only, PO
 in step 1, PO in both}. Models without the phantom dimension get the same number of parameters in wider MLPs. For eta,
 bases are trained at other values. Everything sees the same scenes in the same order. Killed, the same command goes on.
@@ -31,7 +31,7 @@ from phantom_edge.models.rope import rotate
 from phantom_edge.models.sizes import SIZES, Size, VisionSize
 from phantom_edge.train.collate import Collator
 from phantom_edge.train.nano.model import new_model, new_processor
-from phantom_edge.train.nano.recipe import SEED_STRIDE, Stage, Watch, run_stage
+from phantom_edge.train.nano.recipe import SEED_STRIDE, Stage, Watch, run_stage, train_nano
 from phantom_edge.train.nano.scenes import SCENE_KINDS, SceneGroups, SceneRange
 from phantom_edge.train.runs import RunFolder
 from phantom_edge.train.trainer import read_targets
@@ -49,7 +49,8 @@ PLAIN = replace(PHANTOM, name="sibling without phantom", intermediate=PHANTOM.in
 """A layer's three maps and two gates (12,354 numbers) go into 32 more MLP channels (12,288)."""
 
 LOOK = Stage("look", 1500, 32, 2e-3, mixes=("crowded", "plain"))
-READ = Stage("read", 450, 32, 1.5e-3, rounds=2)
+NAME = Stage("name", 400, 32, 1e-3, mixes=("crowded", "plain"))
+READ = Stage("read", 450, 32, 1.5e-3, rounds=2, frozen=("vision_tower", "projector"))
 FIRST = Stage("step 1", 60, 32, 5e-4, step=1, warmup=5)
 SECOND = Stage("step 2", 100, 32, 5e-4, step=2, warmup=10, final_share=0.02)
 
@@ -162,9 +163,10 @@ def run_job(job: Job, folder: Path) -> None:
     processor = new_processor(PHANTOM)
     model = job.base.new()
     if job.objectives is None:
-        looked = PhantomForConditionalGeneration.from_pretrained(folder / "look" / "model", dtype=torch.float32)
+        looked = PhantomForConditionalGeneration.from_pretrained(folder / "name" / "model", dtype=torch.float32)
         for part in ("vision_tower", "projector"):
             getattr(model.model, part).load_state_dict(getattr(looked.model, part).state_dict())
+        model.get_input_embeddings().load_state_dict(looked.get_input_embeddings().state_dict())  # its words
     else:
         load_model(model, folder / job.base.name / "model.safetensors")
     for stage, first_scene in stages_of(job):
@@ -267,16 +269,10 @@ class BranchSize:
 
 
 def look(folder: Path) -> None:
-    """Teach the shared vision tower and projector to see facts."""
+    """Teach the shared vision tower and projector to see facts, and to name them in the words of seed 0."""
     torch.set_num_threads(2)
     set_verbosity_error()
-    done = folder / "look" / "model"
-    if not (done / "config.json").exists():
-        model = new_model(PHANTOM, 0)
-        run_stage(
-            LOOK, model, new_processor(PHANTOM), folder / "look", first_scene=0, callbacks=(Watch("look", folder),)
-        )
-        model.save_pretrained(done)
+    train_nano(PHANTOM, folder, stages=(LOOK, NAME), watch=lambda stage: Watch(stage, folder))
 
 
 def jobs_of(seeds: Sequence[int]) -> tuple[list[Job], list[Job]]:
@@ -306,7 +302,7 @@ def main() -> None:
         for part in (bases[:count], steps, bases[count:]):
             pool.starmap(run_job, [(job, options.folder) for job in part], chunksize=1)
     results = [json.loads((options.folder / job.name / "result.json").read_text()) for job in (*bases, *steps)]
-    document = {"stages": [vars(stage) for stage in (LOOK, READ, FIRST, SECOND)], "runs": results}
+    document = {"stages": [vars(stage) for stage in (LOOK, NAME, READ, FIRST, SECOND)], "runs": results}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(document, separators=(",", ":")) + "\n", encoding="utf-8")
 

@@ -2,7 +2,8 @@
 
 1. *look*: vision tower and projector learn the facts of scenes (what InternViT brings to the released models).
 2. *name*: they learn to put them into the language model's words, and where things are (what aligning them brings).
-3. *read*: everything learns to answer, plain fine-tuning (what the language model brings).
+3. *read*: the language model learns to answer, plain fine-tuning (what its pretraining brings). What the tower sees
+   stands still meanwhile: a language model that knows nothing yet would spoil it.
 4. *prefer*: the paper's step 1: projector, phantom maps and gates, with the PO objective, the rest frozen.
 5. *finish*: the paper's step 2: everything, SFT.
 
@@ -38,7 +39,7 @@ class Stage:
     """One stage by its numbers.
 
     ``rounds`` of questions a scene, ``relations`` more about relations; every ``large_every``-th scene has tiles; the
-    ``mixes`` of scenes take turns.
+    ``mixes`` of scenes take turns. The parts of the model called ``frozen`` stand still.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Stage:
     relations: int = 0
     large_every: int = 0
     mixes: tuple[Mix, ...] = ("plain",)
+    frozen: tuple[str, ...] = ()
     warmup: int = 50
     final_share: float = 0.1
 
@@ -58,7 +60,9 @@ class Stage:
 NANO_STAGES = (
     Stage("look", steps=4800, batch=32, learning_rate=2e-3, mixes=("crowded", "crowded", "crowded", "plain")),
     Stage("name", steps=700, batch=32, learning_rate=1e-3, mixes=("crowded", "plain")),
-    Stage("read", steps=1400, batch=32, learning_rate=1.5e-3, rounds=2, relations=4, mixes=("plain", "rich")),
+    Stage(
+        "read", 1400, 32, 1.5e-3, rounds=2, relations=4, mixes=("plain", "rich"), frozen=("vision_tower", "projector")
+    ),
     Stage("prefer", steps=40, batch=32, learning_rate=2e-4, objective="po", step=1, warmup=5),
     Stage(
         "finish",
@@ -188,6 +192,8 @@ def run_stage(
         )
     else:
         freeze_for(model, stage.step)
+        for name in stage.frozen:
+            getattr(model.model, name).requires_grad_(False)
         trainer = PhantomTrainer(
             model=model,
             args=arguments,
