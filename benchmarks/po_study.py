@@ -2,10 +2,11 @@
 
     python benchmarks/po_study.py runs/po-study --jobs 2 --out benchmarks/results/po-study.json
 
-All models share one vision tower, which has learned to look and to name. Of each seed and architecture one base learns to read
-(SFT); from it start three short runs of the paper's two steps, which differ in their objectives alone: {SFT only, PO
-in step 1, PO in both}. Models without the phantom dimension get the same number of parameters in wider MLPs. For eta,
-bases are trained at other values. Everything sees the same scenes in the same order. Killed, the same command goes on.
+All models share one vision tower, which has learned to look and to name. Of each seed and architecture one base learns
+to read (SFT); from it start three short runs of the paper's two steps, which differ in their objectives alone: {SFT
+only, PO in step 1, PO in both}. Models without the phantom dimension get the same number of parameters in wider MLPs.
+For eta, bases are trained at other values. Everything sees the same scenes in the same order. Killed, the same command
+goes on.
 """
 
 import argparse
