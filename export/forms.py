@@ -84,7 +84,7 @@ def choose(maps: FoldedMaps, phantom: Phantom, scaling: float, value_norm: float
 def value_norm(layer: PhantomDecoderLayer) -> float:
     """Norm of a head's value where the layer's normed input is evenly spread: what an error in it is compared with."""
     attention = layer.self_attn
-    weight: Tensor = attention.v_proj.weight * layer.input_layernorm.weight
+    weight: Tensor = attention.v_proj.weight.detach() * layer.input_layernorm.weight.detach()
     squares = float(weight.square().sum()) / int(attention.config.num_key_value_heads)
     return max(math.sqrt(squares), 1e-9)
 

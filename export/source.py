@@ -1,5 +1,6 @@
 """A checkpoint as the exporters read it: tensor by tensor and layer by layer, never whole."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,10 @@ import torch
 from torch import Tensor
 
 from phantom_edge.checkpoint.convert import plan, read_processor
-from phantom_edge.checkpoint.loading import EMBEDDING, open_checkpoint
+from phantom_edge.checkpoint.loading import EMBEDDING, open_checkpoint, read_generation_config
 from phantom_edge.checkpoint.writing import Planned
 from phantom_edge.errors import EdgeError
+from phantom_edge.export.bundle.folder import sha256_of
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.models.decoder import PhantomDecoderLayer
 from phantom_edge.processing.processor import PhantomProcessor
@@ -71,6 +73,23 @@ class Source:
                 "use a chat template that opens every prompt alike",
             )
         return int(first.pop())
+
+    def stop_tokens(self) -> tuple[int, ...]:
+        """Tokens that end an answer: those of generation_config.json and that of config.json."""
+        found: set[int] = set()
+        generation = read_generation_config(self.folder)
+        for ids in (self.config.eos_token_id, None if generation is None else generation.eos_token_id):
+            found.update([] if ids is None else [ids] if isinstance(ids, int) else ids)
+        if not found:
+            raise EdgeError(f"{self.folder} names no token that ends an answer", "add eos_token_id to its config.json")
+        return tuple(sorted(found))
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the config and the bytes of every file of weights."""
+        digest = hashlib.sha256((self.folder / "config.json").read_bytes())
+        for file in sorted(self.folder.glob("*.safetensors")):
+            digest.update(bytes.fromhex(sha256_of(file)))
+        return digest.hexdigest()
 
     def embedding(self, token: int) -> Tensor:
         """The embedding (hidden,) of a token, float32."""

@@ -6,13 +6,15 @@ torch, and ``AutoConfig.from_pretrained`` still works.
 """
 
 import importlib
+import sys
 import warnings
 from functools import partial
 from types import ModuleType
 
+MODEL = "phantom_edge.models.modeling"
 REGISTERED_IN = {
     "transformers.models.auto.configuration_auto": "phantom_edge.models.config",
-    "transformers.models.auto.modeling_auto": "phantom_edge.models.modeling",
+    "transformers.models.auto.modeling_auto": MODEL,
     "transformers.models.auto.image_processing_auto": "phantom_edge.processing.image_processor",
     "transformers.models.auto.processing_auto": "phantom_edge.processing.processor",
 }
@@ -33,4 +35,16 @@ def register_with_transformers() -> None:
 
 
 def _import_ours(ours: str, _theirs: ModuleType) -> None:
-    importlib.import_module(ours)  # while ours is being imported itself this changes nothing: its last line follows
+    """Import ``ours``, unless a part of it is half imported, and is what made transformers load.
+
+    Such a part (a decoder layer, say) was imported by itself; whoever needs the whole model imports that, too.
+    """
+    is_part = ours == MODEL and ours not in sys.modules and any(map(_is_half_imported, [*sys.modules.values()]))
+    if not is_part:
+        importlib.import_module(ours)
+
+
+def _is_half_imported(module: ModuleType) -> bool:
+    spec = getattr(module, "__spec__", None)
+    name = getattr(spec, "name", "")
+    return name.startswith("phantom_edge.models.") and bool(getattr(spec, "_initializing", False))

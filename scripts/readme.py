@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from blocks import filled, markdown
 
@@ -43,7 +44,7 @@ def sizes() -> str:
 
 def memory() -> str:
     """Peak memory of the heavy steps."""
-    result = json.loads((ROOT / "benchmarks" / "results" / "memory.json").read_text(encoding="utf-8"))
+    measured = result("memory")
     rows = [
         (
             row["size"],
@@ -52,21 +53,48 @@ def memory() -> str:
             f"{row['peak_megabytes']:,} MB",
             f"{row['seconds']:g} s",
         )
-        for row in result["rows"]
+        for row in measured["rows"]
     ]
     rows.append(
         (
             "",
             "importing the model only",
             "",
-            f"{result['base']['peak_megabytes']:,} MB",
-            f"{result['base']['seconds']:g} s",
+            f"{measured['base']['peak_megabytes']:,} MB",
+            f"{measured['base']['seconds']:g} s",
         )
     )
     return markdown(("size", "step", "weights", "peak memory", "time"), rows)
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"sizes": sizes, "memory": memory}
+def result(name: str) -> dict[str, Any]:
+    """What a benchmark or a script measured last."""
+    document: dict[str, Any] = json.loads(
+        (ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8")
+    )
+    return document
+
+
+def nano() -> str:
+    """How often the model inside is right."""
+    report = result("nano")
+    rows = []
+    for kind, figures in (*report["kinds"].items(), ("all", report["overall"])):
+        accuracy = figures["accuracy"]
+        low, high = (100 * accuracy["interval"][end] for end in ("low", "high"))
+        rows.append(
+            (
+                kind,
+                f"{figures['questions']:,}",
+                f"{100 * accuracy['value']:.1f} %",
+                f"{low:.1f} to {high:.1f} %",
+                f"{100 * figures['chance']:.1f} %",
+            )
+        )
+    return markdown(("kind", "questions", "right", "95 % interval", "chance"), rows)
+
+
+BLOCKS: dict[str, Callable[[], str]] = {"sizes": sizes, "memory": memory, "nano": nano}
 
 
 def main() -> None:

@@ -51,3 +51,12 @@ def test_auto_classes(order: str, layout: str, folders: dict[str, Path]) -> None
     code = ORDERS[order] + f"folder = {str(folders[layout])!r}\n" + CHECK
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["models.decoder", "models.text_model", "models.vision", "export.passes.fold"])
+def test_a_part_of_the_model_can_be_imported_first(module: str) -> None:
+    """Its import makes transformers load, whose hook would import the whole model around the half-imported part."""
+    code = f"import phantom_edge.{module}; import phantom_edge.models.modeling; from transformers import AutoConfig"
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -137,7 +137,7 @@ def test_sdist_and_wheel_hold_the_package_and_nothing_else(tmp_path: Path) -> No
     assert {name for name in names if name.endswith(".py")} == modules_on_disk(tree)
     assert "phantom_edge/export/__init__.py" in names
     assert "phantom_edge/quantize/__init__.py" in names
-    assert "phantom_edge/py.typed" in names
+    assert {"phantom_edge/py.typed", "phantom_edge/weights/nano/model.safetensors"} <= names
     assert not [name for name in names if {"tests", "conftest.py"} & set(Path(name).parts) or "/test_" in name]
 
     (sdist,) = (tmp_path / "dist").glob("*.tar.gz")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,7 @@ def commands() -> list[str]:
 def desk(tmp_path: Path) -> Path:
     """A folder as the README's reader has it: a photo, and checkpoints where the hub ids stand."""
     Image.effect_noise((200, 120), 60).convert("RGB").save(tmp_path / "photo.jpg")
+    shutil.copytree(ROOT / "apps" / "samples", tmp_path / "apps" / "samples")
     write_random(SIZES["tiny"], tmp_path / "checkpoint")
     convert(tmp_path / "checkpoint", tmp_path / "BK-Lee" / "Phantom-0.5B")
     convert(tmp_path / "checkpoint", tmp_path / "BK-Lee" / "Phantom-1.8B")

@@ -1,0 +1,128 @@
+"""A bundle on disk: opened only if every file is what its manifest says."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phantom_edge.errors import EdgeError
+from phantom_edge.export.bundle.manifest import MANIFEST, SCHEMA_VERSION, File, Manifest
+from phantom_edge.export.bundle.typed import WrongJson, from_json, to_json
+
+AGAIN = "export it again: phantom-edge export"
+BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A folder whose files are those that its manifest lists, byte for byte."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: Path | str, target: str | None = None) -> "Bundle":
+        """Read the manifest and check every file against it. Raises EdgeError for all that does not match, by name.
+
+        ``target`` is the one that the caller can run, if not any.
+        """
+        folder = Path(path)
+        manifest = read_manifest(folder)
+        if target is not None and manifest.target != target:
+            raise EdgeError(
+                f"{folder} was made for target {manifest.target}, not for {target}",
+                f"export it again: phantom-edge export --target {target}",
+            )
+        for name, listed in manifest.files.items():
+            _check_file(folder, name, listed)
+        return cls(folder, manifest)
+
+    def file(self, name: str) -> Path:
+        """Where a file of the bundle lies."""
+        assert name in self.manifest.files, name
+        return self.path / name
+
+
+def is_bundle(path: Path | str) -> bool:
+    """Whether a folder claims to be a bundle."""
+    return (Path(path) / MANIFEST).is_file()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest alone. Raises EdgeError where it is missing, damaged, or of another version."""
+    document = _read_document(folder)
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if type(version) is int and version > SCHEMA_VERSION:
+        raise EdgeError(
+            f"{folder / MANIFEST} has schema version {version}, this phantom-edge knows {SCHEMA_VERSION}",
+            "update it: pip install --upgrade phantom-edge",
+        )
+    try:
+        manifest = from_json(Manifest, document)
+    except WrongJson as error:
+        raise EdgeError(f"{folder / MANIFEST}: {error}", AGAIN) from error
+    _check_names(folder, manifest)
+    return manifest
+
+
+def _read_document(folder: Path) -> Any:
+    if not folder.is_dir():
+        raise EdgeError(f"there is no folder {folder}", "give a bundle: the folder that phantom-edge export wrote")
+    try:
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EdgeError(f"{folder} is no bundle: it has no {MANIFEST}", AGAIN) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise EdgeError(f"{folder / MANIFEST} cannot be read ({type(error).__name__})", AGAIN) from error
+
+
+def _check_names(folder: Path, manifest: Manifest) -> None:
+    """Every file that is used is listed, and none lies elsewhere."""
+    used = {manifest.embedding.file, manifest.prompt.tokenizer, manifest.prompt.chat_template}
+    for part in manifest.parts.values():
+        used |= {part.file, *part.weights}
+    for name in sorted(used - set(manifest.files)):
+        raise EdgeError(f"{folder / MANIFEST}: {name!r} is used but not in files", AGAIN)
+    for name in manifest.files:
+        if not re.fullmatch(r"[\w-][\w.-]*", name):
+            raise EdgeError(f"{folder / MANIFEST}: {name!r} is no plain file name", AGAIN)
+
+
+def _check_file(folder: Path, name: str, listed: File) -> None:
+    path = folder / name
+    try:
+        size = path.stat().st_size
+        if size != listed.bytes:
+            raise EdgeError(f"{path} has {size:,} bytes, its manifest says {listed.bytes:,}", AGAIN)
+        found = sha256_of(path)
+    except FileNotFoundError:
+        raise EdgeError(f"{path} is missing", AGAIN) from None
+    except OSError as error:
+        raise EdgeError(f"{path} cannot be read ({error.strerror})", AGAIN) from error
+    if found != listed.sha256:
+        raise EdgeError(f"{path} is not the file that was exported: its SHA-256 differs", AGAIN)
+
+
+def sha256_of(path: Path, progress: Callable[[int], None] = lambda _: None) -> str:
+    """SHA-256 of a file; ``progress`` is told of the bytes read."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+            progress(len(block))
+    return digest.hexdigest()
+
+
+def listing(folder: Path) -> dict[str, File]:
+    """Every file of a folder that is to become a bundle."""
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
+    return {path.name: File(path.stat().st_size, sha256_of(path)) for path in files}
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``phantom.json``."""
+    text = json.dumps(to_json(manifest), indent=1, ensure_ascii=False)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,68 @@
+"""What a user asks of an export, and what a target must do."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import torch
+
+from phantom_edge.errors import EdgeError
+from phantom_edge.export.bundle.manifest import Cache, Embedding, Part
+from phantom_edge.export.forms import Chosen
+from phantom_edge.export.source import Source
+
+Precision = Literal["fp32", "fp16"]
+DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16}
+Progress = Callable[[str, int], None]
+"""Told of the bytes that a part has written."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``max_tiles`` None keeps the checkpoint's own; ``phantom`` as in ``forms.Phantom.parse``."""
+
+    precision: Precision = "fp32"
+    phantom: str = "rank=auto"
+    max_context: int = 2048
+    prefill_chunk: int = 64
+    max_tiles: int | None = None
+
+    def __post_init__(self) -> None:
+        rules = (
+            (self.precision in DTYPES, f"--weights is {self.precision}", f"choose from {', '.join(DTYPES)}"),
+            (16 <= self.max_context <= 2**20, f"--max-context is {self.max_context}", "give 16 to 1048576 tokens"),
+            (
+                1 <= self.prefill_chunk <= self.max_context,
+                f"--prefill-chunk is {self.prefill_chunk}",
+                "give 1 or more, and no more than --max-context",
+            ),
+            (self.max_tiles is None or self.max_tiles >= 1, f"--max-tiles is {self.max_tiles}", "give 1 or more"),
+        )
+        for holds, problem, remedy in rules:
+            if not holds:
+                raise EdgeError(problem, remedy)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights and activations."""
+        return DTYPES[self.precision]
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """What a target wrote."""
+
+    parts: dict[str, Part]
+    embedding: Embedding
+    cache: Cache
+    tools: tuple[str, ...]
+
+
+class Target(Protocol):
+    """Writes the graphs of a checkpoint into a folder."""
+
+    def __call__(
+        self, source: Source, chosen: Sequence[Chosen], settings: Settings, folder: Path, progress: Progress
+    ) -> Lowered:
+        """Raises EdgeError for what this target cannot do."""

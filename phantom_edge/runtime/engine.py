@@ -1,0 +1,26 @@
+"""What a target must do for a session: see, embed, and go on from what is in its cache."""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+
+class Engine(Protocol):
+    """One loaded bundle with one cache. Arrays are float32 whatever the graphs compute in."""
+
+    def see(self, pixel_values: Floats) -> Floats:
+        """Tiles (T, 3, S, S) to image tokens (T * tokens_per_tile, hidden)."""
+
+    def embed(self, ids: Ints) -> Floats:
+        """Token ids (N,) to rows (N, hidden)."""
+
+    def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
+        """Tokens ``embeds`` (N, hidden) at positions ``start`` on: logits (R, vocab) of positions ``keep``.
+
+        ``keep`` (R,) counts from ``start``. The cache must hold the ``start`` tokens before; what it held from there on
+        is overwritten.
+        """

@@ -1,0 +1,51 @@
+"""How the next token is chosen, in numpy."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phantom_edge.errors import EdgeError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """``temperature`` 0 is greedy. Otherwise ``top_k`` likeliest tokens (0: all), then those up to ``top_p``."""
+
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        rules = (
+            (self.max_new_tokens >= 1, f"--max-new-tokens is {self.max_new_tokens}", "give 1 or more"),
+            (
+                self.temperature == 0 or self.temperature >= 1e-4,
+                f"--temperature is {self.temperature}",
+                "give 0 or more",
+            ),
+            (0 < self.top_p <= 1, f"--top-p is {self.top_p:g}", "give more than 0 and at most 1"),
+            (self.top_k >= 0, f"--top-k is {self.top_k}", "give 0 (off) or more"),
+        )
+        for holds, problem, remedy in rules:
+            if not holds:
+                raise EdgeError(problem, remedy)
+
+    def chooser(self) -> Callable[[NDArray[np.float32]], int]:
+        """A function from logits (vocab,) to a token, with a random state of its own."""
+        if self.temperature == 0:
+            return lambda logits: int(logits.argmax())
+        random = np.random.default_rng(self.seed)
+
+        def choose(logits: NDArray[np.float32]) -> int:
+            order = np.argsort(-logits)[: self.top_k or None]
+            scaled = (logits[order].astype(np.float64) - logits[order[0]]) / self.temperature
+            shares = np.exp(scaled) / np.exp(scaled).sum()
+            kept = int(np.searchsorted(np.cumsum(shares), self.top_p)) + 1
+            shares = shares[:kept] / shares[:kept].sum()
+            return int(random.choice(order[:kept], p=shares))
+
+        return choose

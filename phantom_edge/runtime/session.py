@@ -1,0 +1,197 @@
+"""Ask a bundle: the loop that is the same for every target.
+
+What a new prompt shares with the last one, from its first token on, is in the cache already and is not computed again;
+so a second question about a picture costs its own words only, and a system prompt is read once.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers.decoders import DecodeStream
+
+from phantom_edge.errors import EdgeError
+from phantom_edge.export.bundle.folder import Bundle
+from phantom_edge.processing.images import ImageSource, open_image
+from phantom_edge.processing.prompt import Message
+from phantom_edge.processing.tiling import Tiling, to_pixel_values
+from phantom_edge.runtime.engine import Engine, Floats, Ints
+from phantom_edge.runtime.ort import OrtEngine
+from phantom_edge.runtime.sampling import Sampling
+from phantom_edge.runtime.text import Text, question_of
+
+ENGINES: dict[str, type[OrtEngine]] = {"onnx": OrtEngine}
+"""What runs a target here."""
+
+REMEMBERED = 8
+"""Pictures whose image tokens are kept."""
+
+
+@dataclass
+class Answer:
+    """What a generation was, once it ended. ``reused_tokens`` of the prompt were in the cache already."""
+
+    text: str = ""
+    tokens: list[int] = field(default_factory=list)
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    vision_seconds: float = 0.0
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    stopped_by: str = "interrupted"
+
+    @property
+    def seconds_to_first_token(self) -> float:
+        """Pictures and prompt."""
+        return self.vision_seconds + self.prefill_seconds
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Decode speed, of the tokens after the first."""
+        return (len(self.tokens) - 1) / self.decode_seconds if self.decode_seconds else 0.0
+
+
+class Session:
+    """A loaded bundle with one conversation in its cache at a time."""
+
+    def __init__(self, bundle: Bundle, engine: Engine | None = None) -> None:
+        manifest = bundle.manifest
+        if engine is None:
+            if manifest.target not in ENGINES:
+                raise EdgeError(
+                    f"{bundle.path} is for target {manifest.target}, which nothing here runs",
+                    f"use a bundle for one of: {', '.join(ENGINES)}",
+                )
+            engine = ENGINES[manifest.target](bundle)
+        self.manifest, self.engine = manifest, engine
+        prompt, pictures = manifest.prompt, manifest.pictures
+        self.text = Text(prompt, bundle.file(prompt.tokenizer), bundle.file(prompt.chat_template))
+        self.tiling = Tiling(
+            pictures.tile_size,
+            pictures.min_tiles,
+            pictures.max_tiles,
+            pictures.thumbnail,
+            mean=pictures.mean,
+            std=pictures.std,
+        )
+        self.seen: dict[bytes, Floats] = {}
+        self.cached: list[tuple[int, bytes]] = []  # what each position of the cache holds: token, picture's digest
+
+    def ask(
+        self,
+        question: str,
+        images: Sequence[ImageSource] = (),
+        sampling: Sampling | None = None,
+        answer: Answer | None = None,
+    ) -> Iterator[str]:
+        """The answer to one question, piece by piece; see ``generate``."""
+        return self.generate(question_of(question, len(images)), images, sampling, answer)
+
+    def generate(
+        self,
+        messages: Sequence[Message],
+        images: Sequence[ImageSource] = (),
+        sampling: Sampling | None = None,
+        answer: Answer | None = None,
+    ) -> Iterator[str]:
+        """Yield the answer's text piece by piece; ``answer`` is filled as it goes.
+
+        Raises EdgeError for pictures that cannot be read, marks that do not match them, or a prompt that leaves no room
+        in the cache.
+        """
+        sampling, answer = sampling or Sampling(), answer if answer is not None else Answer()
+        start = time.perf_counter()
+        pixels = [to_pixel_values(open_image(image), self.tiling) for image in images]
+        tiles = [len(one) for one in pixels]
+        ids = self.text.ids(messages, tiles, self.manifest.pictures.tokens_per_tile)
+        self._check_room(len(ids))
+        answer.prompt_tokens = len(ids)
+        digests = [hashlib.sha256(one.tobytes()).digest() for one in pixels]
+        for one, digest in zip(pixels, digests, strict=True):
+            self._look(one, digest)
+        answer.vision_seconds = time.perf_counter() - start
+        logits = self._prefill(ids, digests, answer)
+        answer.prefill_seconds = time.perf_counter() - start - answer.vision_seconds
+        yield from self._decode(logits, sampling, answer)
+
+    def _check_room(self, tokens: int) -> None:
+        room = self.manifest.cache.max_context
+        if tokens >= room:
+            raise EdgeError(
+                f"the prompt has {tokens:,} tokens, this bundle holds {room:,}",
+                "ask less, give fewer pictures, or export with a larger --max-context",
+            )
+
+    def _look(self, pixels: Floats, digest: bytes) -> None:
+        if digest not in self.seen:
+            while len(self.seen) >= REMEMBERED:
+                self.seen.pop(next(iter(self.seen)))
+            self.seen[digest] = self.engine.see(pixels)
+
+    def _prefill(self, ids: Ints, digests: Sequence[bytes], answer: Answer) -> NDArray[np.float32]:
+        """Bring the prompt into the cache; logits (vocab,) of its last token."""
+        holds, embeds = self._rows(ids, digests)
+        same = 0
+        while same < min(len(self.cached), len(holds) - 1) and self.cached[same] == holds[same]:
+            same += 1
+        answer.reused_tokens = same
+        self.cached = holds[:same]
+        logits = np.zeros(0, np.float32)
+        chunk = self.manifest.prefill_chunk
+        for start in range(same, len(ids), chunk):
+            part = embeds[start : start + chunk]
+            is_last = start + chunk >= len(ids)
+            keep = np.array([len(part) - 1] if is_last else [], np.int64)
+            found = self.engine.forward(part, start, keep)
+            self.cached = holds[: start + len(part)]
+            if is_last:
+                logits = found[0]
+        return logits
+
+    def _rows(self, ids: Ints, digests: Sequence[bytes]) -> tuple[list[tuple[int, bytes]], Floats]:
+        """What each position holds, and its row: a word's embedding, or an image token."""
+        embeds = self.engine.embed(ids)
+        places = np.flatnonzero(ids == self.manifest.prompt.image_token)
+        tokens = [self.seen[digest] for digest in digests]
+        if tokens:
+            embeds[places] = np.concatenate(tokens)
+        names = [digest for digest, part in zip(digests, tokens, strict=True) for _ in range(len(part))]
+        holds = [(int(token), b"") for token in ids]
+        for place, name in zip(places, names, strict=True):
+            holds[place] = (int(ids[place]), name)
+        return holds, embeds
+
+    def _decode(self, logits: NDArray[np.float32], sampling: Sampling, answer: Answer) -> Iterator[str]:
+        start = time.perf_counter()
+        choose = sampling.chooser()
+        words = DecodeStream(skip_special_tokens=True)
+        room = self.manifest.cache.max_context
+        while True:
+            token = choose(logits)
+            answer.tokens.append(token)
+            answer.decode_seconds = time.perf_counter() - start
+            if token in self.manifest.prompt.stop_tokens:
+                answer.stopped_by = "end of turn"
+                return
+            piece = words.step(self.text.tokenizer, token)
+            if piece:
+                answer.text += piece
+                yield piece
+            if len(answer.tokens) >= sampling.max_new_tokens:
+                answer.stopped_by = "length"
+                return
+            if len(self.cached) >= room:
+                answer.stopped_by = "context"
+                return
+            row = self.engine.embed(np.array([token]))
+            logits = self.engine.forward(row, len(self.cached), np.array([0]))[0]
+            self.cached.append((token, b""))
+
+
+def open_session(path: Path | str) -> Session:
+    """The session of a bundle. Raises EdgeError for a bundle that does not match its manifest."""
+    return Session(Bundle.open(path))

@@ -1,0 +1,60 @@
+"""From a conversation to token ids and back, with the bundle's own tokenizer and chat template."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from tokenizers import Tokenizer
+
+from phantom_edge.errors import EdgeError
+from phantom_edge.export.bundle.manifest import Prompt
+from phantom_edge.processing.prompt import IMAGE_MARK, Message, expand, read_message
+from phantom_edge.runtime.engine import Ints
+
+
+class Text:
+    """The words of one bundle. Pictures come first unless ``<image>`` marks place them."""
+
+    def __init__(self, prompt: Prompt, tokenizer: Path, template: Path) -> None:
+        self.prompt = prompt
+        try:
+            self.tokenizer = Tokenizer.from_file(str(tokenizer))
+            # a sandbox, because the template is a program that came with a checkpoint
+            environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+            self.template = environment.from_string(template.read_text(encoding="utf-8"))
+        except (ValueError, OSError, jinja2.TemplateError) as error:
+            raise EdgeError(f"{tokenizer.parent}: {error}", "export the bundle again") from error
+
+    def ids(self, messages: Sequence[Message], tiles_per_image: Sequence[int], tokens_per_tile: int) -> Ints:
+        """Token ids (N,) of a conversation that the assistant is to go on with.
+
+        Raises EdgeError where marks and pictures differ in number, or the prompt begins with another token than the
+        one that the graph was folded for.
+        """
+        for message in messages:
+            read_message(message)
+        try:
+            text = self.template.render(messages=messages, add_generation_prompt=True)
+        except jinja2.TemplateError as error:
+            raise EdgeError(
+                f"the chat template cannot write this conversation ({error})", "use plain messages"
+            ) from error
+        encoded = self.tokenizer.encode(expand(text, tiles_per_image, tokens_per_tile), add_special_tokens=False)
+        ids = np.array(encoded.ids, np.int64)
+        if ids[0] != self.prompt.first_token:
+            found, wanted = (self.tokenizer.id_to_token(int(one)) for one in (ids[0], self.prompt.first_token))
+            raise EdgeError(
+                f"the prompt begins with {found!r}, this bundle was made for prompts that begin with {wanted!r}",
+                "begin with the message of a user",
+            )
+        return ids
+
+
+def question_of(question: str, images: int) -> list[Message]:
+    """One user's turn. Raises EdgeError for an empty question."""
+    if not question.strip():
+        raise EdgeError("the question is empty", 'ask something, such as "What is in the picture?"')
+    marks = "" if IMAGE_MARK in question else IMAGE_MARK * images
+    return [{"role": "user", "content": marks + question}]
