@@ -1,0 +1,209 @@
+"""A bundle answers as its checkpoint does, and one that is not what it says is refused, never run."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from phantom_edge.checkpoint.random import write_random
+from phantom_edge.errors import EdgeError
+from phantom_edge.export.bundle.folder import Bundle, is_bundle
+from phantom_edge.export.bundle.manifest import MANIFEST, Manifest
+from phantom_edge.export.bundle.typed import WrongJson, from_json, schema, to_json
+from phantom_edge.export.export import export_bundle
+from phantom_edge.export.settings import Settings
+from phantom_edge.generate import load, make_inputs
+from phantom_edge.models.sizes import SIZES
+from phantom_edge.runtime.sampling import Sampling
+from phantom_edge.runtime.session import Answer, Session, open_session
+
+SCHEMA = Path(__file__).resolve().parents[1] / "export" / "bundle" / "schema.json"
+QUESTION = "What is in the picture, and where?"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights at full phantom strength."""
+    folder = tmp_path_factory.mktemp("bundle") / "checkpoint"
+    write_random(SIZES["tiny"], folder, seed=3, dtype=torch.float32, eta=1.0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(checkpoint: Path) -> Bundle:
+    return export_bundle(str(checkpoint), "onnx", checkpoint.parent / "bundle", Settings(max_context=512))
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("picture") / "a.png"
+    Image.effect_noise((300, 140), 90).convert("RGB").save(path)
+    return path
+
+
+def answer_of(session: Session, question: str, images: list[Path], tokens: int = 64) -> Answer:
+    answer = Answer()
+    text = "".join(session.ask(question, images, Sampling(max_new_tokens=tokens), answer))
+    assert text == answer.text
+    return answer
+
+
+@pytest.mark.parametrize("with_picture", [True, False])
+@pytest.mark.parametrize("chunk", [1, 16, 64])
+def test_greedy_tokens_are_the_checkpoints(
+    chunk: int, with_picture: bool, checkpoint: Path, bundle: Bundle, picture: Path
+) -> None:
+    model, processor = load(str(checkpoint))
+    images = [picture] if with_picture else []
+    inputs = make_inputs(model, processor, QUESTION, images)
+    want = model.generate(**inputs, max_new_tokens=64, do_sample=False)[0, inputs["input_ids"].shape[1] :].tolist()
+    session = Session(replace(bundle, manifest=replace(bundle.manifest, prefill_chunk=chunk)))
+    answer = answer_of(session, QUESTION, images)
+    assert answer.prompt_tokens == inputs["input_ids"].shape[1]
+    assert answer.tokens == want
+
+
+def test_what_two_prompts_share_is_computed_once(bundle: Bundle, picture: Path) -> None:
+    """And changes nothing: neither a shared picture, nor one that differs, nor the same question again."""
+    other = picture.with_name("b.png")
+    Image.effect_noise((300, 140), 30).convert("RGB").save(other)
+    session = open_session(bundle.path)
+    asked = [(QUESTION, picture), ("Why?", picture), ("Why?", other), ("Why?", other), (QUESTION, picture)]
+    reused = []
+    for question, image in asked:
+        answer = answer_of(session, question, [image], 12)
+        reused.append(answer.reused_tokens)
+        assert answer.tokens == answer_of(open_session(bundle.path), question, [image], 12).tokens
+    per_tile = bundle.manifest.pictures.tokens_per_tile
+    assert reused[0] == 0 and reused[1] > per_tile and reused[2] < per_tile and reused[3] > per_tile
+
+
+def test_a_full_cache_ends_the_answer(checkpoint: Path, tmp_path: Path) -> None:
+    small = export_bundle(str(checkpoint), "onnx", tmp_path / "small", Settings(max_context=40, prefill_chunk=8))
+    session = Session(small)
+    answer = answer_of(session, "Why?", [], 100)
+    assert answer.stopped_by in ("context", "end of turn")
+    assert answer.prompt_tokens + len(answer.tokens) <= 41
+    with pytest.raises(EdgeError, match="this bundle holds 40"):
+        answer_of(session, "Why? " * 60, [])
+
+
+def test_half_precision_is_near(checkpoint: Path, bundle: Bundle, tmp_path: Path) -> None:
+    """Logits of one prompt, in float16 everywhere: rounding of some 1e-3 of their size, ten times that allowed."""
+    half = export_bundle(str(checkpoint), "onnx", tmp_path / "half", Settings(precision="fp16", max_context=512))
+    assert half.manifest.cache.bytes_per_token < bundle.manifest.cache.bytes_per_token
+    found = []
+    for one in (bundle, half):
+        engine = Session(one).engine
+        ids = Session(one).text.ids([{"role": "user", "content": QUESTION}], [], 1)
+        found.append(engine.forward(engine.embed(ids), 0, np.arange(len(ids))))
+    assert np.abs(found[0] - found[1]).max() < 2e-2 * np.abs(found[0]).max()
+
+
+def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        document = json.loads((folder / MANIFEST).read_text())
+        change(document)
+        (folder / MANIFEST).write_text(json.dumps(document))
+
+    return damage
+
+
+def cut(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-7]) and None
+
+
+def flipped(name: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        content = bytearray((folder / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (folder / name).write_bytes(content)
+
+    return damage
+
+
+def swapped(one: str, other: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        first, second = (folder / one).read_bytes(), (folder / other).read_bytes()
+        (folder / one).write_bytes(second)
+        (folder / other).write_bytes(first)
+
+    return damage
+
+
+FILES = ("vision.onnx", "vision.data", "decoder.onnx", "decoder.data", "tokenizer.json", "chat_template.jinja")
+DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
+    **{f"{name} cut": (cut(name), f"{name} has") for name in FILES},
+    **{f"{name} with one bit flipped": (flipped(name), f"{name} is not the file") for name in FILES},
+    "graphs swapped": (swapped("vision.onnx", "decoder.onnx"), "vision.onnx has|decoder.onnx has"),
+    "weights missing": (lambda folder: (folder / "decoder.data").unlink(), "decoder.data is missing"),
+    "manifest missing": (lambda folder: (folder / MANIFEST).unlink(), "has no phantom.json"),
+    "manifest cut": (cut(MANIFEST), "phantom.json cannot be read"),
+    "manifest a list": (lambda folder: (folder / MANIFEST).write_text("[]") and None, "the document is no object"),
+    "wrong sha": (edited(lambda d: d["files"]["decoder.data"].update(sha256="0" * 64)), "is not the file"),
+    "impossible sha": (edited(lambda d: d["files"]["decoder.data"].update(sha256="../x")), "files.decoder.data"),
+    "future schema": (edited(lambda d: d.update(schema_version=99)), "schema version 99"),
+    "other target": (edited(lambda d: d.update(target="coreml")), "target coreml"),
+    "unknown field": (edited(lambda d: d.update(surprise=1)), "surprise is not known"),
+    "missing field": (edited(lambda d: d.pop("prompt")), "prompt is missing"),
+    "wrong type": (edited(lambda d: d["cache"].update(layers="two")), "cache.layers is 'two'"),
+    "file elsewhere": (
+        edited(lambda d: d["files"].update({"../x": d["files"]["decoder.data"]})),
+        "no plain file name",
+    ),
+    "unlisted file": (edited(lambda d: d["embedding"].update(file="other.data")), "'other.data' is used"),
+    "widths do not fit": (edited(lambda d: d["cache"].update(key_widths=[1])), "has not one width"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_bundle_is_refused(name: str, bundle: Bundle, tmp_path: Path) -> None:
+    damage, message = DAMAGE[name]
+    shutil.copytree(bundle.path, tmp_path / "bundle")
+    damage(tmp_path / "bundle")
+    with pytest.raises(EdgeError, match=message) as refused:
+        open_session(tmp_path / "bundle")
+    assert refused.value.remedy
+
+
+def test_only_bundles_are_bundles(bundle: Bundle, checkpoint: Path, tmp_path: Path) -> None:
+    assert is_bundle(bundle.path) and not is_bundle(checkpoint)
+    with pytest.raises(EdgeError, match="there is no folder"):
+        Bundle.open(tmp_path / "none")
+    with pytest.raises(EdgeError, match="made for target onnx, not for coreml"):
+        Bundle.open(bundle.path, "coreml")
+
+
+def test_manifest_and_schema_agree(bundle: Bundle) -> None:
+    """The committed schema is that of the code, and judges documents as the reader does."""
+    jsonschema = pytest.importorskip("jsonschema")
+    wanted = schema(Manifest, "phantom.json of a phantom-edge bundle")
+    assert json.loads(SCHEMA.read_text()) == wanted, "run: python scripts/bundle_schema.py"
+    judge = jsonschema.Draft202012Validator(wanted)
+    document = to_json(bundle.manifest)
+    assert from_json(Manifest, document) == bundle.manifest and judge.is_valid(document)
+    changes: list[tuple[str, Any]] = [
+        ("target", 1),
+        ("parts", []),
+        ("schema_version", 2),
+        ("phantom", None),
+        ("checks", 3),
+    ]
+    for key, value in changes:
+        wrong = {**document, key: value}
+        assert not judge.is_valid(wrong)
+        with pytest.raises(WrongJson, match=key):
+            from_json(Manifest, wrong)
+
+
+def test_a_prompt_that_begins_otherwise_is_refused(bundle: Bundle) -> None:
+    manifest = replace(bundle.manifest, prompt=replace(bundle.manifest.prompt, first_token=5))
+    with pytest.raises(EdgeError, match="the prompt begins with"):
+        answer_of(Session(replace(bundle, manifest=manifest)), QUESTION, [])
