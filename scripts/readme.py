@@ -91,7 +91,11 @@ def nano() -> str:
                 f"{100 * figures['chance']:.1f} %",
             )
         )
-    return markdown(("kind", "questions", "right", "95 % interval", "chance"), rows)
+    table = markdown(("kind", "questions", "right", "95 % interval", "chance"), rows)
+    seconds = report["training_seconds"]
+    stages = ", ".join(f"{name} {taken / 60:.0f}" for name, taken in seconds.items())
+    hours = sum(seconds.values()) / 3600
+    return f"{table}\n\nTraining took {hours:.1f} hours on two shared cores without an accelerator (minutes: {stages})."
 
 
 BLOCKS: dict[str, Callable[[], str]] = {"sizes": sizes, "memory": memory, "nano": nano}

@@ -19,6 +19,7 @@ from phantom_edge.export.bundle.manifest import MANIFEST, Manifest
 from phantom_edge.export.bundle.typed import WrongJson, from_json, schema, to_json
 from phantom_edge.export.export import export_bundle
 from phantom_edge.export.settings import Settings
+from phantom_edge.export.verify import verify
 from phantom_edge.generate import load, make_inputs
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.runtime.sampling import Sampling
@@ -105,6 +106,21 @@ def test_half_precision_is_near(checkpoint: Path, bundle: Bundle, tmp_path: Path
         ids = Session(one).text.ids([{"role": "user", "content": QUESTION}], [], 1)
         found.append(engine.forward(engine.embed(ids), 0, np.arange(len(ids))))
     assert np.abs(found[0] - found[1]).max() < 2e-2 * np.abs(found[0]).max()
+
+
+@pytest.mark.slow
+def test_verification_tells_a_right_bundle_from_a_wrong_one(checkpoint: Path, bundle: Bundle, tmp_path: Path) -> None:
+    """Wrong: the phantom halves dropped, which at eta 1 is another model; and the weights of another seed."""
+    model, _ = load(str(checkpoint), torch.float32)
+    good = verify(bundle, model)
+    assert len(good) > 20 and all(check.passed for check in good)
+    assert {check.stage for check in good} == {"vision", "prefill", "decode", "divergence", "other tokens"}
+    dropped = export_bundle(str(checkpoint), "onnx", tmp_path / "dropped", Settings(max_context=512, phantom="rank=0"))
+    failed = {check.stage for check in verify(dropped, model) if not check.passed}
+    assert {"prefill", "decode", "divergence"} <= failed and "vision" not in failed
+    write_random(SIZES["tiny"], tmp_path / "other", seed=4, dtype=torch.float32, eta=1.0)
+    other = export_bundle(str(tmp_path / "other"), "onnx", tmp_path / "wrong", Settings(max_context=512))
+    assert not any(check.passed for check in verify(other, model))
 
 
 def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
