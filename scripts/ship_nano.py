@@ -54,8 +54,10 @@ def measure() -> dict[str, Any]:
         subprocess.run(
             [*COMMAND, "data", "scenes", str(scenes), "--split", "test", "--pictures", str(PICTURES)], check=True
         )
-        asked = [*COMMAND, "eval", "nano", "--data", str(scenes / "triples.jsonl"), "--limit", str(QUESTIONS), "--json"]
-        report: dict[str, Any] = json.loads(subprocess.run(asked, check=True, stdout=subprocess.PIPE).stdout)
+        asked = [*COMMAND, "eval", "nano", "--data", str(scenes / "triples.jsonl"), "--limit", str(QUESTIONS)]
+        report: dict[str, Any] = json.loads(
+            subprocess.run([*asked, "--dtype", "fp32", "--json"], check=True, stdout=subprocess.PIPE).stdout
+        )
     return report
 
 
