@@ -13,7 +13,6 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -62,6 +61,8 @@ LEARNED_FROM = 0.1
 
 ETA = 1.0
 TEST_SCENES = 1000
+OFF_SCENES = 256
+"""Of them, for the question whether a trained model still needs its branch."""
 
 
 class PlainAttention(nn.Module):
@@ -122,10 +123,9 @@ class Base:
             if self.eta is None:
                 layer.self_attn = PlainAttention(layer.self_attn)
             elif self.eta == "learned":
-                for part in layer.self_attn.modules():
-                    if isinstance(part, HeadMap):
-                        del part.eta
-                        part.eta = nn.Parameter(torch.tensor(fixed))
+                for head_map in head_maps(layer):
+                    del head_map.eta
+                    head_map.eta = nn.Parameter(torch.tensor(fixed))
         return model
 
 
@@ -227,17 +227,34 @@ def measure(model: PhantomForConditionalGeneration, collator: Collator) -> dict[
                 right[kind] += verdict
             pictures.append((sum(verdict for _, verdict in verdicts), len(verdicts)))
     branch.stop()
+    etas = [[float(head_map.eta) for head_map in maps] for maps in map(head_maps, model.model.language_model.layers)]
     return {
         "pictures": pictures,
+        "pictures_branch_off": branch_off(model, collator),
         "kinds": {kind: [right[kind], asked[kind]] for kind in SCENE_KINDS if asked[kind]},
         "margin": margin / compared,
         "preference_accuracy": preferred / compared,
         "branch": branch.shares(),
-        "etas": [
-            [float(part.eta) for part in layer.self_attn.modules() if isinstance(part, HeadMap)]
-            for layer in model.model.language_model.layers
-        ],
+        "etas": etas,
     }
+
+
+def head_maps(part: nn.Module) -> list[HeadMap]:
+    """Those of a model or a layer; none in one without the phantom dimension."""
+    return [module for module in part.modules() if isinstance(module, HeadMap)]
+
+
+def branch_off(model: PhantomForConditionalGeneration, collator: Collator) -> list[tuple[int, int]]:
+    """Right and asked, by picture, of the first test scenes after the trained branch has been switched off."""
+    for head_map in head_maps(model):
+        del head_map.eta
+        head_map.eta = 0.0
+    pictures: list[tuple[int, int]] = []
+    for groups in DataLoader(SceneGroups(SceneRange("test", 0, OFF_SCENES)), batch_size=32, collate_fn=list):
+        batch = collator(groups)
+        answers = iter(read_targets(model, batch)[1][batch["chosen"]].tolist())
+        pictures += [(sum(next(answers) for _ in group.pairs), len(group.pairs)) for group in groups]
+    return pictures
 
 
 class BranchSize:
@@ -276,11 +293,12 @@ def look(folder: Path) -> None:
     train_nano(PHANTOM, folder, stages=(LOOK, NAME), watch=lambda stage: Watch(stage, folder))
 
 
-def jobs_of(seeds: Sequence[int]) -> tuple[list[Job], list[Job]]:
-    """Bases, and what starts from them."""
-    both = [Base(eta, seed) for seed in seeds for eta in (ETA, None)]
-    others = [Base(eta, seed) for seed in seeds for eta in ETAS if eta != ETA]
-    return [Job(base) for base in both + others], [Job(base, name) for base in both for name in OBJECTIVES]
+def parts_of(seeds: int, eta_seeds: int) -> tuple[list[Job], ...]:
+    """The bases of the table, what starts from them, and the bases of the other etas; each needs those before it."""
+    both = [Base(eta, seed) for seed in range(seeds) for eta in (ETA, None)]
+    others = [Base(eta, seed) for seed in range(eta_seeds) for eta in ETAS if eta != ETA]
+    steps = [Job(base, name) for base in both for name in OBJECTIVES]
+    return [Job(base) for base in both], steps, [Job(base) for base in others]
 
 
 def main() -> None:
@@ -289,7 +307,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="of every cell of the table")
+    parser.add_argument("--eta-seeds", type=int, default=3, help="of every other eta")
     options = parser.parse_args()
     context = get_context("spawn")
     alone = context.Process(target=look, args=(options.folder,))
@@ -297,12 +316,11 @@ def main() -> None:
     alone.join()
     if alone.exitcode:
         sys.exit("looking failed")
-    bases, steps = jobs_of(range(options.seeds))
-    count = 2 * options.seeds
+    parts = parts_of(options.seeds, options.eta_seeds)
     with context.Pool(options.jobs, maxtasksperchild=1) as pool:
-        for part in (bases[:count], steps, bases[count:]):
+        for part in parts:
             pool.starmap(run_job, [(job, options.folder) for job in part], chunksize=1)
-    results = [json.loads((options.folder / job.name / "result.json").read_text()) for job in (*bases, *steps)]
+    results = [json.loads((options.folder / job.name / "result.json").read_text()) for part in parts for job in part]
     document = {"stages": [vars(stage) for stage in (LOOK, NAME, READ, FIRST, SECOND)], "runs": results}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(document, separators=(",", ":")) + "\n", encoding="utf-8")

@@ -18,10 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from phantom_edge.checkpoint.convert import convert
+from phantom_edge.generate import load
+from phantom_edge.models.attention import HeadMap
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.shipped import NANO
+from phantom_edge.train.collate import Collator
+from phantom_edge.train.nano.scenes import SCENE_KINDS, SceneGroups, SceneRange
+from phantom_edge.train.trainer import read_targets
 
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "nano.json"
 COMMAND = [sys.executable, "-m", "phantom_edge"]
@@ -61,6 +67,45 @@ def measure() -> dict[str, Any]:
     return report
 
 
+@torch.no_grad()
+def measure_branch(pictures: int = 512) -> dict[str, Any]:
+    """How much the phantom branch weighs, and what switching it off in the trained model changes."""
+    model, processor = load("nano", torch.float32)
+    maps = [module for module in model.modules() if isinstance(module, HeadMap)]
+    scenes = SceneGroups(SceneRange("test", 50_000, pictures))
+    collator = Collator(processor, kinds=SCENE_KINDS)
+    shares: list[float] = []
+
+    def note_share(_map: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        shares.append(float(output.norm(dim=-1).mean() / inputs[0].norm(dim=-1).mean()))
+
+    def answers() -> tuple[Tensor, Tensor]:
+        log_probs, verdicts = [], []
+        for start in range(0, pictures, 32):
+            batch = collator([scenes[index] for index in range(start, min(start + 32, pictures))])
+            found, right = read_targets(model, batch)
+            log_probs.append(found)
+            verdicts.append(right[batch["chosen"]])
+        return torch.cat(log_probs), torch.cat(verdicts)
+
+    hooks = [head_map.register_forward_hook(note_share) for head_map in maps]
+    with_branch, right = answers()
+    for hook in hooks:
+        hook.remove()
+    for head_map in maps:
+        head_map.eta = 0.0
+    without, right_off = answers()
+    sizes = torch.tensor(shares).view(-1, len(maps)).mean(0)
+    return {
+        "questions": len(right),
+        "share_least": float(sizes.min()),
+        "share_most": float(sizes.max()),
+        "right": float(right.float().mean()),
+        "right_without": float(right_off.float().mean()),
+        "log_prob_change_most": float((with_branch - without).abs().max()),
+    }
+
+
 def training_seconds(run: Path) -> dict[str, float]:
     """How long each stage of a run took, from its metrics; of a stage that was resumed, the last part."""
     lines = map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
@@ -77,6 +122,7 @@ def main() -> None:
     before = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     report = measure()
     report["training_seconds"] = training_seconds(trained.parents[1]) if trained else before.get("training_seconds")
+    report["branch"] = measure_branch()
     report["machine"] = f"{platform.machine()}, {os.cpu_count()} cores"
     report["data"] = f"phantom-edge data scenes --split test --pictures {PICTURES}"
     overall = report["overall"]

@@ -33,7 +33,7 @@ def only(scene: Scene, kind: type) -> object:
 def truth(scene: Scene, text: str) -> str:  # noqa: C901 (one branch a question, flat on purpose)
     """The answer to ``text``, read off the graph by the words of the question alone."""
     solids = [item for item in scene.items if isinstance(item, Solid)]
-    if found := re.fullmatch(r"Is there a (\w+) (\w+) in the picture\?", text):
+    if found := re.fullmatch(r"Is there an? (\w+) (\w+) in the picture\?", text):
         return "yes" if any((s.colour, s.shape) == found.groups() for s in solids) else "no"
     if text == "How many coloured shapes are there?":
         return str(len(solids))
