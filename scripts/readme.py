@@ -104,8 +104,8 @@ def branch(figures: dict[str, float]) -> str:
     least, most = (f"{100 * figures[f'share_{end}']:.0f}" for end in ("least", "most"))
     right, without = (f"{100 * figures[name]:.1f} %" for name in ("right", "right_without"))
     return (
-        f"Its phantom branch is at work: what the maps add is {least} to {most} % as large as what it is added to, and\n"
-        f"switching it off moves log-probabilities of answers by up to {figures['log_prob_change_most']:.1f}. But the "
+        f"Its phantom branch is at work: what the maps add is {least} to {most} % as large as what it is added to,\n"
+        f"and switching it off moves log-probabilities of answers by up to {figures['log_prob_change_most']:.1f}. But the "
         f"trained model does not need it\nto be right: of {figures['questions']:,} questions it answers {right} "
         f"correctly with the branch and {without} without."
     )
