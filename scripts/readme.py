@@ -103,11 +103,12 @@ def branch(figures: dict[str, float]) -> str:
     """What the model inside makes of its phantom branch."""
     least, most = (f"{100 * figures[f'share_{end}']:.0f}" for end in ("least", "most"))
     right, without = (f"{100 * figures[name]:.1f} %" for name in ("right", "right_without"))
+    moved = f"{figures['log_prob_change_most']:.1f}"
     return (
         f"Its phantom branch is at work: what the maps add is {least} to {most} % as large as what it is added to,\n"
-        f"and switching it off moves log-probabilities of answers by up to {figures['log_prob_change_most']:.1f}. But the "
-        f"trained model does not need it\nto be right: of {figures['questions']:,} questions it answers {right} "
-        f"correctly with the branch and {without} without."
+        f"and switching it off moves log-probabilities of answers by up to {moved}. But the trained model does not\n"
+        f"need it to be right: of {figures['questions']:,} questions it answers {right} correctly with the branch "
+        f"and {without} without."
     )
 
 
