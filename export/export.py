@@ -1,21 +1,34 @@
 """From a checkpoint to a bundle."""
 
-from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from phantom_edge import __version__
 from phantom_edge.checkpoint.hub import find_folder
+from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import Bundle, listing, write_manifest
-from phantom_edge.export.bundle.manifest import Manifest, Model, Phantom, Pictures, Prompt
+from phantom_edge.export.bundle.manifest import Manifest, Model, Phantom, Pictures, Prompt, Proof
 from phantom_edge.export.forms import Chosen, choose_forms
 from phantom_edge.export.forms import Phantom as Wanted
-from phantom_edge.export.settings import Progress, Settings
+from phantom_edge.export.settings import Begin, Settings
 from phantom_edge.export.source import Source
 from phantom_edge.export.targets import target_named
+from phantom_edge.export.unfinished import Unfinished, unfinished
+from phantom_edge.export.verify import verify
 from phantom_edge.files import whole_folder
+from phantom_edge.shipped import NAME, NANO
 from phantom_edge.versions import installed
 
 TOKENIZER, TEMPLATE = "tokenizer.json", "chat_template.jinja"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A bundle, and the seconds that each part took."""
+
+    bundle: Bundle
+    seconds: dict[str, float]
 
 
 def export_bundle(
@@ -24,30 +37,33 @@ def export_bundle(
     out: Path,
     settings: Settings,
     *,
+    prove: bool = True,
     force: bool = False,
-    folded: Callable[[int, int], None] = lambda _done, _all: None,
-    progress: Progress = lambda _part, _bytes: None,
-) -> Bundle:
-    """Write the bundle of ``model`` (folder, hub id, or nano) for ``target`` to ``out``, not yet verified.
+    begin: Begin = lambda _what, _steps: lambda _step: None,
+) -> Exported:
+    """Write the bundle of ``model`` (folder, hub id, or nano) for ``target`` to ``out``, compared with its model.
 
-    ``folded`` is told of layers, ``progress`` of bytes. Raises EdgeError for what the user can mend; ``out`` appears
-    whole or not at all.
+    ``begin`` is told of layers, bytes and steps. Raises EdgeError for what the user can mend, and where the bundle is
+    further off than its bounds. ``out`` appears whole or not at all; parts that were done when an export was
+    interrupted are kept beside it, for the next export of the same.
     """
     lower = target_named(target)
     source = Source.open(find_folder(model))
-    layers = source.config.text.num_hidden_layers
     wanted = Wanted.parse(settings.phantom, settings.dtype)
-    chosen = choose_forms(source, wanted, lambda done: folded(done, layers))
+    about = {"target": target, "model": source.fingerprint(), "by": __version__, **asdict(settings)}
     weights = sum(tensor.bytes // tensor.dtype.itemsize for tensor in source.tensors.values()) * settings.dtype.itemsize
-    with whole_folder(out, force=force, bytes_needed=weights) as folder:
-        lowered = lower(source, chosen, settings, folder, progress)
-        source.processor.tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
-        (folder / TEMPLATE).write_text(source.processor.chat_template, encoding="utf-8")
+    with (
+        unfinished(out, about) as parts,
+        whole_folder(out, force=force, bytes_needed=max(weights - parts.bytes, 0)) as folder,
+    ):
+        chosen = choose_forms(source, wanted, begin("folding", source.config.text.num_hidden_layers))
+        lowered = lower(source, chosen, settings, parts, begin)
+        parts.part("words", partial(_write_words, source))
         manifest = Manifest(
             schema_version=1,
             made_by=f"phantom-edge {__version__}",
             target=target,
-            model=_model(model, source),
+            model=_model(model, source, about["model"]),
             parts=lowered.parts,
             embedding=lowered.embedding,
             cache=lowered.cache,
@@ -56,17 +72,40 @@ def export_bundle(
             phantom=tuple(map(_phantom, chosen)),
             prefill_chunk=settings.prefill_chunk,
             tools={name: installed(name) or "unknown" for name in lowered.tools},
-            files=listing(folder),
+            files=listing(parts.folder, parts.files),
         )
+        if prove:
+            manifest = replace(manifest, proof=_proved(Bundle(parts.folder, manifest), source, parts, begin))
+        seconds = {name: part.seconds for name, part in parts.done.items()}
+        parts.move_to(folder)
         write_manifest(folder, manifest)
-    return Bundle(out, manifest)
+    return Exported(Bundle(out, manifest), seconds)
 
 
-def _model(name: str, source: Source) -> Model:
+def _write_words(source: Source, folder: Path) -> None:
+    source.processor.tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
+    (folder / TEMPLATE).write_text(source.processor.chat_template, encoding="utf-8")
+
+
+def _proved(bundle: Bundle, source: Source, parts: Unfinished, begin: Begin) -> Proof:
+    """The proof of a bundle. Raises EdgeError, and removes the parts, where it fails."""
+    proof = verify(bundle, source, partial(begin, "verifying"))
+    broken = [check for check in proof.checks if not check.passed]
+    if not proof.passed:
+        parts.discard()
+        worst = f": {broken[0].text()}" + (f", and {len(broken) - 1} more" if len(broken) > 1 else "") if broken else ""
+        raise EdgeError(
+            f"this bundle does not compute its model, and was not written{worst}",
+            "try --phantom full or --weights fp32; to look into it: --no-verify, then phantom-edge verify",
+        )
+    return proof
+
+
+def _model(name: str, source: Source, fingerprint: str) -> Model:
     text = source.config.text
     return Model(
-        name=name,
-        fingerprint=source.fingerprint(),
+        name=NAME if Path(name) == NANO else name,
+        fingerprint=fingerprint,
         family=source.config.family,
         hidden_size=text.hidden_size,
         layers=text.num_hidden_layers,

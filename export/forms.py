@@ -52,14 +52,14 @@ class Chosen:
     is_proved: bool
 
 
-def choose_forms(source: Source, phantom: Phantom, done: Callable[[int], None] = lambda _: None) -> list[Chosen]:
-    """Fold every layer of the decoder and choose its ranks; ``done`` is told of each layer."""
+def choose_forms(source: Source, phantom: Phantom, step: Callable[[int], None] = lambda _: None) -> list[Chosen]:
+    """Fold every layer of the decoder and choose its ranks; ``step`` is told of each layer."""
     first = source.embedding(source.first_token())
     chosen = []
-    for number, (layer, maps) in enumerate(fold_layers(source.config.text, source.layers(), first)):
+    for layer, maps in fold_layers(source.config.text, source.layers(), first):
         exact = FoldedMaps(*(_double(folded) for folded in (maps.query, maps.key, maps.value)))
         chosen.append(choose(exact, phantom, layer.self_attn.scaling, value_norm(layer)))
-        done(number + 1)
+        step(1)
     return chosen
 
 

@@ -92,6 +92,11 @@ class Drawing:
         """0 keeps a dimension, -1 takes what is left."""
         return self.op("Reshape", x, self.ints(*shape))
 
+    @property
+    def bytes(self) -> int:
+        """Size of the weights."""
+        return sum(value.const_value.nbytes for value in self.tape.initializers if value.const_value is not None)
+
     def save(self, path: Path, data: str, progress: Callable[[int], None] = lambda _: None) -> None:
         """Write the graph to ``path`` and its weights to a file called ``data`` beside it."""
         graph = ir.Graph(

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
@@ -11,11 +10,12 @@ from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.manifest import Cache, Embedding, Part
 from phantom_edge.export.forms import Chosen
 from phantom_edge.export.source import Source
+from phantom_edge.export.unfinished import Unfinished
 
 Precision = Literal["fp32", "fp16"]
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16}
-Progress = Callable[[str, int], None]
-"""Told of the bytes that a part has written."""
+Begin = Callable[[str, int], Callable[[int], None]]
+"""Told that something begins, and how much of it there is; what it returns is told of each step."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ class Lowered:
 
 
 class Target(Protocol):
-    """Writes the graphs of a checkpoint into a folder."""
+    """Writes the graphs of a checkpoint, part by part."""
 
     def __call__(
-        self, source: Source, chosen: Sequence[Chosen], settings: Settings, folder: Path, progress: Progress
+        self, source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Begin
     ) -> Lowered:
         """Raises EdgeError for what this target cannot do."""

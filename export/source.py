@@ -1,5 +1,6 @@
 """A checkpoint as the exporters read it: tensor by tensor and layer by layer, never whole."""
 
+import copy
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,9 +44,13 @@ class Source:
         """One tensor, as it is stored."""
         return self.tensors[name].make()
 
-    def layers(self) -> Iterator[PhantomDecoderLayer]:
-        """The decoder's layers in float32, each made when it is asked for and held by nobody else."""
-        text = self.config.text
+    def layers(self, attention: str = "eager") -> Iterator[PhantomDecoderLayer]:
+        """The decoder's layers in float32, each made when it is asked for and held by nobody else.
+
+        ``attention`` is transformers' name of the kernel that they compute with.
+        """
+        text = copy.deepcopy(self.config.text)
+        text._attn_implementation = attention
         for number in range(text.num_hidden_layers):
             with torch.device("meta"):
                 layer = PhantomDecoderLayer(text, number)

@@ -46,6 +46,32 @@ def left_overs(parent: Path, prefix: str) -> Iterator[Path]:
                 _unlock(lock)
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[bool]:
+    """Hold the lock of a folder; False where another process has it. Where nothing can lock, True."""
+    lock = _lock(folder)
+    try:
+        yield lock is not None or not _can_lock(folder)
+    finally:
+        _unlock(lock)
+
+
+def _can_lock(folder: Path) -> bool:
+    """Whether a lock of ``folder`` can be had at all: another's, waited for by nobody, is a lock too."""
+    if sys.platform == "win32":
+        return False
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
 def _lock(folder: Path, *, wait: bool = False) -> int | None:
     """Lock the folder itself: no file of ours ends up in it.
 

@@ -18,8 +18,11 @@ from phantom_edge.export.bundle.folder import Bundle, is_bundle
 from phantom_edge.export.bundle.manifest import MANIFEST, Manifest
 from phantom_edge.export.bundle.typed import WrongJson, from_json, schema, to_json
 from phantom_edge.export.export import export_bundle
+from phantom_edge.export.onnx_graph import Drawing
 from phantom_edge.export.settings import Settings
-from phantom_edge.export.verify import verify
+from phantom_edge.export.source import Source
+from phantom_edge.export.unfinished import unfinished
+from phantom_edge.export.verify import DIVERGENCE, OTHERS, RELATIVE, Tally, verify
 from phantom_edge.generate import load, make_inputs
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.runtime.sampling import Sampling
@@ -39,7 +42,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(checkpoint: Path) -> Bundle:
-    return export_bundle(str(checkpoint), "onnx", checkpoint.parent / "bundle", Settings(max_context=512))
+    return export(checkpoint, checkpoint.parent / "bundle", max_context=512)
+
+
+def export(checkpoint: Path, out: Path, prove: bool = False, **settings: Any) -> Bundle:
+    return export_bundle(str(checkpoint), "onnx", out, Settings(**settings), prove=prove).bundle
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +94,7 @@ def test_what_two_prompts_share_is_computed_once(bundle: Bundle, picture: Path) 
 
 
 def test_a_full_cache_ends_the_answer(checkpoint: Path, tmp_path: Path) -> None:
-    small = export_bundle(str(checkpoint), "onnx", tmp_path / "small", Settings(max_context=40, prefill_chunk=8))
+    small = export(checkpoint, tmp_path / "small", max_context=40, prefill_chunk=8)
     session = Session(small)
     answer = answer_of(session, "Why?", [], 100)
     assert answer.stopped_by in ("context", "end of turn")
@@ -98,7 +105,7 @@ def test_a_full_cache_ends_the_answer(checkpoint: Path, tmp_path: Path) -> None:
 
 def test_half_precision_is_near(checkpoint: Path, bundle: Bundle, tmp_path: Path) -> None:
     """Logits of one prompt, in float16 everywhere: rounding of some 1e-3 of their size, ten times that allowed."""
-    half = export_bundle(str(checkpoint), "onnx", tmp_path / "half", Settings(precision="fp16", max_context=512))
+    half = export(checkpoint, tmp_path / "half", precision="fp16", max_context=512)
     assert half.manifest.cache.bytes_per_token < bundle.manifest.cache.bytes_per_token
     found = []
     for one in (bundle, half):
@@ -111,16 +118,94 @@ def test_half_precision_is_near(checkpoint: Path, bundle: Bundle, tmp_path: Path
 @pytest.mark.slow
 def test_verification_tells_a_right_bundle_from_a_wrong_one(checkpoint: Path, bundle: Bundle, tmp_path: Path) -> None:
     """Wrong: the phantom halves dropped, which at eta 1 is another model; and the weights of another seed."""
-    model, _ = load(str(checkpoint), torch.float32)
-    good = verify(bundle, model)
-    assert len(good) > 20 and all(check.passed for check in good)
-    assert {check.stage for check in good} == {"vision", "prefill", "decode", "divergence", "other tokens"}
-    dropped = export_bundle(str(checkpoint), "onnx", tmp_path / "dropped", Settings(max_context=512, phantom="rank=0"))
-    failed = {check.stage for check in verify(dropped, model) if not check.passed}
-    assert {"prefill", "decode", "divergence"} <= failed and "vision" not in failed
+    source = Source.open(checkpoint)
+    proof = verify(bundle, source)
+    assert proof.passed and len(proof.checks) > 50 and not proof.left_out
+    assert {check.stage for check in proof.checks} == {"vision", "prefill", "decode"}
+    dropped = verify(export(checkpoint, tmp_path / "dropped", max_context=512, phantom="rank=0"), source)
+    failed = {(check.stage, check.measure) for check in dropped.checks if not check.passed}
+    assert failed >= {(stage, measure) for stage in ("prefill", "decode") for measure in (RELATIVE, DIVERGENCE, OTHERS)}
+    assert not any(stage == "vision" for stage, _ in failed)
     write_random(SIZES["tiny"], tmp_path / "other", seed=4, dtype=torch.float32, eta=1.0)
-    other = export_bundle(str(tmp_path / "other"), "onnx", tmp_path / "wrong", Settings(max_context=512))
-    assert not any(check.passed for check in verify(other, model))
+    other = verify(export(tmp_path / "other", tmp_path / "wrong", max_context=512), source)
+    assert not any(check.passed for check in other.checks if check.bound is not None)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_passes_no_bound(value: float) -> None:
+    tally = Tally()
+    tally.add(np.array([[1.0, value, 2.0]]), torch.tensor([[1.0, 1.0, 2.0]]), is_logits=True)
+    measures = tally.measures()
+    assert measures[RELATIVE] == float("inf") and not measures[DIVERGENCE] < 1
+
+
+def test_a_bundle_that_is_off_is_not_written(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match="does not compute its model, and was not written: prefill of 'text alone'"):
+        export(checkpoint, tmp_path / "off", prove=True, max_context=64, phantom="rank=0")
+    assert not list(tmp_path.iterdir())
+    off = export(checkpoint, tmp_path / "off", max_context=64, phantom="rank=0")
+    assert off.manifest.proof is None and not off.manifest.verified
+
+
+def test_an_interrupted_export_goes_on(
+    checkpoint: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped while the decoder is written: vision is not written again, and the bundle is the same in the end."""
+    written: list[str] = []
+
+    def save(self: Drawing, path: Path, data: str, progress: Callable[[int], None]) -> None:
+        written.append(self.name)
+        if stop == self.name:
+            path.write_text("half")
+            raise KeyboardInterrupt
+        whole(self, path, data, progress)
+
+    whole = Drawing.save
+    monkeypatch.setattr(Drawing, "save", save)
+    out = tmp_path / "bundle"
+    stop = "decoder"
+    with pytest.raises(KeyboardInterrupt):
+        export(checkpoint, out, max_context=512)
+    assert not out.exists() and [path.name for path in tmp_path.iterdir()] == [".bundle.unfinished"]
+    stop = ""
+    again = export(checkpoint, out, max_context=512)
+    assert written == ["vision", "decoder", "decoder"]
+    assert again.manifest == bundle.manifest
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"] and Bundle.open(out)
+
+
+def test_what_another_export_left_is_not_used(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("phantom_edge.export.export.choose_forms", stop)
+        with pytest.raises(KeyboardInterrupt):
+            export(checkpoint, tmp_path / "bundle", max_context=512)
+    assert not list(tmp_path.iterdir())  # nothing was done, so nothing is left
+    with monkeypatch.context() as patched:
+        patched.setattr("phantom_edge.export.export.listing", stop)
+        with pytest.raises(KeyboardInterrupt):
+            export(checkpoint, tmp_path / "bundle", max_context=512)
+    half = export(checkpoint, tmp_path / "bundle", max_context=512, precision="fp16")
+    assert half.manifest.parts["vision"].precision == "fp16" and Bundle.open(half.path)
+
+
+def test_only_one_export_writes_a_bundle(checkpoint: Path, tmp_path: Path) -> None:
+    with (
+        unfinished(tmp_path / "bundle", {}) as parts,
+        pytest.raises(EdgeError, match="another export is writing"),
+    ):
+        parts.part("one", lambda folder: (folder / "a").write_text("a") and None)
+        export(checkpoint, tmp_path / "bundle", max_context=512)
+    foreign = tmp_path / ".mine.unfinished"
+    foreign.mkdir()
+    (foreign / "diary").write_text("dear")
+    with pytest.raises(EdgeError, match="not of phantom-edge's making"):
+        export(checkpoint, tmp_path / "mine", max_context=512)
+    assert (foreign / "diary").exists()
 
 
 def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
@@ -210,7 +295,7 @@ def test_manifest_and_schema_agree(bundle: Bundle) -> None:
         ("parts", []),
         ("schema_version", 2),
         ("phantom", None),
-        ("checks", 3),
+        ("proof", 3),
     ]
     for key, value in changes:
         wrong = {**document, key: value}

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,10 +116,9 @@ def sha256_of(path: Path, progress: Callable[[int], None] = lambda _: None) -> s
     return digest.hexdigest()
 
 
-def listing(folder: Path) -> dict[str, File]:
-    """Every file of a folder that is to become a bundle."""
-    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
-    return {path.name: File(path.stat().st_size, sha256_of(path)) for path in files}
+def listing(folder: Path, names: Iterable[str]) -> dict[str, File]:
+    """Files of a folder that is to become a bundle."""
+    return {name: File((folder / name).stat().st_size, sha256_of(folder / name)) for name in sorted(names)}
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

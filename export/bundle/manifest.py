@@ -119,17 +119,36 @@ class Phantom:
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison with the reference model: what was measured, and the bound that it had to keep."""
+    """One comparison with the reference model: what was measured, and the bound that it had to keep, if any."""
 
-    stage: str
+    stage: Literal["vision", "prefill", "decode"]
     case: str
+    measure: Literal["relative error", "absolute error", "divergence, nats", "other tokens"]
     value: float
-    bound: float
+    bound: float | None
 
     @property
     def passed(self) -> bool:
         """Whether it kept the bound; a NaN does not."""
-        return self.value <= self.bound
+        return self.bound is None or self.value <= self.bound
+
+    def text(self) -> str:
+        """In words, for a message."""
+        bound = "" if self.bound is None else f", bound {self.bound:.1e}"
+        return f"{self.stage} of '{self.case}': {self.measure} {self.value:.1e}{bound}"
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A comparison with the checkpoint. ``left_out`` names the cases that did not fit into the cache."""
+
+    checks: tuple[Check, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every bound was kept."""
+        return bool(self.checks) and all(check.passed for check in self.checks)
 
 
 @dataclass(frozen=True)
@@ -150,7 +169,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A bundle. ``checks`` is None where the bundle was never compared with its model: *unverified*."""
+    """A bundle. ``proof`` is None where the bundle was never compared with its model: *unverified*."""
 
     schema_version: Literal[1]
     made_by: str
@@ -165,9 +184,9 @@ class Manifest:
     prefill_chunk: int
     tools: dict[str, str]
     files: dict[str, File]
-    checks: tuple[Check, ...] | None = None
+    proof: Proof | None = None
 
     @property
     def verified(self) -> bool:
         """Whether it was compared with its model, and every bound was kept."""
-        return self.checks is not None and all(check.passed for check in self.checks)
+        return self.proof is not None and self.proof.passed

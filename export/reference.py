@@ -1,0 +1,78 @@
+"""The checkpoint itself, computed in float32 with one layer in memory at a time: what every bundle is compared with.
+
+It runs the modules of ``phantom_edge.models`` over a whole prompt at once and without a cache.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
+from phantom_edge.export.onnx_decoder import DECODER
+from phantom_edge.export.source import Source
+from phantom_edge.models.decoder import RMSNorm
+from phantom_edge.models.modeling import PhantomModel
+from phantom_edge.models.rope import rotary_tables
+
+PICTURE_PARTS = ("vision_tower", "projector")
+
+
+class Reference:
+    """A checkpoint that computes, slowly and in little memory."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.config = source, source.config
+        text = source.config.text
+        self.norm = RMSNorm(text.hidden_size, text.rms_norm_eps)
+        self.norm.weight.data = source.read(f"{DECODER}norm.weight").float()
+        self.head = source.read(EMBEDDING if text.tie_word_embeddings else HEAD).float()
+        self.table = self.head if text.tie_word_embeddings else source.read(EMBEDDING)
+        self.pictures: PhantomModel | None = None
+
+    @torch.no_grad()
+    def image_tokens(self, pixel_values: Tensor) -> Tensor:
+        """Tiles (T, 3, S, S) to (T * tokens_per_tile, hidden)."""
+        if self.pictures is None:
+            with torch.device("meta"):
+                model = PhantomModel(self.config).eval()
+            for name in PICTURE_PARTS:
+                part = getattr(model, name)
+                weights = {key: self.source.read(f"model.{name}.{key}").float() for key in part.state_dict()}
+                part.load_state_dict(weights, assign=True)
+            self.pictures = model
+        features: Tensor = self.pictures.get_image_features(pixel_values).pooler_output
+        return features.flatten(0, 1)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Rows (N, hidden) of the embedding."""
+        return self.table[ids].float()
+
+    @torch.no_grad()
+    def hidden(self, prompts: Sequence[Tensor], done: Callable[[], None] = lambda: None) -> list[Tensor]:
+        """Embeddings (N, hidden) of several prompts to hidden states after the last norm; ``done`` after each layer."""
+        text = self.config.text
+        positions = [torch.arange(len(prompt))[None] for prompt in prompts]
+        ropes = [rotary_tables(text, places) for places in positions]
+        masks = [_window_mask(len(prompt), text.sliding_window) for prompt in prompts]
+        states = [prompt[None] for prompt in prompts]
+        for layer in self.source.layers("sdpa"):
+            states = [
+                layer(state, rope, attention_mask=mask) for state, rope, mask in zip(states, ropes, masks, strict=True)
+            ]
+            done()
+        return [self.norm(state)[0] for state in states]
+
+    @torch.no_grad()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(N, hidden) to (N, vocab)."""
+        return hidden @ self.head.T
+
+
+def _window_mask(tokens: int, window: int | None) -> Tensor | None:
+    """True where a query may look, (1, 1, N, N); None stands for causal."""
+    if window is None or window >= tokens:
+        return None
+    places = torch.arange(tokens)
+    behind = places[:, None] - places
+    return ((behind >= 0) & (behind < window))[None, None]
