@@ -67,7 +67,7 @@ define install
 endef
 
 $(VENV)/core: $(VENV)/whole pyproject.toml constraints.txt
-	$(call install,.,core)
+	$(call install,.[export],core)
 
 $(VENV)/dev: $(VENV)/whole pyproject.toml constraints.txt
 	$(call install,.[dev],core dev)

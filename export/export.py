@@ -8,7 +8,7 @@ from phantom_edge import __version__
 from phantom_edge.checkpoint.hub import find_folder
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import Bundle, listing, write_manifest
-from phantom_edge.export.bundle.manifest import Manifest, Model, Phantom, Pictures, Prompt, Proof
+from phantom_edge.export.bundle.manifest import RELATIVE, Manifest, Model, Phantom, Pictures, Prompt, Proof
 from phantom_edge.export.forms import Chosen, choose_forms
 from phantom_edge.export.forms import Phantom as Wanted
 from phantom_edge.export.settings import Begin, Settings
@@ -25,10 +25,23 @@ TOKENIZER, TEMPLATE = "tokenizer.json", "chat_template.jinja"
 
 @dataclass(frozen=True)
 class Exported:
-    """A bundle, and the seconds that each part took."""
+    """A bundle, and the files of each part and the seconds that they took."""
 
     bundle: Bundle
+    files: dict[str, list[str]]
     seconds: dict[str, float]
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """Largest relative error of each part that was compared."""
+        proof = self.bundle.manifest.proof
+        stages = {"vision": ("vision",), "decoder": ("prefill", "decode")}
+        found: dict[str, float] = {}
+        for part, measured in stages.items():
+            values = [c.value for c in (proof.checks if proof else ()) if c.stage in measured and c.measure == RELATIVE]
+            if values:
+                found[part] = max(values)
+        return found
 
 
 def export_bundle(
@@ -76,10 +89,12 @@ def export_bundle(
         )
         if prove:
             manifest = replace(manifest, proof=_proved(Bundle(parts.folder, manifest), source, parts, begin))
-        seconds = {name: part.seconds for name, part in parts.done.items()}
+        done = dict(parts.done)
         parts.move_to(folder)
         write_manifest(folder, manifest)
-    return Exported(Bundle(out, manifest), seconds)
+    bundle = Bundle(out, manifest)
+    files = {name: list(part.files) for name, part in done.items()}
+    return Exported(bundle, files, {name: part.seconds for name, part in done.items()})
 
 
 def _write_words(source: Source, folder: Path) -> None:

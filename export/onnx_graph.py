@@ -1,5 +1,6 @@
 """An ONNX graph drawn node by node, its weights read one at a time when the file is written."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,10 +93,22 @@ class Drawing:
         """0 keeps a dimension, -1 takes what is left."""
         return self.op("Reshape", x, self.ints(*shape))
 
+    def operators(self) -> dict[str, int]:
+        """How many nodes of each kind there are, the commonest first."""
+        return dict(Counter(node.op_type for node in self.tape.nodes).most_common())
+
+    def weight_bytes(self) -> dict[str, int]:
+        """Bytes of the initializers, by number format."""
+        found: Counter[str] = Counter()
+        for value in self.tape.initializers:
+            assert value.const_value is not None
+            found[str(value.const_value.dtype.numpy())] += value.const_value.nbytes
+        return dict(found)
+
     @property
     def bytes(self) -> int:
-        """Size of the weights."""
-        return sum(value.const_value.nbytes for value in self.tape.initializers if value.const_value is not None)
+        """Size of all weights."""
+        return sum(self.weight_bytes().values())
 
     def save(self, path: Path, data: str, progress: Callable[[int], None] = lambda _: None) -> None:
         """Write the graph to ``path`` and its weights to a file called ``data`` beside it."""

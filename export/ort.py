@@ -40,6 +40,8 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
             file=f"{name}.onnx",
             weights=(f"{name}.data",),
             precision=settings.precision,
+            operators=drawing.operators(),
+            weight_bytes=drawing.weight_bytes(),
             inputs=tuple(map(_port, drawing.inputs)),
             outputs=tuple(map(_port, drawing.outputs)),
         )

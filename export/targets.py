@@ -5,7 +5,7 @@ from phantom_edge.export.settings import Target
 
 
 def _onnx() -> Target:
-    need("onnx_ir", "ort")
+    need("onnx_ir", "export")
     from phantom_edge.export.ort import lower
 
     return lower

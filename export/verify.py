@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import Bundle
-from phantom_edge.export.bundle.manifest import Check, Manifest, Proof
+from phantom_edge.export.bundle.manifest import ABSOLUTE, DIVERGENCE, OTHERS, RELATIVE, Check, Manifest, Proof
 from phantom_edge.export.reference import Reference
 from phantom_edge.export.source import Source
 from phantom_edge.processing.tiling import to_pixel_values
@@ -28,14 +29,12 @@ DECODED = 32
 BLOCK = 64
 """Positions that are compared at a time: a vocabulary of logits is large."""
 
-RELATIVE, ABSOLUTE, DIVERGENCE, OTHERS = "relative error", "absolute error", "divergence, nats", "other tokens"
 BOUNDS: dict[str, dict[str, float]] = {
     "fp32": {"vision": 1e-4, RELATIVE: 1e-4, DIVERGENCE: 1e-6, OTHERS: 0.0},
     "fp16": {"vision": 2e-2, RELATIVE: 3e-2, DIVERGENCE: 1e-3, OTHERS: 0.05},
 }
-"""What a bundle may be off: largest difference over the largest magnitude (of image tokens, of logits), mean divergence
-(KL) of the next-token distributions, share of positions whose likeliest token is another. Float16 keeps 11 bits through
-thousands of sums, and its ties may turn."""
+"""What a bundle may be off, vision by its relative error. Float16 keeps 11 bits through thousands of sums, and its ties
+may turn."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +201,30 @@ class Judge:
         for start in range(0, len(found), BLOCK):
             wanted = self.reference.logits(hidden[start : start + BLOCK])
             tally.add(found[start : start + BLOCK], wanted, is_logits=True)
+
+
+def check_source(bundle: Bundle, source: Source) -> list[str]:
+    """What is to be said before ``bundle`` is compared with ``source``. Raises EdgeError where that makes no sense."""
+    model, text = bundle.manifest.model, source.config.text
+    pairs = {
+        "family": (model.family, source.config.family),
+        "hidden_size": (model.hidden_size, text.hidden_size),
+        "layers": (model.layers, text.num_hidden_layers),
+        "heads": (model.heads, text.num_attention_heads),
+        "kv_heads": (model.kv_heads, text.num_key_value_heads),
+        "vocab_size": (model.vocab_size, text.vocab_size),
+        "tokens_per_tile": (bundle.manifest.pictures.tokens_per_tile, source.config.tokens_per_tile),
+        "tile_size": (bundle.manifest.pictures.tile_size, source.config.vision.image_size),
+    }
+    for name, (ours, theirs) in pairs.items():
+        if ours != theirs:
+            raise EdgeError(
+                f"{bundle.path} was made from another model than {source.folder}: {name} is {ours}, there {theirs}",
+                "give the right checkpoint: phantom-edge verify BUNDLE --against CHECKPOINT",
+            )
+    if model.fingerprint == source.fingerprint():
+        return []
+    return [f"{source.folder} is not the checkpoint that {bundle.path} was made from: its weights or config differ"]
 
 
 def verify(

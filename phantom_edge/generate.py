@@ -1,6 +1,5 @@
 """Questions about pictures, answered by a model: the settings, and a stream of text with its timings."""
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,42 +16,19 @@ from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.processing.images import ImageSource
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.processing.prompt import IMAGE_MARK
-
-COLDEST = 1e-4
-"""Lowest temperature above 0: logits of some hundreds, divided by it, stay far inside float32."""
+from phantom_edge.runtime import sampling as runtime
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen. ``temperature`` 0 is greedy; ``beams`` 3 is the paper's setting."""
+class Sampling(runtime.Sampling):
+    """How the next token is chosen; ``beams`` 3 is the paper's setting."""
 
-    max_new_tokens: int = 256
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
     beams: int = 1
-    seed: int | None = None
 
     def __post_init__(self) -> None:
-        rules = (
-            (self.max_new_tokens >= 1, f"--max-new-tokens is {self.max_new_tokens}", "give 1 or more"),
-            (
-                self.temperature == 0 or COLDEST <= self.temperature < math.inf,
-                f"--temperature is {self.temperature:g}",
-                f"give 0 (greedy), or {COLDEST:g} or more",
-            ),
-            (0 < self.top_p <= 1, f"--top-p is {self.top_p:g}", "give more than 0 and at most 1"),
-            (self.top_k >= 0, f"--top-k is {self.top_k}", "give 0 (off) or more"),
-            (self.beams >= 1, f"--beams is {self.beams}", "give 1 (off) or more"),
-            (
-                self.seed is None or 0 <= self.seed < 2**64,
-                f"--seed is {self.seed}",
-                "give a whole number from 0 to 18446744073709551615 (64 bits)",
-            ),
-        )
-        for holds, problem, remedy in rules:
-            if not holds:
-                raise EdgeError(problem, remedy)
+        super().__post_init__()
+        if self.beams < 1:
+            raise EdgeError(f"--beams is {self.beams}", "give 1 (off) or more")
 
     def generation_config(self, model: PhantomForConditionalGeneration) -> GenerationConfig:
         """The same settings in transformers' words; ids of stop and pad tokens from the model."""

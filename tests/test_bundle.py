@@ -75,7 +75,7 @@ def test_greedy_tokens_are_the_checkpoints(
     session = Session(replace(bundle, manifest=replace(bundle.manifest, prefill_chunk=chunk)))
     answer = answer_of(session, QUESTION, images)
     assert answer.prompt_tokens == inputs["input_ids"].shape[1]
-    assert answer.tokens == want
+    assert answer.ids == want
 
 
 def test_what_two_prompts_share_is_computed_once(bundle: Bundle, picture: Path) -> None:
@@ -88,7 +88,7 @@ def test_what_two_prompts_share_is_computed_once(bundle: Bundle, picture: Path) 
     for question, image in asked:
         answer = answer_of(session, question, [image], 12)
         reused.append(answer.reused_tokens)
-        assert answer.tokens == answer_of(open_session(bundle.path), question, [image], 12).tokens
+        assert answer.ids == answer_of(open_session(bundle.path), question, [image], 12).ids
     per_tile = bundle.manifest.pictures.tokens_per_tile
     assert reused[0] == 0 and reused[1] > per_tile and reused[2] < per_tile and reused[3] > per_tile
 
@@ -98,7 +98,7 @@ def test_a_full_cache_ends_the_answer(checkpoint: Path, tmp_path: Path) -> None:
     session = Session(small)
     answer = answer_of(session, "Why?", [], 100)
     assert answer.stopped_by in ("context", "end of turn")
-    assert answer.prompt_tokens + len(answer.tokens) <= 41
+    assert answer.prompt_tokens + answer.tokens <= 41
     with pytest.raises(EdgeError, match="this bundle holds 40"):
         answer_of(session, "Why? " * 60, [])
 

@@ -4,13 +4,14 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.manifest import MANIFEST, SCHEMA_VERSION, File, Manifest
+from phantom_edge.export.bundle.manifest import MANIFEST, SCHEMA_VERSION, File, Manifest, Proof
 from phantom_edge.export.bundle.typed import WrongJson, from_json, to_json
+from phantom_edge.files import whole_file
 
 AGAIN = "export it again: phantom-edge export"
 BLOCK = 1 << 20
@@ -123,5 +124,16 @@ def listing(folder: Path, names: Iterable[str]) -> dict[str, File]:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write ``phantom.json``."""
-    text = json.dumps(to_json(manifest), indent=1, ensure_ascii=False)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    (folder / MANIFEST).write_text(_text(manifest), encoding="utf-8")
+
+
+def _text(manifest: Manifest) -> str:
+    return json.dumps(to_json(manifest), indent=1, ensure_ascii=False) + "\n"
+
+
+def record_proof(bundle: Bundle, proof: Proof) -> Bundle:
+    """The bundle with ``proof`` in its manifest, on disk too."""
+    manifest = replace(bundle.manifest, proof=proof)
+    with whole_file(bundle.path / MANIFEST) as file:
+        file.write(_text(manifest))
+    return Bundle(bundle.path, manifest)

@@ -10,6 +10,10 @@ MANIFEST = "phantom.json"
 Number = Literal["float32", "float16", "int64"]
 BYTES = {"float32": 4, "float16": 2, "int64": 8}
 
+RELATIVE, ABSOLUTE, DIVERGENCE, OTHERS = "relative error", "absolute error", "divergence, nats", "other tokens"
+"""What a check measures: the largest difference over the largest magnitude, that difference, mean KL divergence of the
+next-token distributions, and the share of positions whose likeliest token is another."""
+
 
 @dataclass(frozen=True)
 class File:
@@ -34,11 +38,16 @@ class Port:
 
 @dataclass(frozen=True)
 class Part:
-    """A graph: its file, the files that hold its weights, and what goes in and out."""
+    """A graph: its file, the files that hold its weights, and what goes in and out.
+
+    ``operators`` counts its nodes by kind, ``weight_bytes`` its weights by number format.
+    """
 
     file: str
     weights: tuple[str, ...]
     precision: Literal["fp32", "fp16"]
+    operators: dict[str, int]
+    weight_bytes: dict[str, int]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.errors import EdgeError, need
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
@@ -96,6 +96,13 @@ def _plain(text: str) -> str:
     return escape(text)
 
 
+def load_torch() -> None:
+    """Import what the model itself is made of, which takes seconds. Raises EdgeError where it is not installed."""
+    note("loading torch ...")
+    for package in ("torch", "transformers", "safetensors", "huggingface_hub"):
+        need(package, "model")
+
+
 def quiet_transformers() -> None:
     """No bars of transformers: ours say what is going on."""
     from transformers.utils.logging import disable_progress_bar
@@ -115,6 +122,21 @@ def counting() -> "Progress":
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
     return display(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+
+
+@contextmanager
+def tasks() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    """Bars on stderr: call with what begins and how much of it there is, then with each step."""
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with display(*columns) as bars:
+
+        def begin(label: str, total: int) -> Callable[[int], None]:
+            task = bars.add_task(label, total=total)
+            return lambda step: bars.advance(task, step)
+
+        yield begin
 
 
 @contextmanager

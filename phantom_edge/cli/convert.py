@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from phantom_edge.cli.choices import Dtype, torch_dtype
-from phantom_edge.cli.console import ForceOption, JsonOption, friendly, note, progress
+from phantom_edge.cli.console import ForceOption, JsonOption, friendly, load_torch, note, progress
 from phantom_edge.cli.init import report
 
 
@@ -28,7 +28,7 @@ def convert(
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Convert a checkpoint between the official layout and phantom-edge's own, tensor by tensor."""
-    note("loading torch ...")
+    load_torch()
     from phantom_edge.checkpoint.convert import convert as convert_folder
     from phantom_edge.checkpoint.hub import find_folder
 

@@ -14,6 +14,7 @@ from phantom_edge.cli.console import (
     JsonOption,
     counting,
     friendly,
+    load_torch,
     note,
     print_json,
     print_table,
@@ -21,15 +22,18 @@ from phantom_edge.cli.console import (
 )
 from phantom_edge.errors import EdgeError, need
 from phantom_edge.evaluate.benchmarks import BENCHMARKS, MAX_NEW_TOKENS
+from phantom_edge.export.bundle.folder import is_bundle
 
 if TYPE_CHECKING:
+    from phantom_edge.evaluate.bundle_answerer import BundleAnswerer
     from phantom_edge.evaluate.examples import Examples
     from phantom_edge.evaluate.scores import Score, Scores
+    from phantom_edge.evaluate.torch_answerer import TorchAnswerer
 
 
 @friendly
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Checkpoint folder, or a hub id such as BK-Lee/Phantom-0.5B.")],
+    model: Annotated[str, typer.Argument(help="Bundle, checkpoint folder, or a hub id such as BK-Lee/Phantom-0.5B.")],
     data: Annotated[
         Path, typer.Option("--data", "-d", help="JSONL file of triples; with --benchmark the folder of benchmarks.")
     ],
@@ -68,15 +72,7 @@ def evaluate(
     if examples.without_picture:
         note(f"{examples.without_picture:,} questions left out: their pictures are missing")
     with whole_folder(out, force=force) if out else nullcontext() as folder:
-        note("loading ...")
-        from phantom_edge.evaluate.torch_answerer import TorchAnswerer
-        from phantom_edge.generate import load
-
-        quiet_transformers()
-        loaded, processor = load(model, None if dtype is None else torch_dtype(dtype))
-        if str(loaded.dtype) == "torch.float16" and loaded.device.type == "cpu":
-            note("float16 is slow on a CPU: --dtype fp32 or bf16 may be several times as fast")
-        answerer = TorchAnswerer(loaded, processor, batch, longest)
+        answerer, computes = _answerer(model, batch, dtype, longest)
         start = time.perf_counter()
         with _bar(len(asked)) as progress:
             answers = answerer.answer([example.query for example in asked], progress)
@@ -89,7 +85,7 @@ def evaluate(
             examples.without_picture,
             round(seconds, 2),
             {
-                "dtype": str(loaded.dtype).removeprefix("torch."),
+                "dtype": computes,
                 "batch": answerer.batch,
                 "max_new_tokens": longest,
                 "limit": limit,
@@ -106,6 +102,31 @@ def evaluate(
     note(f"{len(asked):,} questions in {seconds:.1f} s, {len(asked) / seconds:.0f} a second")
     if out is not None:
         note(f"wrote report.json, answers.jsonl and chart.png to {out}")
+
+
+def _answerer(
+    model: str, batch: int | None, dtype: Dtype | None, longest: int
+) -> tuple["TorchAnswerer | BundleAnswerer", str]:
+    """What answers, and the number format that it computes in."""
+    if is_bundle(model):
+        from phantom_edge.evaluate.bundle_answerer import BundleAnswerer
+        from phantom_edge.runtime.session import open_session
+
+        for name, given in (("--batch", batch), ("--dtype", dtype)):
+            if given is not None:
+                raise EdgeError(f"{name} is for checkpoints, and {model} is a bundle", f"leave {name} out")
+        note("loading ...")
+        session = open_session(model)
+        return BundleAnswerer(session, longest), session.manifest.cache.dtype
+    load_torch()
+    from phantom_edge.evaluate.torch_answerer import TorchAnswerer
+    from phantom_edge.generate import load
+
+    quiet_transformers()
+    loaded, processor = load(model, None if dtype is None else torch_dtype(dtype))
+    if str(loaded.dtype) == "torch.float16" and loaded.device.type == "cpu":
+        note("float16 is slow on a CPU: --dtype fp32 or bf16 may be several times as fast")
+    return TorchAnswerer(loaded, processor, batch, longest), str(loaded.dtype).removeprefix("torch.")
 
 
 def _read(data: Path, benchmark: str | None) -> "Examples":

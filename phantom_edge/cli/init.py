@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 
 from phantom_edge.cli.choices import Dtype, torch_dtype
-from phantom_edge.cli.console import ForceOption, JsonOption, friendly, note, print_json, print_table, progress
+from phantom_edge.cli.console import (
+    ForceOption,
+    JsonOption,
+    friendly,
+    load_torch,
+    note,
+    print_json,
+    print_table,
+    progress,
+)
 from phantom_edge.errors import EdgeError
 from phantom_edge.models.sizes import SIZES
 
@@ -32,7 +41,7 @@ def init(
             "init makes random weights only, and wants to hear that you mean it",
             f"run: phantom-edge init {size} {out} --random",
         )
-    note("loading torch ...")
+    load_torch()
     from phantom_edge.checkpoint.random import write_random
 
     with progress(f"writing {size}") as begin:

@@ -4,6 +4,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -12,7 +13,9 @@ from typing import Any
 from phantom_edge.versions import installed
 
 TARGETS = {
-    "ort": "ONNX Runtime",
+    "model": "checkpoints, with torch",
+    "ort": "running ONNX bundles",
+    "export": "making bundles",
     "coreml": "Core ML",
     "executorch": "ExecuTorch",
     "qnn": "Qualcomm NPU",
@@ -22,8 +25,11 @@ TARGETS = {
 }
 """Extras that a person would install for a purpose."""
 
+IMPORTED = ("core", "model")
+"""What is really imported, to see that it is whole."""
+
 MODULES = {"pillow": "PIL"}
-"""Import names of core packages that are called otherwise."""
+"""Import names of such packages that are called otherwise."""
 
 
 @dataclass(frozen=True)
@@ -99,15 +105,21 @@ class Report:
 
     @property
     def is_ok(self) -> bool:
-        """Whether the core works: nothing of it missing, broken or outside its range, and no clash."""
-        return not self.clashes and all(p.state == "ok" for p in self.packages if p.extra == "core")
+        """Whether what is there works: the core whole, nothing of the model broken or outside its range, no clash."""
+        return not self.clashes and not self._faulty()
+
+    def _faulty(self) -> list[Package]:
+        """A model that is not installed is no fault: bundles run without."""
+        return [
+            p
+            for p in self.packages
+            if (p.extra == "core" and p.state != "ok") or (p.extra == "model" and p.state not in ("ok", "missing"))
+        ]
 
     def remedies(self) -> list[str]:
-        """A line for each fault of the core: what is wrong, and the command that mends it."""
+        """A line for each fault: what is wrong, and the command that mends it."""
         lines = []
-        for package in self.packages:
-            if package.extra != "core" or package.state == "ok":
-                continue
+        for package in self._faulty():
             if package.name == "phantom-edge":
                 lines.append("phantom-edge runs from its sources, without having been installed; run: pip install -e .")
                 continue
@@ -134,7 +146,7 @@ def _mend(package: Package) -> str:
 
 
 def examine() -> Report:
-    """Look over this installation; core packages are really imported, each in a process of its own."""
+    """Look over this installation; core and model are really imported, each package in a process of its own."""
     machine = {"python": platform.python_version(), "system": platform.platform(), "executable": sys.executable}
     return Report(machine, packages(), clashes())
 
@@ -143,15 +155,38 @@ def packages() -> list[Package]:
     """Everything that our own metadata asks for on this system, core first."""
     if installed("phantom-edge") is None:
         return [Package("core", "phantom-edge", "", None)]  # runs from its sources: there is no list to compare with
-    wanted = [entry for line in metadata.requires("phantom-edge") or () for entry in _read_requirement(line)]
-    core = [name for extra, name, _ in wanted if extra == "core" and installed(name) is not None]
+    wanted = _wanted(metadata.requires("phantom-edge") or ())
+    imported = {name for extra, name, _ in wanted if extra in IMPORTED and installed(name) is not None}
     with ThreadPoolExecutor(4) as pool:
-        faults = dict(zip(core, pool.map(import_fault, core), strict=True))
+        faults = dict(zip(imported, pool.map(import_fault, imported), strict=True))
     found = []
     for extra, name, specifier in wanted:
         version = installed(name)
         fits = None if version is None else _fits(version, specifier)
-        found.append(Package(extra, name, specifier, version, fits, faults.get(name, "") if extra == "core" else ""))
+        fault = faults.get(name, "") if extra in IMPORTED else ""
+        found.append(Package(extra, name, specifier, version, fits, fault))
+    return found
+
+
+def _wanted(lines: Iterable[str]) -> list[tuple[str, str, str]]:
+    """Extra, name and version range of all that the metadata asks for; what an extra brings counts as its own."""
+    direct: dict[str, list[tuple[str, str]]] = {extra: [] for extra in ("core", *TARGETS)}
+    brings: dict[str, set[str]] = {extra: set() for extra in direct}
+    for line in lines:
+        for extra, name, specifier in _read_requirement(line):
+            if name == "phantom-edge":
+                brings[extra].update(re.findall(r"[\w-]+", specifier))
+            else:
+                direct[extra].append((name, specifier))
+    found = []
+    for extra, own in direct.items():
+        reached, todo = {extra}, list(brings[extra])
+        while todo:
+            if (more := todo.pop()) not in reached:
+                reached.add(more)
+                todo += brings.get(more, ())
+        brought = [entry for other in direct if other in reached - {extra} for entry in direct[other]]
+        found += [(extra, name, specifier) for name, specifier in dict.fromkeys([*own, *brought])]
     return found
 
 
@@ -183,20 +218,24 @@ def _matches(name: str, specifier: str) -> bool:
 
 
 def _read_requirement(line: str) -> list[tuple[str, str, str]]:
-    """Extra, name and version range of one line of metadata, once for each extra that asks for it on this system."""
+    """Extra, name and version range of one line of metadata, once for each extra that asks for it on this system.
+
+    Of our own package, which an extra names to bring others, it is the names of those instead of a range.
+    """
     try:
         from packaging.requirements import Requirement
     except ImportError:  # it is on the list itself, so its absence shows; the ranges are then left unchecked
         name = re.split(r"[^\w.-]", line, maxsplit=1)[0]
-        extras = re.findall(r"extra == ['\"]([\w-]+)", line) or ["core"]
-        return [(extra, name, "") for extra in extras if extra == "core" or extra in TARGETS]
+        asked = re.findall(r"extra == ['\"]([\w-]+)", line) or ["core"]
+        others = (re.findall(r"\[([^]]*)\]", line) or [""])[0] if name == "phantom-edge" else ""
+        return [(extra, name, others) for extra in asked if extra == "core" or extra in TARGETS]
     wanted = Requirement(line)
-    extras = [extra for extra in ("", *TARGETS) if wanted.marker is None or wanted.marker.evaluate({"extra": extra})]
-    if wanted.name == "phantom-edge":
-        return []
-    return [
-        (extra or "core", wanted.name, str(wanted.specifier)) for extra in (extras[:1] if "" in extras[:1] else extras)
-    ]
+    if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
+        extras = ["core"]
+    else:
+        extras = [extra for extra in TARGETS if wanted.marker.evaluate({"extra": extra})]
+    what = ",".join(sorted(wanted.extras)) if wanted.name == "phantom-edge" else str(wanted.specifier)
+    return [(extra, wanted.name, what) for extra in extras]
 
 
 def _fits(version: str, specifier: str) -> bool | None:

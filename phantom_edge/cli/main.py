@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from phantom_edge import __version__
-from phantom_edge.cli import convert, data, doctor, evaluate, init, models, run, train
+from phantom_edge.cli import convert, data, doctor, evaluate, export, init, inspect, models, run, train, verify
 
 app = typer.Typer(
     name="phantom-edge",
@@ -18,6 +18,9 @@ app.command("models")(models.models)
 app.command("init")(init.init)
 app.command("convert")(convert.convert)
 app.command("run")(run.run)
+app.command("export")(export.export)
+app.command("verify")(verify.verify)
+app.command("inspect")(inspect.inspect)
 app.command("eval")(evaluate.evaluate)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")

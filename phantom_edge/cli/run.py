@@ -1,16 +1,33 @@
 """``phantom-edge run``: ask a question, about pictures or without."""
 
 import sys
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from phantom_edge.cli.choices import Dtype, torch_dtype
-from phantom_edge.cli.console import JsonOption, err, friendly, note, print_json, quiet_transformers
+from phantom_edge.cli.console import JsonOption, err, friendly, load_torch, note, print_json, quiet_transformers
 from phantom_edge.errors import EdgeError
+from phantom_edge.export.bundle.folder import is_bundle
 from phantom_edge.shipped import NANO
+
+if TYPE_CHECKING:
+    from phantom_edge.generate import Answer
+    from phantom_edge.runtime.session import Answer as BundleAnswer
+
+FIGURES = (
+    "text",
+    "tokens",
+    "prompt_tokens",
+    "seconds_to_first_token",
+    "seconds",
+    "stopped_by",
+    "tokens_per_second",
+)
+"""The document of --json, the same for bundles and checkpoints."""
 
 
 @friendly
@@ -19,7 +36,10 @@ def run(
     model: Annotated[
         str,
         typer.Option(
-            "--model", "-m", help="Checkpoint folder or hub id; default: phantom-nano, inside.", show_default=False
+            "--model",
+            "-m",
+            help="Bundle, checkpoint folder or hub id; default: phantom-nano, inside.",
+            show_default=False,
         ),
     ] = str(NANO),
     image: Annotated[
@@ -36,26 +56,62 @@ def run(
 ) -> None:
     """Ask a question about pictures; the answer streams to stdout."""
     pictures = [_picture(source) for source in image or ()]
-    note("loading ...")
-    from phantom_edge.generate import Answer, Sampling, load, stream
-
-    sampling = Sampling(max_new_tokens, temperature, top_p, top_k, beams, seed)
-    if not err.is_terminal:
-        quiet_transformers()
-    loaded, processor = load(model, None if dtype is None else torch_dtype(dtype))
-    answer = Answer()
-    for piece in stream(loaded, processor, question, pictures, sampling, answer):
+    settings = (max_new_tokens, temperature, top_p, top_k, seed)
+    if is_bundle(model):
+        for name, is_given in (("--beams", beams != 1), ("--dtype", dtype is not None)):
+            if is_given:
+                raise EdgeError(f"{name} is for checkpoints, and {model} is a bundle", f"leave {name} out")
+        asked = _ask_bundle(model, question, pictures, settings)
+    else:
+        asked = _ask_checkpoint(model, question, pictures, (*settings, beams), dtype)
+    for piece in asked.pieces:
         if not json:
             sys.stdout.write(piece)
             sys.stdout.flush()
+    answer = asked.answer
     if json:
-        print_json({**asdict(answer), "tokens_per_second": answer.tokens_per_second})
+        print_json({name: getattr(answer, name) for name in FIGURES})
         return
     sys.stdout.write("\n")
     note(
         f"{answer.prompt_tokens} prompt tokens, first token after {answer.seconds_to_first_token:.2f} s, "
         f"{answer.tokens} tokens at {answer.tokens_per_second:.1f} a second ({answer.stopped_by})"
     )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The text to come, and what is known about it once it ended."""
+
+    pieces: Iterator[str]
+    answer: "Answer | BundleAnswer"
+
+
+def _ask_checkpoint(
+    model: str, question: str, pictures: list[Path | bytes], settings: tuple[Any, ...], dtype: Dtype | None
+) -> Asked:
+    load_torch()
+    from phantom_edge.generate import Answer, Sampling, load, stream
+
+    sampling = Sampling(*settings)
+    if not err.is_terminal:
+        quiet_transformers()
+    loaded, processor = load(model, None if dtype is None else torch_dtype(dtype))
+    answer = Answer()
+    return Asked(stream(loaded, processor, question, pictures, sampling, answer), answer)
+
+
+def _ask_bundle(folder: str, question: str, pictures: list[Path | bytes], settings: tuple[Any, ...]) -> Asked:
+    from phantom_edge.runtime.sampling import Sampling
+    from phantom_edge.runtime.session import Answer, open_session
+
+    sampling = Sampling(*settings)
+    note("loading ...")
+    session = open_session(folder)
+    if not session.manifest.verified:
+        note(f"{folder} is unverified: nothing shows that it computes its model; run: phantom-edge verify {folder}")
+    answer = Answer()
+    return Asked(session.ask(question, pictures, sampling, answer), answer)
 
 
 def _picture(source: str) -> Path | bytes:

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from phantom_edge.cli.console import JsonOption, display, friendly, note, print_json, print_table, quiet_transformers
+from phantom_edge.cli.console import (
+    JsonOption,
+    display,
+    friendly,
+    load_torch,
+    note,
+    print_json,
+    print_table,
+    quiet_transformers,
+)
 from phantom_edge.errors import EdgeError, need
 
 if TYPE_CHECKING:
@@ -55,6 +64,7 @@ def po(
 
     Several GPUs or machines: accelerate launch --module phantom_edge train po ...
     """
+    load_torch()
     need("accelerate", "train")
     need("matplotlib", "train")
     need("tensorboard", "train")
@@ -162,6 +172,7 @@ def nano(
 
     Hours on two cores. Stopped or killed, the same command goes on from the last checkpoint.
     """
+    load_torch()
     need("accelerate", "train")
     _quiet()
     from phantom_edge.models.sizes import SIZES

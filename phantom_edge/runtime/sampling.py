@@ -1,5 +1,6 @@
 """How the next token is chosen, in numpy."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -7,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phantom_edge.errors import EdgeError
+
+COLDEST = 1e-4
+"""Lowest temperature above 0: logits of some hundreds, divided by it, stay far inside float32."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,17 @@ class Sampling:
         rules = (
             (self.max_new_tokens >= 1, f"--max-new-tokens is {self.max_new_tokens}", "give 1 or more"),
             (
-                self.temperature == 0 or self.temperature >= 1e-4,
-                f"--temperature is {self.temperature}",
-                "give 0 or more",
+                self.temperature == 0 or COLDEST <= self.temperature < math.inf,
+                f"--temperature is {self.temperature:g}",
+                f"give 0 (greedy), or {COLDEST:g} or more",
             ),
             (0 < self.top_p <= 1, f"--top-p is {self.top_p:g}", "give more than 0 and at most 1"),
             (self.top_k >= 0, f"--top-k is {self.top_k}", "give 0 (off) or more"),
+            (
+                self.seed is None or 0 <= self.seed < 2**64,
+                f"--seed is {self.seed}",
+                "give a whole number from 0 to 18446744073709551615 (64 bits)",
+            ),
         )
         for holds, problem, remedy in rules:
             if not holds:

@@ -36,13 +36,23 @@ class Answer:
     """What a generation was, once it ended. ``reused_tokens`` of the prompt were in the cache already."""
 
     text: str = ""
-    tokens: list[int] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
     prompt_tokens: int = 0
     reused_tokens: int = 0
     vision_seconds: float = 0.0
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
     stopped_by: str = "interrupted"
+
+    @property
+    def tokens(self) -> int:
+        """Length of the answer."""
+        return len(self.ids)
+
+    @property
+    def seconds(self) -> float:
+        """From the question to the last token."""
+        return self.seconds_to_first_token + self.decode_seconds
 
     @property
     def seconds_to_first_token(self) -> float:
@@ -52,7 +62,7 @@ class Answer:
     @property
     def tokens_per_second(self) -> float:
         """Decode speed, of the tokens after the first."""
-        return (len(self.tokens) - 1) / self.decode_seconds if self.decode_seconds else 0.0
+        return (self.tokens - 1) / self.decode_seconds if self.decode_seconds else 0.0
 
 
 class Session:
@@ -166,25 +176,33 @@ class Session:
         return holds, embeds
 
     def _decode(self, logits: NDArray[np.float32], sampling: Sampling, answer: Answer) -> Iterator[str]:
-        start = time.perf_counter()
-        choose = sampling.chooser()
         words = DecodeStream(skip_special_tokens=True)
-        room = self.manifest.cache.max_context
-        while True:
-            token = choose(logits)
-            answer.tokens.append(token)
-            answer.decode_seconds = time.perf_counter() - start
-            if token in self.manifest.prompt.stop_tokens:
-                answer.stopped_by = "end of turn"
-                return
+        for token in self._tokens(logits, sampling, answer):
             piece = words.step(self.text.tokenizer, token)
             if piece:
                 answer.text += piece
                 yield piece
-            if len(answer.tokens) >= sampling.max_new_tokens:
+        whole = self.text.tokenizer.decode(answer.ids, skip_special_tokens=True)
+        if whole != answer.text and whole.startswith(answer.text):  # half a letter, which the stream held back
+            rest, answer.text = whole.removeprefix(answer.text), whole
+            yield rest
+
+    def _tokens(self, logits: NDArray[np.float32], sampling: Sampling, answer: Answer) -> Iterator[int]:
+        """The answer's tokens without the one that stops it."""
+        start = time.perf_counter()
+        choose = sampling.chooser()
+        while True:
+            token = choose(logits)
+            answer.ids.append(token)
+            answer.decode_seconds = time.perf_counter() - start
+            if token in self.manifest.prompt.stop_tokens:
+                answer.stopped_by = "end of turn"
+                return
+            yield token
+            if answer.tokens >= sampling.max_new_tokens:
                 answer.stopped_by = "length"
                 return
-            if len(self.cached) >= room:
+            if len(self.cached) >= self.manifest.cache.max_context:
                 answer.stopped_by = "context"
                 return
             row = self.engine.embed(np.array([token]))

@@ -1,0 +1,102 @@
+"""``phantom-edge export``: from a checkpoint to a proved bundle."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from phantom_edge.cli.console import ForceOption, JsonOption, friendly, load_torch, note, print_json, print_table, tasks
+from phantom_edge.shipped import NAME
+
+if TYPE_CHECKING:
+    from phantom_edge.export.export import Exported
+
+
+class Weights(StrEnum):
+    """Number formats of a bundle."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+
+
+@friendly
+def export(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the bundle to.")],
+    target: Annotated[str, typer.Option("--target", "-t", help="What is to run it: onnx.")],
+    model: Annotated[
+        str, typer.Argument(help="Checkpoint folder, hub id, or nano: the model inside this package.")
+    ] = NAME,
+    weights: Annotated[Weights, typer.Option(help="Number format of weights and activations.")] = Weights.fp32,
+    phantom: Annotated[
+        str,
+        typer.Option(
+            help="What is kept of the phantom dimension: full; rank=16; rank=auto, the least that changes no more than "
+            "rounding does; elide=1e-3, the least that changes attention by no more than that."
+        ),
+    ] = "rank=auto",
+    max_context: Annotated[int, typer.Option(help="Tokens that the cache holds.")] = 2048,
+    max_tiles: Annotated[
+        int | None, typer.Option(help="Tiles that a picture is cut into at most; default: the checkpoint's own.")
+    ] = None,
+    prefill_chunk: Annotated[int, typer.Option(help="Tokens of a prompt that are fed at a time.")] = 64,
+    verify: Annotated[
+        bool, typer.Option("--verify/--no-verify", help="Compare with the checkpoint; without, it stays unverified.")
+    ] = True,
+    force: Annotated[bool, ForceOption] = False,
+    json: Annotated[bool, JsonOption] = False,
+) -> None:
+    """Lower a checkpoint for a target, and prove that the result still computes it.
+
+    Interrupted, the same command goes on with the parts that are missing.
+    """
+    load_torch()
+    from phantom_edge.export.export import export_bundle
+    from phantom_edge.export.settings import Settings
+
+    settings = Settings(weights.value, phantom, max_context, prefill_chunk, max_tiles)
+    try:
+        with tasks() as begin:
+            exported = export_bundle(model, target, out, settings, prove=verify, force=force, begin=begin)
+    except KeyboardInterrupt:
+        note("\nstopped; parts that were done are kept beside the bundle's place, and the same command goes on.")
+        raise typer.Exit(1) from None
+    if json:
+        print_json(document(exported))
+        return
+    _show(exported)
+
+
+def document(exported: "Exported") -> dict[str, object]:
+    """The document of ``--json``."""
+    manifest = exported.bundle.manifest
+    return {
+        "bundle": str(exported.bundle.path),
+        "verified": manifest.verified,
+        "files": {name: file.bytes for name, file in manifest.files.items()},
+        "seconds": exported.seconds,
+        "relative_error": exported.errors,
+        "phantom_ranks": [[layer.key_rank, layer.value_rank] for layer in manifest.phantom],
+    }
+
+
+def _show(exported: "Exported") -> None:
+    bundle, errors = exported.bundle, exported.errors
+    rows = []
+    for name, files in exported.files.items():
+        size = sum(bundle.manifest.files[file].bytes for file in files)
+        error = f"{errors[name]:.1e}" if name in errors else "-" if name not in bundle.manifest.parts else "unverified"
+        rows.append((name, ", ".join(files), f"{size / 1e6:,.2f}", f"{exported.seconds[name]:.1f}", error))
+    print_table(
+        str(bundle.path),
+        ("part", "files", "MB", "seconds", "relative error"),
+        rows,
+        "relative error: largest difference from the checkpoint in float32 over the largest magnitude",
+    )
+    ranks = [rank for layer in bundle.manifest.phantom for rank in (layer.key_rank, layer.value_rank)]
+    if ranks:
+        dim = bundle.manifest.model.head_dim
+        note(f"phantom halves kept in {min(ranks)} to {max(ranks)} of {dim} numbers")
+    if not bundle.manifest.verified:
+        note(f"unverified: nothing shows that this bundle computes its model; run: phantom-edge verify {bundle.path}")
+    note(f'next: phantom-edge run --model {bundle.path} --image PICTURE "What is this?"')

@@ -1,0 +1,153 @@
+"""``phantom-edge inspect``: what is in a bundle, and how two differ."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table
+
+if TYPE_CHECKING:
+    from phantom_edge.export.bundle.manifest import Manifest
+
+CONTEXTS = (256, 1024)
+
+
+@friendly
+def inspect(
+    bundle: Annotated[Path, typer.Argument(help="Folder that phantom-edge export wrote.")],
+    diff: Annotated[Path | None, typer.Option(help="Another bundle: show only what differs.")] = None,
+    context: Annotated[int | None, typer.Option(min=1, help="Tokens of context to tell the memory for.")] = None,
+    json: Annotated[bool, JsonOption] = False,
+) -> None:
+    """Show a bundle: parts, operators, weights by number format, cache and memory, and what was proved."""
+    from phantom_edge.export.bundle.folder import Bundle
+    from phantom_edge.export.bundle.typed import to_json
+
+    manifest = Bundle.open(bundle).manifest
+    if diff is not None:
+        _show_difference((diff, Bundle.open(diff).manifest), (bundle, manifest), json)
+        return
+    contexts = sorted({*(c for c in CONTEXTS if c < manifest.cache.max_context), manifest.cache.max_context})
+    contexts = contexts if context is None else [context]
+    memory = {tokens: _memory(manifest, tokens) for tokens in contexts}
+    if json:
+        print_json(to_json(manifest) | {"verified": manifest.verified, "memory_bytes": memory})
+        return
+    _show(bundle, manifest)
+    print_table(
+        "Memory, MB",
+        ("context, tokens", "weights", "cache", "together"),
+        [(f"{n:,}", *(f"{part / 1e6:,.1f}" for part in memory[n].values())) for n in contexts],
+        "what a runtime needs for itself and its intermediate results comes on top",
+    )
+
+
+def _memory(manifest: "Manifest", tokens: int) -> dict[str, int]:
+    weights = sum(sum(part.weight_bytes.values()) for part in manifest.parts.values())
+    embedding = manifest.files[manifest.embedding.file].bytes
+    if all(manifest.embedding.file not in part.weights for part in manifest.parts.values()):
+        weights += embedding
+    cache = tokens * manifest.cache.bytes_per_token
+    return {"weights": weights, "cache": cache, "together": weights + cache}
+
+
+def _show(bundle: Path, manifest: "Manifest") -> None:
+    model, cache = manifest.model, manifest.cache
+    proof = manifest.proof
+    verdict = "unverified" if proof is None else f"{len(proof.checks)} measures kept" if proof.passed else "FAILED"
+    print_table(
+        str(bundle),
+        ("what", "value"),
+        [
+            (
+                "model",
+                f"{model.name} ({model.family}, {model.layers} layers of {model.hidden_size:,}, eta {model.eta:g})",
+            ),
+            ("checkpoint", model.fingerprint[:16]),
+            ("target", manifest.target),
+            ("verification", verdict),
+            (
+                "cache",
+                f"{cache.bytes_per_token / 1e3:,.1f} KB a token ({cache.dtype}), up to {cache.max_context:,} tokens",
+            ),
+            ("prefill", f"{manifest.prefill_chunk} tokens at a time"),
+            ("made by", ", ".join([manifest.made_by, *(f"{name} {v}" for name, v in manifest.tools.items())])),
+        ],
+    )
+    rows = []
+    for name, part in manifest.parts.items():
+        weights = ", ".join(f"{dtype} {size / 1e6:,.2f}" for dtype, size in part.weight_bytes.items())
+        rows.append((name, part.file, part.precision, f"{sum(part.operators.values()):,}", weights))
+    print_table("Parts", ("part", "file", "precision", "operators", "weights, MB"), rows)
+    kinds = sorted({kind for part in manifest.parts.values() for kind in part.operators})
+    print_table(
+        "Operators",
+        ("operator", *manifest.parts),
+        [(kind, *(str(part.operators.get(kind, "-")) for part in manifest.parts.values())) for kind in kinds],
+    )
+    print_table(
+        "Phantom dimension, numbers kept",
+        ("layer", "of a key", "of a value", "changes a logit by", "changes a value by", "for"),
+        [
+            (
+                str(number),
+                f"{layer.key_rank} of {model.head_dim}",
+                f"{layer.value_rank} of {model.head_dim}",
+                f"{layer.logit_error:.1e}",
+                f"{layer.value_error:.1e}",
+                "all inputs" if layer.is_proved else "inputs looked at",
+            )
+            for number, layer in enumerate(manifest.phantom)
+        ],
+        "at most; a value's change is relative to its norm",
+    )
+
+
+def _show_difference(one: tuple[Path, "Manifest"], other: tuple[Path, "Manifest"], as_json: bool) -> None:
+    first, second = (dict(_leaves(manifest)) for _, manifest in (one, other))
+    names = [name for name in [*first, *(n for n in second if n not in first)] if first.get(name) != second.get(name)]
+    if as_json:
+        print_json({name: [first.get(name), second.get(name)] for name in names})
+        return
+    if not names:
+        note("the two bundles are the same")
+        return
+    print_table(
+        "Differences",
+        ("what", str(one[0]), str(other[0])),
+        [(name, *(_told(found.get(name)) for found in (first, second))) for name in names],
+    )
+
+
+def _leaves(manifest: "Manifest") -> Iterator[tuple[str, Any]]:
+    from phantom_edge.export.bundle.typed import to_json
+
+    document = to_json(manifest)
+    for part in document["parts"].values():
+        for ports in ("inputs", "outputs"):  # those of the cache follow from its own numbers
+            part[ports] = [port for port in part[ports] if not port["name"].startswith(("past_", "new_"))]
+    proof = document.pop("proof")
+    yield from _walk(document, "")
+    yield "verified", manifest.verified
+    if proof is not None:
+        for check in proof["checks"]:
+            yield f"{check['stage']}, {check['case']}, {check['measure']}", check["value"]
+
+
+def _walk(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _walk(inner, f"{name}.{key}" if name else key)
+    elif isinstance(value, list) and any(isinstance(inner, dict | list) for inner in value):
+        for number, inner in enumerate(value):
+            yield from _walk(inner, f"{name}[{number}]")
+    else:
+        yield name, value
+
+
+def _told(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

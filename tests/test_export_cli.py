@@ -1,0 +1,173 @@
+"""The commands around bundles, as a person runs them: export, inspect, verify, run, eval; and what they refuse."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from phantom_edge.checkpoint.random import write_random
+from phantom_edge.export.bundle.manifest import MANIFEST
+from phantom_edge.models.sizes import SIZES
+
+COMMAND = [sys.executable, "-m", "phantom_edge"]
+
+
+def edge(*arguments: object, **more: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, **more)
+
+
+def document(*arguments: object) -> Any:
+    done = edge(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint, a bundle of it, and a photo."""
+    desk = tmp_path_factory.mktemp("desk")
+    write_random(SIZES["tiny"], desk / "checkpoint", seed=3, dtype=torch.float32, eta=1.0)
+    done = edge("export", desk / "checkpoint", "--target", "onnx", "--out", desk / "bundle", "--max-context", 256)
+    assert done.returncode == 0, done.stderr
+    assert "relative error" in done.stdout and "next: phantom-edge run" in done.stderr
+    (desk / "mine").mkdir()
+    (desk / "mine" / "diary").write_text("dear")
+    Image.effect_noise((200, 90), 80).convert("RGB").save(desk / "photo.png")
+    return desk
+
+
+@pytest.mark.slow
+def test_a_bundle_and_its_checkpoint_answer_alike(desk: Path) -> None:
+    arguments = ("--image", desk / "photo.png", "--max-new-tokens", 12, "What is it?")
+    bundle, checkpoint = (document("run", "--model", desk / name, *arguments) for name in ("bundle", "checkpoint"))
+    same = ("text", "tokens", "prompt_tokens", "stopped_by")
+    assert [bundle[name] for name in same] == [checkpoint[name] for name in same]
+    assert bundle.keys() == checkpoint.keys() and bundle["tokens_per_second"] > 0
+    streamed = edge("run", "--model", desk / "bundle", *arguments)
+    assert streamed.stdout == bundle["text"] + "\n" and "first token after" in streamed.stderr
+
+
+@pytest.mark.slow
+def test_eval_of_a_bundle_equals_that_of_its_checkpoint(desk: Path) -> None:
+    lines = [{"image": "photo.png", "question": f"Is it {word}?", "chosen": "yes", "rejected": "no"} for word in "abc"]
+    (desk / "triples.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    answers = []
+    for name in ("bundle", "checkpoint"):
+        out = desk / f"report of {name}"
+        done = edge("eval", desk / name, "--data", desk / "triples.jsonl", "--out", out, "--max-new-tokens", 6)
+        assert done.returncode == 0, done.stderr
+        answers.append([json.loads(line)["answer"] for line in (out / "answers.jsonl").read_text().splitlines()])
+    assert answers[0] == answers[1] and len(answers[0]) == 3
+
+
+def test_inspect(desk: Path) -> None:
+    found = document("inspect", desk / "bundle", "--context", 100)
+    assert found["verified"] is True and found["model"]["eta"] == 1.0
+    memory = found["memory_bytes"]["100"]
+    assert memory["together"] == memory["weights"] + memory["cache"]
+    assert found["parts"]["decoder"]["operators"]["MatMul"] > 4
+    table = edge("inspect", desk / "bundle").stdout
+    assert "KB a token" in table and "all inputs" in table and "RMSNormalization" in table
+
+
+@pytest.mark.slow
+def test_inspect_diff_and_unverified_bundles(desk: Path) -> None:
+    """An unverified bundle says so wherever it is used, until a verification is recorded in it."""
+    out = desk / "unverified"
+    made = edge("export", desk / "checkpoint", "-t", "onnx", "-o", out, "--max-context", 128, "--no-verify")
+    assert made.returncode == 0 and "unverified" in made.stdout and f"phantom-edge verify {out}" in made.stderr
+    differs = document("inspect", out, "--diff", desk / "bundle")
+    assert differs["cache.max_context"] == [256, 128] and differs["verified"] == [True, False]
+    assert "the two bundles are the same" in edge("inspect", out, "--diff", out).stderr
+    assert "is unverified" in edge("run", "--model", out, "--max-new-tokens", 2, "Why?").stderr
+    verified = edge("verify", out, "--record")
+    assert verified.returncode == 0 and "left out" in verified.stderr  # the pictures do not fit into 128 tokens
+    assert document("inspect", out)["verified"] is True
+    assert "unverified" not in edge("run", "--model", out, "--max-new-tokens", 2, "Why?").stderr
+
+
+@pytest.mark.slow
+def test_verify_reports_and_fails(desk: Path, tmp_path: Path) -> None:
+    """Against a checkpoint whose embedding was nudged: told as another checkpoint, and past the bounds."""
+    found = document("verify", desk / "bundle", "--html", tmp_path / "good.html")
+    assert found["passed"] and not found["left_out"] and len(found["checks"]) > 50
+    page = (tmp_path / "good.html").read_text()
+    assert "verified" in page and page.count("<tr>") > 18 and "FAILED" not in page
+    other = shutil.copytree(desk / "checkpoint", tmp_path / "other")
+    weights = load_file(other / "model.safetensors")
+    weights["model.language_model.layers.1.mlp.down_proj.weight"] *= 1.02
+    save_file(weights, other / "model.safetensors", {"format": "pt"})
+    done = edge("verify", desk / "bundle", "--against", other, "--html", tmp_path / "bad.html")
+    assert done.returncode == 1 and "FAILED" in done.stdout and "is not the checkpoint that" in done.stderr
+    assert 'class="failed"' in (tmp_path / "bad.html").read_text()
+    write_random(SIZES["nano"], tmp_path / "nano")
+    done = edge("verify", desk / "bundle", "--against", tmp_path / "nano")
+    assert done.returncode == 1 and "was made from another model than" in done.stderr and not done.stdout
+
+
+REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
+    "no such target": (("export", "nano", "-t", "tpu", "-o", "x"), "there is no target 'tpu'"),
+    "no such checkpoint": (("export", "none", "-t", "onnx", "-o", "x"), "there is no folder none"),
+    "no such phantom": (("export", "nano", "-t", "onnx", "-o", "x", "--phantom", "some"), "--phantom is 'some'"),
+    "no cache": (("export", "nano", "-t", "onnx", "-o", "x", "--max-context", 3), "--max-context is 3"),
+    "no tiles": (("export", "nano", "-t", "onnx", "-o", "x", "--max-tiles", 0), "--max-tiles is 0"),
+    "there already": (("export", "nano", "-t", "onnx", "-o", "{desk}/bundle"), "exists already"),
+    "not ours": (("export", "nano", "-t", "onnx", "-o", "{desk}/mine", "--force"), "holds other things"),
+    "inspect a checkpoint": (("inspect", "{desk}/checkpoint"), "is no bundle"),
+    "verify nothing": (("verify", "none"), "there is no folder none"),
+    "verify against nothing": (("verify", "{desk}/bundle", "--against", "none"), "there is no folder none"),
+    "beams": (("run", "--model", "{desk}/bundle", "--beams", 3, "hi"), "--beams is for checkpoints"),
+    "a batch": (("eval", "{desk}/bundle", "-d", "{desk}/triples.jsonl", "--batch", 3), "--batch is for checkpoints"),
+    "no picture": (("run", "--model", "{desk}/bundle", "--image", "none.png", "hi"), "none.png"),
+    "no question": (("run", "--model", "{desk}/bundle", " "), "the question is empty"),
+    "too long": (("run", "--model", "{desk}/bundle", "word " * 300), "this bundle holds 256"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals_are_one_line_and_a_remedy(name: str, desk: Path) -> None:
+    arguments, message = REFUSED[name]
+    (desk / "triples.jsonl").write_text('{"image": "photo.png", "question": "q", "chosen": "a", "rejected": "b"}')
+    done = edge(*(str(argument).replace("{desk}", str(desk)) for argument in arguments), cwd=desk)
+    assert done.returncode == 1 and not done.stdout
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("loading")]
+    assert len(lines) == 2 and lines[0].startswith("error: ") and message in lines[0] and lines[1].startswith("  ")
+    assert not (desk / "x").exists() and not list(desk.glob(".*"))
+
+
+@pytest.mark.slow
+def test_a_damaged_bundle_answers_nothing(desk: Path, tmp_path: Path) -> None:
+    for name in ("decoder.data", MANIFEST):
+        damaged = shutil.copytree(desk / "bundle", tmp_path / name)
+        content = bytearray((damaged / name).read_bytes())
+        content[len(content) // 2] ^= 4
+        (damaged / name).write_bytes(content)
+        for command in (("run", "--model", damaged, "hi"), ("inspect", damaged), ("verify", damaged)):
+            done = edge(*command)
+            assert done.returncode == 1 and not done.stdout and name in done.stderr
+            assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_bundles_run_without_torch(desk: Path, tmp_path: Path) -> None:
+    """Every package of the model, blocked: run, eval and inspect work, what needs the model says what to install."""
+    for package in ("torch", "transformers", "safetensors", "onnx", "onnx_ir", "optimum"):
+        (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError('absent', name='{package}')")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    asked = ("--model", desk / "bundle", "--image", desk / "photo.png", "--max-new-tokens", 4, "What is it?")
+    assert edge("run", *asked, env=environment).stdout == edge("run", *asked).stdout != ""
+    assert edge("inspect", desk / "bundle", env=environment).returncode == 0
+    for command in (("run", "hi"), ("export", "nano", "-t", "onnx", "-o", tmp_path / "x"), ("verify", desk / "bundle")):
+        done = edge(*command, env=environment)
+        assert done.returncode == 1
+        assert re.search(r"package 'torch' is not installed\n  run: pip install 'phantom-edge\[model\]'", done.stderr)
