@@ -1,4 +1,4 @@
-"""Make transformers' Auto classes know Phantom, without importing transformers before the user does.
+"""Make transformers' Auto classes and optimum's task manager know Phantom, without importing them before the user does.
 
 ``import phantom_edge`` leaves a hook for each Auto module: when transformers loads that module (or at once, if it is
 loaded already), ours is imported, which registers its class in its last line. So the command line starts without
@@ -17,8 +17,9 @@ REGISTERED_IN = {
     "transformers.models.auto.modeling_auto": MODEL,
     "transformers.models.auto.image_processing_auto": "phantom_edge.processing.image_processor",
     "transformers.models.auto.processing_auto": "phantom_edge.processing.processor",
+    "optimum.exporters.tasks": "phantom_edge.export.optimum_tasks",
 }
-"""transformers' Auto module to the module of ours that registers with it."""
+"""transformers' Auto module, or optimum's task manager, to the module of ours that registers with it."""
 
 
 def register_with_transformers() -> None:

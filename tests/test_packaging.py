@@ -37,7 +37,12 @@ def test_listed_packages_are_those_on_disk() -> None:
         if module.endswith("/__init__.py")
     }
     listed = PROJECT["tool"]["setuptools"]["packages"]
-    assert sorted(listed) == sorted(on_disk)
+    assert sorted(listed) == sorted(on_disk | {"optimum.commands.register"})
+
+
+def test_no_folder_of_optimums_namespace_is_a_package() -> None:
+    """Else optimum itself could not be imported any more."""
+    assert [path.name for path in (ROOT / "optimum").rglob("*.py")] == ["register_phantom.py"]
 
 
 def test_every_module_lies_in_a_package() -> None:
@@ -133,11 +138,14 @@ def test_sdist_and_wheel_hold_the_package_and_nothing_else(tmp_path: Path) -> No
     names = set(zipfile.ZipFile(wheel).namelist())
     version = re.search(r'__version__ = "(.+)"', (ROOT / "phantom_edge/__init__.py").read_text(encoding="utf-8"))
     assert version is not None
-    assert {name.partition("/")[0] for name in names} == {"phantom_edge", f"phantom_edge-{version[1]}.dist-info"}
-    assert {name for name in names if name.endswith(".py")} == modules_on_disk(tree)
+    command = "optimum/commands/register/register_phantom.py"
+    tops = {name.partition("/")[0] for name in names - {command}}
+    assert tops == {"phantom_edge", f"phantom_edge-{version[1]}.dist-info"}
+    assert {name for name in names if name.endswith(".py")} == modules_on_disk(tree) | {command}
     assert "phantom_edge/export/__init__.py" in names
     assert "phantom_edge/quantize/__init__.py" in names
-    assert {"phantom_edge/py.typed", "phantom_edge/weights/nano/model.safetensors"} <= names
+    data = ("py.typed", "weights/nano/model.safetensors", "export/report.html", "export/bundle/schema.json")
+    assert {f"phantom_edge/{name}" for name in data} <= names
     assert not [name for name in names if {"tests", "conftest.py"} & set(Path(name).parts) or "/test_" in name]
 
     (sdist,) = (tmp_path / "dist").glob("*.tar.gz")
