@@ -13,7 +13,7 @@ TORCH := torch==2.13.0
 help: ## list these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/core ## set up, then walk through the toolkit with the model inside
+demo: $(VENV)/core ## set up, then export the model inside, prove it, and ask it ten questions
 	@$(PY) scripts/demo.py
 
 test: lint ## set up, then lint and the whole test suite, slow tests included
@@ -67,7 +67,7 @@ define install
 endef
 
 $(VENV)/core: $(VENV)/whole pyproject.toml constraints.txt
-	$(call install,.[export],core)
+	$(call install,.[export,scenes],core)
 
 $(VENV)/dev: $(VENV)/whole pyproject.toml constraints.txt
 	$(call install,.[dev],core dev)

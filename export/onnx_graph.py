@@ -30,6 +30,7 @@ class Drawing:
         self.inputs: list[Value] = []
         self.outputs: list[Value] = []
         self.constants: dict[tuple[Any, ...], Value] = {}
+        self.opsets = {"": OPSET}
 
     def input(self, name: str, shape: Sequence[Dim], dtype: ir.DataType | None = None) -> Value:
         """A graph input; a dimension that is a name may differ from run to run."""
@@ -117,7 +118,7 @@ class Drawing:
             self.outputs,
             nodes=self.tape.nodes,
             initializers=self.tape.initializers,
-            opset_imports={"": OPSET},
+            opset_imports=self.opsets,
             name=self.name,
         )
         model = ir.Model(graph, ir_version=IR_VERSION, producer_name="phantom-edge")

@@ -1,7 +1,6 @@
-"""What ``make demo`` shows: the model inside the package, end to end on this machine.
+"""What ``make demo`` shows: the model inside the package becomes a bundle, is proved, and answers about new pictures.
 
-The commands are run as a person would type them: ask about pictures that the model has never seen, count how often it
-is right, take its checkpoint to the official layout and back without changing a bit.
+Everything lands in runs/demo: the bundle, the report of its verification, and the pictures.
 """
 
 import json
@@ -9,18 +8,21 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
+from typing import Any
 
 from rich.console import Console
 
+from phantom_edge.cli.console import print_table
 from phantom_edge.files import whole_folder
+from phantom_edge.runtime.sampling import Sampling
+from phantom_edge.runtime.session import Answer, open_session
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = Path("runs/demo")
-SAMPLES = Path("apps/samples")
-"""Four pictures of the test split: phantom-edge data scenes apps/samples --split test --seed 9000 --pictures 4"""
-
-COMMAND = [sys.executable, "-c", "from phantom_edge.cli.main import main; main()"]
-ASKED = ("digits", "text", "relation")
+COMMAND = [sys.executable, "-c", "from phantom_edge.cli.start import main; main()"]
+SEED, PICTURES, QUESTIONS = 9100, 3, 10
+SAMPLE = "apps/samples/00000/00009002.png"
 console = Console()
 
 
@@ -37,33 +39,60 @@ def phantom_edge(*arguments: str) -> None:
         sys.exit(done.returncode)
 
 
-def questions() -> list[dict[str, str]]:
-    """One question of each kind in ``ASKED`` about the sample pictures."""
-    lines = (ROOT / SAMPLES / "triples.jsonl").read_text(encoding="utf-8").splitlines()
-    known: dict[str, dict[str, str]] = {}
-    for line in map(json.loads, lines):
-        known.setdefault(line["kind"], line)
-    return [known[kind] for kind in ASKED]
+def questions(triples: Path) -> list[dict[str, Any]]:
+    """Ten of those about the pictures, drawn by the seed."""
+    lines = [json.loads(line) for line in triples.read_text(encoding="utf-8").splitlines()]
+    by_picture: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        by_picture.setdefault(line["image"], []).append(line)
+    share, random = -(-QUESTIONS // len(by_picture)), Random(SEED)
+    picked = [line for own in by_picture.values() for line in random.sample(own, min(share, len(own)))]
+    return picked[:QUESTIONS]
+
+
+def ask(bundle: Path, scenes: Path) -> None:
+    """Ten questions to one session."""
+    session = open_session(bundle)
+    rows = []
+    right = 0
+    for line in questions(scenes / "triples.jsonl"):
+        answer = Answer()
+        for _ in session.ask(line["question"], [scenes / line["image"]], Sampling(64), answer):
+            pass
+        right += answer.text == line["chosen"]
+        rows.append(
+            (
+                Path(line["image"]).name,
+                line["question"],
+                answer.text if answer.text == line["chosen"] else f"{answer.text} (it is: {line['chosen']})",
+                f"{1000 * answer.seconds_to_first_token:.0f}",
+                f"{answer.tokens_per_second:.0f}" if answer.tokens > 1 else "-",
+                f"{answer.reused_tokens} of {answer.prompt_tokens}",
+            )
+        )
+    say("")
+    print_table(
+        f"{right} of {len(rows)} right",
+        ("picture", "question", "answer", "first token, ms", "tokens/s", "prompt tokens reused"),
+        rows,
+        "a second question about a picture costs its own words only",
+    )
 
 
 def main() -> None:
     """The walk."""
     say("[bold]phantom-edge demo[/]: phantom-nano, a small Phantom that knows drawn scenes and nothing else")
-    for question in questions():
-        phantom_edge("run", "--image", str(SAMPLES / question["image"]), question["question"])
-        say(f"(it is: {question['chosen']})", "dim")
-    phantom_edge("eval", "nano", "--data", str(SAMPLES / "triples.jsonl"))
     with whole_folder(ROOT / RUNS, force=True):
         pass
-    official, back, half = (str(RUNS / name) for name in ("official", "back", "half"))
-    phantom_edge("convert", "nano", half, "--to", "ours", "--dtype", "fp16")
-    phantom_edge("convert", half, official)
-    phantom_edge("convert", official, back)
-    first, second = (ROOT / folder / "model.safetensors" for folder in (half, back))
-    if first.read_bytes() != second.read_bytes():
-        sys.exit("error: the weights changed on the way to the official layout and back")
-    say("the weights came back bit for bit", "green")
-    say(f"\npictures: {SAMPLES}; checkpoints: {RUNS}. Real shapes: phantom-edge init 0.5b OUT --random")
+    bundle, scenes, report = (RUNS / name for name in ("bundle", "scenes", "verification.html"))
+    phantom_edge("export", "nano", "--target", "onnx", "--out", str(bundle))
+    phantom_edge("verify", str(bundle), "--html", str(report))
+    phantom_edge(
+        *("data", "scenes", str(scenes), "--split", "test", "--seed", str(SEED), "--pictures", str(PICTURES)),
+    )
+    ask(ROOT / bundle, ROOT / scenes)
+    say(f"\npictures: {scenes}; report: {report}; bundle: {bundle}")
+    say(f'next: phantom-edge run --model {bundle} --image {SAMPLE} "What is the price?"')
 
 
 if __name__ == "__main__":

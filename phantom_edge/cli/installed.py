@@ -19,6 +19,7 @@ TARGETS = {
     "coreml": "Core ML",
     "executorch": "ExecuTorch",
     "qnn": "Qualcomm NPU",
+    "scenes": "drawing scenes",
     "train": "training",
     "curate": "wrong answers from a language model",
     "ray": "data on a cluster",

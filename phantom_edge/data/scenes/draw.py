@@ -162,7 +162,7 @@ def _shade(colour: Rgb, factor: float) -> Rgb:
 
 @cache
 def _font(number: int, height: int) -> FreeTypeFont:
-    folder = Path(need("matplotlib", "train").get_data_path()) / "fonts" / "ttf"
+    folder = Path(need("matplotlib", "scenes").get_data_path()) / "fonts" / "ttf"
     return ImageFont.truetype(folder / FONT_FILES[number], height)
 
 

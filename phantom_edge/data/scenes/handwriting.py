@@ -14,7 +14,7 @@ HELD_OUT_EVERY = 5
 @cache
 def digit_images() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Ink of each sample, (N, 8, 8) from 0 to 255, and which digit it is (N,)."""
-    loaded = need("sklearn.datasets", "train").load_digits()
+    loaded = need("sklearn.datasets", "scenes").load_digits()
     return (loaded.images * (255 / 16)).round().astype(np.uint8), loaded.target.astype(np.int64)
 
 

@@ -1,0 +1,318 @@
+"""Speed of a decoder's forms beside the same shape without the phantom dimension, and beside transformers.
+
+    python benchmarks/decode.py 0.5b --scratch runs/decode --out benchmarks/results/decode.json
+
+Random weights, float32, eta 1. Each form is a process of its own and takes turns with the plain decoder: decode some
+tokens at a context, feed a chunk of a prompt at that context, then the other one. A ratio is the median over the turns,
+so what else the machine does meets both. ``fused`` is the doubled head in ONNX Runtime's own GroupQueryAttention
+kernel; ``full`` the doubled head in our graph, ``rank=R`` the phantom half in R numbers.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime
+import torch
+from onnx_ir import Value
+from rich.console import Console
+from rich.table import Table
+
+from phantom_edge.checkpoint.random import write_random
+from phantom_edge.export.forms import Chosen, Phantom, choose_forms
+from phantom_edge.export.onnx_decoder import DecoderDrawing, LayerForm, row_widths
+from phantom_edge.export.onnx_graph import Dim
+from phantom_edge.export.passes.rank import Bases, Basis
+from phantom_edge.export.passes.rope import constant_tables
+from phantom_edge.export.source import Source
+from phantom_edge.models.sizes import SIZES
+from phantom_edge.runtime.ort import OrtEngine
+
+ROOM, CONTEXTS, CHUNK, DECODED = 2048, (256, 1792), 64, 8
+FORMS = ("fused", "full", "rank=16", "rank=8", "rank=auto")
+TORCH = {"transformers, float32": torch.float32, "transformers, bfloat16": torch.bfloat16}
+
+
+class PlainDrawing(DecoderDrawing):
+    """The same decoder without its phantom dimension: heads of d, no maps, no gate."""
+
+    def _gated(self, mixed: Value, form: LayerForm, own: str) -> Value:
+        return mixed
+
+
+class FusedDrawing(DecoderDrawing):
+    """Attention in one contrib operator, over caches (1, kv heads, room, 2 d) that it writes into itself."""
+
+    def input(self, name: str, shape: Sequence[Dim], dtype: Any = None) -> Value:
+        """The cache of a layer's heads in one; what belongs to the later heads is drawn and not used."""
+        if name == "position_ids":
+            self.opsets["com.microsoft"] = 1
+            self.filled = super().input("filled", (1,), ir.DataType.INT32)
+            self.total = super().input("total", (), ir.DataType.INT32)
+        if not name.startswith("past_"):
+            return super().input(name, shape, dtype)
+        layer, head = name.split(".")[1:]
+        if head == "0":
+            self.held_shape = (1, self.kv_heads, "M", shape[1])
+            return super().input(f"{name.split('.')[0]}.{layer}", self.held_shape)
+        return Value(name=name, shape=None)
+
+    def _heads(self, query: Value, key: Value, value: Value, number: int, form: LayerForm) -> Value:
+        width = row_widths(self.config, form)[0]
+        parts = [self.reshape(part, 1, -1, heads * width) for part, heads in self._counted(query, key, value)]
+        past = [self.past[f"past_{what}.{number}.0"] for what in ("key", "value")]
+        mixed, *new = self.tape.op_multi_out(
+            "GroupQueryAttention",
+            (*parts, *past, self.filled, self.total),
+            {"num_heads": self.config.num_attention_heads, "kv_num_heads": self.kv_heads, "scale": 1.0},
+            num_outputs=3,
+            domain="com.microsoft",
+        )
+        self.new |= {f"new_{what}.{number}": rows for what, rows in zip(("key", "value"), new, strict=True)}
+        return self.reshape(mixed, -1, self.config.num_attention_heads, width)
+
+    def _counted(self, query: Value, key: Value, value: Value) -> list[tuple[Value, int]]:
+        return [(query, self.config.num_attention_heads), (key, self.kv_heads), (value, self.kv_heads)]
+
+    def output(self, value: Value, name: str, shape: Sequence[Dim]) -> None:
+        super().output(value, name, self.held_shape if name.startswith("new_") else shape)
+
+
+@dataclass(frozen=True)
+class Form:
+    """A decoder on disk and how wide its cache is."""
+
+    name: str
+    path: str
+    widths: list[tuple[int, int]]
+
+
+class Decoder(OrtEngine):
+    """The engine of bundles over a decoder alone."""
+
+    def __init__(self, form: Form, kv_heads: int, threads: int) -> None:
+        self.ort = onnxruntime
+        self.manifest = SimpleNamespace(cache=SimpleNamespace(max_context=ROOM))  # type: ignore[assignment]
+        self.threads, self.dtype = threads, np.dtype("float32")
+        self.decoder = self._session(Path(form.path))
+        random = np.random.default_rng(0)
+        self.cache = {
+            f"{what}.{layer}.{head}": random.standard_normal((ROOM, width), np.float32)
+            for layer, widths in enumerate(form.widths)
+            for head in range(kv_heads)
+            for what, width in zip(("key", "value"), widths, strict=True)
+        }
+
+
+class Fused(Decoder):
+    """The same over GroupQueryAttention."""
+
+    def __init__(self, form: Form, kv_heads: int, threads: int) -> None:
+        super().__init__(form, 0, threads)
+        random = np.random.default_rng(0)
+        self.cache = {
+            f"{what}.{layer}": random.standard_normal((1, kv_heads, ROOM, width), np.float32)
+            for layer, widths in enumerate(form.widths)
+            for what, width in zip(("key", "value"), widths, strict=True)
+        }
+
+    def forward(self, embeds: Any, start: int, keep: Any) -> Any:
+        """As OrtEngine, with caches that the operator writes into."""
+        count, binding = len(embeds), self.decoder.io_binding()
+        binding.bind_cpu_input("inputs_embeds", np.ascontiguousarray(embeds))
+        binding.bind_cpu_input("position_ids", np.arange(start, start + count, dtype=np.int64)[None])
+        binding.bind_cpu_input("logits_to_keep", np.ascontiguousarray(keep))
+        binding.bind_cpu_input("filled", np.array([start + count - 1], np.int32))
+        binding.bind_cpu_input("total", np.array(start + count, np.int32))
+        binding.bind_output("logits")
+        for name, rows in self.cache.items():
+            binding.bind_input(f"past_{name}", "cpu", 0, self.dtype, rows.shape, rows.ctypes.data)
+            binding.bind_output(f"new_{name}", "cpu", 0, self.dtype, rows.shape, rows.ctypes.data)
+        self.decoder.run_with_iobinding(binding)
+        return binding.get_outputs()[0].numpy()
+
+
+class Transformers:
+    """The reference model, eager, as transformers' generate steps it."""
+
+    def __init__(self, folder: str, dtype: torch.dtype, threads: int) -> None:
+        from phantom_edge.models.modeling import PhantomForConditionalGeneration
+
+        torch.set_num_threads(threads)
+        self.model = PhantomForConditionalGeneration.from_pretrained(
+            folder, dtype=dtype, attn_implementation="eager"
+        ).eval()
+        self.cache: Any = None
+        self.dtype = dtype
+
+    @torch.inference_mode()
+    def forward(self, embeds: Any, start: int, keep: Any) -> Any:
+        """A step at position ``start``; the cache is filled up or cut to it first."""
+        from transformers import DynamicCache
+
+        if self.cache is None or self.cache.get_seq_length() > start + 4 * DECODED:
+            self.cache = DynamicCache(config=self.model.config)
+        while self.cache.get_seq_length() < start:
+            missing = min(256, start - self.cache.get_seq_length())
+            self._step(torch.randn(1, missing, embeds.shape[1]).to(self.dtype))
+        return self._step(torch.from_numpy(embeds)[None].to(self.dtype))
+
+    def _step(self, embeds: torch.Tensor) -> torch.Tensor:
+        hidden = self.model.model.language_model(inputs_embeds=embeds, past_key_values=self.cache, use_cache=True)
+        logits: torch.Tensor = self.model.lm_head(hidden.last_hidden_state[:, -1:])
+        return logits
+
+
+def work(pipe: Connection, make: Callable[..., Any], arguments: tuple[Any, ...], hidden: int) -> None:
+    """Answer (tokens at a time, repeats, context) with seconds, until told None."""
+    engine = make(*arguments)
+    pipe.send("ready")
+    random = np.random.default_rng(1)
+    while (order := pipe.recv()) is not None:
+        tokens, repeats, context = order
+        embeds = random.standard_normal((tokens, hidden), np.float32)
+        engine.forward(embeds, context, np.array([tokens - 1]))
+        start = time.perf_counter()
+        for step in range(repeats):
+            engine.forward(embeds, context + (step if tokens == 1 else 0), np.array([tokens - 1]))
+        pipe.send((time.perf_counter() - start) / repeats)
+
+
+class Worker:
+    """A form in a process of its own."""
+
+    def __init__(self, make: Callable[..., Any], *arguments: Any, hidden: int) -> None:
+        context = get_context("spawn")
+        self.pipe, other = context.Pipe()
+        self.process = context.Process(target=work, args=(other, make, arguments, hidden), daemon=True)
+        self.process.start()
+        other.close()
+        self.pipe.recv()
+
+    def seconds(self, tokens: int, repeats: int, context: int) -> float:
+        """Of one forward."""
+        self.pipe.send((tokens, repeats, context))
+        found: float = self.pipe.recv()
+        return found
+
+    def end(self) -> None:
+        """Stop the process."""
+        self.pipe.send(None)
+        self.process.join()
+
+
+def draw(source: Source, folder: Path, name: str) -> tuple[Form, list[Chosen]]:
+    """A form of the decoder on disk, unless it is there."""
+    text = source.config.text
+    wanted = "full" if name in ("plain", "fused") else name
+    chosen = choose_forms(source, Phantom.parse(wanted, torch.float32))
+    forms = [one.form for one in chosen]
+    if name == "plain":
+        none = Basis(torch.zeros(text.head_dim, 0), torch.zeros(text.head_dim))
+        forms = [LayerForm(form.maps, Bases(none, none)) for form in forms]
+    kind = {"plain": PlainDrawing, "fused": FusedDrawing}.get(name, DecoderDrawing)
+    path = folder / f"{name}.onnx"
+    if not path.exists():
+        drawing = kind(text, forms, constant_tables(text, ROOM), source.read, torch.float32)
+        drawing.save(folder / "partial.onnx", f"{name}.data")
+        (folder / "partial.onnx").replace(path)
+    return Form(name, str(path), [row_widths(text, form) for form in forms]), chosen
+
+
+def compare(plain: Worker, other: Worker, turns: int) -> dict[str, dict[str, float]]:
+    """Medians and the ratio to plain, of decoding and of a chunk, at each context."""
+    found: dict[str, dict[str, float]] = {}
+    for context in CONTEXTS:
+        for what, tokens, repeats in (("decode", 1, DECODED), ("prefill", CHUNK, 1)):
+            times: dict[Worker, list[float]] = {plain: [], other: []}
+            for turn in range(turns):
+                for worker in (plain, other) if turn % 2 == 0 else (other, plain):
+                    times[worker].append(worker.seconds(tokens, repeats, context))
+            ratios = np.divide(times[other], times[plain])
+            found[f"{what} at {context}"] = {
+                "plain_tokens_per_second": round(tokens / float(np.median(times[plain])), 2),
+                "tokens_per_second": round(tokens / float(np.median(times[other])), 2),
+                "overhead": round(float(np.median(ratios)) - 1, 4),
+            }
+    return found
+
+
+def main() -> None:
+    """Measure every form."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("size", choices=SIZES)
+    parser.add_argument("--scratch", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--turns", type=int, default=9)
+    options = parser.parse_args()
+    options.scratch.mkdir(parents=True, exist_ok=True)
+    checkpoint = options.scratch / "checkpoint"
+    if not checkpoint.exists():
+        write_random(SIZES[options.size], checkpoint, eta=1.0)
+    source = Source.open(checkpoint)
+    text = source.config.text
+
+    def decoder(name: str) -> tuple[Worker, Form, list[Chosen]]:
+        form, chosen = draw(source, options.scratch, name)
+        make = Fused if name == "fused" else Decoder
+        return Worker(make, form, text.num_key_value_heads, options.threads, hidden=text.hidden_size), form, chosen
+
+    plain, _, _ = decoder("plain")
+    rows: list[dict[str, Any]] = []
+    for name in ("plain", *FORMS):
+        worker, form, chosen = decoder(name)
+        certified = {}
+        if name.startswith("rank"):
+            certified = {
+                "ranks": [[width - text.head_dim for width in widths] for widths in form.widths],
+                "logit_error": max(one.errors.logit for one in chosen),
+                "value_error": max(one.errors.value for one in chosen),
+                "is_proved": all(one.is_proved for one in chosen),
+            }
+        rows.append({"form": name, **certified, **compare(plain, worker, options.turns)})
+        worker.end()
+        print(json.dumps(rows[-1]), file=sys.stderr)
+    for name, dtype in TORCH.items():
+        worker = Worker(Transformers, str(checkpoint), dtype, options.threads, hidden=text.hidden_size)
+        rows.append({"form": name, **compare(plain, worker, max(options.turns // 3, 1))})
+        worker.end()
+        print(json.dumps(rows[-1]), file=sys.stderr)
+    plain.end()
+    document = {
+        "size": options.size,
+        "threads": options.threads,
+        "chunk": CHUNK,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "rows": rows,
+    }
+    options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    show(document)
+    shutil.rmtree(options.scratch)
+
+
+def show(document: dict[str, Any]) -> None:
+    """The table."""
+    measures = [f"{what} at {context}" for context in CONTEXTS for what in ("decode", "prefill")]
+    table = Table("form", *(f"{measure}, tokens/s (over plain)" for measure in measures))
+    for row in document["rows"]:
+        cells = [f"{row[m]['tokens_per_second']:,.1f} ({100 * row[m]['overhead']:+.1f} %)" for m in measures]
+        table.add_row(row["form"], *cells)
+    Console().print(f"{document['size']}, {document['threads']} threads, float32, random weights", table)
+
+
+if __name__ == "__main__":
+    main()
