@@ -19,6 +19,7 @@ from phantom_edge.export.bundle.manifest import MANIFEST, Manifest
 from phantom_edge.export.bundle.typed import WrongJson, from_json, schema, to_json
 from phantom_edge.export.export import export_bundle
 from phantom_edge.export.onnx_graph import Drawing
+from phantom_edge.export.reference import Reference
 from phantom_edge.export.settings import Settings
 from phantom_edge.export.source import Source
 from phantom_edge.export.unfinished import unfinished
@@ -129,6 +130,39 @@ def test_verification_tells_a_right_bundle_from_a_wrong_one(checkpoint: Path, bu
     write_random(SIZES["tiny"], tmp_path / "other", seed=4, dtype=torch.float32, eta=1.0)
     other = verify(export(tmp_path / "other", tmp_path / "wrong", max_context=512), source)
     assert not any(check.passed for check in other.checks if check.bound is not None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-4), ("fp16", 1e-2)])
+def test_the_model_inside_is_proved(precision: str, bound: float, tmp_path: Path) -> None:
+    """Every case fits, and nothing is near its bound: 1e-4 of the largest logit and not one other token in float32."""
+    bundle = export(Path("nano"), tmp_path / "nano", prove=True, precision=precision)
+    proof = bundle.manifest.proof
+    assert proof is not None and proof.passed and not proof.left_out
+    assert max(check.value for check in proof.checks if check.measure == RELATIVE) < bound
+    assert bundle.manifest.model.name == "nano" and bundle.manifest.model.eta == 1.0
+    ranks = {rank for layer in bundle.manifest.phantom for rank in (layer.key_rank, layer.value_rank)}
+    assert max(ranks) < bundle.manifest.model.head_dim  # two kv heads: the phantom halves lie on a curve
+
+
+@pytest.mark.parametrize("attention", ["window", "full"])
+def test_the_streamed_reference_is_the_model(attention: str, checkpoint: Path, tmp_path: Path) -> None:
+    """Image tokens and logits at every position, computed layer by layer, also with a sliding window."""
+    folder = shutil.copytree(checkpoint, tmp_path / "copy")
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["sliding_window"] = 7 if attention == "window" else None
+    (folder / "config.json").write_text(json.dumps(config))
+    model, _ = load(str(folder), torch.float32)
+    reference = Reference(Source.open(folder))
+    torch.manual_seed(0)
+    ids = torch.randint(0, 200, (2, 19))
+    pixels = torch.randn(3, 3, *[model.config.vision.image_size] * 2)
+    with torch.no_grad():
+        want = model(input_ids=ids).logits
+        seen = model.get_image_features(pixels).pooler_output.flatten(0, 1)
+    assert (reference.image_tokens(pixels) - seen).abs().max() < 1e-5
+    for row, hidden in zip(want, reference.hidden([reference.embed(one) for one in ids]), strict=True):
+        assert (reference.logits(hidden) - row).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

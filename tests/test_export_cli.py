@@ -13,8 +13,10 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 from phantom_edge.checkpoint.random import write_random
+from phantom_edge.cli.main import app
 from phantom_edge.export.bundle.manifest import MANIFEST
 from phantom_edge.models.sizes import SIZES
 
@@ -112,6 +114,15 @@ def test_verify_reports_and_fails(desk: Path, tmp_path: Path) -> None:
     write_random(SIZES["nano"], tmp_path / "nano")
     done = edge("verify", desk / "bundle", "--against", tmp_path / "nano")
     assert done.returncode == 1 and "was made from another model than" in done.stderr and not done.stdout
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("phantom_edge.export.export.export_bundle", stop)
+    done = CliRunner().invoke(app, ["export", "nano", "--target", "onnx", "--out", str(tmp_path / "bundle")])
+    assert done.exit_code == 1 and "the same command goes on" in done.output and not done.stdout
 
 
 REFUSED: dict[str, tuple[tuple[object, ...], str]] = {

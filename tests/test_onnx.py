@@ -33,7 +33,7 @@ def session(path: Path):
     return ort.InferenceSession(str(path), options)
 
 
-def draw(g: Golden, folder: Path, rank: int | None = None) -> DecoderDrawing:
+def draw(g: Golden, folder: Path, rank: int | None = None, context: int = CONTEXT) -> DecoderDrawing:
     text, language = g.model.config.text, g.model.model.language_model
     weights = g.model.state_dict()
     first = language.embed_tokens.weight[g.io["input_ids"][0, 0]]
@@ -41,7 +41,7 @@ def draw(g: Golden, folder: Path, rank: int | None = None) -> DecoderDrawing:
     for _, maps in fold_layers(text, language.layers, first):
         ranked = (whole(m) if rank is None else bases_of(m, [rank])[0] for m in (maps.key, maps.value))
         forms.append(LayerForm(maps, Bases(*ranked)))
-    drawing = DecoderDrawing(text, forms, constant_tables(text, CONTEXT), weights.__getitem__, torch.float32)
+    drawing = DecoderDrawing(text, forms, constant_tables(text, context), weights.__getitem__, torch.float32)
     drawing.save(folder / "decoder.onnx", "decoder.data")
     return drawing
 
@@ -82,6 +82,20 @@ def test_decoder(name: str, golden, tmp_path: Path) -> None:
     embeds = g.model.get_input_embeddings()(ids)[0].numpy()
     for chunks in ([CONTEXT], [16] * 4, [5, 1, 58], [1] * CONTEXT):
         assert np.abs(run(drawing, tmp_path, embeds, chunks) - want).max() <= BOUND, chunks
+
+
+@pytest.mark.parametrize("chunk", [1, 16, 64])
+@pytest.mark.parametrize("name", GOLDEN + MORE)
+def test_greedy_tokens(name: str, chunk: int, golden, tmp_path: Path) -> None:
+    """The model's own greedy answer of 64 tokens: the graph would have written it, whatever the chunks."""
+    g = golden(name)
+    drawing, ids = draw(g, tmp_path, context=CONTEXT + 21), prompt_of(g, 21)
+    whole = g.model.generate(input_ids=ids, max_new_tokens=CONTEXT, min_new_tokens=CONTEXT, do_sample=False)
+    whole[whole == g.model.config.image_token_id] = 0  # no picture is there; the rest of the answer is not greedy then
+    want = g.model(input_ids=whole).logits[0].argmax(-1).numpy()
+    chunks = [chunk] * (21 // chunk) + [21 % chunk] * (21 % chunk > 0) + [1] * CONTEXT
+    found = run(drawing, tmp_path, g.model.get_input_embeddings()(whole)[0].numpy(), chunks)
+    assert (found.argmax(-1) == want).all()
 
 
 @pytest.mark.parametrize("name", ["0_5b-1.0", "7b-1.0"])
