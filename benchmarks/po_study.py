@@ -51,8 +51,8 @@ PLAIN = replace(PHANTOM, name="sibling without phantom", intermediate=PHANTOM.in
 LOOK = Stage("look", 1500, 32, 2e-3, mixes=("crowded", "plain"))
 NAME = Stage("name", 400, 32, 1e-3, mixes=("crowded", "plain"))
 READ = Stage("read", 360, 32, 1.5e-3, rounds=2, frozen=("vision_tower", "projector"))
-FIRST = Stage("step 1", 60, 32, 5e-4, step=1, warmup=5)
-SECOND = Stage("step 2", 80, 32, 5e-4, step=2, warmup=10, final_share=0.02)
+FIRST = Stage("step 1", 40, 32, 5e-4, step=1, warmup=5)
+SECOND = Stage("step 2", 60, 32, 5e-4, step=2, warmup=10, final_share=0.02)
 
 OBJECTIVES = {"SFT only": ("sft", "sft"), "PO in step 1": ("po", "sft"), "PO in both": ("po", "po")}
 ETAS = (1e-4, 1e-2, 0.1, 1.0, "learned")
