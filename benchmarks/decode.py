@@ -33,7 +33,8 @@ from rich.table import Table
 
 from phantom_edge.checkpoint.random import write_random
 from phantom_edge.export.forms import Chosen, Phantom, choose_forms
-from phantom_edge.export.onnx_decoder import DecoderDrawing, LayerForm, row_widths
+from phantom_edge.export.layer_form import LayerForm
+from phantom_edge.export.onnx_decoder import DecoderDrawing, row_widths
 from phantom_edge.export.onnx_graph import Dim
 from phantom_edge.export.passes.rank import Bases, Basis
 from phantom_edge.export.passes.rope import constant_tables
@@ -106,7 +107,7 @@ class Decoder(OrtEngine):
     def __init__(self, form: Form, kv_heads: int, threads: int) -> None:
         self.ort = onnxruntime
         self.manifest = SimpleNamespace(cache=SimpleNamespace(max_context=ROOM))  # type: ignore[assignment]
-        self.threads, self.dtype = threads, np.dtype("float32")
+        self.threads, self.dtype, self.run_errors = threads, np.dtype("float32"), ()
         self.decoder = self._session(Path(form.path))
         random = np.random.default_rng(0)
         self.cache = {

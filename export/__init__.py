@@ -1,5 +1,1 @@
-"""Lowering to device formats, one file per target. No target has landed yet, so the table is empty."""
-
-from types import ModuleType
-
-TARGETS: dict[str, ModuleType] = {}
+"""Lowering to device formats: passes, one file per target (``targets.TARGETS``), bundles, and their verification."""

@@ -8,7 +8,7 @@ from phantom_edge import __version__
 from phantom_edge.checkpoint.hub import find_folder
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import Bundle, listing, write_manifest
-from phantom_edge.export.bundle.manifest import RELATIVE, Manifest, Model, Phantom, Pictures, Prompt, Proof
+from phantom_edge.export.bundle.manifest import RELATIVE, UNSEALED, Manifest, Model, Phantom, Proof
 from phantom_edge.export.forms import Chosen, choose_forms
 from phantom_edge.export.forms import Phantom as Wanted
 from phantom_edge.export.settings import Begin, Settings
@@ -16,7 +16,7 @@ from phantom_edge.export.source import Source
 from phantom_edge.export.targets import target_named
 from phantom_edge.export.unfinished import Unfinished, unfinished
 from phantom_edge.export.verify import verify
-from phantom_edge.files import whole_folder
+from phantom_edge.files import check_target, whole_folder
 from phantom_edge.shipped import NAME, NANO
 from phantom_edge.versions import installed
 
@@ -38,9 +38,9 @@ class Exported:
         stages = {"vision": ("vision",), "decoder": ("prefill", "decode")}
         found: dict[str, float] = {}
         for part, measured in stages.items():
-            values = [c.value for c in (proof.checks if proof else ()) if c.stage in measured and c.measure == RELATIVE]
-            if values:
-                found[part] = max(values)
+            checks = [c for c in (proof.checks if proof else ()) if c.stage in measured and c.measure == RELATIVE]
+            if checks:
+                found[part] = max(float("inf") if check.value is None else check.value for check in checks)
         return found
 
 
@@ -62,39 +62,49 @@ def export_bundle(
     """
     lower = target_named(target)
     source = Source.open(find_folder(model))
+    pictures = source.pictures(settings.max_tiles)
+    check_target(out, force)
     wanted = Wanted.parse(settings.phantom, settings.dtype)
-    about = {"target": target, "model": source.fingerprint(), "by": __version__, **asdict(settings)}
+    fingerprint = source.fingerprint(partial(begin, "reading"))
+    chosen = choose_forms(source, wanted, begin("folding", source.config.text.num_hidden_layers))
+    prompt, phantom = source.prompt(TOKENIZER, TEMPLATE), tuple(map(_phantom, chosen))
+    about = {
+        **asdict(settings),
+        "by": __version__,
+        "target": target,
+        "model": fingerprint,
+        "first_token": prompt.first_token,
+        "phantom": [asdict(layer) for layer in phantom],
+    }
     weights = sum(tensor.bytes // tensor.dtype.itemsize for tensor in source.tensors.values()) * settings.dtype.itemsize
-    with (
-        unfinished(out, about) as parts,
-        whole_folder(out, force=force, bytes_needed=max(weights - parts.bytes, 0)) as folder,
-    ):
-        chosen = choose_forms(source, wanted, begin("folding", source.config.text.num_hidden_layers))
-        lowered = lower(source, chosen, settings, parts, begin)
-        parts.part("words", partial(_write_words, source))
-        manifest = Manifest(
-            schema_version=1,
-            made_by=f"phantom-edge {__version__}",
-            target=target,
-            model=_model(model, source, about["model"]),
-            parts=lowered.parts,
-            embedding=lowered.embedding,
-            cache=lowered.cache,
-            pictures=_pictures(source, settings.max_tiles),
-            prompt=_prompt(source),
-            phantom=tuple(map(_phantom, chosen)),
-            prefill_chunk=settings.prefill_chunk,
-            tools={name: installed(name) or "unknown" for name in lowered.tools},
-            files=listing(parts.folder, parts.files),
-        )
-        if prove:
-            manifest = replace(manifest, proof=_proved(Bundle(parts.folder, manifest), source, parts, begin))
+    with unfinished(out, about) as parts:
+        with whole_folder(out, force=force, bytes_needed=max(weights - parts.bytes, 0)) as folder:
+            lowered = lower(source, chosen, settings, parts, begin)
+            parts.part("words", partial(_write_words, source), anew=True)
+            manifest = Manifest(
+                schema_version=1,
+                made_by=f"phantom-edge {__version__}",
+                target=target,
+                model=_model(model, source, fingerprint),
+                parts=lowered.parts,
+                embedding=lowered.embedding,
+                cache=lowered.cache,
+                pictures=pictures,
+                prompt=prompt,
+                phantom=phantom,
+                prefill_chunk=settings.prefill_chunk,
+                tools={name: installed(name) or "unknown" for name in lowered.tools},
+                files=listing(parts.folder, parts.files),
+                seal=UNSEALED,
+            )
+            if prove:
+                manifest = replace(manifest, proof=_proved(Bundle(parts.folder, manifest), source, parts, begin))
+            parts.link_to(folder)
+            write_manifest(folder, manifest)
         done = dict(parts.done)
-        parts.move_to(folder)
-        write_manifest(folder, manifest)
-    bundle = Bundle(out, manifest)
+        parts.discard()
     files = {name: list(part.files) for name, part in done.items()}
-    return Exported(bundle, files, {name: part.seconds for name, part in done.items()})
+    return Exported(Bundle(out, manifest), files, {name: part.seconds for name, part in done.items()})
 
 
 def _write_words(source: Source, folder: Path) -> None:
@@ -129,29 +139,6 @@ def _model(name: str, source: Source, fingerprint: str) -> Model:
         head_dim=text.head_dim,
         vocab_size=text.vocab_size,
         eta=text.eta,
-    )
-
-
-def _pictures(source: Source, max_tiles: int | None) -> Pictures:
-    tiling = source.processor.image_processor.tiling
-    return Pictures(
-        tile_size=tiling.tile_size,
-        min_tiles=tiling.min_tiles,
-        max_tiles=tiling.max_tiles if max_tiles is None else max_tiles,
-        thumbnail=tiling.thumbnail,
-        mean=tuple(tiling.mean),
-        std=tuple(tiling.std),
-        tokens_per_tile=source.processor.tokens_per_tile,
-    )
-
-
-def _prompt(source: Source) -> Prompt:
-    return Prompt(
-        tokenizer=TOKENIZER,
-        chat_template=TEMPLATE,
-        first_token=source.first_token(),
-        image_token=source.config.image_token_id,
-        stop_tokens=source.stop_tokens(),
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from phantom_edge.errors import EdgeError
-from phantom_edge.export.onnx_decoder import LayerForm
+from phantom_edge.export.layer_form import LayerForm
 from phantom_edge.export.passes.fold import FoldedMap, FoldedMaps, fold_layers
 from phantom_edge.export.passes.rank import Bases, Errors, bases_of, errors_of, whole
 from phantom_edge.export.source import Source
@@ -38,7 +38,8 @@ class Phantom:
             return cls(bound=NOISE[dtype])
         if found := re.fullmatch(r"rank=(\d{1,5})", text):
             return cls(rank=int(found[1]))
-        if (found := re.fullmatch(r"elide=([\d.eE+-]+)", text)) and 0 < float(found[1]) < 1:
+        number = r"\d+(\.\d*)?([eE][+-]?\d{1,3})?"
+        if (found := re.fullmatch(f"elide=({number})", text)) and 0 < float(found[1]) < 1:
             return cls(bound=float(found[1]))
         raise EdgeError(f"--phantom is '{text}'", "choose full, rank=16, rank=auto or elide=1e-3")
 

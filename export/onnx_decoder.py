@@ -5,8 +5,7 @@ returns the new ones, which the caller binds to the rows that follow: nothing is
 ``K q^T`` with the cached keys as the left operand, which CPU kernels stream through without packing them first.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 
 import onnx_ir as ir
@@ -15,23 +14,11 @@ from onnx_ir import Value
 from torch import Tensor
 
 from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
+from phantom_edge.export.layer_form import DECODER, LayerForm, Read
 from phantom_edge.export.onnx_graph import Drawing
-from phantom_edge.export.passes.fold import FoldedMap, FoldedMaps
-from phantom_edge.export.passes.rank import Bases, Basis
+from phantom_edge.export.passes.fold import FoldedMap
+from phantom_edge.export.passes.rank import Basis
 from phantom_edge.models.config import PhantomTextConfig
-
-Read = Callable[[str], Tensor]
-"""The tensor of that name in our layout."""
-
-DECODER = "model.language_model."
-
-
-@dataclass(frozen=True)
-class LayerForm:
-    """What the passes made of one layer."""
-
-    maps: FoldedMaps
-    bases: Bases
 
 
 def row_widths(config: PhantomTextConfig, form: LayerForm) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import torch
 from onnx_ir import Value
 from torch import Tensor
 
-from phantom_edge.export.onnx_decoder import Read
+from phantom_edge.export.layer_form import Read
 from phantom_edge.export.onnx_graph import Drawing
 from phantom_edge.models.config import PhantomConfig
 

@@ -13,7 +13,7 @@ TASK = "image-text-to-text"
 
 
 class PhantomInputGenerator(DummyInputGenerator):
-    """A prompt (batch, tokens) that holds one tile's image tokens in its first row, and that tile."""
+    """Prompts (batch, tokens), each with the image tokens of one tile, and those tiles."""
 
     SUPPORTED_INPUT_NAMES: ClassVar[tuple[str, ...]] = ("input_ids", "pixel_values")
 

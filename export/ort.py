@@ -10,7 +10,7 @@ import torch
 from onnx_ir import Value
 
 from phantom_edge.checkpoint.loading import EMBEDDING
-from phantom_edge.export.bundle.manifest import Cache, Embedding, Number, Part, Port
+from phantom_edge.export.bundle.manifest import Cache, Embedding, Float, Number, Part, Port
 from phantom_edge.export.forms import Chosen
 from phantom_edge.export.onnx_decoder import DecoderDrawing, row_widths
 from phantom_edge.export.onnx_graph import Drawing
@@ -20,7 +20,7 @@ from phantom_edge.export.settings import Begin, Lowered, Settings
 from phantom_edge.export.source import Source
 from phantom_edge.export.unfinished import Unfinished
 
-NUMBERS: dict[torch.dtype, Number] = {torch.float32: "float32", torch.float16: "float16"}
+NUMBERS: dict[torch.dtype, Float] = {torch.float32: "float32", torch.float16: "float16"}
 TABLE = "embedding.data"
 BLOCK_ROWS = 4096
 

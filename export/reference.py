@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
-from phantom_edge.export.onnx_decoder import DECODER
+from phantom_edge.export.layer_form import DECODER
 from phantom_edge.export.source import Source
 from phantom_edge.models.decoder import RMSNorm
 from phantom_edge.models.modeling import PhantomModel

@@ -17,11 +17,8 @@ def write_report(path: Path, bundle: Bundle, proof: Proof) -> None:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    rows: dict[tuple[str, str], dict[str, Check]] = {}
-    for check in proof.checks:
-        rows.setdefault((check.stage, check.case), {})[check.measure] = check
     page = environment.get_template(TEMPLATE).render(
-        bundle=bundle.path.name, manifest=bundle.manifest, proof=proof, rows=rows, share=share_of_bound
+        bundle=bundle.path.name, manifest=bundle.manifest, proof=proof, rows=proof.by_stage(), share=share_of_bound
     )
     with whole_file(path) as file:
         file.write(page)
@@ -29,8 +26,8 @@ def write_report(path: Path, bundle: Bundle, proof: Proof) -> None:
 
 def share_of_bound(check: Check) -> float:
     """How full a bar is, 0 to 100: decades from 1e-4 of the bound up to the bound."""
-    if not check.bound:
-        return 0.0 if check.value == 0 else 100.0
-    if not check.value > 0:
-        return 0.0
-    return 100 * min(max(math.log10(check.value / check.bound) / 4 + 1, 0.0), 1.0)
+    if check.value is None or check.bound is None:
+        return 100.0
+    if check.value <= 0 or check.value >= check.bound:
+        return 0.0 if check.value <= 0 else 100.0
+    return 100 * max(math.log10(check.value / check.bound) / 4 + 1, 0.0)

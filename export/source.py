@@ -2,7 +2,7 @@
 
 import copy
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,12 @@ from phantom_edge.checkpoint.convert import plan, read_processor
 from phantom_edge.checkpoint.loading import EMBEDDING, open_checkpoint, read_generation_config
 from phantom_edge.checkpoint.writing import Planned
 from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.folder import sha256_of
+from phantom_edge.export.bundle.folder import Begin, nobody, sha256_of
+from phantom_edge.export.bundle.manifest import Pictures, Prompt
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.models.decoder import PhantomDecoderLayer
 from phantom_edge.processing.processor import PhantomProcessor
+from phantom_edge.processing.prompt import IMAGE_MARK, Message, expand
 
 LAYERS = "model.language_model.layers."
 
@@ -59,25 +61,49 @@ class Source:
             layer.load_state_dict(weights, assign=True)
             yield layer.eval()
 
+    def words(self, messages: Sequence[Message], tiles_per_image: Sequence[int] = ()) -> list[int]:
+        """Token ids of a conversation, as the checkpoint's own tokenizer and chat template write it."""
+        text = self.processor.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+        whole = expand(str(text), tiles_per_image, self.processor.tokens_per_tile)
+        ids: list[int] = self.processor.tokenizer.encode(whole, add_special_tokens=False)
+        return ids
+
     def first_token(self) -> int:
         """The token that every prompt begins with, whatever is asked.
 
         Raises EdgeError where prompts begin with different tokens: then nothing can be folded.
         """
-        chats = (
-            [{"role": "user", "content": [{"type": "text", "text": "a"}]}],
-            [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Is it?"}]}],
-        )
-        prompts = [
-            self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) for chat in chats
-        ]
-        first = {self.processor.tokenizer.encode(prompt, add_special_tokens=False)[0] for prompt in prompts}
+        first = {self.words([{"role": "user", "content": "a"}])[0]}
+        first.add(self.words([{"role": "user", "content": f"{IMAGE_MARK}Is it?"}], [1])[0])
         if len(first) != 1:
             raise EdgeError(
                 f"prompts of {self.folder} begin with different tokens",
                 "use a chat template that opens every prompt alike",
             )
         return int(first.pop())
+
+    def pictures(self, max_tiles: int | None = None) -> Pictures:
+        """How pictures are cut and normalized; ``max_tiles`` instead of the checkpoint's own."""
+        tiling = self.processor.image_processor.tiling
+        return Pictures(
+            tile_size=tiling.tile_size,
+            min_tiles=tiling.min_tiles,
+            max_tiles=tiling.max_tiles if max_tiles is None else max_tiles,
+            thumbnail=tiling.thumbnail,
+            mean=tuple(tiling.mean),
+            std=tuple(tiling.std),
+            tokens_per_tile=self.processor.tokens_per_tile,
+        )
+
+    def prompt(self, tokenizer: str, chat_template: str) -> Prompt:
+        """How text becomes tokens, with the files of these names."""
+        return Prompt(
+            tokenizer=tokenizer,
+            chat_template=chat_template,
+            first_token=self.first_token(),
+            image_token=self.config.image_token_id,
+            stop_tokens=self.stop_tokens(),
+        )
 
     def stop_tokens(self) -> tuple[int, ...]:
         """Tokens that end an answer: those of generation_config.json and that of config.json."""
@@ -89,11 +115,13 @@ class Source:
             raise EdgeError(f"{self.folder} names no token that ends an answer", "add eos_token_id to its config.json")
         return tuple(sorted(found))
 
-    def fingerprint(self) -> str:
-        """SHA-256 over the config and the bytes of every file of weights."""
+    def fingerprint(self, begin: Begin = nobody) -> str:
+        """SHA-256 over the config and the bytes of every file of weights; ``begin`` is told how many there are."""
         digest = hashlib.sha256((self.folder / "config.json").read_bytes())
-        for file in sorted(self.folder.glob("*.safetensors")):
-            digest.update(bytes.fromhex(sha256_of(file)))
+        files = sorted(self.folder.glob("*.safetensors"))
+        step = begin(sum(file.stat().st_size for file in files))
+        for file in files:
+            digest.update(bytes.fromhex(sha256_of(file, step)))
         return digest.hexdigest()
 
     def embedding(self, token: int) -> Tensor:

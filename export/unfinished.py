@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from phantom_edge.errors import EdgeError
+from phantom_edge.files import plain_words
 from phantom_edge.staging import locked
 
 RECORD = "export.json"
@@ -34,9 +35,9 @@ class Unfinished:
         self.folder, self.about = folder, dict(about)
         self.done: dict[str, Done] = {}
 
-    def part(self, name: str, write: Callable[[Path], None]) -> None:
-        """Let ``write`` fill a folder with the files of a part, unless they are there."""
-        if name in self.done:
+    def part(self, name: str, write: Callable[[Path], None], *, anew: bool = False) -> None:
+        """Let ``write`` fill a folder with the files of a part, unless they are there and need not be made ``anew``."""
+        if name in self.done and not anew:
             return
         start = time.perf_counter()
         busy = self.folder / BUSY
@@ -60,11 +61,13 @@ class Unfinished:
         """Size of all that is done."""
         return sum(size for done in self.done.values() for size in done.files.values())
 
-    def move_to(self, folder: Path) -> None:
-        """Give all files away and end."""
+    def link_to(self, folder: Path) -> None:
+        """All files in ``folder``, too; where the file system has no links, there alone."""
         for file in self.files:
-            (self.folder / file).replace(folder / file)
-        self.discard()
+            try:
+                os.link(self.folder / file, folder / file)
+            except OSError:
+                (self.folder / file).replace(folder / file)
 
     def discard(self) -> None:
         """Remove everything."""
@@ -75,7 +78,8 @@ class Unfinished:
         record = _read(self.folder / RECORD)
         if record.get("about") != self.about:
             for path in self.folder.iterdir():
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                if path.name != RECORD:  # it goes last, by being written anew: it says whose folder this is
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
             self._record()
             return
         for name, done in record["done"].items():
@@ -97,19 +101,39 @@ def unfinished(out: Path, about: Mapping[str, Any]) -> Iterator[Unfinished]:
     """
     folder = Path(os.path.realpath(out))
     folder = folder.with_name(f".{folder.name}.unfinished")
-    if folder.exists() and not (folder / RECORD).exists() and any(folder.iterdir()):
-        raise EdgeError(f"{folder} is in the way, and not of phantom-edge's making", "move it away")
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder) as is_ours:
-        if not is_ours:
-            raise EdgeError(f"another export is writing {out}", "wait until it ends, or choose another --out")
-        parts = Unfinished(folder, about)
-        parts.find()
-        try:
-            yield parts
-        finally:
-            if not parts.done:
-                parts.discard()
+    try:
+        with _held(folder, out):
+            if not _is_ours(folder):
+                raise EdgeError(f"{folder} is in the way, and not of phantom-edge's making", "move it away")
+            parts = Unfinished(folder, about)
+            parts.find()
+            try:
+                yield parts
+            finally:
+                if not parts.done:
+                    parts.discard()
+    except OSError as error:
+        raise plain_words(error, out) from error
+
+
+@contextmanager
+def _held(folder: Path, out: Path) -> Iterator[None]:
+    """The folder, made if it is not there, and locked. Raises EdgeError where another process has it."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder) as is_locked:
+            if not folder.exists():  # another export ended in this very moment, and took it along
+                continue
+            if not is_locked:
+                raise EdgeError(f"another export is writing {out}", "wait until it ends, or choose another --out")
+            yield
+            return
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether nothing else than an export can have left what is there."""
+    names = {path.name for path in folder.iterdir()}
+    return RECORD in names or names <= {BUSY, f"{RECORD}.partial"}
 
 
 def _read(path: Path) -> dict[str, Any]:

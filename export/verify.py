@@ -6,7 +6,7 @@ first; the reference reads that answer. If at every position its likeliest token
 would have written the same.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.folder import Bundle
-from phantom_edge.export.bundle.manifest import ABSOLUTE, DIVERGENCE, OTHERS, RELATIVE, Check, Manifest, Proof
+from phantom_edge.export.bundle.folder import Begin, Bundle, nobody
+from phantom_edge.export.bundle.manifest import ABSOLUTE, DIVERGENCE, OTHERS, RELATIVE, Check, Manifest, Proof, Stage
 from phantom_edge.export.reference import Reference
 from phantom_edge.export.source import Source
 from phantom_edge.processing.tiling import to_pixel_values
@@ -26,15 +26,18 @@ from phantom_edge.runtime.text import question_of
 DECODED = 32
 """Tokens of an answer."""
 
+LEAST = 12
+"""Tokens of the shortest prompt that is stretched to fill a cache."""
+
 BLOCK = 64
 """Positions that are compared at a time: a vocabulary of logits is large."""
 
 BOUNDS: dict[str, dict[str, float]] = {
-    "fp32": {"vision": 1e-4, RELATIVE: 1e-4, DIVERGENCE: 1e-6, OTHERS: 0.0},
-    "fp16": {"vision": 2e-2, RELATIVE: 3e-2, DIVERGENCE: 1e-3, OTHERS: 0.05},
+    "float32": {"vision": 1e-4, RELATIVE: 1e-4, DIVERGENCE: 1e-6, OTHERS: 0.0},
+    "float16": {"vision": 2e-2, RELATIVE: 3e-2, DIVERGENCE: 1e-3, OTHERS: 0.05},
 }
-"""What a bundle may be off, vision by its relative error. Float16 keeps 11 bits through thousands of sums, and its ties
-may turn."""
+"""What a bundle may be off, by the number format that its graphs compute in; vision by its relative error. Float16
+keeps 11 bits through thousands of sums, and its ties may turn."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +95,13 @@ class Tally:
             apart = (theirs.log_softmax(-1) - ours.log_softmax(-1)) * theirs.softmax(-1)
             self.divergences += apart.sum(-1).nan_to_num(nan=float("inf")).tolist()
 
-    def measures(self) -> dict[str, float]:
-        """Every measure that there is of these."""
-        found = {RELATIVE: self.difference / max(self.magnitude, 1e-9), ABSOLUTE: self.difference}
+    def measures(self) -> dict[str, float | None]:
+        """Every measure that there is of these, None where it is not finite."""
+        found: dict[str, float] = {RELATIVE: self.difference / max(self.magnitude, 1e-9), ABSOLUTE: self.difference}
         if self.others:
             found[DIVERGENCE] = max(float(np.mean(self.divergences)), 0.0)
             found[OTHERS] = float(np.mean(self.others))
-        return found
+        return {name: value if np.isfinite(value) else None for name, value in found.items()}
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,15 @@ class Read:
     ids: Ints
     answer: Ints
     decoded: Floats
+    looked: "Looked"
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A case's pictures: tiles (T, 3, S, S), how many each has, and image tokens (T * tokens_per_tile, hidden)."""
+
     pixels: Floats | None
+    tiles: tuple[int, ...]
     seen: Floats | None
 
 
@@ -120,21 +131,24 @@ class Runner:
     def __init__(self, session: Session) -> None:
         self.session, self.engine, self.manifest = session, session.engine, session.manifest
 
-    def read(self, case: Case) -> Read | None:
+    def look(self, case: Case) -> Looked:
+        """The pictures of a case, each looked at by itself."""
+        parts = [to_pixel_values(image, self.session.tiling) for image in case.images]
+        if not parts:
+            return Looked(None, (), None)
+        seen = np.concatenate([self.engine.see(one) for one in parts])
+        return Looked(np.concatenate(parts), tuple(len(one) for one in parts), seen)
+
+    def read(self, case: Case, looked: Looked, ids: Ints) -> Read | None:
         """Prefill and greedy answer; None where the case does not fit into the cache."""
-        session, prompt = self.session, self.manifest.prompt
-        parts = [to_pixel_values(image, session.tiling) for image in case.images]
-        tiles = [len(one) for one in parts]
-        ids = session.text.ids(question_of(case.question, len(tiles)), tiles, self.manifest.pictures.tokens_per_tile)
-        room = self.manifest.cache.max_context - DECODED
-        if case.fills_cache and room >= 1:
-            ids = self._stretched(ids, room)
+        prompt, room = self.manifest.prompt, self.manifest.cache.max_context - DECODED
+        if case.fills_cache and room >= LEAST:
+            ids = stretched(ids, room)
         if len(ids) > room:
             return None
-        embeds, pixels, seen = self.engine.embed(ids), None, None
-        if parts:
-            pixels, seen = np.concatenate(parts), np.concatenate([self.engine.see(one) for one in parts])
-            embeds[ids == prompt.image_token] = seen
+        embeds = self.engine.embed(ids)
+        if looked.seen is not None:
+            embeds[ids == prompt.image_token] = looked.seen
         logits = np.zeros(0, np.float32)
         for start, part in self.chunks(case, embeds):
             logits = self.engine.forward(part, start, np.array([len(part) - 1]))
@@ -146,14 +160,7 @@ class Runner:
             answer.append(token)
             logits = self.engine.forward(self.engine.embed(np.array([token])), len(ids) + step, np.array([0]))
             decoded.append(logits)
-        return Read(case, embeds, ids, np.array(answer), np.concatenate(decoded), pixels, seen)
-
-    def _stretched(self, ids: Ints, tokens: int) -> Ints:
-        """A prompt of ``tokens``: what stands between its first and its last five is said over and over, or cut."""
-        if len(ids) < 12:
-            return ids
-        middle = np.resize(ids[5:-5], max(tokens - 10, 0))
-        return np.concatenate([ids[:5], middle, ids[-5:]])[:tokens]
+        return Read(case, embeds, ids, np.array(answer), np.concatenate(decoded), looked)
 
     def chunks(self, case: Case, embeds: Floats) -> list[tuple[int, Floats]]:
         """A prompt in the pieces that it is fed in, each with its first position."""
@@ -161,36 +168,47 @@ class Runner:
         return [(start, embeds[start : start + size]) for start in range(0, len(embeds), size)]
 
 
+def stretched(ids: Ints, tokens: int) -> Ints:
+    """A prompt of ``tokens``: what stands between its first and its last five is said over and over, or cut."""
+    middle = np.resize(ids[5:-5], tokens - 10)
+    return np.concatenate([ids[:5], middle, ids[-5:]])
+
+
 class Judge:
     """Compares what a bundle computes with its reference."""
 
     def __init__(self, runner: Runner, reference: Reference) -> None:
         self.runner, self.reference = runner, reference
-        self.bounds = BOUNDS[runner.manifest.parts["decoder"].precision]
+        self.bounds = BOUNDS[runner.manifest.cache.dtype]
 
-    def prompt(self, read: Read) -> torch.Tensor:
+    def look(self, case: Case, looked: Looked) -> tuple[list[Check], torch.Tensor | None]:
+        """Image tokens compared, and those of the reference."""
+        if looked.pixels is None or looked.seen is None:
+            return [], None
+        wanted, tally = self.reference.image_tokens(torch.from_numpy(looked.pixels)), Tally()
+        tally.add(looked.seen, wanted, is_logits=False)
+        return self._checks("vision", case, tally), wanted
+
+    def prompt(self, read: Read, image_tokens: torch.Tensor | None) -> torch.Tensor:
         """Embeddings of prompt and answer, as the reference sees them."""
         embeds = self.reference.embed(torch.from_numpy(np.concatenate([read.ids, read.answer])))
-        if read.pixels is not None:
-            places = torch.from_numpy(np.flatnonzero(read.ids == self.runner.manifest.prompt.image_token))
-            embeds[places] = self.reference.image_tokens(torch.from_numpy(read.pixels))
+        if image_tokens is not None:
+            places = np.flatnonzero(read.ids == self.runner.manifest.prompt.image_token)
+            embeds[torch.from_numpy(places)] = image_tokens
         return embeds
 
-    def compare(self, read: Read, prompt: torch.Tensor, hidden: torch.Tensor) -> list[Check]:
-        """Every stage of a case; ``hidden`` is what the reference made of ``prompt``."""
-        tallies = {"vision": Tally(), "prefill": Tally(), "decode": Tally()}
-        if read.seen is not None:
-            places = torch.from_numpy(np.flatnonzero(read.ids == self.runner.manifest.prompt.image_token))
-            tallies["vision"].add(read.seen, prompt[places], is_logits=False)
-        else:
-            tallies.pop("vision")
+    def compare(self, read: Read, hidden: torch.Tensor) -> list[Check]:
+        """Prompt and answer of a case; ``hidden`` is what the reference made of them."""
+        prefill, decode = Tally(), Tally()
         for start, part in self.runner.chunks(read.case, read.embeds):
             found = self.runner.engine.forward(part, start, np.arange(len(part)))
-            self._add(tallies["prefill"], found, hidden[start : start + len(part)])
-        self._add(tallies["decode"], read.decoded, hidden[len(read.ids) :])
+            self._add(prefill, found, hidden[start : start + len(part)])
+        self._add(decode, read.decoded, hidden[len(read.ids) :])
+        return [*self._checks("prefill", read.case, prefill), *self._checks("decode", read.case, decode)]
+
+    def _checks(self, stage: Stage, case: Case, tally: Tally) -> list[Check]:
         return [
-            Check(stage, read.case.name, measure, value, self._bound(stage, measure))  # type: ignore[arg-type]
-            for stage, tally in tallies.items()
+            Check(stage, case.name, measure, value, self._bound(stage, measure))  # type: ignore[arg-type]
             for measure, value in tally.measures().items()
         ]
 
@@ -203,18 +221,20 @@ class Judge:
             tally.add(found[start : start + BLOCK], wanted, is_logits=True)
 
 
-def check_source(bundle: Bundle, source: Source) -> list[str]:
+def check_source(bundle: Bundle, source: Source, begin: Begin = nobody) -> list[str]:
     """What is to be said before ``bundle`` is compared with ``source``. Raises EdgeError where that makes no sense."""
-    model, text = bundle.manifest.model, source.config.text
-    pairs = {
+    manifest, text = bundle.manifest, source.config.text
+    model = manifest.model
+    pairs: dict[str, tuple[object, object]] = {
         "family": (model.family, source.config.family),
         "hidden_size": (model.hidden_size, text.hidden_size),
         "layers": (model.layers, text.num_hidden_layers),
         "heads": (model.heads, text.num_attention_heads),
         "kv_heads": (model.kv_heads, text.num_key_value_heads),
+        "head_dim": (model.head_dim, text.head_dim),
         "vocab_size": (model.vocab_size, text.vocab_size),
-        "tokens_per_tile": (bundle.manifest.pictures.tokens_per_tile, source.config.tokens_per_tile),
-        "tile_size": (bundle.manifest.pictures.tile_size, source.config.vision.image_size),
+        "pictures": (manifest.pictures, source.pictures(manifest.pictures.max_tiles)),
+        "prompt": (manifest.prompt, source.prompt(manifest.prompt.tokenizer, manifest.prompt.chat_template)),
     }
     for name, (ours, theirs) in pairs.items():
         if ours != theirs:
@@ -222,34 +242,54 @@ def check_source(bundle: Bundle, source: Source) -> list[str]:
                 f"{bundle.path} was made from another model than {source.folder}: {name} is {ours}, there {theirs}",
                 "give the right checkpoint: phantom-edge verify BUNDLE --against CHECKPOINT",
             )
-    if model.fingerprint == source.fingerprint():
+    if model.fingerprint == source.fingerprint(begin):
         return []
     return [f"{source.folder} is not the checkpoint that {bundle.path} was made from: its weights or config differ"]
 
 
-def verify(
-    bundle: Bundle, source: Source, begin: Callable[[int], Callable[[int], None]] = lambda _steps: lambda _step: None
-) -> Proof:
-    """Compare a bundle with its checkpoint. ``begin`` is told the number of steps, what it returns of each that ends.
+def verify(bundle: Bundle, source: Source, begin: Begin = nobody) -> Proof:
+    """Compare a bundle with its checkpoint; ``begin`` is told of cases and layers.
 
-    Raises EdgeError where nothing here runs the bundle's target.
+    Raises EdgeError where nothing here runs the bundle's target, where it turns words into other tokens than the
+    checkpoint, and where not even the shortest prompt fits into its cache.
     """
     todo = cases(bundle.manifest)
     step = begin(2 * len(todo) + source.config.text.num_hidden_layers)
     runner = Runner(Session(bundle))
+    judge = Judge(runner, Reference(source))
+    checks: list[Check] = []
     reads: list[Read] = []
+    prompts: list[torch.Tensor] = []
     left_out: list[str] = []
     for case in todo:
-        read = runner.read(case)
+        looked = runner.look(case)
+        found, image_tokens = judge.look(case, looked)
+        checks += found
+        read = runner.read(case, looked, _words(case, looked.tiles, runner, source))
         if read is None:
             left_out.append(case.name)
         else:
             reads.append(read)
+            prompts.append(judge.prompt(read, image_tokens))
         step(1)
-    judge = Judge(runner, Reference(source))
-    prompts = [judge.prompt(read) for read in reads]
-    checks: list[Check] = []
-    for read, prompt, hidden in zip(reads, prompts, judge.reference.hidden(prompts, lambda: step(1)), strict=True):
-        checks += judge.compare(read, prompt, hidden)
+    if not reads:
+        raise EdgeError(
+            f"not even a short prompt and its answer fit into a cache of {bundle.manifest.cache.max_context} tokens",
+            "export with a larger --max-context, such as 256",
+        )
+    for read, hidden in zip(reads, judge.reference.hidden(prompts, lambda: step(1)), strict=True):
+        checks += judge.compare(read, hidden)
         step(1)
     return Proof(tuple(checks), tuple(left_out))
+
+
+def _words(case: Case, tiles: Sequence[int], runner: Runner, source: Source) -> Ints:
+    """The case's prompt as token ids, the same from the bundle's words and from the checkpoint's."""
+    messages = question_of(case.question, len(tiles))
+    ids = runner.session.text.ids(messages, tiles, runner.manifest.pictures.tokens_per_tile)
+    if ids.tolist() != source.words(messages, tiles):
+        raise EdgeError(
+            f"the bundle's tokenizer or chat template turns '{case.name}' into other tokens than {source.folder} does",
+            "export it again: phantom-edge export",
+        )
+    return ids

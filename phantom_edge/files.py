@@ -34,7 +34,7 @@ def whole_folder(out: Path, *, force: bool = False, bytes_needed: int = 0) -> It
         out.parent.mkdir(parents=True, exist_ok=True)
         for left in left_overs(out.parent, prefix):
             _settle(left, out)
-        _check_target(out, force)
+        check_target(out, force)
         _check_space(out.parent, bytes_needed)
         with staging_folder(out.parent, prefix) as staging:
             try:
@@ -65,8 +65,11 @@ def whole_file(out: Path) -> Iterator[TextIO]:
         partial.unlink(missing_ok=True)
 
 
-def _check_target(out: Path, force: bool) -> None:
+def check_target(out: Path, force: bool) -> None:
     """EdgeError unless the place is free, or ``force`` may free it. Looks again where another run replaced it."""
+    out = Path(os.path.realpath(out))
+    if not out.name:
+        raise EdgeError(f"{out} is no place for a folder of its own", "choose another folder")
     while (seen := _identity(out)) is not None:
         try:
             _check_taken(out, force)
@@ -97,7 +100,7 @@ def _check_taken(out: Path, force: bool) -> None:
 def _replace(staging: Path, out: Path, force: bool) -> None:
     """Put the new folder in its place. A folder never takes the place of one with content: the system refuses."""
     while True:
-        _check_target(out, force)
+        check_target(out, force)
         if force:
             with suppress(FileNotFoundError):
                 out.rename(staging / OLD)

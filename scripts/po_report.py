@@ -25,10 +25,17 @@ ETA = 1.0
 Run = dict[str, Any]
 
 
-def accuracy(run: Run) -> float:
-    """Share of the test questions answered exactly right."""
-    right, asked = np.array(run["pictures"]).sum(0)
+def accuracy(run: Run, branch_off: bool = False) -> float:
+    """Share of the test questions answered exactly right; with the branch switched off, of those about fewer scenes."""
+    right, asked = np.array(run["pictures_branch_off" if branch_off else "pictures"]).sum(0)
     return float(right / asked)
+
+
+def change_without_branch(run: Run) -> float:
+    """What switching the trained branch off changes, on the scenes where that was tried."""
+    count = len(run["pictures_branch_off"])
+    right, asked = np.array(run["pictures"][:count]).sum(0)
+    return accuracy(run, branch_off=True) - float(right / asked)
 
 
 def chosen(runs: Sequence[Run], eta: float | str | None, objectives: str | None) -> list[Run]:
@@ -45,7 +52,9 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def told(values: Sequence[float], sign: str = "") -> str:
-    """A mean and its interval, in points."""
+    """A mean and its interval, in points; of one seed the value alone."""
+    if len(values) == 1:
+        return f"{100 * values[0]:{sign}.1f}"
     mean, low, high = (100 * value for value in interval(values))
     return f"{mean:{sign}.1f} ({low:{sign}.1f} to {high:{sign}.1f})"
 
@@ -119,11 +128,12 @@ def eta_table(runs: Sequence[Run]) -> str:
                 "no phantom" if eta is None else f"{eta:g}" if isinstance(eta, float) else "learned",
                 told([accuracy(run) for run in cell]),
                 f"{np.mean(final):.3f}",
+                "-" if eta is None else f"{100 * np.mean([change_without_branch(run) for run in cell]):+.1f}",
                 "-" if eta is None else ", ".join(f"{share:.2g}" for share in branch.mean(0)),
                 "-" if learned is None else ", ".join(f"{value:.2f}" for value in learned.mean(axis=(0, 2))),
             )
         )
-    columns = ("eta", "right, % (95 % over seeds)", "SFT loss at the end, nats a token")
+    columns = ("eta", "right, % (95 % over seeds)", "SFT loss at the end, nats a token", "branch off, points")
     return markdown((*columns, "branch over v, by layer", "learned eta, by layer"), rows)
 
 

@@ -1,5 +1,6 @@
 """A bundle answers as its checkpoint does, and one that is not what it says is refused, never run."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -14,8 +15,8 @@ from PIL import Image
 
 from phantom_edge.checkpoint.random import write_random
 from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.folder import Bundle, is_bundle
-from phantom_edge.export.bundle.manifest import MANIFEST, Manifest
+from phantom_edge.export.bundle.folder import Bundle, is_bundle, sealed
+from phantom_edge.export.bundle.manifest import MANIFEST, UNSEALED, Check, Manifest, Proof
 from phantom_edge.export.bundle.typed import WrongJson, from_json, schema, to_json
 from phantom_edge.export.export import export_bundle
 from phantom_edge.export.onnx_graph import Drawing
@@ -23,7 +24,7 @@ from phantom_edge.export.reference import Reference
 from phantom_edge.export.settings import Settings
 from phantom_edge.export.source import Source
 from phantom_edge.export.unfinished import unfinished
-from phantom_edge.export.verify import DIVERGENCE, OTHERS, RELATIVE, Tally, verify
+from phantom_edge.export.verify import DIVERGENCE, OTHERS, RELATIVE, Tally, check_source, verify
 from phantom_edge.generate import load, make_inputs
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.runtime.sampling import Sampling
@@ -92,6 +93,36 @@ def test_what_two_prompts_share_is_computed_once(bundle: Bundle, picture: Path) 
         assert answer.ids == answer_of(open_session(bundle.path), question, [image], 12).ids
     per_tile = bundle.manifest.pictures.tokens_per_tile
     assert reused[0] == 0 and reused[1] > per_tile and reused[2] < per_tile and reused[3] > per_tile
+
+
+def test_more_pictures_than_are_remembered(checkpoint: Path, tmp_path: Path) -> None:
+    """Nine in one prompt, then the first beside a new one."""
+    wide = export(checkpoint, tmp_path / "wide", max_context=1024)
+    pictures = [tmp_path / f"{number}.png" for number in range(10)]
+    for number, path in enumerate(pictures):
+        Image.effect_noise((60, 60), 20 + 20 * number).convert("RGB").save(path)
+    session = Session(wide)
+    for asked in (pictures[:9], [pictures[0], pictures[9]]):
+        assert answer_of(session, "Which?", asked, 4).ids == answer_of(Session(wide), "Which?", asked, 4).ids
+
+
+def test_an_older_answer_does_not_go_on(bundle: Bundle) -> None:
+    session = Session(bundle)
+    first = session.ask("Why?", [], Sampling(40))
+    next(first)
+    answer_of(session, "How?", [], 3)
+    with pytest.raises(EdgeError, match="asked something else"):
+        list(first)
+
+
+def test_a_stop_token_that_is_a_word_is_not_said(bundle: Bundle) -> None:
+    whole = answer_of(Session(bundle), QUESTION, [], 8)
+    stop = next(token for token in whole.ids[1:] if token != whole.ids[0])
+    prompt = replace(bundle.manifest.prompt, stop_tokens=(stop,))
+    session = Session(replace(bundle, manifest=replace(bundle.manifest, prompt=prompt)))
+    answer = answer_of(session, QUESTION, [], 8)
+    said = answer.ids[: answer.ids.index(stop)]
+    assert answer.stopped_by == "end of turn" and answer.text == session.text.tokenizer.decode(said)
 
 
 def test_a_full_cache_ends_the_answer(checkpoint: Path, tmp_path: Path) -> None:
@@ -165,12 +196,56 @@ def test_the_streamed_reference_is_the_model(attention: str, checkpoint: Path, t
         assert (reference.logits(hidden) - row).abs().max() < 1e-4
 
 
+def other_words(folder: Path) -> None:
+    """Two letters change places in the tokenizer."""
+    document = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary = document["model"]["vocab"]
+    vocabulary["e"], vocabulary["a"] = vocabulary["a"], vocabulary["e"]
+    (folder / "tokenizer.json").write_text(json.dumps(document))
+    content = (folder / "tokenizer.json").read_bytes()
+    listed = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    edited(lambda d: d["files"].update({"tokenizer.json": listed}))(folder)
+
+
+WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
+    "colours": (lambda folder: edited(lambda d: d["pictures"].update(mean=[0, 0, 0]))(folder), "pictures is"),
+    "stop tokens": (lambda folder: edited(lambda d: d["prompt"].update(stop_tokens=[9]))(folder), "prompt is"),
+    "words": (other_words, "into other tokens than"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_bundle_that_reads_otherwise_is_no_proof(name: str, checkpoint: Path, bundle: Bundle, tmp_path: Path) -> None:
+    """Words and pictures are the checkpoint's, too, not only what is computed of them."""
+    damage, message = WRONG[name]
+    folder = shutil.copytree(bundle.path, tmp_path / "bundle")
+    damage(folder)
+    source = Source.open(checkpoint)
+    with pytest.raises(EdgeError, match=message):
+        check_source(Bundle.open(folder), source)
+        verify(Bundle.open(folder), source)
+
+
+def test_what_does_not_fit_is_told(checkpoint: Path, tmp_path: Path) -> None:
+    """Pictures are compared whatever the cache holds; a cache for nothing is said to be one."""
+    proof = verify(export(checkpoint, tmp_path / "small", max_context=64, prefill_chunk=8), Source.open(checkpoint))
+    assert proof.passed and "several tiles" in proof.left_out
+    assert {check.case for check in proof.checks if check.stage == "vision"} >= {"a picture", "several tiles"}
+    with pytest.raises(EdgeError, match="not even a short prompt"):
+        export(checkpoint, tmp_path / "tiny", prove=True, max_context=33, prefill_chunk=8)
+    assert not Proof((Check("decode", "any", RELATIVE, 0.0, 1.0),), ()).passed  # nothing of vision and prefill
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_finite_passes_no_bound(value: float) -> None:
     tally = Tally()
     tally.add(np.array([[1.0, value, 2.0]]), torch.tensor([[1.0, 1.0, 2.0]]), is_logits=True)
     measures = tally.measures()
-    assert measures[RELATIVE] == float("inf") and not measures[DIVERGENCE] < 1
+    assert measures[RELATIVE] is None and measures[DIVERGENCE] is None
+    assert (
+        not Check("decode", "any", RELATIVE, None, 1.0).passed
+        and not Check("decode", "any", RELATIVE, None, None).passed
+    )
 
 
 def test_a_bundle_that_is_off_is_not_written(checkpoint: Path, tmp_path: Path) -> None:
@@ -223,6 +298,10 @@ def test_what_another_export_left_is_not_used(
         patched.setattr("phantom_edge.export.export.listing", stop)
         with pytest.raises(KeyboardInterrupt):
             export(checkpoint, tmp_path / "bundle", max_context=512)
+    assert [path.name for path in tmp_path.iterdir()] == [".bundle.unfinished"]
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(EdgeError, match="exists already"):
+        export(checkpoint, tmp_path / "taken", max_context=512)
     half = export(checkpoint, tmp_path / "bundle", max_context=512, precision="fp16")
     assert half.manifest.parts["vision"].precision == "fp16" and Bundle.open(half.path)
 
@@ -244,9 +323,9 @@ def test_only_one_export_writes_a_bundle(checkpoint: Path, tmp_path: Path) -> No
 
 def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
-        document = json.loads((folder / MANIFEST).read_text())
+        document = json.loads((folder / MANIFEST).read_text()) | {"seal": UNSEALED}
         change(document)
-        (folder / MANIFEST).write_text(json.dumps(document))
+        (folder / MANIFEST).write_text(sealed(json.dumps(document)))
 
     return damage
 
@@ -286,6 +365,42 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "impossible sha": (edited(lambda d: d["files"]["decoder.data"].update(sha256="../x")), "files.decoder.data"),
     "future schema": (edited(lambda d: d.update(schema_version=99)), "schema version 99"),
     "other target": (edited(lambda d: d.update(target="coreml")), "target coreml"),
+    "not sealed": (edited(lambda d: d.pop("seal")), "seal is missing"),
+    "sealed by nobody": (edited(lambda d: d.update(seal="1" * 64)), "its seal does not fit"),
+    "a digit changed": (
+        lambda folder: (
+            (folder / MANIFEST).write_text(
+                (folder / MANIFEST).read_text().replace('"max_context": 512', '"max_context": 516')
+            )
+            and None
+        ),
+        "its seal does not fit",
+    ),
+    "no decoder": (edited(lambda d: d["parts"].pop("decoder")), "parts is impossible"),
+    "embedding elsewhere": (edited(lambda d: d["embedding"].update(offset=10**9)), "embedding is impossible"),
+    "embedding off by a byte": (edited(lambda d: d["embedding"].update(offset=3)), "embedding.offset is impossible"),
+    "endless cache": (edited(lambda d: d["cache"].update(max_context=10**12)), "cache.max_context is impossible"),
+    "another cache": (edited(lambda d: d["cache"].update(kv_heads=1)), "cache is impossible"),
+    "another number format": (edited(lambda d: d["cache"].update(dtype="float16")), "ports is impossible"),
+    "no stop": (edited(lambda d: d["prompt"].update(stop_tokens=[])), "prompt.stop_tokens is impossible"),
+    "no such token": (edited(lambda d: d["prompt"].update(first_token=10**9)), "prompt is impossible"),
+    "no tiles": (edited(lambda d: d["pictures"].update(tokens_per_tile=0)), "tokens_per_tile is impossible"),
+    "endless tiles": (edited(lambda d: d["pictures"].update(max_tiles=10**9)), "tiles is impossible"),
+    "no chunk": (edited(lambda d: d.update(prefill_chunk=0)), "prefill_chunk is impossible"),
+    "endless number": (edited(lambda d: d["model"].update(eta=10**400)), "larger than 64 bits|model.eta is"),
+    "no number": (edited(lambda d: d["model"].update(eta=float("nan"))), "cannot be read"),
+    "parts swapped": (
+        edited(lambda d: d["parts"].update(vision=d["parts"]["decoder"], decoder=d["parts"]["vision"])),
+        "has other inputs or outputs|ports",
+    ),
+    "another graph": (
+        edited(lambda d: d["parts"]["decoder"].update(file="vision.onnx")),
+        "has other inputs or outputs",
+    ),
+    "no tokenizer": (
+        edited(lambda d: d["prompt"].update(tokenizer="chat_template.jinja")),
+        "chat_template.jinja is no tokenizer",
+    ),
     "unknown field": (edited(lambda d: d.update(surprise=1)), "surprise is not known"),
     "missing field": (edited(lambda d: d.pop("prompt")), "prompt is missing"),
     "wrong type": (edited(lambda d: d["cache"].update(layers="two")), "cache.layers is 'two'"),

@@ -9,12 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.manifest import MANIFEST, SCHEMA_VERSION, File, Manifest, Proof
-from phantom_edge.export.bundle.typed import WrongJson, from_json, to_json
+from phantom_edge.export.bundle.manifest import MANIFEST, SCHEMA_VERSION, UNSEALED, File, Manifest, Proof
+from phantom_edge.export.bundle.typed import WrongJson, from_json, strict_json, to_json
 from phantom_edge.files import whole_file
 
 AGAIN = "export it again: phantom-edge export"
 BLOCK = 1 << 20
+Begin = Callable[[int], Callable[[int], None]]
+"""Told how much there is to do; what it returns is told of each step."""
+
+
+def nobody(_all: int) -> Callable[[int], None]:
+    """For whom nobody watches."""
+    return lambda _step: None
 
 
 @dataclass(frozen=True)
@@ -25,10 +32,10 @@ class Bundle:
     manifest: Manifest
 
     @classmethod
-    def open(cls, path: Path | str, target: str | None = None) -> "Bundle":
+    def open(cls, path: Path | str, target: str | None = None, begin: Begin = nobody) -> "Bundle":
         """Read the manifest and check every file against it. Raises EdgeError for all that does not match, by name.
 
-        ``target`` is the one that the caller can run, if not any.
+        ``target`` is the one that the caller can run, if not any; ``begin`` is told how many bytes there are to read.
         """
         folder = Path(path)
         manifest = read_manifest(folder)
@@ -37,8 +44,9 @@ class Bundle:
                 f"{folder} was made for target {manifest.target}, not for {target}",
                 f"export it again: phantom-edge export --target {target}",
             )
+        step = begin(sum(listed.bytes for listed in manifest.files.values()))
         for name, listed in manifest.files.items():
-            _check_file(folder, name, listed)
+            _check_file(folder, name, listed, step)
         return cls(folder, manifest)
 
     def file(self, name: str) -> Path:
@@ -73,11 +81,23 @@ def _read_document(folder: Path) -> Any:
     if not folder.is_dir():
         raise EdgeError(f"there is no folder {folder}", "give a bundle: the folder that phantom-edge export wrote")
     try:
-        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return _unsealed(folder / MANIFEST, (folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise EdgeError(f"{folder} is no bundle: it has no {MANIFEST}", AGAIN) from None
     except (OSError, ValueError, RecursionError) as error:
         raise EdgeError(f"{folder / MANIFEST} cannot be read ({type(error).__name__})", AGAIN) from error
+
+
+def _unsealed(path: Path, text: str) -> Any:
+    """The document of a manifest, its seal zeros again. Raises EdgeError where the seal does not fit the text."""
+    document = strict_json(text)
+    seal = document.get("seal") if isinstance(document, dict) else None
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if isinstance(seal, str) and (version == SCHEMA_VERSION or type(version) is not int):
+        if hashlib.sha256(text.replace(_seal(seal), _seal(UNSEALED)).encode()).hexdigest() != seal:
+            raise EdgeError(f"{path} is not the file that was exported: its seal does not fit", AGAIN)
+        document["seal"] = UNSEALED
+    return document
 
 
 def _check_names(folder: Path, manifest: Manifest) -> None:
@@ -92,13 +112,15 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
             raise EdgeError(f"{folder / MANIFEST}: {name!r} is no plain file name", AGAIN)
 
 
-def _check_file(folder: Path, name: str, listed: File) -> None:
+def _check_file(folder: Path, name: str, listed: File, step: Callable[[int], None]) -> None:
     path = folder / name
+    if path.exists() and not path.is_file():
+        raise EdgeError(f"{path} is no plain file", AGAIN)
     try:
         size = path.stat().st_size
         if size != listed.bytes:
             raise EdgeError(f"{path} has {size:,} bytes, its manifest says {listed.bytes:,}", AGAIN)
-        found = sha256_of(path)
+        found = sha256_of(path, step)
     except FileNotFoundError:
         raise EdgeError(f"{path} is missing", AGAIN) from None
     except OSError as error:
@@ -128,7 +150,17 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def _text(manifest: Manifest) -> str:
-    return json.dumps(to_json(manifest), indent=1, ensure_ascii=False) + "\n"
+    """The manifest's file, sealed."""
+    return sealed(json.dumps(to_json(manifest), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sealed(text: str) -> str:
+    """A manifest's text with its seal in place of the zeros."""
+    return text.replace(_seal(UNSEALED), _seal(hashlib.sha256(text.encode()).hexdigest()))
+
+
+def _seal(digest: str) -> str:
+    return f'"seal": "{digest}"'
 
 
 def record_proof(bundle: Bundle, proof: Proof) -> Bundle:

@@ -2,17 +2,31 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 SCHEMA_VERSION = 1
 MANIFEST = "phantom.json"
 
+Float = Literal["float32", "float16"]
 Number = Literal["float32", "float16", "int64"]
 BYTES = {"float32": 4, "float16": 2, "int64": 8}
 
+Stage = Literal["vision", "prefill", "decode"]
+STAGES = get_args(Stage)
 RELATIVE, ABSOLUTE, DIVERGENCE, OTHERS = "relative error", "absolute error", "divergence, nats", "other tokens"
 """What a check measures: the largest difference over the largest magnitude, that difference, mean KL divergence of the
 next-token distributions, and the share of positions whose likeliest token is another."""
+
+
+MOST_CONTEXT, MOST_TOKENS = 2**20, 2**20
+"""Beyond what any model here holds: of a cache, and of one picture's tokens."""
+
+
+def _check(**rules: bool) -> None:
+    """ValueError that names the first rule which does not hold."""
+    for name, holds in rules.items():
+        if not holds:
+            raise ValueError(f"{name} is impossible")
 
 
 @dataclass(frozen=True)
@@ -60,7 +74,17 @@ class Embedding:
     offset: int
     rows: int
     width: int
-    dtype: Number
+    dtype: Float
+
+    def __post_init__(self) -> None:
+        _check(
+            offset=self.offset >= 0 and self.offset % BYTES[self.dtype] == 0, rows=self.rows > 0, width=self.width > 0
+        )
+
+    @property
+    def end(self) -> int:
+        """Where in the file it ends."""
+        return self.offset + self.rows * self.width * BYTES[self.dtype]
 
 
 @dataclass(frozen=True)
@@ -74,10 +98,16 @@ class Cache:
     kv_heads: int
     key_widths: tuple[int, ...]
     value_widths: tuple[int, ...]
-    dtype: Number
+    dtype: Float
     max_context: int
 
     def __post_init__(self) -> None:
+        _check(
+            max_context=0 < self.max_context <= MOST_CONTEXT,
+            kv_heads=0 < self.kv_heads <= 1024,
+            layers=0 < self.layers <= 1024,
+            widths=all(0 < width <= 2**16 for width in (*self.key_widths, *self.value_widths)),
+        )
         if not (len(self.key_widths) == len(self.value_widths) == self.layers):
             raise ValueError("key_widths or value_widths has not one width for each layer")
 
@@ -99,6 +129,15 @@ class Pictures:
     std: tuple[float, ...]
     tokens_per_tile: int
 
+    def __post_init__(self) -> None:
+        _check(
+            tile_size=0 < self.tile_size <= 2**14,
+            tiles=0 < self.min_tiles <= self.max_tiles <= 1024,
+            tokens_per_tile=0 < self.tokens_per_tile <= MOST_TOKENS // self.max_tiles,
+            mean=len(self.mean) == 3,
+            std=len(self.std) == 3 and all(one > 0 for one in self.std),
+        )
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -109,6 +148,9 @@ class Prompt:
     first_token: int
     image_token: int
     stop_tokens: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        _check(stop_tokens=bool(self.stop_tokens))
 
 
 @dataclass(frozen=True)
@@ -128,36 +170,53 @@ class Phantom:
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison with the reference model: what was measured, and the bound that it had to keep, if any."""
+    """One comparison with the reference model: what was measured, and the bound that it had to keep, if any.
 
-    stage: Literal["vision", "prefill", "decode"]
+    ``value`` is None where it is not finite.
+    """
+
+    stage: Stage
     case: str
     measure: Literal["relative error", "absolute error", "divergence, nats", "other tokens"]
-    value: float
+    value: float | None
     bound: float | None
 
     @property
     def passed(self) -> bool:
-        """Whether it kept the bound; a NaN does not."""
-        return self.bound is None or self.value <= self.bound
+        """Whether it is finite and kept the bound."""
+        return self.value is not None and (self.bound is None or self.value <= self.bound)
+
+    @property
+    def told(self) -> str:
+        """The value in words."""
+        if self.value is None:
+            return "not finite"
+        return f"{100 * self.value:.1f} %" if self.measure == OTHERS else f"{self.value:.1e}"
 
     def text(self) -> str:
         """In words, for a message."""
         bound = "" if self.bound is None else f", bound {self.bound:.1e}"
-        return f"{self.stage} of '{self.case}': {self.measure} {self.value:.1e}{bound}"
+        return f"{self.stage} of '{self.case}': {self.measure} {self.told}{bound}"
 
 
 @dataclass(frozen=True)
 class Proof:
-    """A comparison with the checkpoint. ``left_out`` names the cases that did not fit into the cache."""
+    """A comparison with the checkpoint. ``left_out`` names the cases whose prompts did not fit into the cache."""
 
     checks: tuple[Check, ...]
     left_out: tuple[str, ...]
 
     @property
     def passed(self) -> bool:
-        """Whether every bound was kept."""
-        return bool(self.checks) and all(check.passed for check in self.checks)
+        """Whether every stage was compared, and every bound kept."""
+        return {check.stage for check in self.checks} == set(STAGES) and all(check.passed for check in self.checks)
+
+    def by_stage(self) -> dict[tuple[str, str], dict[str, Check]]:
+        """The checks of each stage and case, by measure."""
+        found: dict[tuple[str, str], dict[str, Check]] = {}
+        for check in self.checks:
+            found.setdefault((check.stage, check.case), {})[check.measure] = check
+        return found
 
 
 @dataclass(frozen=True)
@@ -176,9 +235,15 @@ class Model:
     eta: float
 
 
+UNSEALED = "0" * 64
+
+
 @dataclass(frozen=True)
 class Manifest:
-    """A bundle. ``proof`` is None where the bundle was never compared with its model: *unverified*."""
+    """A bundle. ``proof`` is None where the bundle was never compared with its model: *unverified*.
+
+    ``seal`` is the SHA-256 of the manifest's own file, with 64 zeros in place of the seal.
+    """
 
     schema_version: Literal[1]
     made_by: str
@@ -193,9 +258,50 @@ class Manifest:
     prefill_chunk: int
     tools: dict[str, str]
     files: dict[str, File]
+    seal: str
     proof: Proof | None = None
+
+    def __post_init__(self) -> None:
+        """ValueError where two places contradict each other."""
+        model, table, cache, prompt = self.model, self.embedding, self.cache, self.prompt
+        tokens = (prompt.first_token, prompt.image_token, *prompt.stop_tokens)
+        _check(
+            parts={"vision", "decoder"} <= self.parts.keys(),
+            prefill_chunk=0 < self.prefill_chunk <= cache.max_context,
+            embedding=(table.rows, table.width) == (model.vocab_size, model.hidden_size)
+            and (table.file not in self.files or table.end <= self.files[table.file].bytes),
+            cache=(cache.layers, cache.kv_heads) == (model.layers, model.kv_heads)
+            and len(self.phantom) == cache.layers
+            and all(
+                (key, value) == (model.head_dim + layer.key_rank, model.head_dim + layer.value_rank)
+                for layer, key, value in zip(self.phantom, cache.key_widths, cache.value_widths, strict=False)
+            ),
+            prompt=all(0 <= token < model.vocab_size for token in tokens),
+            ports=all(_fits(port, self) for part in self.parts.values() for port in (*part.inputs, *part.outputs)),
+        )
 
     @property
     def verified(self) -> bool:
         """Whether it was compared with its model, and every bound was kept."""
         return self.proof is not None and self.proof.passed
+
+
+def _fits(port: Port, manifest: Manifest) -> bool:
+    """Whether a port's width is what the rest of the manifest says, as far as that is about it."""
+    what, _, place = port.name.partition(".")
+    cache, hidden = manifest.cache, manifest.model.hidden_size
+    widths = {
+        "pixel_values": (3, manifest.pictures.tile_size, manifest.pictures.tile_size),
+        "image_tokens": (hidden,),
+        "inputs_embeds": (hidden,),
+        "logits": (manifest.model.vocab_size,),
+    }
+    kind = what.removeprefix("past_").removeprefix("new_")
+    if kind in ("key", "value"):
+        layer, _, head = place.partition(".")
+        if not (layer.isdigit() and head.isdigit() and int(layer) < cache.layers and int(head) < cache.kv_heads):
+            return False
+        return port.dtype == cache.dtype and port.shape[1:] == (
+            (cache.key_widths if kind == "key" else cache.value_widths)[int(layer)],
+        )
+    return what not in widths or (port.dtype == cache.dtype and port.shape[1:] == widths[what])

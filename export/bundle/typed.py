@@ -3,6 +3,7 @@
 Nothing is guessed: an unknown or missing field, a wrong type or an impossible number is refused with its place.
 """
 
+import json
 import types
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
@@ -28,8 +29,10 @@ def _read(kind: Any, document: Any, place: str) -> Any:
 
 
 def _read_simple(kind: Any, document: Any, place: str) -> Any:
-    if kind is float and type(document) is int:
+    if kind is float and type(document) is int and abs(document) < 2**53:
         return float(document)
+    if type(document) is int and abs(document) >= 2**63:
+        raise WrongJson(f"{place} is larger than 64 bits hold")
     if type(document) is not kind:
         raise WrongJson(f"{place} is {document!r:.60}, not {SIMPLE[kind]}")
     return document
@@ -86,6 +89,15 @@ def _read_object(kind: Any, document: Any, place: str) -> Any:
         return kind(**values)
     except ValueError as error:  # what the dataclass itself asks for
         raise WrongJson(f"{inside}{error}") from error
+
+
+def strict_json(text: str) -> Any:
+    """The document in ``text``. Raises ValueError, also for NaN and Infinity, which are no JSON."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
 
 
 def to_json(value: Any) -> Any:

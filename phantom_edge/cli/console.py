@@ -36,9 +36,15 @@ def print_json(document: Any) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], note: str | None = None) -> None:
     """A table with units in its column heads; numbers to the right."""
-    table = Table(title=escape(title), title_justify="left", title_style="bold", caption=note, caption_justify="left")
+    table = Table(
+        title=escape(title),
+        title_justify="left",
+        title_style="bold",
+        caption=note and escape(note),
+        caption_justify="left",
+    )
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+        table.add_column(escape(column), justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
     # piped output has no width of its own: a table that is cut by a guess is worse than a long line

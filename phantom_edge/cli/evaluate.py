@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from phantom_edge.cli.bundles import open_bundle
 from phantom_edge.cli.choices import Dtype, torch_dtype
 from phantom_edge.cli.console import (
     ForceOption,
@@ -110,13 +111,11 @@ def _answerer(
     """What answers, and the number format that it computes in."""
     if is_bundle(model):
         from phantom_edge.evaluate.bundle_answerer import BundleAnswerer
-        from phantom_edge.runtime.session import open_session
 
         for name, given in (("--batch", batch), ("--dtype", dtype)):
             if given is not None:
                 raise EdgeError(f"{name} is for checkpoints, and {model} is a bundle", f"leave {name} out")
-        note("loading ...")
-        session = open_session(model)
+        session = open_bundle(model)
         return BundleAnswerer(session, longest), session.manifest.cache.dtype
     load_torch()
     from phantom_edge.evaluate.torch_answerer import TorchAnswerer

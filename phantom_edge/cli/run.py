@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from phantom_edge.cli.bundles import open_bundle
 from phantom_edge.cli.choices import Dtype, torch_dtype
 from phantom_edge.cli.console import JsonOption, err, friendly, load_torch, note, print_json, quiet_transformers
 from phantom_edge.errors import EdgeError
@@ -103,15 +104,11 @@ def _ask_checkpoint(
 
 def _ask_bundle(folder: str, question: str, pictures: list[Path | bytes], settings: tuple[Any, ...]) -> Asked:
     from phantom_edge.runtime.sampling import Sampling
-    from phantom_edge.runtime.session import Answer, open_session
+    from phantom_edge.runtime.session import Answer
 
     sampling = Sampling(*settings)
-    note("loading ...")
-    session = open_session(folder)
-    if not session.manifest.verified:
-        note(f"{folder} is unverified: nothing shows that it computes its model; run: phantom-edge verify {folder}")
     answer = Answer()
-    return Asked(session.ask(question, pictures, sampling, answer), answer)
+    return Asked(open_bundle(folder).ask(question, pictures, sampling, answer), answer)
 
 
 def _picture(source: str) -> Path | bytes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phantom_edge.cli.console import JsonOption, friendly, load_torch, note, print_json, print_table, tasks
+from phantom_edge.errors import EdgeError
 
 if TYPE_CHECKING:
     from phantom_edge.export.bundle.manifest import Check, Proof
@@ -32,22 +33,23 @@ def verify(
     from phantom_edge.export.verify import check_source
     from phantom_edge.export.verify import verify as compare
 
-    opened = Bundle.open(bundle)
-    source = Source.open(find_folder(against or opened.manifest.model.name))
-    for line in check_source(opened, source):
-        note(line)
+    if html is not None and not html.absolute().parent.is_dir():  # before minutes of work, not after
+        raise EdgeError(f"there is no folder {html.absolute().parent}", "make it, or choose another file for --html")
     with tasks() as begin:
+        opened = Bundle.open(bundle, begin=partial(begin, "reading the bundle"))
+        source = Source.open(find_folder(against or opened.manifest.model.name))
+        for line in check_source(opened, source, partial(begin, "reading the checkpoint")):
+            note(line)
         proof = compare(opened, source, partial(begin, "comparing"))
     if record:
         opened = record_proof(opened, proof)
-    if html is not None:
-        write_report(html, opened, proof)
     if json:
         print_json(document(bundle, proof))
     else:
         _show(bundle, proof)
-        if html is not None:
-            note(f"wrote {html}")
+    if html is not None:
+        write_report(html, opened, proof)
+        note(f"wrote {html}")
     if not proof.passed:
         raise typer.Exit(1)
 
@@ -72,23 +74,15 @@ def document(bundle: Path, proof: "Proof") -> dict[str, object]:
     }
 
 
-def by_stage(proof: "Proof") -> dict[tuple[str, str], dict[str, "Check"]]:
-    """The checks of each stage and case, by measure."""
-    found: dict[tuple[str, str], dict[str, Check]] = {}
-    for check in proof.checks:
-        found.setdefault((check.stage, check.case), {})[check.measure] = check
-    return found
-
-
 def _show(bundle: Path, proof: "Proof") -> None:
-    rows = [(stage, case, *_cells(checks)) for (stage, case), checks in by_stage(proof).items()]
+    rows = [(stage, case, *_cells(checks)) for (stage, case), checks in proof.by_stage().items()]
     print_table(
         f"{bundle} against its checkpoint in float32",
-        ("stage", "case", "relative error", "bound", "absolute error", "KL, nats", "other tokens, %", ""),
+        ("stage", "case", "relative error", "bound", "absolute error", "KL, nats", "other tokens", ""),
         rows,
     )
     for case in proof.left_out:
-        note(f"left out: {case} (does not fit into the cache)")
+        note(f"prompt left out: {case} (does not fit into the cache)")
     if not proof.passed:
         failed = sum(not check.passed for check in proof.checks)
         note(f"{failed} of {len(proof.checks)} measures are past their bounds: this bundle does not compute its model")
@@ -97,13 +91,12 @@ def _show(bundle: Path, proof: "Proof") -> None:
 def _cells(checks: Mapping[str, "Check"]) -> tuple[str, ...]:
     from phantom_edge.export.bundle.manifest import ABSOLUTE, DIVERGENCE, OTHERS, RELATIVE
 
-    relative = checks[RELATIVE]
-    divergence, others = (checks.get(name) for name in (DIVERGENCE, OTHERS))
+    told = {name: checks[name].told if name in checks else "-" for name in (RELATIVE, ABSOLUTE, DIVERGENCE, OTHERS)}
     return (
-        f"{relative.value:.1e}",
-        f"{relative.bound:.0e}",
-        f"{checks[ABSOLUTE].value:.1e}",
-        "-" if divergence is None else f"{divergence.value:.1e}",
-        "-" if others is None else f"{100 * others.value:.1f}",
+        told[RELATIVE],
+        f"{checks[RELATIVE].bound:.0e}",
+        told[ABSOLUTE],
+        told[DIVERGENCE],
+        told[OTHERS],
         "ok" if all(check.passed for check in checks.values()) else "FAILED",
     )

@@ -7,9 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phantom_edge.errors import EdgeError, need
-from phantom_edge.export.bundle.folder import Bundle
+from phantom_edge.export.bundle.folder import AGAIN, Bundle
+from phantom_edge.export.bundle.manifest import MANIFEST, Number, Part, Port
 from phantom_edge.runtime.engine import Floats, Ints
 
+TYPES: dict[str, Number] = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
+DECODER_INPUTS = ("inputs_embeds", "position_ids", "logits_to_keep")
 Buffers = dict[str, NDArray[Any]]
 
 
@@ -21,9 +24,8 @@ class OrtEngine:
         self.manifest = bundle.manifest
         self.threads = threads
         parts = self.manifest.parts
-        self.vision = self._session(bundle.file(parts["vision"].file))
-        self.decoder = self._session(bundle.file(parts["decoder"].file))
         self.dtype = np.dtype(self.manifest.cache.dtype)
+        self.run_errors: tuple[type[Exception], ...] = (*_errors(self.ort), RuntimeError)
         table = self.manifest.embedding
         self.table: NDArray[Any] = np.memmap(
             bundle.file(table.file), np.dtype(table.dtype), "r", table.offset, (table.rows, table.width)
@@ -36,6 +38,18 @@ class OrtEngine:
             for head in range(cache.kv_heads)
             for what in ("key", "value")
         }
+        fed = {"vision": {"pixel_values"}, "decoder": {*DECODER_INPUTS, *(f"past_{name}" for name in self.cache)}}
+        self.vision, self.decoder = (self._loaded(bundle, parts[name], names) for name, names in fed.items())
+
+    def _loaded(self, bundle: Bundle, part: Part, fed: set[str]) -> Any:
+        """The session of a part. Raises EdgeError where its graph's ports are not those that the manifest lists."""
+        path = bundle.file(part.file)
+        session = self._session(path)
+        for listed, found in ((part.inputs, session.get_inputs()), (part.outputs, session.get_outputs())):
+            ports = tuple(Port(port.name, tuple(port.shape), TYPES.get(port.type, port.type)) for port in found)
+            if ports != listed or (listed is part.inputs and {port.name for port in ports} != fed):
+                raise EdgeError(f"{path} has other inputs or outputs than {bundle.path / MANIFEST} says", AGAIN)
+        return session
 
     def _session(self, path: Path) -> Any:
         options = self.ort.SessionOptions()
@@ -46,12 +60,15 @@ class OrtEngine:
         except _errors(self.ort) as error:
             raise EdgeError(
                 f"ONNX Runtime {self.ort.__version__} does not load {path} ({' '.join(str(error).split())[:200]})",
-                "see: phantom-edge doctor",
+                "export it again: phantom-edge export; if that does not help: phantom-edge doctor",
             ) from error
 
     def see(self, pixel_values: Floats) -> Floats:
         """Tiles (T, 3, S, S) to image tokens."""
-        (tokens,) = self.vision.run(None, {"pixel_values": pixel_values.astype(self.dtype)})
+        try:
+            (tokens,) = self.vision.run(None, {"pixel_values": pixel_values.astype(self.dtype)})
+        except self.run_errors as error:
+            raise _failed("vision", error) from error
         return np.asarray(tokens, np.float32)
 
     def embed(self, ids: Ints) -> Floats:
@@ -71,8 +88,16 @@ class OrtEngine:
             address, row = rows.ctypes.data, rows.strides[0]
             binding.bind_input(f"past_{name}", "cpu", 0, self.dtype, (start, rows.shape[1]), address)
             binding.bind_output(f"new_{name}", "cpu", 0, self.dtype, (count, rows.shape[1]), address + start * row)
-        self.decoder.run_with_iobinding(binding)
+        try:
+            self.decoder.run_with_iobinding(binding)
+        except self.run_errors as error:
+            raise _failed("decoder", error) from error
         return np.asarray(binding.get_outputs()[0].numpy(), np.float32)
+
+
+def _failed(part: str, error: Exception) -> EdgeError:
+    why = " ".join(str(error).split())[:200]
+    return EdgeError(f"the {part} of this bundle does not run: {why}", AGAIN)
 
 
 def _errors(ort: Any) -> tuple[type[Exception], ...]:

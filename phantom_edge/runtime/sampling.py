@@ -45,11 +45,13 @@ class Sampling:
 
     def chooser(self) -> Callable[[NDArray[np.float32]], int]:
         """A function from logits (vocab,) to a token, with a random state of its own."""
-        if self.temperature == 0:
-            return lambda logits: int(logits.argmax())
         random = np.random.default_rng(self.seed)
 
         def choose(logits: NDArray[np.float32]) -> int:
+            if not np.isfinite(logits).all():
+                raise EdgeError("the bundle computed what is no number", "run: phantom-edge verify BUNDLE")
+            if self.temperature == 0:
+                return int(logits.argmax())
             order = np.argsort(-logits)[: self.top_k or None]
             scaled = (logits[order].astype(np.float64) - logits[order[0]]) / self.temperature
             shares = np.exp(scaled) / np.exp(scaled).sum()

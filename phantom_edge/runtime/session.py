@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from tokenizers.decoders import DecodeStream
 
 from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.folder import Bundle
+from phantom_edge.export.bundle.folder import Begin, Bundle, nobody
+from phantom_edge.export.bundle.manifest import Manifest
 from phantom_edge.processing.images import ImageSource, open_image
 from phantom_edge.processing.prompt import Message
 from phantom_edge.processing.tiling import Tiling, to_pixel_values
@@ -66,18 +67,17 @@ class Answer:
 
 
 class Session:
-    """A loaded bundle with one conversation in its cache at a time."""
+    """A loaded bundle with one conversation in its cache at a time. ``threads`` 0 lets the engine choose."""
 
-    def __init__(self, bundle: Bundle, engine: Engine | None = None) -> None:
+    def __init__(self, bundle: Bundle, threads: int = 0) -> None:
         manifest = bundle.manifest
-        if engine is None:
-            if manifest.target not in ENGINES:
-                raise EdgeError(
-                    f"{bundle.path} is for target {manifest.target}, which nothing here runs",
-                    f"use a bundle for one of: {', '.join(ENGINES)}",
-                )
-            engine = ENGINES[manifest.target](bundle)
-        self.manifest, self.engine = manifest, engine
+        if manifest.target not in ENGINES:
+            raise EdgeError(
+                f"{bundle.path} is for target {manifest.target}, which nothing here runs",
+                f"use a bundle for one of: {', '.join(ENGINES)}",
+            )
+        self.manifest: Manifest = manifest
+        self.engine: Engine = ENGINES[manifest.target](bundle, threads)
         prompt, pictures = manifest.prompt, manifest.pictures
         self.text = Text(prompt, bundle.file(prompt.tokenizer), bundle.file(prompt.chat_template))
         self.tiling = Tiling(
@@ -89,6 +89,7 @@ class Session:
             std=pictures.std,
         )
         self.seen: dict[bytes, Floats] = {}
+        self.asked = 0  # how often; an older answer cannot go on, its words are no longer in the cache
         self.cached: list[tuple[int, bytes]] = []  # what each position of the cache holds: token, picture's digest
 
     def ask(
@@ -121,10 +122,10 @@ class Session:
         self._check_room(len(ids))
         answer.prompt_tokens = len(ids)
         digests = [hashlib.sha256(one.tobytes()).digest() for one in pixels]
-        for one, digest in zip(pixels, digests, strict=True):
-            self._look(one, digest)
+        seen = [self._look(one, digest) for one, digest in zip(pixels, digests, strict=True)]
         answer.vision_seconds = time.perf_counter() - start
-        logits = self._prefill(ids, digests, answer)
+        self.asked += 1
+        logits = self._prefill(ids, digests, seen, answer)
         answer.prefill_seconds = time.perf_counter() - start - answer.vision_seconds
         yield from self._decode(logits, sampling, answer)
 
@@ -136,15 +137,26 @@ class Session:
                 "ask less, give fewer pictures, or export with a larger --max-context",
             )
 
-    def _look(self, pixels: Floats, digest: bytes) -> None:
-        if digest not in self.seen:
-            while len(self.seen) >= REMEMBERED:
-                self.seen.pop(next(iter(self.seen)))
-            self.seen[digest] = self.engine.see(pixels)
+    def _look(self, pixels: Floats, digest: bytes) -> Floats:
+        """Image tokens of a picture, remembered; those that were not asked for the longest are forgotten."""
+        seen = self.seen.pop(digest, None)
+        if seen is None:
+            seen = self.engine.see(pixels)
+            if len(seen) != len(pixels) * self.manifest.pictures.tokens_per_tile:
+                raise EdgeError(
+                    f"this bundle makes {len(seen)} tokens of {len(pixels)} tiles, which its manifest contradicts",
+                    "export it again: phantom-edge export",
+                )
+        self.seen[digest] = seen
+        while len(self.seen) > REMEMBERED:
+            self.seen.pop(next(iter(self.seen)))
+        return seen
 
-    def _prefill(self, ids: Ints, digests: Sequence[bytes], answer: Answer) -> NDArray[np.float32]:
+    def _prefill(
+        self, ids: Ints, digests: Sequence[bytes], seen: Sequence[Floats], answer: Answer
+    ) -> NDArray[np.float32]:
         """Bring the prompt into the cache; logits (vocab,) of its last token."""
-        holds, embeds = self._rows(ids, digests)
+        holds, embeds = self._rows(ids, digests, seen)
         same = 0
         while same < min(len(self.cached), len(holds) - 1) and self.cached[same] == holds[same]:
             same += 1
@@ -162,14 +174,15 @@ class Session:
                 logits = found[0]
         return logits
 
-    def _rows(self, ids: Ints, digests: Sequence[bytes]) -> tuple[list[tuple[int, bytes]], Floats]:
+    def _rows(
+        self, ids: Ints, digests: Sequence[bytes], seen: Sequence[Floats]
+    ) -> tuple[list[tuple[int, bytes]], Floats]:
         """What each position holds, and its row: a word's embedding, or an image token."""
         embeds = self.engine.embed(ids)
         places = np.flatnonzero(ids == self.manifest.prompt.image_token)
-        tokens = [self.seen[digest] for digest in digests]
-        if tokens:
-            embeds[places] = np.concatenate(tokens)
-        names = [digest for digest, part in zip(digests, tokens, strict=True) for _ in range(len(part))]
+        if seen:
+            embeds[places] = np.concatenate(seen)
+        names = [digest for digest, part in zip(digests, seen, strict=True) for _ in range(len(part))]
         holds = [(int(token), b"") for token in ids]
         for place, name in zip(places, names, strict=True):
             holds[place] = (int(ids[place]), name)
@@ -177,12 +190,14 @@ class Session:
 
     def _decode(self, logits: NDArray[np.float32], sampling: Sampling, answer: Answer) -> Iterator[str]:
         words = DecodeStream(skip_special_tokens=True)
+        said: list[int] = []
         for token in self._tokens(logits, sampling, answer):
+            said.append(token)
             piece = words.step(self.text.tokenizer, token)
             if piece:
                 answer.text += piece
                 yield piece
-        whole = self.text.tokenizer.decode(answer.ids, skip_special_tokens=True)
+        whole = self.text.tokenizer.decode(said, skip_special_tokens=True)
         if whole != answer.text and whole.startswith(answer.text):  # half a letter, which the stream held back
             rest, answer.text = whole.removeprefix(answer.text), whole
             yield rest
@@ -191,6 +206,7 @@ class Session:
         """The answer's tokens without the one that stops it."""
         start = time.perf_counter()
         choose = sampling.chooser()
+        own = self.asked
         while True:
             token = choose(logits)
             answer.ids.append(token)
@@ -205,11 +221,18 @@ class Session:
             if len(self.cached) >= self.manifest.cache.max_context:
                 answer.stopped_by = "context"
                 return
+            if self.asked != own:
+                raise EdgeError(
+                    "this session was asked something else before the answer ended", "read an answer to its end first"
+                )
             row = self.engine.embed(np.array([token]))
             logits = self.engine.forward(row, len(self.cached), np.array([0]))[0]
             self.cached.append((token, b""))
 
 
-def open_session(path: Path | str) -> Session:
-    """The session of a bundle. Raises EdgeError for a bundle that does not match its manifest."""
-    return Session(Bundle.open(path))
+def open_session(path: Path | str, threads: int = 0, begin: Begin = nobody) -> Session:
+    """The session of a bundle; ``begin`` is told of the bytes that are checked first.
+
+    Raises EdgeError for a bundle that does not match its manifest.
+    """
+    return Session(Bundle.open(path, begin=begin), threads)

@@ -9,9 +9,13 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
 from phantom_edge.errors import EdgeError
+from phantom_edge.export.bundle.folder import AGAIN
 from phantom_edge.export.bundle.manifest import Prompt
 from phantom_edge.processing.prompt import IMAGE_MARK, Message, expand, read_message
 from phantom_edge.runtime.engine import Ints
+
+TEMPLATE_ERRORS = (jinja2.TemplateError, ArithmeticError, TypeError, ValueError, LookupError, AttributeError)
+"""What a program in a template may end in."""
 
 
 class Text:
@@ -21,11 +25,14 @@ class Text:
         self.prompt = prompt
         try:
             self.tokenizer = Tokenizer.from_file(str(tokenizer))
-            # a sandbox, because the template is a program that came with a checkpoint
-            environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        except Exception as error:  # it raises nothing more specific
+            raise EdgeError(f"{tokenizer} is no tokenizer ({error})", AGAIN) from error
+        # a sandbox, because the template is a program that came with a checkpoint
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        try:
             self.template = environment.from_string(template.read_text(encoding="utf-8"))
         except (ValueError, OSError, jinja2.TemplateError) as error:
-            raise EdgeError(f"{tokenizer.parent}: {error}", "export the bundle again") from error
+            raise EdgeError(f"{template} is no chat template ({error})", AGAIN) from error
 
     def ids(self, messages: Sequence[Message], tiles_per_image: Sequence[int], tokens_per_tile: int) -> Ints:
         """Token ids (N,) of a conversation that the assistant is to go on with.
@@ -37,14 +44,15 @@ class Text:
             read_message(message)
         try:
             text = self.template.render(messages=messages, add_generation_prompt=True)
-        except jinja2.TemplateError as error:
+        except TEMPLATE_ERRORS as error:
             raise EdgeError(
                 f"the chat template cannot write this conversation ({error})", "use plain messages"
             ) from error
         encoded = self.tokenizer.encode(expand(text, tiles_per_image, tokens_per_tile), add_special_tokens=False)
         ids = np.array(encoded.ids, np.int64)
-        if ids[0] != self.prompt.first_token:
-            found, wanted = (self.tokenizer.id_to_token(int(one)) for one in (ids[0], self.prompt.first_token))
+        if list(ids[:1]) != [self.prompt.first_token]:
+            found = self.tokenizer.id_to_token(int(ids[0])) if len(ids) else ""
+            wanted = self.tokenizer.id_to_token(self.prompt.first_token)
             raise EdgeError(
                 f"the prompt begins with {found!r}, this bundle was made for prompts that begin with {wanted!r}",
                 "begin with the message of a user",
