@@ -112,6 +112,15 @@ def branch(figures: dict[str, float]) -> str:
     )
 
 
+def scenes() -> str:
+    """How fast scenes are drawn."""
+    document = result("scenes")
+    return (
+        f"It writes {document['pictures_per_second']} pictures a second with {document['workers']} workers on two shared "
+        "cores (`benchmarks/scenes.py`)."
+    )
+
+
 def own() -> str:
     """What fine-tuning on one's own triples gains and loses."""
     document = result("own-triples")
@@ -185,6 +194,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "sizes": sizes,
     "memory": memory,
     "nano": nano,
+    "scenes": scenes,
     "own": own,
 }
 
