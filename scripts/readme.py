@@ -116,8 +116,8 @@ def scenes() -> str:
     """How fast scenes are drawn."""
     document = result("scenes")
     return (
-        f"It writes {document['pictures_per_second']} pictures a second with {document['workers']} workers on two shared "
-        "cores (`benchmarks/scenes.py`)."
+        f"It writes {document['pictures_per_second']} pictures a second with {document['workers']} workers on two "
+        "shared cores (`benchmarks/scenes.py`)."
     )
 
 
