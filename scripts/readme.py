@@ -145,12 +145,11 @@ def qlora() -> str:
             row["size"],
             row["base"],
             f"{row['peak_megabytes']:,} MB",
-            f"{row['seconds']:g} s",
             f"{row['first_loss']:.2f} to {row['last_loss']:.2f}",
         )
         for row in document["rows"]
     ]
-    return markdown(("size", "base", "peak memory", f"time of {document['steps']} steps", "SFT loss"), rows)
+    return markdown(("size", "base", "peak memory", f"SFT loss over {document['steps']} steps"), rows)
 
 
 def exports() -> str:
@@ -196,6 +195,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "nano": nano,
     "scenes": scenes,
     "own": own,
+    "qlora": qlora,
 }
 
 

@@ -39,8 +39,10 @@ def desk(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_tables_are_up_to_date() -> None:
-    done = subprocess.run([sys.executable, "scripts/readme.py", "--check"], cwd=ROOT, check=False, capture_output=True)
+@pytest.mark.parametrize("script", ["readme.py", "po_report.py"])
+def test_tables_are_up_to_date(script: str) -> None:
+    command = [sys.executable, f"scripts/{script}", "--check"]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
 
 
