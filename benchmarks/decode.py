@@ -75,6 +75,7 @@ class FusedDrawing(DecoderDrawing):
         width = row_widths(self.config, form)[0]
         parts = [self.reshape(part, 1, -1, heads * width) for part, heads in self._counted(query, key, value)]
         past = [self.past[f"past_{what}.{number}.0"] for what in ("key", "value")]
+        self.past |= {f"past_{what}.{number}": rows for what, rows in zip(("key", "value"), past, strict=True)}
         mixed, *new = self.tape.op_multi_out(
             "GroupQueryAttention",
             (*parts, *past, self.filled, self.total),

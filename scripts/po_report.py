@@ -115,9 +115,17 @@ def etas(runs: Sequence[Run]) -> list[float | str | None]:
     return sorted(known, key=lambda eta: (eta is not None, eta == "learned", 0 if isinstance(eta, str) else eta or 0))
 
 
+def shared(runs: Sequence[Run]) -> list[Run]:
+    """The bases of the seeds that every eta was trained with: only those can be compared."""
+    bases = [run for run in runs if run["objectives"] is None]
+    seeds = set.intersection(*({run["seed"] for run in chosen(bases, eta, None)} for eta in etas(bases)))
+    return [run for run in bases if run["seed"] in seeds]
+
+
 def eta_table(runs: Sequence[Run]) -> str:
     """Bases after reading, before the two steps."""
     rows = []
+    runs = shared(runs)
     for eta in etas(runs):
         cell = chosen(runs, eta, None)
         branch = np.array([run["branch"] for run in cell])
@@ -133,7 +141,8 @@ def eta_table(runs: Sequence[Run]) -> str:
                 "-" if learned is None else ", ".join(f"{value:.2f}" for value in learned.mean(axis=(0, 2))),
             )
         )
-    columns = ("eta", "right, % (95 % over seeds)", "SFT loss at the end, nats a token", "branch off, points")
+    seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in runs}))
+    columns = ("eta", f"right, %, seed {seeds}", "SFT loss at the end, nats a token", "branch off, points")
     return markdown((*columns, "branch over v, by layer", "learned eta, by layer"), rows)
 
 
@@ -154,7 +163,8 @@ def draw_cells(runs: Sequence[Run], path: Path) -> None:
 
 
 def draw_losses(runs: Sequence[Run], path: Path) -> None:
-    """Loss of the bases, mean over seeds."""
+    """Loss of the bases, mean over the seeds that all have."""
+    runs = shared(runs)
     figure, axes = plt.subplots(figsize=(7, 3.5), layout="constrained")
     for eta in etas(runs):
         cell = chosen(runs, eta, None)
