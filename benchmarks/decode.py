@@ -165,8 +165,10 @@ class Transformers:
         """A step at position ``start``; the cache is filled up or cut to it first."""
         from transformers import DynamicCache
 
-        if self.cache is None or self.cache.get_seq_length() > start + 4 * DECODED:
+        if self.cache is None:
             self.cache = DynamicCache(config=self.model.config)
+        if (more := self.cache.get_seq_length() - start) > 0:
+            self.cache.crop(-more)
         while self.cache.get_seq_length() < start:
             missing = min(256, start - self.cache.get_seq_length())
             self._step(torch.randn(1, missing, embeds.shape[1]).to(self.dtype))
