@@ -196,6 +196,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "scenes": scenes,
     "own": own,
     "qlora": qlora,
+    "exports": exports,
     "decode": decode,
 }
 
