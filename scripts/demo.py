@@ -14,7 +14,6 @@ from typing import Any
 from rich.console import Console
 
 from phantom_edge.cli.console import print_table
-from phantom_edge.files import whole_folder
 from phantom_edge.runtime.sampling import Sampling
 from phantom_edge.runtime.session import Answer, open_session
 
@@ -82,13 +81,22 @@ def ask(bundle: Path, scenes: Path) -> None:
 def main() -> None:
     """The walk."""
     say("[bold]phantom-edge demo[/]: phantom-nano, a small Phantom that knows drawn scenes and nothing else")
-    with whole_folder(ROOT / RUNS, force=True):
-        pass
     bundle, scenes, report = (RUNS / name for name in ("bundle", "scenes", "verification.html"))
-    phantom_edge("export", "nano", "--target", "onnx", "--out", str(bundle))
+    phantom_edge("export", "nano", "--target", "onnx", "--out", str(bundle), "--force")  # stopped, it goes on
     phantom_edge("verify", str(bundle), "--html", str(report))
     phantom_edge(
-        *("data", "scenes", str(scenes), "--split", "test", "--seed", str(SEED), "--pictures", str(PICTURES)),
+        *(
+            "data",
+            "scenes",
+            str(scenes),
+            "--split",
+            "test",
+            "--seed",
+            str(SEED),
+            "--pictures",
+            str(PICTURES),
+            "--force",
+        ),
     )
     ask(ROOT / bundle, ROOT / scenes)
     say(f"\npictures: {scenes}; report: {report}; bundle: {bundle}")
@@ -96,4 +104,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("\nstopped; make demo goes on where it was")
