@@ -14,9 +14,10 @@ TOWER, PROJECTOR = "model.vision_tower.", "model.projector."
 
 
 class VisionDrawing(Drawing):
-    """Draws ``pixel_values`` (T, 3, S, S) to ``image_tokens`` (T * tokens_per_tile, hidden); activations (T N, width).
+    """Draws ``pixel_values`` (1, 3, S, S) to ``image_tokens`` (tokens_per_tile, hidden); every shape is fixed.
 
-    LayerScale and the attention's 1 / sqrt(d) are multiplied into the weights before them.
+    Tiles do not see each other: one at a time is as fast on a CPU and holds the activations of one. LayerScale and the
+    attention's 1 / sqrt(d) are multiplied into the weights before them.
     """
 
     def __init__(self, config: PhantomConfig, read: Read, dtype: torch.dtype) -> None:
@@ -24,12 +25,12 @@ class VisionDrawing(Drawing):
         self.config, self.vision, self.read = config, config.vision, read
         size = self.vision.image_size
         self.tokens = self.vision.patches_per_side**2 + 1
-        x = self._embedded(self.input("pixel_values", ("T", 3, size, size)))
+        x = self._embedded(self.input("pixel_values", (1, 3, size, size)))
         for number in range(self.vision.num_hidden_layers):
             start = f"{TOWER}layers.{number}."
             x = self.op("Add", x, self._attention(self._norm(x, f"{start}norm1"), start))
             x = self.op("Add", x, self._mlp(self._norm(x, f"{start}norm2"), start))
-        self.output(self._projected(x), "image_tokens", ("M", config.text.hidden_size))
+        self.output(self._projected(x), "image_tokens", (config.tokens_per_tile, config.text.hidden_size))
 
     def _embedded(self, pixels: Value) -> Value:
         """Patches behind the CLS token, with their positions."""
@@ -40,14 +41,12 @@ class VisionDrawing(Drawing):
         )
         bias = self.weight(f"{name}.bias", (width,), partial(self.read, f"{name}.bias"))
         patches = self.op("Conv", pixels, weight, bias, kernel_shape=[patch, patch], strides=[patch, patch])
-        patches = self.op("Transpose", self.reshape(patches, 0, width, self.tokens - 1), perm=[0, 2, 1])
-        tiles = self.op("Slice", self.op("Shape", pixels), self.ints(0), self.ints(1))
+        patches = self.op("Transpose", self.reshape(patches, 1, width, self.tokens - 1), perm=[0, 2, 1])
         cls = self.weight(f"{TOWER}class_embedding", (1, 1, width), partial(self.read, f"{TOWER}class_embedding"))
-        cls = self.op("Expand", cls, self.op("Concat", tiles, self.ints(1, width), axis=0))
         name = f"{TOWER}position_embedding"
         positions = self.weight(name, (1, self.tokens, width), partial(self.read, name))
         x = self.op("Add", self.op("Concat", cls, patches, axis=1), positions)
-        return self.reshape(x, -1, width)
+        return self.reshape(x, self.tokens, width)
 
     def _norm(self, x: Value, name: str, eps: float | None = None, width: int | None = None) -> Value:
         shape = (width or self.vision.hidden_size,)
@@ -79,13 +78,13 @@ class VisionDrawing(Drawing):
 
         weight = self.weight(f"{name}.weight", (3 * width, width), partial(scaled, "weight"))
         bias = [self.weight(f"{name}.bias", (3 * width,), partial(scaled, "bias"))] if vision.qkv_bias else []
-        three = self.reshape(self.op("Gemm", x, weight, *bias, transB=1), -1, self.tokens, 3, heads, dim)
-        three = self.op("Transpose", three, perm=[2, 0, 3, 1, 4])  # (3, T, H, N, d)
+        three = self.reshape(self.op("Gemm", x, weight, *bias, transB=1), self.tokens, 3, heads, dim)
+        three = self.op("Transpose", three, perm=[1, 2, 0, 3])  # (3, H, N, d)
         parts = self.ops("Split", three, outputs=3, axis=0, num_outputs=3)
         query, key, value = (self.op("Squeeze", part, self.ints(0)) for part in parts)
-        scores = self.op("MatMul", query, self.op("Transpose", key, perm=[0, 1, 3, 2]))
+        scores = self.op("MatMul", query, self.op("Transpose", key, perm=[0, 2, 1]))
         mixed = self.op("MatMul", self.op("Softmax", scores, axis=-1), value)
-        mixed = self.reshape(self.op("Transpose", mixed, perm=[0, 2, 1, 3]), -1, width)
+        mixed = self.reshape(self.op("Transpose", mixed, perm=[1, 0, 2]), self.tokens, width)
         return self._linear(mixed, f"{start}attn.proj", (width, width), scale=f"{start}ls1")
 
     def _mlp(self, x: Value, start: str) -> Value:
@@ -97,10 +96,9 @@ class VisionDrawing(Drawing):
         """CLS dropped, squares of patches merged (``models.vision.pixel_shuffle``), and to the decoder's width."""
         width, side, block = self.vision.hidden_size, self.vision.patches_per_side, self.config.pixel_block
         merged, hidden = width * block**2, self.config.text.hidden_size
-        x = self.reshape(x, -1, self.tokens, width)
-        x = self.op("Slice", x, self.ints(1), self.ints(self.tokens), self.ints(1))
-        x = self.reshape(x, -1, side // block, block, side // block, block * width)
-        x = self.reshape(self.op("Transpose", x, perm=[0, 1, 3, 2, 4]), -1, merged)
+        x = self.op("Slice", x, self.ints(1), self.ints(self.tokens), self.ints(0))
+        x = self.reshape(x, side // block, block, side // block, block * width)
+        x = self.reshape(self.op("Transpose", x, perm=[0, 2, 1, 3]), self.config.tokens_per_tile, merged)
         x = self._norm(x, f"{PROJECTOR}norm", eps=1e-5, width=merged)
         x = self.op("Gelu", self._linear(x, f"{PROJECTOR}fc1", (hidden, merged)))
         return self._linear(x, f"{PROJECTOR}fc2", (hidden, hidden))

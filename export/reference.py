@@ -44,6 +44,10 @@ class Reference:
         features: Tensor = self.pictures.get_image_features(pixel_values).pooler_output
         return features.flatten(0, 1)
 
+    def close_eyes(self) -> None:
+        """Let go of what looks at pictures, until the next one."""
+        self.pictures = None
+
     def embed(self, ids: Tensor) -> Tensor:
         """Rows (N, hidden) of the embedding."""
         return self.table[ids].float()

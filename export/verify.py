@@ -105,6 +105,15 @@ class Tally:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """A picture's image tokens (tiles * tokens_per_tile, hidden): the bundle's and those of the reference."""
+
+    tiles: int
+    found: Floats
+    wanted: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Read:
     """A case as the bundle read and answered it: the prompt and the answer, with image tokens in their places."""
 
@@ -113,16 +122,6 @@ class Read:
     ids: Ints
     answer: Ints
     decoded: Floats
-    looked: "Looked"
-
-
-@dataclass(frozen=True)
-class Looked:
-    """A case's pictures: tiles (T, 3, S, S), how many each has, and image tokens (T * tokens_per_tile, hidden)."""
-
-    pixels: Floats | None
-    tiles: tuple[int, ...]
-    seen: Floats | None
 
 
 class Runner:
@@ -131,15 +130,7 @@ class Runner:
     def __init__(self, session: Session) -> None:
         self.session, self.engine, self.manifest = session, session.engine, session.manifest
 
-    def look(self, case: Case) -> Looked:
-        """The pictures of a case, each looked at by itself."""
-        parts = [to_pixel_values(image, self.session.tiling) for image in case.images]
-        if not parts:
-            return Looked(None, (), None)
-        seen = np.concatenate([self.engine.see(one) for one in parts])
-        return Looked(np.concatenate(parts), tuple(len(one) for one in parts), seen)
-
-    def read(self, case: Case, looked: Looked, ids: Ints) -> Read | None:
+    def read(self, case: Case, seen: Sequence[Seen], ids: Ints) -> Read | None:
         """Prefill and greedy answer; None where the case does not fit into the cache."""
         prompt, room = self.manifest.prompt, self.manifest.cache.max_context - DECODED
         if case.fills_cache and room >= LEAST:
@@ -147,8 +138,8 @@ class Runner:
         if len(ids) > room:
             return None
         embeds = self.engine.embed(ids)
-        if looked.seen is not None:
-            embeds[ids == prompt.image_token] = looked.seen
+        if seen:
+            embeds[ids == prompt.image_token] = np.concatenate([one.found for one in seen])
         logits = np.zeros(0, np.float32)
         for start, part in self.chunks(case, embeds):
             logits = self.engine.forward(part, start, np.array([len(part) - 1]))
@@ -160,7 +151,7 @@ class Runner:
             answer.append(token)
             logits = self.engine.forward(self.engine.embed(np.array([token])), len(ids) + step, np.array([0]))
             decoded.append(logits)
-        return Read(case, embeds, ids, np.array(answer), np.concatenate(decoded), looked)
+        return Read(case, embeds, ids, np.array(answer), np.concatenate(decoded))
 
     def chunks(self, case: Case, embeds: Floats) -> list[tuple[int, Floats]]:
         """A prompt in the pieces that it is fed in, each with its first position."""
@@ -181,20 +172,20 @@ class Judge:
         self.runner, self.reference = runner, reference
         self.bounds = BOUNDS[runner.manifest.cache.dtype]
 
-    def look(self, case: Case, looked: Looked) -> tuple[list[Check], torch.Tensor | None]:
-        """Image tokens compared, and those of the reference."""
-        if looked.pixels is None or looked.seen is None:
-            return [], None
-        wanted, tally = self.reference.image_tokens(torch.from_numpy(looked.pixels)), Tally()
-        tally.add(looked.seen, wanted, is_logits=False)
-        return self._checks("vision", case, tally), wanted
+    def look(self, image: Image.Image) -> tuple[Seen, list[Check]]:
+        """A picture as both see it, compared."""
+        pixels = to_pixel_values(image, self.runner.session.tiling)
+        wanted, tally = self.reference.image_tokens(torch.from_numpy(pixels)), Tally()
+        seen = Seen(len(pixels), self.runner.engine.see(pixels), wanted)
+        tally.add(seen.found, wanted, is_logits=False)
+        return seen, self._checks("vision", f"{seen.tiles} tile{'s' * (seen.tiles > 1)}", tally)
 
-    def prompt(self, read: Read, image_tokens: torch.Tensor | None) -> torch.Tensor:
+    def prompt(self, read: Read, seen: Sequence[Seen]) -> torch.Tensor:
         """Embeddings of prompt and answer, as the reference sees them."""
         embeds = self.reference.embed(torch.from_numpy(np.concatenate([read.ids, read.answer])))
-        if image_tokens is not None:
+        if seen:
             places = np.flatnonzero(read.ids == self.runner.manifest.prompt.image_token)
-            embeds[torch.from_numpy(places)] = image_tokens
+            embeds[torch.from_numpy(places)] = torch.cat([one.wanted for one in seen])
         return embeds
 
     def compare(self, read: Read, hidden: torch.Tensor) -> list[Check]:
@@ -204,11 +195,11 @@ class Judge:
             found = self.runner.engine.forward(part, start, np.arange(len(part)))
             self._add(prefill, found, hidden[start : start + len(part)])
         self._add(decode, read.decoded, hidden[len(read.ids) :])
-        return [*self._checks("prefill", read.case, prefill), *self._checks("decode", read.case, decode)]
+        return [*self._checks("prefill", read.case.name, prefill), *self._checks("decode", read.case.name, decode)]
 
-    def _checks(self, stage: Stage, case: Case, tally: Tally) -> list[Check]:
+    def _checks(self, stage: Stage, case: str, tally: Tally) -> list[Check]:
         return [
-            Check(stage, case.name, measure, value, self._bound(stage, measure))  # type: ignore[arg-type]
+            Check(stage, case, measure, value, self._bound(stage, measure))  # type: ignore[arg-type]
             for measure, value in tally.measures().items()
         ]
 
@@ -254,23 +245,28 @@ def verify(bundle: Bundle, source: Source, begin: Begin = nobody) -> Proof:
     checkpoint, and where not even the shortest prompt fits into its cache.
     """
     todo = cases(bundle.manifest)
-    step = begin(2 * len(todo) + source.config.text.num_hidden_layers)
+    images = {id(image): image for case in todo for image in case.images}
+    step = begin(len(images) + 2 * len(todo) + source.config.text.num_hidden_layers)
     runner = Runner(Session(bundle))
     judge = Judge(runner, Reference(source))
     checks: list[Check] = []
+    looked: dict[int, Seen] = {}
+    for key, image in images.items():
+        looked[key], found = judge.look(image)
+        checks += found
+        step(1)
+    judge.reference.close_eyes()
     reads: list[Read] = []
     prompts: list[torch.Tensor] = []
     left_out: list[str] = []
     for case in todo:
-        looked = runner.look(case)
-        found, image_tokens = judge.look(case, looked)
-        checks += found
-        read = runner.read(case, looked, _words(case, looked.tiles, runner, source))
+        seen = [looked[id(image)] for image in case.images]
+        read = runner.read(case, seen, _words(case, [one.tiles for one in seen], runner, source))
         if read is None:
             left_out.append(case.name)
         else:
             reads.append(read)
-            prompts.append(judge.prompt(read, image_tokens))
+            prompts.append(judge.prompt(read, seen))
         step(1)
     if not reads:
         raise EdgeError(

@@ -119,5 +119,6 @@ def test_vision(name: str, golden, tmp_path: Path) -> None:
     VisionDrawing(g.model.config, weights.__getitem__, torch.float32).save(tmp_path / "vision.onnx", "vision.data")
     pixels = g.io["pixel_values"]
     want = g.model.get_image_features(pixels).pooler_output.flatten(0, 1).numpy()
-    (got,) = session(tmp_path / "vision.onnx").run(None, {"pixel_values": pixels.numpy()})
+    eyes = session(tmp_path / "vision.onnx")
+    got = np.concatenate([eyes.run(None, {"pixel_values": tile[None].numpy()})[0] for tile in pixels])
     assert got.shape == want.shape and np.abs(got - want).max() <= BOUND

@@ -64,12 +64,13 @@ class OrtEngine:
             ) from error
 
     def see(self, pixel_values: Floats) -> Floats:
-        """Tiles (T, 3, S, S) to image tokens."""
+        """See Engine; one tile at a time, as the graph is made."""
+        tiles = pixel_values.astype(self.dtype)
         try:
-            (tokens,) = self.vision.run(None, {"pixel_values": pixel_values.astype(self.dtype)})
+            seen = [self.vision.run(None, {"pixel_values": tile[None]})[0] for tile in tiles]
         except self.run_errors as error:
             raise _failed("vision", error) from error
-        return np.asarray(tokens, np.float32)
+        return np.concatenate(seen).astype(np.float32, copy=False)
 
     def embed(self, ids: Ints) -> Floats:
         """Rows of the embedding table."""
