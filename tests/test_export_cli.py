@@ -68,6 +68,8 @@ def test_eval_of_a_bundle_equals_that_of_its_checkpoint(desk: Path) -> None:
         done = edge("eval", desk / name, "--data", desk / "triples.jsonl", "--out", out, "--max-new-tokens", 6)
         assert done.returncode == 0, done.stderr
         answers.append([json.loads(line)["answer"] for line in (out / "answers.jsonl").read_text().splitlines()])
+        settings = json.loads((out / "report.json").read_text())["settings"]
+        assert settings["dtype"] == "float32" and settings.get("verified") is (True if name == "bundle" else None)
     assert answers[0] == answers[1] and len(answers[0]) == 3
 
 

@@ -73,7 +73,7 @@ def evaluate(
     if examples.without_picture:
         note(f"{examples.without_picture:,} questions left out: their pictures are missing")
     with whole_folder(out, force=force) if out else nullcontext() as folder:
-        answerer, computes = _answerer(model, batch, dtype, longest)
+        answerer, runs = _answerer(model, batch, dtype, longest)
         start = time.perf_counter()
         with _bar(len(asked)) as progress:
             answers = answerer.answer([example.query for example in asked], progress)
@@ -86,7 +86,7 @@ def evaluate(
             examples.without_picture,
             round(seconds, 2),
             {
-                "dtype": computes,
+                **runs,
                 "batch": answerer.batch,
                 "max_new_tokens": longest,
                 "limit": limit,
@@ -107,8 +107,8 @@ def evaluate(
 
 def _answerer(
     model: str, batch: int | None, dtype: Dtype | None, longest: int
-) -> tuple["TorchAnswerer | BundleAnswerer", str]:
-    """What answers, and the number format that it computes in."""
+) -> tuple["TorchAnswerer | BundleAnswerer", dict[str, str | bool]]:
+    """What answers, and for the report: the number format that it computes in, and whether a bundle is verified."""
     if is_bundle(model):
         from phantom_edge.evaluate.bundle_answerer import BundleAnswerer
 
@@ -116,7 +116,8 @@ def _answerer(
             if given is not None:
                 raise EdgeError(f"{name} is for checkpoints, and {model} is a bundle", f"leave {name} out")
         session = open_bundle(model)
-        return BundleAnswerer(session, longest), session.manifest.cache.dtype
+        manifest = session.manifest
+        return BundleAnswerer(session, longest), {"dtype": manifest.cache.dtype, "verified": manifest.verified}
     load_torch()
     from phantom_edge.evaluate.torch_answerer import TorchAnswerer
     from phantom_edge.generate import load
@@ -125,7 +126,7 @@ def _answerer(
     loaded, processor = load(model, None if dtype is None else torch_dtype(dtype))
     if str(loaded.dtype) == "torch.float16" and loaded.device.type == "cpu":
         note("float16 is slow on a CPU: --dtype fp32 or bf16 may be several times as fast")
-    return TorchAnswerer(loaded, processor, batch, longest), str(loaded.dtype).removeprefix("torch.")
+    return TorchAnswerer(loaded, processor, batch, longest), {"dtype": str(loaded.dtype).removeprefix("torch.")}
 
 
 def _read(data: Path, benchmark: str | None) -> "Examples":

@@ -24,7 +24,7 @@ class Run:
     questions: int
     questions_without_picture: int
     seconds: float
-    settings: dict[str, str | int | list[str] | None]
+    settings: dict[str, str | bool | int | list[str] | None]
 
 
 def report(run: Run, scores: Scores) -> dict[str, Any]:
