@@ -1,5 +1,6 @@
 """From a checkpoint to a bundle."""
 
+from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,7 @@ from phantom_edge import __version__
 from phantom_edge.checkpoint.hub import find_folder
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import Bundle, listing, write_manifest
-from phantom_edge.export.bundle.manifest import RELATIVE, UNSEALED, Manifest, Model, Phantom, Proof
+from phantom_edge.export.bundle.manifest import RELATIVE, UNSEALED, Integers, Manifest, Model, Phantom, Proof
 from phantom_edge.export.forms import Chosen, choose_forms
 from phantom_edge.export.forms import Phantom as Wanted
 from phantom_edge.export.settings import Begin, Settings
@@ -96,6 +97,7 @@ def export_bundle(
                 tools={name: installed(name) or "unknown" for name in lowered.tools},
                 files=listing(parts.folder, parts.files),
                 seal=UNSEALED,
+                integers=_integers(source),
             )
             if prove:
                 manifest = replace(manifest, proof=_proved(Bundle(parts.folder, manifest), source, parts, begin))
@@ -140,6 +142,13 @@ def _model(name: str, source: Source, fingerprint: str) -> Model:
         vocab_size=text.vocab_size,
         eta=text.eta,
     )
+
+
+def _integers(source: Source) -> Integers | None:
+    if source.integers is None:
+        return None
+    about = source.integers.about
+    return Integers(about.recipe, about.algorithm, dict(Counter(scheme.name for scheme in about.weights.values())))
 
 
 def _phantom(chosen: Chosen) -> Phantom:

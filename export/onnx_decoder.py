@@ -15,10 +15,11 @@ from torch import Tensor
 
 from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
 from phantom_edge.export.layer_form import DECODER, LayerForm, Read
-from phantom_edge.export.onnx_graph import Drawing
+from phantom_edge.export.onnx_linear import LinearDrawing
 from phantom_edge.export.passes.fold import FoldedMap
 from phantom_edge.export.passes.rank import Basis
 from phantom_edge.models.config import PhantomTextConfig
+from phantom_edge.quantize.folder import QuantizedFiles
 
 
 def row_widths(config: PhantomTextConfig, form: LayerForm) -> tuple[int, int]:
@@ -31,7 +32,7 @@ def cache_inputs(layer: int, head: int) -> tuple[str, str]:
     return f"past_key.{layer}.{head}", f"past_value.{layer}.{head}"
 
 
-class DecoderDrawing(Drawing):
+class DecoderDrawing(LinearDrawing):
     """Draws a decoder. Activations are (N, width): one prompt, N new tokens after P cached ones."""
 
     def __init__(
@@ -41,9 +42,10 @@ class DecoderDrawing(Drawing):
         tables: tuple[Tensor, Tensor],
         read: Read,
         dtype: torch.dtype,
+        integers: QuantizedFiles | None = None,
     ) -> None:
-        super().__init__("decoder", dtype)
-        self.config, self.read = config, read
+        super().__init__("decoder", dtype, read, integers)
+        self.config = config
         self.dim, self.kv_heads = config.head_dim, config.num_key_value_heads
         self.groups = config.num_attention_heads // self.kv_heads
         self.new: dict[str, Value] = {}
@@ -71,7 +73,7 @@ class DecoderDrawing(Drawing):
             hidden = self._layer(hidden, number, form)
         hidden = self._norm(self.op("Gather", hidden, keep, axis=0), f"{DECODER}norm.weight")
         head = EMBEDDING if config.tie_word_embeddings else HEAD
-        logits = self._linear(hidden, head, (config.vocab_size, config.hidden_size))
+        logits = self.linear(hidden, head, [head], [config.vocab_size], config.hidden_size)
         self.output(logits, "logits", ("R", config.vocab_size))
         for name, value in self.new.items():
             self.output(value, name, ("N", self.past[name.replace("new_", "past_")].shape[1]))
@@ -99,10 +101,6 @@ class DecoderDrawing(Drawing):
         weight = self.weight(name, (self.config.hidden_size,), partial(self.read, name))
         return self.op("RMSNormalization", x, weight, axis=-1, epsilon=self.config.rms_norm_eps)
 
-    def _linear(self, x: Value, name: str, shape: tuple[int, int]) -> Value:
-        """``x`` (N, in) by a weight (out, in), as checkpoints hold it."""
-        return self.op("Gemm", x, self.weight(name, shape, partial(self.read, name)), transB=1)
-
     def _layer(self, hidden: Value, number: int, form: LayerForm) -> Value:
         start = f"{DECODER}layers.{number}."
         attended = self._attention(self._norm(hidden, f"{start}input_layernorm.weight"), number, form)
@@ -111,23 +109,24 @@ class DecoderDrawing(Drawing):
 
     def _mlp(self, x: Value, start: str) -> Value:
         width, inner = self.config.hidden_size, self.config.intermediate_size
-        names = [f"{start}mlp.{part}_proj.weight" for part in ("gate", "up")]
-        both = self.weight(
-            f"{start}mlp.gate_up.weight", (2 * inner, width), lambda: torch.cat([self.read(name) for name in names])
-        )
-        gate, up = self.ops("Split", self.op("Gemm", x, both, transB=1), outputs=2, axis=-1, num_outputs=2)
+        names = [f"{start}mlp.{part}_proj.weight" for part in ("gate", "up", "down")]
+        both = self.linear(x, f"{start}mlp.gate_up.weight", names[:2], [inner, inner], width)
+        gate, up = self.ops("Split", both, outputs=2, axis=-1, num_outputs=2)
         silu = self.op("Mul", gate, self.op("Sigmoid", gate))
-        return self._linear(self.op("Mul", silu, up), f"{start}mlp.down_proj.weight", (width, inner))
+        return self.linear(self.op("Mul", silu, up), names[2], names[2:], [width], inner)
 
     def _attention(self, x: Value, number: int, form: LayerForm) -> Value:
         config, own = self.config, f"{DECODER}layers.{number}.self_attn."
-        turned, value = self._projected(x, own)
+        is_scaled = not any(self.scheme(f"{own}{part}_proj.weight") for part in "qkv")  # integers are not touched
+        turned, value = self._projected(x, own, is_scaled)
         heads = self.ints(config.num_attention_heads, self.kv_heads)
         query, key = self.ops("Split", turned, heads, outputs=2, axis=1)  # (N, heads, d)
-        maps, bases = form.maps, form.bases
+        maps, bases, scale = form.maps, form.bases, self.dim**-0.5
+        plain = query
+        if not is_scaled:
+            query = self.op("Mul", query, self.held_once("scale", torch.tensor(scale)))
         if bases.key.rank:
-            scale = self.dim**-0.5  # of the queries already
-            shadow = self._direction(query, maps.query, f"{own}phantom_query", scale)
+            shadow = self._direction(plain, maps.query, f"{own}phantom_query", scale if is_scaled else 1.0)
             strength = scale * maps.query.eta * maps.key.eta
             query = self._beside(query, shadow, Basis(strength * bases.key.vectors, 0 * bases.key.mean), f"{own}shadow")
             key = self._beside(key, self._direction(key, maps.key, f"{own}phantom_key"), bases.key, f"{own}key_basis")
@@ -136,22 +135,27 @@ class DecoderDrawing(Drawing):
             value = self._beside(value, phantom, bases.value, f"{own}value_basis")
         gated = self._gated(self._heads(query, key, value, number, form), form, own)
         width = config.num_attention_heads * self.dim
-        return self._linear(self.reshape(gated, 0, width), f"{own}o_proj.weight", (config.hidden_size, width))
+        name = f"{own}o_proj.weight"
+        return self.linear(self.reshape(gated, 0, width), name, [name], [config.hidden_size], width)
 
-    def _projected(self, x: Value, own: str) -> tuple[Value, Value]:
-        """Queries over sqrt(d) and keys, rotated, (N, H + H_kv, d), and values (N, H_kv, d)."""
+    def _projected(self, x: Value, own: str, is_scaled: bool) -> tuple[Value, Value]:
+        """Queries, over sqrt(d) if ``is_scaled``, and keys, rotated, (N, H + H_kv, d), and values (N, H_kv, d)."""
         config, dim = self.config, self.dim
         wide, narrow = config.num_attention_heads * dim, self.kv_heads * dim
 
-        def joined(what: str) -> Tensor:
+        def scaled(what: str) -> Tensor:
             query, key, value = (self.read(f"{own}{part}_proj.{what}").float() for part in ("q", "k", "v"))
-            return torch.cat([query * dim**-0.5, key, value])
+            return torch.cat([query * dim**-0.5 if is_scaled else query, key, value])
 
-        weight = self.weight(f"{own}qkv.weight", (wide + 2 * narrow, config.hidden_size), partial(joined, "weight"))
-        bias = []
+        bias, rows, name = None, (wide, narrow, narrow), f"{own}qkv"
         if config.attention_bias:
-            bias = [self.weight(f"{own}qkv.bias", (wide + 2 * narrow,), partial(joined, "bias"))]
-        three = self.op("Gemm", x, weight, *bias, transB=1)
+            bias = self.weight(f"{name}.bias", (sum(rows),), partial(scaled, "bias"))
+        if is_scaled:
+            weight = self.weight(f"{name}.weight", (sum(rows), config.hidden_size), partial(scaled, "weight"))
+            three = self.op("Gemm", x, weight, *([] if bias is None else [bias]), transB=1)
+        else:
+            names = [f"{own}{part}_proj.weight" for part in "qkv"]
+            three = self.linear(x, f"{name}.weight", names, rows, config.hidden_size, bias)
         turning, value = self.ops("Split", three, self.ints(wide + narrow, narrow), outputs=2, axis=-1)
         turned = self.op(
             "RotaryEmbedding",

@@ -31,6 +31,7 @@ class Drawing:
         self.outputs: list[Value] = []
         self.constants: dict[tuple[Any, ...], Value] = {}
         self.opsets = {"": OPSET}
+        self.kinds: dict[str, str] = {}  # what initializers of bytes hold
 
     def input(self, name: str, shape: Sequence[Dim], dtype: ir.DataType | None = None) -> Value:
         """A graph input; a dimension that is a name may differ from run to run."""
@@ -103,7 +104,7 @@ class Drawing:
         found: Counter[str] = Counter()
         for value in self.tape.initializers:
             assert value.const_value is not None
-            found[str(value.const_value.dtype.numpy())] += value.const_value.nbytes
+            found[self.kinds.get(value.name or "") or str(value.const_value.dtype.numpy())] += value.const_value.nbytes
         return dict(found)
 
     @property

@@ -1,6 +1,7 @@
 """Target onnx: vision and decoder as ONNX graphs of standard operators, for ONNX Runtime and all that reads ONNX."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -8,17 +9,21 @@ import onnx
 import onnx_ir as ir
 import torch
 from onnx_ir import Value
+from torch import Tensor
 
 from phantom_edge.checkpoint.loading import EMBEDDING
-from phantom_edge.export.bundle.manifest import Cache, Embedding, Float, Number, Part, Port
+from phantom_edge.export.bundle.manifest import Cache, Embedding, Float, Number, Part, Port, Rounded
 from phantom_edge.export.forms import Chosen
 from phantom_edge.export.onnx_decoder import DecoderDrawing, row_widths
 from phantom_edge.export.onnx_graph import Drawing
+from phantom_edge.export.onnx_linear import blobs, block_scales, carried, is_plain, zeros
 from phantom_edge.export.onnx_vision import VisionDrawing
 from phantom_edge.export.passes.rope import constant_tables
 from phantom_edge.export.settings import Begin, Lowered, Settings
 from phantom_edge.export.source import Source
 from phantom_edge.export.unfinished import Unfinished
+from phantom_edge.quantize.folder import INTEGERS, SCALES, ZEROS
+from phantom_edge.quantize.schemes import Quantized
 
 NUMBERS: dict[torch.dtype, Float] = {torch.float32: "float32", torch.float16: "float16"}
 TABLE = "embedding.data"
@@ -31,7 +36,9 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
     forms = [one.form for one in chosen]
     drawings: dict[str, Drawing] = {
         "vision": VisionDrawing(source.config, source.read, dtype),
-        "decoder": DecoderDrawing(text, forms, constant_tables(text, settings.max_context), source.read, dtype),
+        "decoder": DecoderDrawing(
+            text, forms, constant_tables(text, settings.max_context), source.read, dtype, source.integers
+        ),
     }
     described = {}
     for name, drawing in drawings.items():
@@ -73,21 +80,68 @@ def _save(drawing: Drawing, name: str, begin: Begin, folder: Path) -> None:
 
 
 def _embedding(source: Source, dtype: torch.dtype, parts: Unfinished, begin: Begin) -> Embedding:
-    text = source.config.text
-    file, offset = TABLE, 0
+    """Where the embedding lies: in the decoder's file if the head is the same, else in a file that is written."""
+    text, integers = source.config.text, source.integers
+    scheme = None if integers is None else integers.schemes.get(EMBEDDING)
+    file, place = TABLE, _Places({})
     if text.tie_word_embeddings:
         graph = onnx.load(parts.folder / "decoder.onnx", load_external_data=False).graph
-        held = next(tensor for tensor in graph.initializer if tensor.name == EMBEDDING)
-        place = {entry.key: entry.value for entry in held.external_data}
-        file, offset = place["location"], int(place.get("offset", 0))
+        place = _Places({tensor.name: tensor for tensor in graph.initializer if tensor.name.startswith(EMBEDDING)})
+        file = place.file
+    elif integers is None or scheme is None:
+        parts.part("embedding", partial(_write_floats, source, dtype, begin))
     else:
+        parts.part("embedding", partial(_write_integers, integers.quantized(EMBEDDING), dtype, begin))
+    shape = (text.vocab_size, text.hidden_size, NUMBERS[dtype])
+    if scheme is None:
+        return Embedding(file, place.offset(EMBEDDING), *shape)
+    bits, block = carried(scheme)
+    rounded = Rounded(bits, block, 0, None if is_plain(scheme) else 0)
+    offset, scales, zero_points = (place.offset(f"{EMBEDDING}.{part}") for part in (INTEGERS, SCALES, ZEROS))
+    if not text.tie_word_embeddings:  # one after another
+        scales = text.vocab_size * rounded.row_bytes(text.hidden_size)
+        zero_points = scales + text.vocab_size * rounded.blocks(text.hidden_size) * dtype.itemsize
+    rounded = replace(rounded, scales=scales, zero_points=None if is_plain(scheme) else zero_points)
+    return Embedding(file, offset, *shape, rounded)
 
-        def write(folder: Path) -> None:
-            progress = begin("embedding", text.vocab_size * text.hidden_size * dtype.itemsize)
-            with (folder / TABLE).open("wb") as out:
-                for rows in torch.split(source.read(EMBEDDING), BLOCK_ROWS):
-                    out.write(rows.to(dtype).contiguous().numpy().tobytes())
-                    progress(rows.numel() * dtype.itemsize)
 
-        parts.part("embedding", write)
-    return Embedding(file, offset, text.vocab_size, text.hidden_size, NUMBERS[dtype])
+@dataclass(frozen=True)
+class _Places:
+    """Where initializers lie in a graph's file of weights."""
+
+    tensors: dict[str, onnx.TensorProto]
+
+    @property
+    def file(self) -> str:
+        return next(self._place(tensor)["location"] for tensor in self.tensors.values())
+
+    def offset(self, name: str) -> int:
+        """0 for what is not there."""
+        return int(self._place(self.tensors[name]).get("offset", 0)) if name in self.tensors else 0
+
+    def _place(self, tensor: onnx.TensorProto) -> dict[str, str]:
+        return {entry.key: entry.value for entry in tensor.external_data}
+
+
+def _write_floats(source: Source, dtype: torch.dtype, begin: Begin, folder: Path) -> None:
+    text = source.config.text
+    progress = begin("embedding", text.vocab_size * text.hidden_size * dtype.itemsize)
+    with (folder / TABLE).open("wb") as out:
+        for rows in torch.split(source.read(EMBEDDING), BLOCK_ROWS):
+            out.write(rows.to(dtype).contiguous().numpy().tobytes())
+            progress(rows.numel() * dtype.itemsize)
+
+
+def _write_integers(table: Quantized, dtype: torch.dtype, begin: Begin, folder: Path) -> None:
+    """Integers, scales, and zero points if there are any."""
+    arrays: list[Callable[[Quantized], Tensor]] = [blobs, lambda part: block_scales(part).to(dtype)]
+    if not is_plain(table.scheme):
+        arrays.append(zeros)
+    rows = len(table.integers)
+    progress = begin("embedding", rows * len(arrays))
+    with (folder / TABLE).open("wb") as out:
+        for array in arrays:
+            for start in range(0, rows, BLOCK_ROWS):
+                part = table.rows(start, start + BLOCK_ROWS)
+                out.write(array(part).contiguous().numpy().tobytes())
+                progress(len(part.integers))

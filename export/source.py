@@ -1,7 +1,6 @@
 """A checkpoint as the exporters read it: tensor by tensor and layer by layer, never whole."""
 
 import copy
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,27 +9,33 @@ import torch
 from torch import Tensor
 
 from phantom_edge.checkpoint.convert import plan, read_processor
+from phantom_edge.checkpoint.fingerprint import fingerprint
 from phantom_edge.checkpoint.loading import EMBEDDING, open_checkpoint, read_generation_config
 from phantom_edge.checkpoint.writing import Planned
 from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.folder import Begin, nobody, sha256_of
+from phantom_edge.export.bundle.folder import Begin, nobody
 from phantom_edge.export.bundle.manifest import Pictures, Prompt
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.models.decoder import PhantomDecoderLayer
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.processing.prompt import IMAGE_MARK, Message, expand
+from phantom_edge.quantize.folder import QuantizedFiles
 
 LAYERS = "model.language_model.layers."
 
 
 @dataclass(frozen=True)
 class Source:
-    """An opened checkpoint in either layout; names of tensors are those of ours."""
+    """An opened checkpoint in either layout; names of tensors are those of ours.
+
+    ``integers`` are those of a quantized one, whose tensors come out dequantized.
+    """
 
     folder: Path
     config: PhantomConfig
     tensors: dict[str, Planned]
     processor: PhantomProcessor
+    integers: QuantizedFiles | None
 
     @classmethod
     def open(cls, folder: Path) -> "Source":
@@ -40,7 +45,8 @@ class Source:
         if processor is None:
             raise EdgeError(f"{folder} has no tokenizer", "copy the tokenizer files of its source into it")
         planned = plan(config, files, from_official, to_official=False, dtype=None)
-        return cls(folder, config, {tensor.name: tensor for tensor in planned}, processor)
+        integers = files if isinstance(files, QuantizedFiles) else None
+        return cls(folder, config, {tensor.name: tensor for tensor in planned}, processor, integers)
 
     def read(self, name: str) -> Tensor:
         """One tensor, as it is stored."""
@@ -117,12 +123,7 @@ class Source:
 
     def fingerprint(self, begin: Begin = nobody) -> str:
         """SHA-256 over the config and the bytes of every file of weights; ``begin`` is told how many there are."""
-        digest = hashlib.sha256((self.folder / "config.json").read_bytes())
-        files = sorted(self.folder.glob("*.safetensors"))
-        step = begin(sum(file.stat().st_size for file in files))
-        for file in files:
-            digest.update(bytes.fromhex(sha256_of(file, step)))
-        return digest.hexdigest()
+        return fingerprint(self.folder, begin)
 
     def embedding(self, token: int) -> Tensor:
         """The embedding (hidden,) of a token, float32."""

@@ -1,5 +1,1 @@
-"""Weight quantization, one file per scheme. No scheme has landed yet, so the table is empty."""
-
-from types import ModuleType
-
-SCHEMES: dict[str, ModuleType] = {}
+"""Weights as integers: quantized once, on the torch weights; a target only encodes what is decided here."""

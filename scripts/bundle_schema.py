@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from phantom_edge.export.bundle.manifest import Manifest
-from phantom_edge.export.bundle.typed import schema
+from phantom_edge.typed import schema
 
 SCHEMA = Path(__file__).resolve().parents[1] / "export" / "bundle" / "schema.json"
 

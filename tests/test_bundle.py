@@ -17,7 +17,6 @@ from phantom_edge.checkpoint.random import write_random
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import Bundle, is_bundle, sealed
 from phantom_edge.export.bundle.manifest import MANIFEST, UNSEALED, Check, Manifest, Proof
-from phantom_edge.export.bundle.typed import WrongJson, from_json, schema, to_json
 from phantom_edge.export.export import export_bundle
 from phantom_edge.export.onnx_graph import Drawing
 from phantom_edge.export.reference import Reference
@@ -29,6 +28,7 @@ from phantom_edge.generate import load, make_inputs
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.runtime.sampling import Sampling
 from phantom_edge.runtime.session import Answer, Session, open_session
+from phantom_edge.typed import WrongJson, from_json, schema, to_json
 
 SCHEMA = Path(__file__).resolve().parents[1] / "export" / "bundle" / "schema.json"
 QUESTION = "What is in the picture, and where?"

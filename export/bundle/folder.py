@@ -10,8 +10,8 @@ from typing import Any
 
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.manifest import MANIFEST, SCHEMA_VERSION, UNSEALED, File, Manifest, Proof
-from phantom_edge.export.bundle.typed import WrongJson, from_json, strict_json, to_json
 from phantom_edge.files import whole_file
+from phantom_edge.typed import WrongJson, from_json, strict_json, to_json
 
 AGAIN = "export it again: phantom-edge export"
 BLOCK = 1 << 20

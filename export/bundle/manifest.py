@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 SCHEMA_VERSION = 1
 MANIFEST = "phantom.json"
@@ -11,8 +11,9 @@ Float = Literal["float32", "float16"]
 Number = Literal["float32", "float16", "int64"]
 BYTES = {"float32": 4, "float16": 2, "int64": 8}
 
-Stage = Literal["vision", "prefill", "decode"]
-STAGES = get_args(Stage)
+Stage = Literal["vision", "prefill", "decode", "exact prefill", "exact decode"]
+STAGES: tuple[Stage, ...] = ("vision", "prefill", "decode")
+"""What is compared of every bundle. The exact ones are of quantized bundles, with their sums taken in float."""
 RELATIVE, ABSOLUTE, DIVERGENCE, OTHERS = "relative error", "absolute error", "divergence, nats", "other tokens"
 """What a check measures: the largest difference over the largest magnitude, that difference, mean KL divergence of the
 next-token distributions, and the share of positions whose likeliest token is another."""
@@ -67,24 +68,72 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Rounded:
+    """A table of integers: a number is ``(integer - zero point) * scale``, with a scale for every ``block`` of a row.
+
+    A row is filled up to whole blocks. Four bits lie two in a byte, the first in the low half. ``scales`` and
+    ``zero_points`` are offsets in the file, (rows, blocks) each; no zero points: ``2 ** (bits - 1)``. Zero points of
+    four bits are filled up to whole bytes, row by row.
+    """
+
+    bits: Literal[4, 8]
+    block: int
+    scales: int
+    zero_points: int | None
+
+    def __post_init__(self) -> None:
+        _check(
+            block=16 <= self.block <= 2**16 and self.block & (self.block - 1) == 0,
+            scales=self.scales >= 0,
+            zero_points=self.zero_points is None or self.zero_points >= 0,
+        )
+
+    def blocks(self, width: int) -> int:
+        """Of a row."""
+        return -(-width // self.block)
+
+    def row_bytes(self, width: int) -> int:
+        """Of integers."""
+        return self.blocks(width) * self.block * self.bits // 8
+
+    def zero_bytes(self, width: int) -> int:
+        """Of a row's zero points."""
+        return -(-self.blocks(width) * self.bits // 8)
+
+
+@dataclass(frozen=True)
 class Embedding:
-    """The table of token embeddings, rows one after another in ``file`` from ``offset`` on; the head may share it."""
+    """The table of token embeddings, rows one after another in ``file`` from ``offset`` on; the head may share it.
+
+    ``dtype`` is that of its numbers, or of the scales where it is ``rounded``.
+    """
 
     file: str
     offset: int
     rows: int
     width: int
     dtype: Float
+    rounded: Rounded | None = None
 
     def __post_init__(self) -> None:
+        size = BYTES[self.dtype]
         _check(
-            offset=self.offset >= 0 and self.offset % BYTES[self.dtype] == 0, rows=self.rows > 0, width=self.width > 0
+            offset=self.offset >= 0 and (self.offset if self.rounded is None else self.rounded.scales) % size == 0,
+            rows=self.rows > 0,
+            width=self.width > 0,
         )
 
     @property
     def end(self) -> int:
         """Where in the file it ends."""
-        return self.offset + self.rows * self.width * BYTES[self.dtype]
+        size, rounded = BYTES[self.dtype], self.rounded
+        if rounded is None:
+            return self.offset + self.rows * self.width * size
+        ends = [self.offset + self.rows * rounded.row_bytes(self.width)]
+        ends.append(rounded.scales + self.rows * rounded.blocks(self.width) * size)
+        if rounded.zero_points is not None:
+            ends.append(rounded.zero_points + self.rows * rounded.zero_bytes(self.width))
+        return max(ends)
 
 
 @dataclass(frozen=True)
@@ -209,7 +258,7 @@ class Proof:
     @property
     def passed(self) -> bool:
         """Whether every stage was compared, and every bound kept."""
-        return {check.stage for check in self.checks} == set(STAGES) and all(check.passed for check in self.checks)
+        return {check.stage for check in self.checks} >= set(STAGES) and all(check.passed for check in self.checks)
 
     def by_stage(self) -> dict[tuple[str, str], dict[str, Check]]:
         """The checks of each stage and case, by measure."""
@@ -235,12 +284,23 @@ class Model:
     eta: float
 
 
+@dataclass(frozen=True)
+class Integers:
+    """How a quantized model came to be: recipe, algorithm, and how many weights each scheme holds."""
+
+    recipe: str
+    algorithm: str
+    weights: dict[str, int]
+
+
 UNSEALED = "0" * 64
 
 
 @dataclass(frozen=True)
 class Manifest:
     """A bundle. ``proof`` is None where the bundle was never compared with its model: *unverified*.
+
+    ``integers`` is None where no weight is quantized.
 
     ``seal`` is the SHA-256 of the manifest's own file, with 64 zeros in place of the seal.
     """
@@ -259,6 +319,7 @@ class Manifest:
     tools: dict[str, str]
     files: dict[str, File]
     seal: str
+    integers: Integers | None = None
     proof: Proof | None = None
 
     def __post_init__(self) -> None:

@@ -69,13 +69,20 @@ def convert(
         config.dtype = dtype
     with whole_folder(out, force=force, bytes_needed=total) as folder:
         write_shards(folder, planned, shard_bytes=shard_bytes, progress=begin(total))
-        save_config(config, folder, to_official)
-        for name in TOKENIZER_FILES:
-            if (source / name).is_file():
-                shutil.copyfile(source / name, folder / name)
-        if processor is not None and not to_official:
-            processor.save_pretrained(folder)
+        write_companions(source, folder, config, processor, to_official)
     return to_official
+
+
+def write_companions(
+    source: Path, folder: Path, config: PhantomConfig, processor: "PhantomProcessor | None", to_official: bool = False
+) -> None:
+    """All that a checkpoint needs beside its weights: config, tokenizer, processor."""
+    save_config(config, folder, to_official)
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+    if processor is not None and not to_official:
+        processor.save_pretrained(folder)
 
 
 def read_processor(folder: Path) -> "PhantomProcessor | None":

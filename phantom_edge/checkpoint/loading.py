@@ -70,7 +70,7 @@ def open_checkpoint(folder: Path) -> tuple[PhantomConfig, TensorFiles, bool]:
     """
     layout_is_official = official.is_official(read_json(folder / "config.json"))
     config = read_config(folder)
-    files = TensorFiles.open(folder)
+    files = open_files(folder)
     head, embedding = (_official_name(config, name) if layout_is_official else name for name in (HEAD, EMBEDDING))
     if head not in files.entries:
         config.tie_word_embeddings = config.text.tie_word_embeddings = True
@@ -85,6 +85,13 @@ def open_checkpoint(folder: Path) -> tuple[PhantomConfig, TensorFiles, bool]:
         )
     config.dtype = DTYPES[main_dtype(files)]
     return config, files, layout_is_official
+
+
+def open_files(folder: Path) -> TensorFiles:
+    """The tensors of a folder; those of a quantized checkpoint come out dequantized."""
+    from phantom_edge.quantize.folder import QUANTIZATION, QuantizedFiles
+
+    return QuantizedFiles.open(folder) if (folder / QUANTIZATION).is_file() else TensorFiles.open(folder)
 
 
 def main_dtype(files: TensorFiles) -> str:

@@ -1,8 +1,7 @@
 """``phantom-edge export``: from a checkpoint to a proved bundle."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -11,13 +10,7 @@ from phantom_edge.shipped import NAME
 
 if TYPE_CHECKING:
     from phantom_edge.export.export import Exported
-
-
-class Weights(StrEnum):
-    """Number formats of a bundle."""
-
-    fp32 = "fp32"
-    fp16 = "fp16"
+    from phantom_edge.export.settings import Begin, Precision
 
 
 @friendly
@@ -27,7 +20,13 @@ def export(
     model: Annotated[
         str, typer.Argument(help="Checkpoint folder, hub id, or nano: the model inside this package.")
     ] = NAME,
-    weights: Annotated[Weights, typer.Option(help="Number format of weights and activations.")] = Weights.fp32,
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="Number format: fp32; fp16; or a recipe (int8, int4, or a .toml file), by which the checkpoint is "
+            "quantized first. A checkpoint that is quantized stays so, and this is the format of the rest."
+        ),
+    ] = "fp32",
     phantom: Annotated[
         str,
         typer.Option(
@@ -52,11 +51,14 @@ def export(
     """
     load_torch()
     from phantom_edge.export.export import export_bundle
-    from phantom_edge.export.settings import Settings
+    from phantom_edge.export.settings import DTYPES, Settings
 
-    settings = Settings(weights.value, phantom, max_context, prefill_chunk, max_tiles)
+    precision = cast("Precision", weights) if weights in DTYPES else "fp32"
+    settings = Settings(precision, phantom, max_context, prefill_chunk, max_tiles)
     try:
         with tasks() as begin:
+            if weights not in DTYPES:
+                model = _quantized(model, weights, out, force, begin)
             exported = export_bundle(model, target, out, settings, prove=verify, force=force, begin=begin)
     except KeyboardInterrupt:
         note("\nstopped; parts that were done are kept beside the bundle's place, and the same command goes on.")
@@ -65,6 +67,21 @@ def export(
         print_json(document(exported))
         return
     _show(exported)
+
+
+def _quantized(model: str, recipe: str, out: Path, force: bool, begin: "Begin") -> str:
+    """The checkpoint that ``model`` becomes by a recipe, beside the bundle."""
+    from phantom_edge.checkpoint.hub import find_folder
+    from phantom_edge.files import check_target
+    from phantom_edge.quantize.quantize import quantized_beside
+    from phantom_edge.quantize.recipe import read_recipe
+
+    wanted = read_recipe(recipe)
+    check_target(out, force)
+    folder = find_folder(model)
+    place = quantized_beside(folder, wanted, out, name=Path(recipe).stem, model=model, force=force, begin=begin)
+    note(f"quantized by {recipe}: {place}, which the bundle is verified against")
+    return str(place)
 
 
 def document(exported: "Exported") -> dict[str, object]:

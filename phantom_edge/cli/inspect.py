@@ -23,7 +23,7 @@ def inspect(
 ) -> None:
     """Show a bundle: parts, operators, weights by number format, cache and memory, and what was proved."""
     from phantom_edge.export.bundle.folder import Bundle
-    from phantom_edge.export.bundle.typed import to_json
+    from phantom_edge.typed import to_json
 
     manifest = Bundle.open(bundle).manifest
     if diff is not None:
@@ -124,7 +124,7 @@ def _show_difference(one: tuple[Path, "Manifest"], other: tuple[Path, "Manifest"
 
 
 def _leaves(manifest: "Manifest") -> Iterator[tuple[str, Any]]:
-    from phantom_edge.export.bundle.typed import to_json
+    from phantom_edge.typed import to_json
 
     document = to_json(manifest)
     for part in document["parts"].values():

@@ -5,7 +5,20 @@ from typing import Annotated
 import typer
 
 from phantom_edge import __version__
-from phantom_edge.cli import convert, data, doctor, evaluate, export, init, inspect, models, run, train, verify
+from phantom_edge.cli import (
+    convert,
+    data,
+    doctor,
+    evaluate,
+    export,
+    init,
+    inspect,
+    models,
+    quantize,
+    run,
+    train,
+    verify,
+)
 
 app = typer.Typer(
     name="phantom-edge",
@@ -18,6 +31,7 @@ app.command("models")(models.models)
 app.command("init")(init.init)
 app.command("convert")(convert.convert)
 app.command("run")(run.run)
+app.command("quantize")(quantize.quantize)
 app.command("export")(export.export)
 app.command("verify")(verify.verify)
 app.command("inspect")(inspect.inspect)

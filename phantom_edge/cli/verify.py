@@ -38,6 +38,10 @@ def verify(
     with tasks() as begin:
         opened = Bundle.open(bundle, begin=partial(begin, "reading the bundle"))
         source = Source.open(find_folder(against or opened.manifest.model.name))
+        if record and opened.manifest.integers is not None and source.integers is None:
+            raise EdgeError(
+                "--record is for a proof, and beside a checkpoint that is not quantized there is none", "leave it out"
+            )
         for line in check_source(opened, source, partial(begin, "reading the checkpoint")):
             note(line)
         proof = compare(opened, source, partial(begin, "comparing"))
@@ -94,7 +98,7 @@ def _cells(checks: Mapping[str, "Check"]) -> tuple[str, ...]:
     told = {name: checks[name].told if name in checks else "-" for name in (RELATIVE, ABSOLUTE, DIVERGENCE, OTHERS)}
     return (
         told[RELATIVE],
-        f"{checks[RELATIVE].bound:.0e}",
+        "none" if checks[RELATIVE].bound is None else f"{checks[RELATIVE].bound:.0e}",
         told[ABSOLUTE],
         told[DIVERGENCE],
         told[OTHERS],

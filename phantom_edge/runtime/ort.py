@@ -10,6 +10,7 @@ from phantom_edge.errors import EdgeError, need
 from phantom_edge.export.bundle.folder import AGAIN, Bundle
 from phantom_edge.export.bundle.manifest import MANIFEST, Number, Part, Port
 from phantom_edge.runtime.engine import Floats, Ints
+from phantom_edge.runtime.rows import Rows
 
 TYPES: dict[str, Number] = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
 DECODER_INPUTS = ("inputs_embeds", "position_ids", "logits_to_keep")
@@ -26,10 +27,7 @@ class OrtEngine:
         parts = self.manifest.parts
         self.dtype = np.dtype(self.manifest.cache.dtype)
         self.run_errors: tuple[type[Exception], ...] = (*_errors(self.ort), RuntimeError)
-        table = self.manifest.embedding
-        self.table: NDArray[Any] = np.memmap(
-            bundle.file(table.file), np.dtype(table.dtype), "r", table.offset, (table.rows, table.width)
-        )
+        self.table = Rows(bundle)
         cache = self.manifest.cache
         widths = {"key": cache.key_widths, "value": cache.value_widths}
         self.cache: Buffers = {
@@ -56,12 +54,16 @@ class OrtEngine:
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 3
         try:
-            return self.ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            return self.ort.InferenceSession(self._model(path, options), options, providers=["CPUExecutionProvider"])
         except _errors(self.ort) as error:
             raise EdgeError(
                 f"ONNX Runtime {self.ort.__version__} does not load {path} ({' '.join(str(error).split())[:200]})",
                 "export it again: phantom-edge export; if that does not help: phantom-edge doctor",
             ) from error
+
+    def _model(self, path: Path, options: Any) -> str | bytes:
+        """What ONNX Runtime is given: a path, or a graph."""
+        return str(path)
 
     def see(self, pixel_values: Floats) -> Floats:
         """See Engine; one tile at a time, as the graph is made."""
@@ -74,7 +76,7 @@ class OrtEngine:
 
     def embed(self, ids: Ints) -> Floats:
         """Rows of the embedding table."""
-        return np.asarray(self.table[ids], np.float32)
+        return self.table[ids]
 
     def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
         """See Engine."""

@@ -67,9 +67,12 @@ class Answer:
 
 
 class Session:
-    """A loaded bundle with one conversation in its cache at a time. ``threads`` 0 lets the engine choose."""
+    """A loaded bundle with one conversation in its cache at a time. ``threads`` 0 lets the engine choose.
 
-    def __init__(self, bundle: Bundle, threads: int = 0) -> None:
+    ``engine`` is to run it instead of that of its target.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int = 0, engine: type[OrtEngine] | None = None) -> None:
         manifest = bundle.manifest
         if manifest.target not in ENGINES:
             raise EdgeError(
@@ -77,7 +80,7 @@ class Session:
                 f"use a bundle for one of: {', '.join(ENGINES)}",
             )
         self.manifest: Manifest = manifest
-        self.engine: Engine = ENGINES[manifest.target](bundle, threads)
+        self.engine: Engine = (engine or ENGINES[manifest.target])(bundle, threads)
         prompt, pictures = manifest.prompt, manifest.pictures
         self.text = Text(prompt, bundle.file(prompt.tokenizer), bundle.file(prompt.chat_template))
         self.tiling = Tiling(

@@ -1,0 +1,144 @@
+"""Linear layers of an ONNX graph, in float or as the integers of a quantized checkpoint."""
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Literal
+
+import onnx_ir as ir
+import torch
+from onnx_ir import Value
+from torch import Tensor
+
+from phantom_edge.export.layer_form import Read
+from phantom_edge.export.onnx_graph import Drawing
+from phantom_edge.quantize.folder import INTEGERS, SCALES, ZEROS, QuantizedFiles
+from phantom_edge.quantize.schemes import Quantized, Scheme, packed, stacked
+
+WHOLE_ROW = 128
+"""Block of rows that have one scale: it is said for each block, for the operator knows no other way."""
+
+ACCURACY = 4
+"""Of MatMulNBits: activations are rounded to 8 bits, block by block, for the sums."""
+
+
+class LinearDrawing(Drawing):
+    """A drawing whose linear layers are quantized where ``integers`` says so."""
+
+    def __init__(self, name: str, dtype: torch.dtype, read: Read, integers: QuantizedFiles | None = None) -> None:
+        super().__init__(name, dtype)
+        self.read, self.integers = read, integers
+
+    def scheme(self, name: str) -> Scheme | None:
+        """Of a weight, None where it is float."""
+        return None if self.integers is None else self.integers.schemes.get(name)
+
+    def linear(
+        self, x: Value, key: str, names: Sequence[str], rows: Sequence[int], columns: int, bias: Value | None = None
+    ) -> Value:
+        """``x`` (N, columns) by weights (rows, columns) one above the other, which are called ``key`` together."""
+        parts = [
+            (scheme, list(part))
+            for scheme, part in groupby(zip(names, rows, strict=True), key=lambda one: self.scheme(one[0]))
+        ]
+        found = []
+        for number, (scheme, part) in enumerate(parts):
+            name = key if len(parts) == 1 else f"{key}.{number}"
+            own_bias = bias if len(parts) == 1 else None
+            own_names, count = [one for one, _ in part], sum(size for _, size in part)
+            if scheme is None:
+                found.append(self._float(x, name, own_names, (count, columns), own_bias))
+            else:
+                found.append(self._rounded(x, name, own_names, (count, columns), scheme, own_bias))
+        if len(found) == 1:
+            return found[0]
+        joined = self.op("Concat", *found, axis=-1)
+        return joined if bias is None else self.op("Add", joined, bias)
+
+    def _float(self, x: Value, key: str, names: Sequence[str], shape: tuple[int, int], bias: Value | None) -> Value:
+        weight = self.weight(key, shape, lambda: torch.cat([self.read(name) for name in names]))
+        return self.op("Gemm", x, weight, *([] if bias is None else [bias]), transB=1)
+
+    def _rounded(
+        self, x: Value, key: str, names: Sequence[str], shape: tuple[int, int], scheme: Scheme, bias: Value | None
+    ) -> Value:
+        """MatMulNBits, which holds 3 bits in 4."""
+        integers = self.integers
+        assert integers is not None
+        rows, columns = shape
+        bits, block = carried(scheme)
+        blocks = -(-columns // block)
+
+        def made(array: Callable[[Quantized], Tensor]) -> Callable[[], Tensor]:
+            return lambda: array(stacked([integers.quantized(name) for name in names]))
+
+        inputs: list[Value | None] = [
+            x,
+            self.raw(f"{key}.{INTEGERS}", (rows, blocks, block * bits // 8), f"int{scheme.bits}", made(blobs)),
+            self.weight(f"{key}.{SCALES}", (rows, blocks), made(block_scales)),
+            None,
+            None,
+            bias,
+        ]
+        if not is_plain(scheme):
+            width = -(-blocks * bits // 8)
+            inputs[3] = self.raw(f"{key}.{ZEROS}", (rows, width), f"int{scheme.bits}", made(zeros))
+        while inputs[-1] is None:
+            inputs.pop()
+        self.opsets["com.microsoft"] = 1
+        found: Value = self.tape.op(
+            "MatMulNBits",
+            inputs,
+            {"K": columns, "N": rows, "bits": bits, "block_size": block, "accuracy_level": ACCURACY},
+            domain="com.microsoft",
+        )
+        return found
+
+    def raw(self, name: str, shape: Sequence[int], kind: str, make: Callable[[], Tensor]) -> Value:
+        """An initializer of bytes; ``kind`` is what they hold."""
+        self.kinds[name] = kind
+
+        def read() -> ir.TensorProtocol:
+            tensor = make().contiguous()
+            assert tuple(tensor.shape) == tuple(shape) and tensor.dtype == torch.uint8, (name, tensor.shape, shape)
+            return ir.tensor(tensor.numpy(), name=name)
+
+        return self.tape.initializer(ir.LazyTensor(read, ir.DataType.UINT8, ir.Shape(shape), name=name), name)
+
+
+def carried(scheme: Scheme) -> tuple[Literal[4, 8], int]:
+    """Bits and block that MatMulNBits carries a scheme in."""
+    return 8 if scheme.bits == 8 else 4, scheme.group or WHOLE_ROW
+
+
+def is_plain(scheme: Scheme) -> bool:
+    """Whether its zero is where MatMulNBits expects it."""
+    return scheme.symmetric and scheme.middle == 2 ** (carried(scheme)[0] - 1)
+
+
+def blobs(weight: Quantized) -> Tensor:
+    """Integers as MatMulNBits wants them, (rows, blocks, bytes); a last block is filled with the middle."""
+    scheme, integers = weight.scheme, weight.integers
+    bits, block = carried(scheme)
+    missing = -integers.shape[1] % block
+    if missing:
+        integers = torch.nn.functional.pad(integers, (0, missing), value=scheme.middle)
+    if bits == 4:
+        integers = packed(integers)
+    return integers.view(len(integers), -1, block * bits // 8)
+
+
+def block_scales(weight: Quantized) -> Tensor:
+    """Scales (rows, blocks)."""
+    return weight.scales.expand(-1, _blocks(weight))
+
+
+def zeros(weight: Quantized) -> Tensor:
+    """Zero points, two in a byte where integers are: (rows, bytes)."""
+    points = weight.zero_points
+    if points is None:
+        points = torch.full((len(weight.integers), _blocks(weight)), weight.scheme.middle, dtype=torch.uint8)
+    return points if carried(weight.scheme)[0] == 8 else packed(points)
+
+
+def _blocks(weight: Quantized) -> int:
+    return -(-weight.integers.shape[1] // carried(weight.scheme)[1])

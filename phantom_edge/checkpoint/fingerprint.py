@@ -1,0 +1,22 @@
+"""Which checkpoint a folder is."""
+
+import hashlib
+from pathlib import Path
+
+from phantom_edge.export.bundle.folder import Begin, nobody, sha256_of
+
+SMALL = ("config.json", "quantization.json")
+"""What says what the weights mean."""
+
+
+def fingerprint(folder: Path, begin: Begin = nobody) -> str:
+    """SHA-256 over the config and the bytes of every file of weights; ``begin`` is told how many there are."""
+    digest = hashlib.sha256()
+    for name in SMALL:
+        if (folder / name).is_file():
+            digest.update((folder / name).read_bytes())
+    files = sorted(folder.glob("*.safetensors"))
+    step = begin(sum(file.stat().st_size for file in files))
+    for file in files:
+        digest.update(bytes.fromhex(sha256_of(file, step)))
+    return digest.hexdigest()

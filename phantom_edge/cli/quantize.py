@@ -1,0 +1,52 @@
+"""``phantom-edge quantize``: weights as integers, decided once for every target."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from phantom_edge.cli.console import ForceOption, JsonOption, friendly, load_torch, note, print_json, print_table, tasks
+from phantom_edge.shipped import NAME
+
+
+@friendly
+def quantize(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the quantized checkpoint to.")],
+    model: Annotated[
+        str, typer.Argument(help="Checkpoint folder, hub id, or nano: the model inside this package.")
+    ] = NAME,
+    recipe: Annotated[
+        str, typer.Option("--recipe", "-r", help="int8, int4, or a recipe of your own: a .toml file.")
+    ] = ("int4"),
+    force: Annotated[bool, ForceOption] = False,
+    json: Annotated[bool, JsonOption] = False,
+) -> None:
+    """Quantize a checkpoint by a recipe. The result is a checkpoint too: run, eval and export take it."""
+    load_torch()
+    from phantom_edge.checkpoint.hub import find_folder
+    from phantom_edge.quantize.quantize import quantize_checkpoint
+    from phantom_edge.quantize.recipe import read_recipe
+
+    wanted = read_recipe(recipe)
+    with tasks() as begin:
+        result = quantize_checkpoint(
+            find_folder(model), wanted, out, name=Path(recipe).stem, model=model, force=force, begin=begin
+        )
+    megabytes = sum(path.stat().st_size for path in out.glob("*.safetensors")) / 1e6
+    summary = result.summary()
+    if json:
+        print_json({"out": str(out), "megabytes": round(megabytes, 3), "parts": [asdict(part) for part in summary]})
+        return
+    rows = [
+        (part.part, part.scheme, f"{part.matrices:,}", f"{part.numbers:,}", f"{part.relative_error:.2%}")
+        for part in summary
+    ]
+    print_table(
+        str(out),
+        ("part", "scheme", "matrices", "numbers", "error"),
+        rows,
+        "error: what rounding changes, root mean square over that of the weights",
+    )
+    note(f"{megabytes:,.1f} MB of weights")
+    note(f"next: phantom-edge export {out} --target onnx --out BUNDLE")

@@ -1,0 +1,48 @@
+"""Rows of an embedding table that lies in a file, as numbers or as integers; read as they are asked for."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phantom_edge.export.bundle.folder import Bundle
+from phantom_edge.runtime.engine import Floats, Ints
+
+
+class Rows:
+    """The embedding table of a bundle: ``rows[ids]`` (N, width) in float32."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        table = self.table = bundle.manifest.embedding
+        path, rounded = bundle.file(table.file), table.rounded
+
+        def array(dtype: str, offset: int, width: int) -> NDArray[Any]:
+            return np.memmap(path, np.dtype(dtype), "r", offset, (table.rows, width))
+
+        self.zero_points: NDArray[Any] | None = None
+        if rounded is None:
+            self.numbers = array(table.dtype, table.offset, table.width)
+            return
+        self.numbers = array("uint8", table.offset, rounded.row_bytes(table.width))
+        self.scales = array(table.dtype, rounded.scales, rounded.blocks(table.width))
+        if rounded.zero_points is not None:
+            self.zero_points = array("uint8", rounded.zero_points, rounded.zero_bytes(table.width))
+
+    def __getitem__(self, ids: Ints) -> Floats:
+        rounded, width = self.table.rounded, self.table.width
+        if rounded is None:
+            return np.asarray(self.numbers[ids], np.float32)
+        integers, blocks = _integers(self.numbers[ids], rounded.bits), rounded.blocks(width)
+        zeros: NDArray[Any] = np.array(2 ** (rounded.bits - 1), np.float32)
+        if self.zero_points is not None:
+            zeros = _integers(self.zero_points[ids], rounded.bits)[:, :blocks, None]
+        scales = np.asarray(self.scales[ids], np.float32)[:, :, None]
+        rows: Floats = (integers.reshape(len(ids), blocks, rounded.block) - zeros) * scales
+        return np.ascontiguousarray(rows.reshape(len(ids), -1)[:, :width])
+
+
+def _integers(found: NDArray[np.uint8], bits: int) -> Floats:
+    """(N, bytes) to (N, integers), as float32."""
+    if bits == 4:
+        found = np.stack([found & 15, found >> 4], axis=-1).reshape(len(found), -1)
+    return found.astype(np.float32)

@@ -1,0 +1,114 @@
+"""Recipes: which scheme each weight gets, and by which algorithm."""
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from phantom_edge.errors import EdgeError
+from phantom_edge.quantize.schemes import FLOAT, Scheme, scheme_named
+from phantom_edge.typed import WrongJson, from_json, to_json
+
+SHIPPED = ("int8", "int4", "mixed")
+"""Recipes inside the package."""
+
+PARTS = {
+    "vision": r"model\.vision_tower\..*",
+    "projector": r"model\.projector\..*",
+    "embedding": r"model\.language_model\.embed_tokens\..*",
+    "decoder": r"model\.language_model\.layers\..*\.(q|k|v|o|gate|up|down)_proj\.weight",
+    "head": r"lm_head\..*",
+}
+"""Weights of each part by their names. The phantom maps and gates are in none: they are small and steer much, and the
+paper leaves them alone, too (section 4). A tied head is the embedding."""
+
+PHANTOM = re.compile(r".*\.phantom_(query|key|value)\..*")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Weights whose whole name ``match`` fits get ``scheme``."""
+
+    match: str
+    scheme: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A scheme for each part, and rules for names, of which the last that fits wins."""
+
+    parts: dict[str, str]
+    algorithm: Literal["rtn"] = "rtn"
+    rules: tuple[Rule, ...] = ()
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.parts) - set(PARTS))
+        if unknown:
+            raise ValueError(f"parts.{unknown[0]} is no part; parts are {', '.join(PARTS)}")
+        for rule in self.rules:
+            try:
+                re.compile(rule.match)
+            except re.error as error:
+                raise ValueError(f"rules: {rule.match!r} is no regular expression ({error})") from error
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what it says."""
+        return hashlib.sha256(json.dumps(to_json(self), sort_keys=True).encode()).hexdigest()
+
+    def schemes(self, weights: Mapping[str, tuple[int, ...]]) -> dict[str, Scheme]:
+        """The scheme of every weight that gets one; ``weights`` are all that may: name to shape (rows, columns).
+
+        Raises EdgeError for a scheme that does not exist, groups that do not divide, and a rule that fits no weight.
+        """
+        chosen = {name: self.parts.get(part_of(name), FLOAT) for name in weights}
+        for rule in self.rules:
+            fitting = [name for name in weights if re.fullmatch(rule.match, name)]
+            if not fitting:
+                raise EdgeError(f"the recipe's rule {rule.match!r} fits no weight of this model", _example(weights))
+            chosen |= dict.fromkeys(fitting, rule.scheme)
+        found = {name: scheme_named(scheme) for name, scheme in chosen.items() if scheme != FLOAT}
+        if not found:
+            raise EdgeError("the recipe leaves every weight as it is", 'give a part a scheme: decoder = "int4-g32"')
+        for name, scheme in found.items():
+            try:
+                scheme.groups(weights[name][1])
+            except EdgeError as error:
+                raise EdgeError(f"{name}: {error.problem}", error.remedy) from None
+        return found
+
+
+def part_of(name: str) -> str:
+    """The part that a weight belongs to, empty for none."""
+    if PHANTOM.fullmatch(name):
+        return ""
+    return next((part for part, pattern in PARTS.items() if re.fullmatch(pattern, name)), "")
+
+
+def _example(names: Iterable[str]) -> str:
+    return f"names look like {next(iter(names), 'none')}"
+
+
+def read_recipe(name: str) -> Recipe:
+    """A shipped recipe by its name, or one from a TOML file. Raises EdgeError for anything that is none."""
+    path = Path(name)
+    if name in SHIPPED:
+        text = (files("phantom_edge.quantize") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+    elif path.suffix == ".toml":
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise EdgeError(f"{path} cannot be read ({type(error).__name__})", "give a recipe: a TOML file") from error
+    else:
+        raise EdgeError(f"there is no recipe '{name}'", f"choose from {', '.join(SHIPPED)}, or give a .toml file")
+    try:
+        return from_json(Recipe, tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise EdgeError(f"{path}: {' '.join(str(error).split())}", "mend that line") from error
+    except WrongJson as error:
+        raise EdgeError(f"{path}: {error}", f"see the shipped recipes: {', '.join(SHIPPED)}") from error

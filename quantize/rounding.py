@@ -1,0 +1,68 @@
+"""Round to nearest (RTN): scales from the largest numbers of a group, and each weight to the integer beside it."""
+
+import torch
+from torch import Tensor
+
+from phantom_edge.errors import EdgeError
+from phantom_edge.quantize.schemes import Quantized, Scheme
+
+BLOCK_ROWS = 4096
+"""Rows at a time: an embedding in float32 is large."""
+
+LEAST, MOST = 2.0**-14, 65504.0
+"""Normal float16 numbers, which scales are."""
+
+
+def scales_of(weight: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor | None]:
+    """Scales and zero points (rows, groups) of a weight (rows, columns), float32.
+
+    Symmetric 3 and 4 bits put the number of largest magnitude on the integer that is furthest from the middle, which
+    has no counterpart: so no level is wasted. With 8 bits that would win nothing, and both ends are 127 away.
+    """
+    rows, columns = weight.shape
+    grouped = weight.view(rows, scheme.groups(columns), -1)
+    low, high = grouped.amin(-1), grouped.amax(-1)
+    if not scheme.symmetric:
+        low, high = low.clamp(max=0), high.clamp(min=0)
+        scales = _representable((high - low) / (scheme.levels - 1))
+        return scales, (-low / scales).round().clamp(0, scheme.levels - 1)
+    if scheme.bits == 8:
+        return _representable(torch.maximum(-low, high) / (scheme.middle - 1)), None
+    extreme = torch.where(high > -low, high, low)
+    return _representable(extreme / -scheme.middle), None
+
+
+def _representable(scales: Tensor) -> Tensor:
+    """The nearest scales that float16 holds; where a group is zero, the least one."""
+    size = scales.abs().clamp(LEAST, MOST).half().float()
+    return torch.where(scales < 0, -size, size)
+
+
+def round_to(weight: Tensor, scheme: Scheme, scales: Tensor, zeros: Tensor | None) -> Tensor:
+    """Nearest integers uint8 (rows, columns) of a weight for given scales and zero points (rows, groups)."""
+    rows, columns = weight.shape
+    grouped = weight.view(rows, scales.shape[1], -1)
+    zero = float(scheme.middle) if zeros is None else zeros[..., None]
+    integers = (grouped / scales[..., None]).round() + zero
+    least = 1 if zeros is None and scheme.bits == 8 else 0
+    return integers.clamp(least, scheme.levels - 1).to(torch.uint8).view(rows, columns)
+
+
+def nearest(weight: Tensor, scheme: Scheme) -> Quantized:
+    """A weight (rows, columns) rounded to nearest.
+
+    Raises EdgeError for what is not finite, and where groups do not divide.
+    """
+    scheme.groups(weight.shape[1])
+    parts = [_nearest(rows.float(), scheme) for rows in torch.split(weight, BLOCK_ROWS)]
+    integers, scales, zeros = zip(*parts, strict=True)
+    points = None if scheme.symmetric else torch.cat([zero for zero in zeros if zero is not None])
+    return Quantized(scheme, torch.cat(integers), torch.cat(scales), points)
+
+
+def _nearest(weight: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor, Tensor | None]:
+    if not weight.isfinite().all():
+        raise EdgeError("it holds NaN or infinity", "the checkpoint is damaged or training diverged")
+    scales, zeros = scales_of(weight, scheme)
+    integers = round_to(weight, scheme, scales, zeros)
+    return integers, scales.half(), None if zeros is None else zeros.to(torch.uint8)

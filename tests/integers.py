@@ -1,0 +1,39 @@
+"""What a target's file holds of a quantized checkpoint, read without the code that wrote it.
+
+Each target gives a function here that returns its weights dequantized, and all are held to the same definition.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+Weights = dict[str, NDArray[np.float32]]
+
+
+def onnx_weights(path: Path) -> Weights:
+    """Every MatMulNBits of a graph, by the name of its integers: (rows, columns), by the operator's own document."""
+    model = onnx.load(path)
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    found = {}
+    for node in model.graph.node:
+        if node.op_type != "MatMulNBits":
+            continue
+        about = {attribute.name: attribute.i for attribute in node.attribute}
+        rows, columns, bits, block = (about[name] for name in ("N", "K", "bits", "block_size"))
+        blocks = -(-columns // block)
+        integers = _unpacked(arrays[node.input[1]].reshape(rows, -1), bits)
+        zeros = np.full((rows, blocks), 2 ** (bits - 1))
+        if len(node.input) > 3 and node.input[3]:
+            zeros = _unpacked(arrays[node.input[3]].reshape(rows, -1), bits)[:, :blocks]
+        scales = arrays[node.input[2]].reshape(rows, blocks).astype(np.float32)
+        whole = (integers.reshape(rows, blocks, block) - zeros[..., None]).astype(np.float32) * scales[..., None]
+        found[node.input[1].removesuffix(".integers")] = whole.reshape(rows, -1)[:, :columns]
+    return found
+
+
+def _unpacked(bytes_: NDArray[np.uint8], bits: int) -> NDArray[np.int64]:
+    parts = [(bytes_ >> shift) & (2**bits - 1) for shift in range(0, 8, bits)]
+    return np.stack(parts, axis=-1).reshape(len(bytes_), -1).astype(np.int64)
