@@ -58,7 +58,7 @@ class Reference:
         text = self.config.text
         positions = [torch.arange(len(prompt))[None] for prompt in prompts]
         ropes = [rotary_tables(text, places) for places in positions]
-        masks = [_window_mask(len(prompt), text.sliding_window) for prompt in prompts]
+        masks = [window_mask(len(prompt), text.sliding_window) for prompt in prompts]
         states = [prompt[None] for prompt in prompts]
         for layer in self.source.layers("sdpa"):
             states = [
@@ -73,7 +73,7 @@ class Reference:
         return hidden @ self.head.T
 
 
-def _window_mask(tokens: int, window: int | None) -> Tensor | None:
+def window_mask(tokens: int, window: int | None) -> Tensor | None:
     """True where a query may look, (1, 1, N, N); None stands for causal."""
     if window is None or window >= tokens:
         return None

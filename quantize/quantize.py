@@ -1,32 +1,38 @@
 """From a checkpoint and a recipe to a quantized checkpoint."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from phantom_edge import __version__
-from phantom_edge.checkpoint.convert import plan, read_processor, write_companions
+from phantom_edge.checkpoint.convert import write_companions
 from phantom_edge.checkpoint.fingerprint import fingerprint
-from phantom_edge.checkpoint.loading import open_checkpoint, read_generation_config
-from phantom_edge.checkpoint.writing import Planned, Progress, write_shards
+from phantom_edge.checkpoint.loading import read_generation_config
+from phantom_edge.checkpoint.writing import Planned, write_shards
 from phantom_edge.errors import EdgeError
+from phantom_edge.export.settings import Begin
+from phantom_edge.export.source import Source
+from phantom_edge.export.unfinished import Unfinished, unfinished
 from phantom_edge.files import check_target, whole_folder
 from phantom_edge.models.config import PhantomConfig
+from phantom_edge.quantize.algorithms import ALGORITHMS, Algorithm
+from phantom_edge.quantize.calibration import MAKE, Sample, digest_of, read_samples, sensitivities
 from phantom_edge.quantize.folder import (
     QUANTIZATION,
     Quantization,
-    QuantizedFiles,
     planned,
     read_quantization,
     write_quantization,
 )
+from phantom_edge.quantize.layers import Layer, Weigher, even, quantize_layers, squares
 from phantom_edge.quantize.recipe import Recipe, part_of
-from phantom_edge.quantize.rounding import BLOCK_ROWS, nearest
-from phantom_edge.quantize.schemes import Quantized, Scheme
+from phantom_edge.quantize.rounding import BLOCK_ROWS, check_range
+from phantom_edge.quantize.schemes import Quantized, Scheme, stacked
+from phantom_edge.quantize.scratch import ERROR, layer_file, read_float, read_layer, read_weight, write_layer
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,18 @@ class Result:
         ]
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """Triples to calibrate on, and how many."""
+
+    triples: Path
+    samples: int = 64
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise EdgeError(f"--samples is {self.samples}", "give 1 or more")
+
+
 def quantize_checkpoint(
     source: Path,
     recipe: Recipe,
@@ -80,48 +98,139 @@ def quantize_checkpoint(
     *,
     name: str,
     model: str | None = None,
+    calibration: Calibration | None = None,
     force: bool = False,
-    begin: Callable[[str, int], Progress] = lambda _what, _total: lambda _step: None,
+    begin: Begin = lambda _what, _total: lambda _step: None,
 ) -> Result:
     """Write ``source`` quantized to ``out``, tensor by tensor.
 
     ``name`` is what the recipe is called, ``model`` what the source is (its folder). ``begin`` is told of what is read
-    and written, in bytes. Raises EdgeError for what the user can mend, before anything is written where that can be
-    seen.
+    and written. Raises EdgeError for what the user can mend, before anything is written where that can be seen.
+    Interrupted in calibration, the same call goes on with the layers that are missing.
     """
-    config, files, from_official = open_checkpoint(source)
-    if isinstance(files, QuantizedFiles):
+    opened = Source.open(source)
+    if opened.integers is not None:
         raise EdgeError(f"{source} is quantized already", "give the checkpoint that it was made from")
     check_target(out, force)
-    shapes = matrices(config)
-    schemes = recipe.schemes(shapes)
-    weights: dict[str, Rounded] = {}
-    written: list[Planned] = []
-    for tensor in plan(config, files, from_official, to_official=False, dtype=None):
-        if tensor.name in schemes:
-            scheme = schemes[tensor.name]
-            find = partial(_rounded, tensor, scheme, weights)
-            written += planned(tensor.name, shapes[tensor.name], scheme, find)
-        else:
-            written.append(tensor)
+    algorithm = ALGORITHMS[recipe.algorithm]
+    if algorithm.calibrates and calibration is None:
+        raise EdgeError(f"{recipe.algorithm} needs data to calibrate on: --calib", MAKE)
+    schemes = recipe.schemes(matrices(opened.config))
     read_generation_config(source)
-    processor = read_processor(source)
+    digest = opened.fingerprint(partial(begin, "reading"))
     quantization = Quantization(
         schema_version=1,
         made_by=f"phantom-edge {__version__}",
         source=model or str(source),
-        fingerprint=fingerprint(source, partial(begin, "reading")),
+        fingerprint=digest,
         recipe=name,
         digest=recipe.digest,
         algorithm=recipe.algorithm,
         weights=schemes,
     )
+    if not algorithm.calibrates or calibration is None:
+        return _write(opened, quantization, out, force, begin, {})
+    samples = read_samples(calibration.triples, opened, calibration.samples, with_pictures=algorithm.feels)
+    about = {"by": __version__, "model": digest, "recipe": recipe.digest, "samples": digest_of(samples)}
+    with unfinished(out, about) as parts:
+        found = _solved(opened, schemes, algorithm, samples, parts, begin)
+        result = _write(opened, quantization, out, force, begin, found)
+        parts.discard()
+    return result
+
+
+def _solved(
+    source: Source,
+    schemes: dict[str, Scheme],
+    algorithm: Algorithm,
+    samples: Sequence[Sample],
+    parts: Unfinished,
+    begin: Begin,
+) -> dict[str, Path]:
+    """What a calibrated algorithm finds, layer by layer on disk: the file of every weight and changed tensor."""
+    assert algorithm.solve is not None
+    weigher = None
+    if algorithm.balances:
+        weigher = Weigher(torch.square, even)
+    if algorithm.feels:
+        felt = sensitivities(source.folder, samples, begin("feeling", len(samples)))
+        weigher = Weigher(torch.abs, lambda layer, within, kinds: felt[within][layer][kinds])
+    layers = source.config.text.num_hidden_layers
+
+    def known(number: int) -> Layer | None:
+        return read_layer(parts.folder / layer_file(number), schemes) if f"layer {number}" in parts.done else None
+
+    found = quantize_layers(
+        source,
+        schemes,
+        algorithm.solve,
+        samples,
+        weigher=weigher,
+        pass_on_errors=algorithm.passes_on_errors,
+        known=known,
+        step=begin("calibrating", layers),
+    )
+    files: dict[str, Path] = {}
+    for number, layer in enumerate(found):
+        parts.part(f"layer {number}", partial(write_layer, layer, number))
+        files |= dict.fromkeys((*layer.weights, *layer.floats), parts.folder / layer_file(number))
+    return files
+
+
+def _write(
+    source: Source,
+    quantization: Quantization,
+    out: Path,
+    force: bool,
+    begin: Begin,
+    found: Mapping[str, Path],
+) -> Result:
+    """The checkpoint on disk: weights that are ``found`` already, the rest by the algorithm's plain way."""
+    plain, shapes = ALGORITHMS[quantization.algorithm].plain, matrices(source.config)
+    weights: dict[str, Rounded] = {}
+    written: list[Planned] = []
+    for tensor in source.tensors.values():
+        name = tensor.name
+        if name in quantization.weights:
+            scheme = quantization.weights[name]
+            if name in found:
+                find = partial(_read, found[name], name, scheme, tensor, weights)
+            else:
+                find = partial(_plain, tensor, scheme, plain, weights)
+            written += planned(name, shapes[name], scheme, find)
+        elif name in found:
+            written.append(Planned(name, tensor.shape, torch.float32, partial(read_float, found[name], name)))
+        else:
+            written.append(tensor)
     total = sum(tensor.bytes for tensor in written)
     with whole_folder(out, force=force, bytes_needed=total) as folder:
         write_shards(folder, written, progress=begin("quantizing", total))
-        write_companions(source, folder, config, processor)
+        write_companions(source.folder, folder, source.config, source.processor)
         write_quantization(folder, quantization)
     return Result(quantization, weights)
+
+
+def _plain(
+    tensor: Planned, scheme: Scheme, plain: Callable[[Tensor, Scheme], Quantized], weights: dict[str, Rounded]
+) -> Quantized:
+    """Some rows at a time: an embedding in float32 is large."""
+    parts, errors, weight = [], torch.zeros(2, dtype=torch.float64), tensor.make()
+    try:
+        for rows in torch.split(weight, BLOCK_ROWS):
+            check_range("it", rows)
+            parts.append(plain(rows.float(), scheme))
+            errors += squares(parts[-1], rows)
+    except EdgeError as error:
+        raise EdgeError(f"{tensor.name}: {error.problem}", error.remedy) from error
+    weights[tensor.name] = Rounded(weight.numel(), *errors.tolist())
+    return stacked(parts)
+
+
+def _read(file: Path, name: str, scheme: Scheme, tensor: Planned, weights: dict[str, Rounded]) -> Quantized:
+    """A weight that was found before."""
+    rows, columns = tensor.shape
+    weights[name] = Rounded(rows * columns, *read_float(file, f"{name}.{ERROR}").tolist())
+    return read_weight(file, name, scheme)
 
 
 def quantized_beside(
@@ -131,8 +240,9 @@ def quantized_beside(
     *,
     name: str,
     model: str,
+    calibration: Calibration | None,
     force: bool,
-    begin: Callable[[str, int], Progress] = lambda _what, _total: lambda _step: None,
+    begin: Begin = lambda _what, _total: lambda _step: None,
 ) -> Path:
     """The quantized checkpoint ``OUT.quantized`` of a bundle to be, made unless the same is there already.
 
@@ -143,7 +253,9 @@ def quantized_beside(
         about = read_quantization(place)
         if (about.digest, about.fingerprint) == (recipe.digest, fingerprint(source, partial(begin, "reading"))):
             return place
-    quantize_checkpoint(source, recipe, place, name=name, model=model, force=force, begin=begin)
+    quantize_checkpoint(
+        source, recipe, place, name=name, model=model, calibration=calibration, force=force, begin=begin
+    )
     return place
 
 
@@ -160,19 +272,4 @@ def matrices(config: PhantomConfig) -> dict[str, tuple[int, int]]:
     }
     if config.tie_word_embeddings:
         found.pop("lm_head.weight")
-    return found
-
-
-def _rounded(tensor: Planned, scheme: Scheme, weights: dict[str, Rounded]) -> Quantized:
-    weight = tensor.make()
-    try:
-        found = nearest(weight, scheme)
-    except EdgeError as error:
-        raise EdgeError(f"{tensor.name}: {error.problem}", error.remedy) from error
-    off = whole = 0.0
-    for start in range(0, len(weight), BLOCK_ROWS):
-        rows = weight[start : start + BLOCK_ROWS].float()
-        off += float((found.rows(start, start + BLOCK_ROWS).dequantize() - rows).square().sum())
-        whole += float(rows.square().sum())
-    weights[tensor.name] = Rounded(weight.numel(), off, whole)
     return found

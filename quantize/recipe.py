@@ -43,7 +43,7 @@ class Recipe:
     """A scheme for each part, and rules for names, of which the last that fits wins."""
 
     parts: dict[str, str]
-    algorithm: Literal["rtn"] = "rtn"
+    algorithm: Literal["rtn", "hqq", "gptq", "awq", "mbq"] = "rtn"
     rules: tuple[Rule, ...] = ()
 
     def __post_init__(self) -> None:
@@ -94,8 +94,11 @@ def _example(names: Iterable[str]) -> str:
     return f"names look like {next(iter(names), 'none')}"
 
 
-def read_recipe(name: str) -> Recipe:
-    """A shipped recipe by its name, or one from a TOML file. Raises EdgeError for anything that is none."""
+def read_recipe(name: str, algorithm: str | None = None) -> Recipe:
+    """A shipped recipe by its name, or one from a TOML file; ``algorithm`` is taken instead of its own.
+
+    Raises EdgeError for anything that is none.
+    """
     path = Path(name)
     if name in SHIPPED:
         text = (files("phantom_edge.quantize") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
@@ -107,7 +110,8 @@ def read_recipe(name: str) -> Recipe:
     else:
         raise EdgeError(f"there is no recipe '{name}'", f"choose from {', '.join(SHIPPED)}, or give a .toml file")
     try:
-        return from_json(Recipe, tomllib.loads(text))
+        own = {} if algorithm is None else {"algorithm": algorithm}
+        return from_json(Recipe, tomllib.loads(text) | own)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise EdgeError(f"{path}: {' '.join(str(error).split())}", "mend that line") from error
     except WrongJson as error:

@@ -24,16 +24,16 @@ def scales_of(weight: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor | None]:
     low, high = grouped.amin(-1), grouped.amax(-1)
     if not scheme.symmetric:
         low, high = low.clamp(max=0), high.clamp(min=0)
-        scales = _representable((high - low) / (scheme.levels - 1))
+        scales = as_float16((high - low) / (scheme.levels - 1))
         return scales, (-low / scales).round().clamp(0, scheme.levels - 1)
     if scheme.bits == 8:
-        return _representable(torch.maximum(-low, high) / (scheme.middle - 1)), None
+        return as_float16(torch.maximum(-low, high) / (scheme.middle - 1)), None
     extreme = torch.where(high > -low, high, low)
-    return _representable(extreme / -scheme.middle), None
+    return as_float16(extreme / -scheme.middle), None
 
 
-def _representable(scales: Tensor) -> Tensor:
-    """The nearest scales that float16 holds; where a group is zero, the least one."""
+def as_float16(scales: Tensor) -> Tensor:
+    """The nearest scales that float16 holds; where one is zero, the least there is."""
     size = scales.abs().clamp(LEAST, MOST).half().float()
     return torch.where(scales < 0, -size, size)
 
@@ -49,20 +49,15 @@ def round_to(weight: Tensor, scheme: Scheme, scales: Tensor, zeros: Tensor | Non
 
 
 def nearest(weight: Tensor, scheme: Scheme) -> Quantized:
-    """A weight (rows, columns) rounded to nearest.
-
-    Raises EdgeError for what is not finite, and where groups do not divide.
-    """
+    """A weight (rows, columns) rounded to nearest. Raises EdgeError where groups do not divide."""
     scheme.groups(weight.shape[1])
-    parts = [_nearest(rows.float(), scheme) for rows in torch.split(weight, BLOCK_ROWS)]
-    integers, scales, zeros = zip(*parts, strict=True)
-    points = None if scheme.symmetric else torch.cat([zero for zero in zeros if zero is not None])
-    return Quantized(scheme, torch.cat(integers), torch.cat(scales), points)
-
-
-def _nearest(weight: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor, Tensor | None]:
-    if not weight.isfinite().all():
-        raise EdgeError("it holds NaN or infinity", "the checkpoint is damaged or training diverged")
     scales, zeros = scales_of(weight, scheme)
     integers = round_to(weight, scheme, scales, zeros)
-    return integers, scales.half(), None if zeros is None else zeros.to(torch.uint8)
+    return Quantized(scheme, integers, scales.half(), None if zeros is None else zeros.to(torch.uint8))
+
+
+def check_range(name: str, weight: Tensor) -> None:
+    """EdgeError for a weight that is not finite, or beyond what float16 scales reach."""
+    largest = float(weight.abs().max())  # NaN where there is one
+    if not largest <= MOST:
+        raise EdgeError(f"{name} holds {largest:g}", "the checkpoint is damaged or training diverged")

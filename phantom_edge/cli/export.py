@@ -27,6 +27,9 @@ def export(
             "quantized first. A checkpoint that is quantized stays so, and this is the format of the rest."
         ),
     ] = "fp32",
+    calib: Annotated[
+        Path | None, typer.Option(help="JSONL file of triples to calibrate on, for recipes that do.")
+    ] = None,
     phantom: Annotated[
         str,
         typer.Option(
@@ -58,7 +61,7 @@ def export(
     try:
         with tasks() as begin:
             if weights not in DTYPES:
-                model = _quantized(model, weights, out, force, begin)
+                model = _quantized(model, weights, calib, out, force, begin)
             exported = export_bundle(model, target, out, settings, prove=verify, force=force, begin=begin)
     except KeyboardInterrupt:
         note("\nstopped; parts that were done are kept beside the bundle's place, and the same command goes on.")
@@ -69,17 +72,26 @@ def export(
     _show(exported)
 
 
-def _quantized(model: str, recipe: str, out: Path, force: bool, begin: "Begin") -> str:
+def _quantized(model: str, recipe: str, calib: Path | None, out: Path, force: bool, begin: "Begin") -> str:
     """The checkpoint that ``model`` becomes by a recipe, beside the bundle."""
     from phantom_edge.checkpoint.hub import find_folder
     from phantom_edge.files import check_target
-    from phantom_edge.quantize.quantize import quantized_beside
+    from phantom_edge.quantize.quantize import Calibration, quantized_beside
     from phantom_edge.quantize.recipe import read_recipe
 
-    wanted = read_recipe(recipe)
+    wanted, calibration = read_recipe(recipe), None if calib is None else Calibration(calib)
     check_target(out, force)
     folder = find_folder(model)
-    place = quantized_beside(folder, wanted, out, name=Path(recipe).stem, model=model, force=force, begin=begin)
+    place = quantized_beside(
+        folder,
+        wanted,
+        out,
+        name=Path(recipe).stem,
+        model=model,
+        calibration=calibration,
+        force=force,
+        begin=begin,
+    )
     note(f"quantized by {recipe}: {place}, which the bundle is verified against")
     return str(place)
 

@@ -9,6 +9,8 @@ import typer
 from phantom_edge.cli.console import ForceOption, JsonOption, friendly, load_torch, note, print_json, print_table, tasks
 from phantom_edge.shipped import NAME
 
+ALGORITHMS = ("rtn", "hqq", "gptq", "awq", "mbq")
+
 
 @friendly
 def quantize(
@@ -19,20 +21,36 @@ def quantize(
     recipe: Annotated[
         str, typer.Option("--recipe", "-r", help="int8, int4, or a recipe of your own: a .toml file.")
     ] = ("int4"),
+    algorithm: Annotated[str | None, typer.Option(help=f"Instead of the recipe's: {', '.join(ALGORITHMS)}.")] = None,
+    calib: Annotated[
+        Path | None, typer.Option(help="JSONL file of triples to calibrate on: for gptq, awq and mbq.")
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Triples of that file to use.")] = 64,
     force: Annotated[bool, ForceOption] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Quantize a checkpoint by a recipe. The result is a checkpoint too: run, eval and export take it."""
     load_torch()
     from phantom_edge.checkpoint.hub import find_folder
-    from phantom_edge.quantize.quantize import quantize_checkpoint
+    from phantom_edge.quantize.quantize import Calibration, quantize_checkpoint
     from phantom_edge.quantize.recipe import read_recipe
 
-    wanted = read_recipe(recipe)
-    with tasks() as begin:
-        result = quantize_checkpoint(
-            find_folder(model), wanted, out, name=Path(recipe).stem, model=model, force=force, begin=begin
-        )
+    wanted, calibration = read_recipe(recipe, algorithm), Calibration(calib, samples) if calib is not None else None
+    try:
+        with tasks() as begin:
+            result = quantize_checkpoint(
+                find_folder(model),
+                wanted,
+                out,
+                name=Path(recipe).stem,
+                model=model,
+                calibration=calibration,
+                force=force,
+                begin=begin,
+            )
+    except KeyboardInterrupt:
+        note("\nstopped; layers that were done are kept beside the output's place, and the same command goes on.")
+        raise typer.Exit(1) from None
     megabytes = sum(path.stat().st_size for path in out.glob("*.safetensors")) / 1e6
     summary = result.summary()
     if json:

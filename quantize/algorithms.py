@@ -1,0 +1,50 @@
+"""Every algorithm, by the name that recipes give."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from phantom_edge.quantize.layers import Solve
+from phantom_edge.quantize.rounding import nearest
+from phantom_edge.quantize.schemes import Quantized, Scheme
+from phantom_edge.quantize.solvers import fitted, gptq, hqq
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """How integers are found.
+
+    ``plain`` needs the weight alone; ``solve`` what a decoder's layer reads, too, and where it is there finds all that
+    is in those. ``balances``: inputs are scaled first, by an error that counts tokens alike, or by what the loss feels.
+    """
+
+    plain: Callable[[Tensor, Scheme], Quantized]
+    solve: Solve | None = None
+    balances: bool | None = None
+    feels: bool = False
+    passes_on_errors: bool = False
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether it needs samples."""
+        return self.solve is not None
+
+
+def _fitted(weight: Tensor, scheme: Scheme) -> Quantized:
+    return fitted(weight, scheme, None)
+
+
+def _hqq(weight: Tensor, scheme: Scheme) -> Quantized:
+    return hqq(weight, scheme, None)
+
+
+ALGORITHMS = {
+    "rtn": Algorithm(nearest),
+    "hqq": Algorithm(_hqq),
+    "gptq": Algorithm(_fitted, gptq, passes_on_errors=True),
+    "awq": Algorithm(_fitted, fitted, balances=True),
+    "mbq": Algorithm(_fitted, fitted, balances=True, feels=True),
+}
+"""Round to nearest; HQQ; GPTQ (arXiv 2210.17323); activation-aware scales (AWQ, 2306.00978); the same with errors
+weighed by modality (MBQ, 2412.19509)."""

@@ -1,0 +1,250 @@
+"""The decoder quantized layer by layer, each on what it reads in calibration.
+
+One layer is in memory at a time, and what every sample has become up to it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from phantom_edge.errors import EdgeError
+from phantom_edge.export.layer_form import DECODER
+from phantom_edge.export.reference import Reference, window_mask
+from phantom_edge.export.source import Source
+from phantom_edge.models.decoder import PhantomDecoderLayer
+from phantom_edge.models.rope import rotary_tables
+from phantom_edge.quantize.calibration import MAKE, Sample, embedded
+from phantom_edge.quantize.rounding import check_range, nearest
+from phantom_edge.quantize.schemes import Quantized, Scheme
+
+Solve = Callable[[Tensor, Scheme, Tensor | None], Quantized]
+
+Place = tuple[tuple[Tensor, Tensor], Tensor | None]
+"""Rotary tables and mask of a sample."""
+
+GRID = 20
+"""Powers of the inputs' size that are tried as scales (AWQ, section 3.2; MBQ, section 4)."""
+
+MATRICES = tuple(
+    [f"self_attn.{part}_proj" for part in ("q", "k", "v", "o")]
+    + [f"mlp.{part}_proj" for part in ("gate", "up", "down")]
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Matrices that read the same: their inputs can be scaled down and they scaled up, by what stands before them.
+
+    ``within`` is the module whose output tells how much that helps.
+    """
+
+    within: str
+    before: str
+    matrices: tuple[str, ...]
+
+
+BLOCKS = (
+    Block("self_attn", "input_layernorm", ("q_proj", "k_proj", "v_proj")),
+    Block("mlp", "post_attention_layernorm", ("gate_proj", "up_proj")),
+    Block("mlp", "mlp.up_proj", ("down_proj",)),
+)
+"""What attention mixes goes through the phantom branch and a gate, where no scale gets through: ``o_proj`` has none."""
+
+
+@dataclass(frozen=True)
+class Weigher:
+    """How much an error of a block's output counts: ``grows`` makes of it what is summed up, token by token weighed.
+
+    ``weights`` (layer, within, kinds) to a weight for each token.
+    """
+
+    grows: Callable[[Tensor], Tensor]
+    weights: Callable[[int, str, Tensor], Tensor]
+
+
+def even(_layer: int, _within: str, kinds: Tensor) -> Tensor:
+    """All tokens alike."""
+    return torch.ones(len(kinds))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What became of one layer: its quantized weights, and the other tensors that changed.
+
+    ``errors`` (2,): squares of each weight's error and of itself, after its inputs were scaled, summed up.
+    """
+
+    weights: dict[str, Quantized]
+    floats: dict[str, Tensor]
+    errors: dict[str, Tensor]
+
+
+@torch.no_grad()
+def quantize_layers(
+    source: Source,
+    schemes: Mapping[str, Scheme],
+    solve: Solve,
+    samples: Sequence[Sample],
+    *,
+    weigher: Weigher | None = None,
+    pass_on_errors: bool = False,
+    known: Callable[[int], Layer | None] = lambda _: None,
+    step: Callable[[int], None] = lambda _: None,
+) -> Iterator[Layer]:
+    """Every decoder layer in turn. Raises EdgeError where a layer's inputs are not finite.
+
+    With a ``weigher`` inputs are scaled before weights are rounded (AWQ, MBQ). ``pass_on_errors``: later layers read
+    what the quantized ones before them make (GPTQ), else what the float ones do. ``known`` are layers that are done.
+    """
+    text = source.config.text
+    states = [rows[None] for rows in embedded(Reference(source), samples)]
+    places = [
+        (rotary_tables(text, torch.arange(len(sample.ids))[None]), window_mask(len(sample.ids), text.sliding_window))
+        for sample in samples
+    ]
+    for number, layer in enumerate(source.layers("sdpa")):
+        start = f"{DECODER}layers.{number}."
+        if not all(bool(state.isfinite().all()) for state in states):
+            raise EdgeError(f"layer {number} reads NaN or infinity in calibration", f"try other data; {MAKE}")
+        wanted = {name: schemes[f"{start}{name}.weight"] for name in MATRICES if f"{start}{name}.weight" in schemes}
+        done = known(number)
+        outputs = [] if pass_on_errors else _outputs(layer, states, places)  # first: scaling moves the last bits
+        if done is None:
+            floats: dict[str, Tensor] = {}
+            if weigher is not None:
+                inputs = _Inputs(layer, states, places)
+                for block in BLOCKS:
+                    weights = [weigher.weights(number, block.within, sample.kinds) for sample in samples]
+                    floats |= _scaled(layer, block, wanted, inputs, weights, weigher.grows)
+            grams = _observed(layer, wanted, states, places)
+            found, errors = {}, {}
+            for name, scheme in wanted.items():
+                weight = layer.get_parameter(f"{name}.weight").detach()
+                check_range(f"{start}{name}.weight", weight)
+                held = solve(weight, scheme, grams[name])
+                found[f"{start}{name}.weight"] = held
+                errors[f"{start}{name}.weight"] = squares(held, weight)
+            changed = {f"{start}{name}": tensor for name, tensor in floats.items()}
+            done = Layer(found, {name: tensor for name, tensor in changed.items() if name not in found}, errors)
+        if pass_on_errors:
+            _put(layer, start, done)
+            outputs = _outputs(layer, states, places)
+        states = outputs
+        yield done
+        step(1)
+
+
+def squares(held: Quantized, weight: Tensor) -> Tensor:
+    """Of a weight's error and of itself, summed up: (2,)."""
+    exact = weight.float()
+    return torch.stack([(held.dequantize() - exact).square().sum(), exact.square().sum()])
+
+
+def _put(layer: PhantomDecoderLayer, start: str, done: Layer) -> None:
+    """Let ``layer`` compute with what was found."""
+    tensors = {name: held.dequantize() for name, held in done.weights.items()} | done.floats
+    layer.load_state_dict({name.removeprefix(start): tensor for name, tensor in tensors.items()}, strict=False)
+
+
+def _outputs(layer: PhantomDecoderLayer, states: Sequence[Tensor], places: Sequence[Place]) -> list[Tensor]:
+    return [layer(state, rope, attention_mask=mask) for state, (rope, mask) in zip(states, places, strict=True)]
+
+
+def _observed(
+    layer: PhantomDecoderLayer, names: Mapping[str, Scheme], states: Sequence[Tensor], places: Sequence[Place]
+) -> dict[str, Tensor]:
+    """Gram matrices of what each matrix reads."""
+    grams: dict[str, Tensor] = {}
+
+    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(_module: nn.Module, given: tuple[Tensor, ...]) -> None:
+            rows = given[0].flatten(0, -2)
+            grams[name] = grams.get(name, 0) + rows.T @ rows
+
+        return hook
+
+    hooks = [layer.get_submodule(name).register_forward_pre_hook(watch(name)) for name in names]
+    _outputs(layer, states, places)
+    for one in hooks:
+        one.remove()
+    return grams
+
+
+class _Inputs:
+    """What attention and MLP of a layer read, sample by sample, and what they make of it with other weights."""
+
+    def __init__(self, layer: PhantomDecoderLayer, states: Sequence[Tensor], places: Sequence[Place]) -> None:
+        self.layer, self.places = layer, places
+        self.read: dict[str, list[Tensor]] = {"self_attn": [], "mlp": []}
+        for state, (rope, mask) in zip(states, places, strict=True):
+            normed = layer.input_layernorm(state)
+            self.read["self_attn"].append(normed)
+            middle = state + layer.self_attn(normed, rope, mask, None, None)[0]
+            self.read["mlp"].append(layer.post_attention_layernorm(middle))
+
+    def outputs(self, within: str, weights: dict[str, Tensor]) -> Iterator[Tensor]:
+        """(N, hidden) of each sample."""
+        module = self.layer.get_submodule(within)
+        for read, (rope, mask) in zip(self.read[within], self.places, strict=True):
+            if within == "mlp":
+                yield functional_call(module, weights, (read,))[0]
+            else:
+                yield functional_call(module, weights, (read, rope, mask, None, None))[0][0]
+
+
+def _scaled(
+    layer: PhantomDecoderLayer,
+    block: Block,
+    schemes: Mapping[str, Scheme],
+    inputs: _Inputs,
+    weights: Sequence[Tensor],
+    grows: Callable[[Tensor], Tensor],
+) -> dict[str, Tensor]:
+    """Scale a block's inputs as it helps most; the tensors of the layer that this changes, by name."""
+    names = {name: f"{block.within}.{name}" for name in block.matrices}
+    if not all(name in schemes for name in names.values()):
+        return {}
+    module = layer.get_submodule(block.within)
+    exact = {f"{name}.weight": module.get_submodule(name).weight.detach() for name in names}
+    want = list(inputs.outputs(block.within, exact))
+    size = _size(layer, block, inputs)
+    best, chosen = float("inf"), torch.ones_like(size)
+    for step in range(GRID):
+        scale = size.pow(step / GRID)
+        scale = (scale / (scale.max() * scale.min()).sqrt()).clamp(1e-4, 1e4)
+        rounded = {
+            f"{name}.weight": nearest(exact[f"{name}.weight"] * scale, schemes[full]).dequantize() / scale
+            for name, full in names.items()
+        }
+        lost = sum(
+            float((grows(found - exact_output).mean(-1) * counts).sum())
+            for found, exact_output, counts in zip(inputs.outputs(block.within, rounded), want, weights, strict=True)
+        )
+        if lost < best:
+            best, chosen = lost, scale
+    for name in names:
+        matrix = module.get_submodule(name)
+        matrix.weight.data = exact[f"{name}.weight"] * chosen
+    before = layer.get_submodule(block.before)
+    parameter = before.weight
+    assert isinstance(parameter, nn.Parameter)
+    parameter.data = parameter.detach() / (chosen if parameter.ndim == 1 else chosen[:, None])
+    for read in inputs.read[block.within] if parameter.ndim == 1 else ():
+        read /= chosen
+    return {f"{block.before}.weight": parameter.detach()}
+
+
+def _size(layer: PhantomDecoderLayer, block: Block, inputs: _Inputs) -> Tensor:
+    """Mean magnitude of each number that the block's matrices read."""
+    total, count = torch.zeros(()), 0
+    for read in inputs.read[block.within]:
+        rows = read[0]
+        if block.before == "mlp.up_proj":
+            mlp = layer.mlp
+            rows = torch.nn.functional.silu(mlp.gate_proj(rows)) * mlp.up_proj(rows)
+        total = total + rows.abs().sum(0)
+        count += len(rows)
+    return (total / count).clamp(min=1e-6)

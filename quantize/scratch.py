@@ -1,0 +1,55 @@
+"""Layers that are quantized already, on disk until all are."""
+
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from phantom_edge.quantize.folder import INTEGERS, SCALES, ZEROS
+from phantom_edge.quantize.layers import Layer
+from phantom_edge.quantize.schemes import Quantized, Scheme
+
+ERROR = "error"
+
+
+def layer_file(number: int) -> str:
+    """Its name."""
+    return f"layer-{number:03d}.safetensors"
+
+
+def write_layer(layer: Layer, number: int, folder: Path) -> None:
+    """A layer into ``folder``."""
+    tensors = dict(layer.floats)
+    for name, held in layer.weights.items():
+        tensors[f"{name}.{INTEGERS}"], tensors[f"{name}.{SCALES}"] = held.integers, held.scales
+        tensors[f"{name}.{ERROR}"] = layer.errors[name]
+        if held.zero_points is not None:
+            tensors[f"{name}.{ZEROS}"] = held.zero_points
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / layer_file(number))
+
+
+def read_float(file: Path, name: str) -> Tensor:
+    """One tensor."""
+    with safe_open(file, framework="pt") as tensors:
+        found: Tensor = tensors.get_tensor(name)
+        return found
+
+
+def read_weight(file: Path, name: str, scheme: Scheme) -> Quantized:
+    """One quantized weight."""
+    zeros = None if scheme.symmetric else read_float(file, f"{name}.{ZEROS}")
+    return Quantized(scheme, read_float(file, f"{name}.{INTEGERS}"), read_float(file, f"{name}.{SCALES}"), zeros)
+
+
+def read_layer(file: Path, schemes: dict[str, Scheme]) -> Layer:
+    """All of a layer."""
+    with safe_open(file, framework="pt") as tensors:
+        names = set(tensors.keys())
+    weights = {name.removesuffix(f".{INTEGERS}") for name in names if name.endswith(f".{INTEGERS}")}
+    floats = {name for name in names if not name.endswith((f".{INTEGERS}", f".{SCALES}", f".{ZEROS}", f".{ERROR}"))}
+    return Layer(
+        {name: read_weight(file, name, schemes[name]) for name in weights},
+        {name: read_float(file, name) for name in floats},
+        {name: read_float(file, f"{name}.{ERROR}") for name in weights},
+    )
