@@ -5,6 +5,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 # Installed first and by itself, so that pip's own settings alone decide where this largest package comes from.
 TORCH := torch==2.13.0
+DEMO := .[export,scenes]
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -58,7 +59,7 @@ $(VENV)/whole:
 	$(PIP) install $(TORCH)
 	@echo '$(CURDIR)' > $@
 
-# $(call install,REQUIREMENT,STAMPS)
+# $(call install,REQUIREMENT,STAMPS). A comma in the requirement would end it.
 define install
 	@rm -f $(VENV)/whole $(VENV)/core $(VENV)/dev
 	$(PIP) install -c constraints.txt -e '$(1)'
@@ -67,7 +68,7 @@ define install
 endef
 
 $(VENV)/core: $(VENV)/whole pyproject.toml constraints.txt
-	$(call install,.[export,scenes],core)
+	$(call install,$(DEMO),core)
 
 $(VENV)/dev: $(VENV)/whole pyproject.toml constraints.txt
 	$(call install,.[dev],core dev)

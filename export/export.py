@@ -63,6 +63,12 @@ def export_bundle(
     """
     lower = target_named(target)
     source = Source.open(find_folder(model))
+    longest = source.config.text.max_position_embeddings
+    if settings.max_context > longest:
+        raise EdgeError(
+            f"--max-context is {settings.max_context:,}, this model was made for {longest:,} tokens",
+            f"give {longest} or less",
+        )
     pictures = source.pictures(settings.max_tiles)
     check_target(out, force)
     wanted = Wanted.parse(settings.phantom, settings.dtype)

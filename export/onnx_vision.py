@@ -7,22 +7,25 @@ from onnx_ir import Value
 from torch import Tensor
 
 from phantom_edge.export.layer_form import Read
-from phantom_edge.export.onnx_graph import Drawing
+from phantom_edge.export.onnx_linear import LinearDrawing
 from phantom_edge.models.config import PhantomConfig
+from phantom_edge.quantize.folder import QuantizedFiles
 
 TOWER, PROJECTOR = "model.vision_tower.", "model.projector."
 
 
-class VisionDrawing(Drawing):
+class VisionDrawing(LinearDrawing):
     """Draws ``pixel_values`` (1, 3, S, S) to ``image_tokens`` (tokens_per_tile, hidden); every shape is fixed.
 
     Tiles do not see each other: one at a time is as fast on a CPU and holds the activations of one. LayerScale and the
-    attention's 1 / sqrt(d) are multiplied into the weights before them.
+    attention's 1 / sqrt(d) are multiplied into the weights before them, unless those are integers.
     """
 
-    def __init__(self, config: PhantomConfig, read: Read, dtype: torch.dtype) -> None:
-        super().__init__("vision", dtype)
-        self.config, self.vision, self.read = config, config.vision, read
+    def __init__(
+        self, config: PhantomConfig, read: Read, dtype: torch.dtype, integers: QuantizedFiles | None = None
+    ) -> None:
+        super().__init__("vision", dtype, read, integers)
+        self.config, self.vision = config, config.vision
         size = self.vision.image_size
         self.tokens = self.vision.patches_per_side**2 + 1
         x = self._embedded(self.input("pixel_values", (1, 3, size, size)))
@@ -57,6 +60,14 @@ class VisionDrawing(Drawing):
 
     def _linear(self, x: Value, name: str, shape: tuple[int, int], scale: str | None = None) -> Value:
         """A linear layer, its output weighed by the vector called ``scale``."""
+        if self.scheme(f"{name}.weight") is not None:
+            bias = self.weight(f"{name}.bias", shape[:1], partial(self.read, f"{name}.bias"))
+            found = self.linear(x, f"{name}.weight", [f"{name}.weight"], shape[:1], shape[1], bias)
+            return (
+                found
+                if scale is None
+                else self.op("Mul", found, self.weight(scale, shape[:1], partial(self.read, scale)))
+            )
 
         def read(part: str) -> Tensor:
             tensor = self.read(f"{name}.{part}").float()
@@ -72,16 +83,24 @@ class VisionDrawing(Drawing):
         width, heads = vision.hidden_size, vision.num_attention_heads
         dim = width // heads
 
+        is_scaled = self.scheme(f"{name}.weight") is None
+
         def scaled(part: str) -> Tensor:
             tensor = self.read(f"{name}.{part}").float()
-            return torch.cat([tensor[:width] * dim**-0.5, tensor[width:]])
+            return torch.cat([tensor[:width] * dim**-0.5, tensor[width:]]) if is_scaled else tensor
 
-        weight = self.weight(f"{name}.weight", (3 * width, width), partial(scaled, "weight"))
-        bias = [self.weight(f"{name}.bias", (3 * width,), partial(scaled, "bias"))] if vision.qkv_bias else []
-        three = self.reshape(self.op("Gemm", x, weight, *bias, transB=1), self.tokens, 3, heads, dim)
+        bias = self.weight(f"{name}.bias", (3 * width,), partial(scaled, "bias")) if vision.qkv_bias else None
+        if is_scaled:
+            weight = self.weight(f"{name}.weight", (3 * width, width), partial(scaled, "weight"))
+            three = self.op("Gemm", x, weight, *([] if bias is None else [bias]), transB=1)
+        else:
+            three = self.linear(x, f"{name}.weight", [f"{name}.weight"], [3 * width], width, bias)
+        three = self.reshape(three, self.tokens, 3, heads, dim)
         three = self.op("Transpose", three, perm=[1, 2, 0, 3])  # (3, H, N, d)
         parts = self.ops("Split", three, outputs=3, axis=0, num_outputs=3)
         query, key, value = (self.op("Squeeze", part, self.ints(0)) for part in parts)
+        if not is_scaled:
+            query = self.op("Mul", query, self.held_once("scale", torch.tensor(dim**-0.5)))
         scores = self.op("MatMul", query, self.op("Transpose", key, perm=[0, 2, 1]))
         mixed = self.op("MatMul", self.op("Softmax", scores, axis=-1), value)
         mixed = self.reshape(self.op("Transpose", mixed, perm=[1, 0, 2]), self.tokens, width)

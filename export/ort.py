@@ -35,7 +35,7 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
     text, dtype = source.config.text, settings.dtype
     forms = [one.form for one in chosen]
     drawings: dict[str, Drawing] = {
-        "vision": VisionDrawing(source.config, source.read, dtype),
+        "vision": VisionDrawing(source.config, source.read, dtype, source.integers),
         "decoder": DecoderDrawing(
             text, forms, constant_tables(text, settings.max_context), source.read, dtype, source.integers
         ),

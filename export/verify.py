@@ -17,6 +17,7 @@ from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import Begin, Bundle, nobody
 from phantom_edge.export.bundle.manifest import ABSOLUTE, DIVERGENCE, OTHERS, RELATIVE, Check, Manifest, Proof, Stage
 from phantom_edge.export.exact import ExactEngine
+from phantom_edge.export.onnx_vision import PROJECTOR, TOWER
 from phantom_edge.export.reference import Reference
 from phantom_edge.export.source import Source
 from phantom_edge.processing.tiling import to_pixel_values
@@ -44,7 +45,7 @@ ROUNDED = {RELATIVE: 1e-1, DIVERGENCE: 1e-2}
 """The same where activations are rounded to 8 bits on the way into quantized layers: it turns ties, so other tokens are
 told and not bound. That nothing else is off, the exact stages show."""
 
-EXACT: dict[Stage, Stage] = {"prefill": "exact prefill", "decode": "exact decode"}
+EXACT: dict[Stage, Stage] = {"vision": "exact vision", "prefill": "exact prefill", "decode": "exact decode"}
 
 
 @dataclass(frozen=True)
@@ -184,12 +185,14 @@ class Judge:
         if runner.manifest.integers is not None and reference.source.integers is None:
             self.bounds = {}
         elif runner.manifest.integers is not None and not is_exact:
-            self.bounds = {"vision": self.bounds["vision"], **ROUNDED}
+            vision = ROUNDED[RELATIVE] if _sees_in_integers(reference.source) else self.bounds["vision"]
+            self.bounds = {"vision": vision, **ROUNDED}
 
-    def look(self, image: Image.Image) -> tuple[Seen, list[Check]]:
-        """A picture as both see it, compared."""
-        pixels = to_pixel_values(image, self.runner.session.tiling)
-        wanted, tally = self.reference.image_tokens(torch.from_numpy(pixels)), Tally()
+    def look(self, image: Image.Image, wanted: torch.Tensor | None = None) -> tuple[Seen, list[Check]]:
+        """A picture as both see it, compared; ``wanted`` if the reference looked at it before."""
+        pixels, tally = to_pixel_values(image, self.runner.session.tiling), Tally()
+        if wanted is None:
+            wanted = self.reference.image_tokens(torch.from_numpy(pixels))
         seen = Seen(len(pixels), self.runner.engine.see(pixels), wanted)
         tally.add(seen.found, wanted, is_logits=False)
         return seen, self._checks("vision", f"{seen.tiles} tile{'s' * (seen.tiles > 1)}", tally)
@@ -268,20 +271,25 @@ def verify(bundle: Bundle, source: Source, begin: Begin = nobody) -> Proof:
     judges = [Judge(Runner(Session(bundle)), reference)]
     if bundle.manifest.integers is not None and source.integers is not None:
         judges.append(Judge(Runner(Session(bundle, engine=ExactEngine)), reference, is_exact=True))
-    step = begin(len(images) + 2 * len(todo) * len(judges) + source.config.text.num_hidden_layers)
+    step = begin((len(images) + 2 * len(todo)) * len(judges) + source.config.text.num_hidden_layers)
     checks: list[Check] = []
-    looked: dict[int, Seen] = {}
-    for key, image in images.items():
-        looked[key], found = judges[0].look(image)
-        checks += found
-        step(1)
+    looked: dict[tuple[bool, int], Seen] = {}
+    for judge in judges:
+        for key, image in images.items():
+            before = looked.get((False, key))
+            if before is not None and not _sees_in_integers(source):  # there is nothing that could be more exact
+                looked[True, key] = before
+            else:
+                looked[judge.is_exact, key], found = judge.look(image, None if before is None else before.wanted)
+                checks += found
+            step(1)
     reference.close_eyes()
     reads: list[tuple[Judge, Read]] = []
     prompts: list[torch.Tensor] = []
     left_out: dict[str, None] = {}
     for judge in judges:
         for case in todo:
-            seen = [looked[id(image)] for image in case.images]
+            seen = [looked[judge.is_exact, id(image)] for image in case.images]
             read = judge.runner.read(case, seen, _words(case, [one.tiles for one in seen], judge.runner, source))
             if read is None:
                 left_out[case.name] = None
@@ -298,6 +306,12 @@ def verify(bundle: Bundle, source: Source, begin: Begin = nobody) -> Proof:
         checks += judge.compare(read, hidden)
         step(1)
     return Proof(tuple(checks), tuple(left_out))
+
+
+def _sees_in_integers(source: Source) -> bool:
+    """Whether any weight between pixels and image tokens is quantized."""
+    names = source.integers.schemes if source.integers is not None else ()
+    return any(name.startswith((TOWER, PROJECTOR)) for name in names)
 
 
 def _words(case: Case, tiles: Sequence[int], runner: Runner, source: Source) -> Ints:

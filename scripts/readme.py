@@ -169,7 +169,7 @@ def exports() -> str:
     table = markdown(("size", "weights", "bundle", "peak memory", "time", "largest relative error"), rows)
     runtime = document["runtime"]
     return (
-        f"{table}\n\nWhat `pip install 'phantom-edge[ort]'` brings to run bundles takes {runtime['megabytes']} MB "
+        f"{table}\n\nWhat `pip install '.[ort]'` brings to run bundles takes {runtime['megabytes']} MB "
         f"and {runtime['import_seconds']} s to import."
     )
 

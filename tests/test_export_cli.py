@@ -187,3 +187,45 @@ def test_bundles_run_without_torch(desk: Path, tmp_path: Path) -> None:
         done = edge(*command, env=environment)
         assert done.returncode == 1
         assert re.search(r"package 'torch' is not installed\n  run: pip install 'phantom-edge\[model\]'", done.stderr)
+
+
+@pytest.mark.slow
+def test_quantize_then_export_and_both_at_once(desk: Path, tmp_path: Path) -> None:
+    """Both ways end in the same integers; the quantized checkpoint stays, the bundle is verified against it."""
+    quantized, bundle = tmp_path / "quantized", tmp_path / "bundle"
+    done = edge("quantize", desk / "checkpoint", "--recipe", "int4", "--out", quantized)
+    assert done.returncode == 0 and "int4-g32" in done.stdout and "next: phantom-edge export" in done.stderr
+    parts = document("quantize", desk / "checkpoint", "--out", quantized, "--force")["parts"]
+    assert {part["part"] for part in parts} == {"decoder", "embedding", "head"}
+    options = ("--target", "onnx", "--max-context", 128)
+    done = edge("export", desk / "checkpoint", *options, "--weights", "int4", "--out", bundle)
+    assert done.returncode == 0 and f"{bundle}.quantized" in done.stderr
+    made = edge("export", quantized, *options, "--out", tmp_path / "other")
+    assert made.returncode == 0, made.stderr
+    one, other = (document("inspect", path)["files"]["decoder.data"] for path in (bundle, tmp_path / "other"))
+    assert one == other and document("inspect", bundle)["integers"]["algorithm"] == "rtn"
+    assert edge("verify", bundle).returncode == 0
+    beside = edge("verify", bundle, "--against", desk / "checkpoint")
+    assert beside.returncode == 0 and "no bound asked" in beside.stderr and "none" in beside.stdout
+    refused = edge("verify", bundle, "--against", desk / "checkpoint", "--record")
+    assert refused.returncode == 1 and "--record is for a proof" in refused.stderr
+    answers = [document("run", "--model", one, "--max-new-tokens", 4, "Why?")["text"] for one in (bundle, quantized)]
+    assert answers[0] and answers[1]
+
+
+QUANTIZE_WRONG: dict[str, tuple[tuple[str, ...], str]] = {
+    "no recipe": (("--recipe", "int5"), "there is no recipe 'int5'"),
+    "no algorithm": (("--algorithm", "magic"), "algorithm is 'magic'"),
+    "no data": (("--algorithm", "gptq"), "--calib"),
+    "no such data": (("--algorithm", "gptq", "--calib", "none.jsonl"), "there is no file none.jsonl"),
+    "no samples": (("--algorithm", "gptq", "--calib", "none.jsonl", "--samples", "0"), "--samples is 0"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", QUANTIZE_WRONG)
+def test_quantize_refuses(name: str, desk: Path, tmp_path: Path) -> None:
+    arguments, complaint = QUANTIZE_WRONG[name]
+    done = edge("quantize", desk / "checkpoint", *arguments, "--out", tmp_path / "out", "--json")
+    assert done.returncode == 1 and complaint in done.stderr and done.stdout == ""
+    assert not (tmp_path / "out").exists()

@@ -143,6 +143,13 @@ RECIPES = {
     "int4": Recipe(dict.fromkeys(TEXT, "int4-g32")),
     "int8": Recipe(dict.fromkeys(TEXT, "int8")),
     "int4-asym": Recipe(dict.fromkeys(TEXT, "int4-g32-asym")),
+    "vision": Recipe(
+        {"decoder": "int4-g32", "vision": "int8", "projector": "int8"},
+        rules=(
+            Rule(r".*vision_tower\.layers\.1\.mlp.*", "int4-g32"),
+            Rule(r".*vision_tower\.layers\.0\.mlp.*", "float"),
+        ),
+    ),
     "int3": Recipe({"decoder": "int3-g32", "embedding": "int4-g32"}),
     "several": Recipe(
         {"decoder": "int4-g32"},
@@ -176,8 +183,9 @@ PARTS_OF = {"qkv": ("q", "k", "v"), "gate_up": ("gate", "up")}
 def compare(bundle: Bundle, files: QuantizedFiles) -> set[str]:
     """Holds each matrix of the decoder to the weights that it stands for; the names of those."""
     compared: set[str] = set()
-    for key, got in onnx_weights(bundle.file("decoder.onnx")).items():
-        match = re.fullmatch(r"(.*\.)(qkv|gate_up)\.weight(?:\.(\d+))?", key)
+    matrices_ = {**onnx_weights(bundle.file("vision.onnx")), **onnx_weights(bundle.file("decoder.onnx"))}
+    for key, got in matrices_.items():
+        match = re.fullmatch(r"(.*(?:self_attn|mlp)\.)(qkv|gate_up)\.weight(?:\.(\d+))?", key)
         names = [key] if match is None else [f"{match[1]}{part}_proj.weight" for part in PARTS_OF[match[2]]]
         runs = [list(run) for _, run in groupby(names, key=files.schemes.get)]
         names = runs[int(match[3]) if match and match[3] else 0]

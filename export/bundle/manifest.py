@@ -11,7 +11,7 @@ Float = Literal["float32", "float16"]
 Number = Literal["float32", "float16", "int64"]
 BYTES = {"float32": 4, "float16": 2, "int64": 8}
 
-Stage = Literal["vision", "prefill", "decode", "exact prefill", "exact decode"]
+Stage = Literal["vision", "prefill", "decode", "exact vision", "exact prefill", "exact decode"]
 STAGES: tuple[Stage, ...] = ("vision", "prefill", "decode")
 """What is compared of every bundle. The exact ones are of quantized bundles, with their sums taken in float."""
 RELATIVE, ABSOLUTE, DIVERGENCE, OTHERS = "relative error", "absolute error", "divergence, nats", "other tokens"

@@ -32,7 +32,9 @@ COMPARED_ROWS = 4096
 
 
 def read_config(folder: Path) -> PhantomConfig:
-    """The config of a folder in either layout."""
+    """The config of a folder in either layout. Raises EdgeError for a bundle, by that name."""
+    if (folder / "phantom.json").is_file():
+        raise EdgeError(f"{folder} is a bundle, not a checkpoint", "give the checkpoint that it was exported from")
     raw = read_json(folder / "config.json")
     if raw.get("model_type") != "phantom":
         raise EdgeError(

@@ -1,8 +1,16 @@
 """How commands open a bundle to run it."""
 
+from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from phantom_edge.cli.console import note, progress
+from phantom_edge.errors import EdgeError
+from phantom_edge.export.bundle.folder import is_bundle
+from phantom_edge.shipped import NAME
+
+UNVERIFIED = "unverified: nothing shows that it computes its model"
+
 
 if TYPE_CHECKING:
     from phantom_edge.runtime.session import Session
@@ -15,6 +23,21 @@ def open_bundle(folder: str) -> "Session":
     note("loading ...")
     with progress("checking") as begin:
         session = open_session(folder, begin=begin)
-    if not session.manifest.verified:
-        note(f"{folder} is unverified: nothing shows that it computes its model; run: phantom-edge verify {folder}")
+    proof = session.manifest.proof
+    if proof is None:
+        note(f"{folder} is {UNVERIFIED}; run: phantom-edge verify {quote(folder)} --record")
+    elif not proof.passed:
+        note(f"{folder} FAILED its verification: it does not compute its model; export it again: phantom-edge export")
     return session
+
+
+def check_model(model: str) -> None:
+    """EdgeError for a path that can be neither bundle nor checkpoint; before anything heavy is loaded."""
+    path = Path(model)
+    remedy = f"give a bundle, a checkpoint folder, {NAME} (it is inside this package), or a hub id"
+    if path.is_dir() and not is_bundle(path) and not (path / "config.json").exists():
+        raise EdgeError(
+            f"{model} is neither a bundle nor a checkpoint: it has no phantom.json and no config.json", remedy
+        )
+    if not path.exists() and model != NAME and model.count("/") != 1:
+        raise EdgeError(f"there is no folder {model}", remedy)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from phantom_edge.cli.bundles import open_bundle
+from phantom_edge.cli.bundles import check_model, open_bundle
 from phantom_edge.cli.choices import Dtype, torch_dtype
 from phantom_edge.cli.console import (
     ForceOption,
@@ -109,6 +109,7 @@ def _answerer(
     model: str, batch: int | None, dtype: Dtype | None, longest: int
 ) -> tuple["TorchAnswerer | BundleAnswerer", dict[str, str | bool]]:
     """What answers, and for the report: the number format that it computes in, and whether a bundle is verified."""
+    check_model(model)
     if is_bundle(model):
         from phantom_edge.evaluate.bundle_answerer import BundleAnswerer
 

@@ -1,11 +1,14 @@
 """``phantom-edge export``: from a checkpoint to a proved bundle."""
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from phantom_edge.cli.bundles import UNVERIFIED, check_model
 from phantom_edge.cli.console import ForceOption, JsonOption, friendly, load_torch, note, print_json, print_table, tasks
+from phantom_edge.files import check_target
 from phantom_edge.shipped import NAME
 
 if TYPE_CHECKING:
@@ -52,6 +55,8 @@ def export(
 
     Interrupted, the same command goes on with the parts that are missing.
     """
+    check_model(model)
+    check_target(out, force)  # before torch is loaded
     load_torch()
     from phantom_edge.export.export import export_bundle
     from phantom_edge.export.settings import DTYPES, Settings
@@ -75,12 +80,10 @@ def export(
 def _quantized(model: str, recipe: str, calib: Path | None, out: Path, force: bool, begin: "Begin") -> str:
     """The checkpoint that ``model`` becomes by a recipe, beside the bundle."""
     from phantom_edge.checkpoint.hub import find_folder
-    from phantom_edge.files import check_target
     from phantom_edge.quantize.quantize import Calibration, quantized_beside
     from phantom_edge.quantize.recipe import read_recipe
 
     wanted, calibration = read_recipe(recipe), None if calib is None else Calibration(calib)
-    check_target(out, force)
     folder = find_folder(model)
     place = quantized_beside(
         folder,
@@ -92,7 +95,7 @@ def _quantized(model: str, recipe: str, calib: Path | None, out: Path, force: bo
         force=force,
         begin=begin,
     )
-    note(f"quantized by {recipe}: {place}, which the bundle is verified against")
+    note(f"quantized by {recipe}; {place} stays, to verify the bundle against")
     return str(place)
 
 
@@ -125,7 +128,8 @@ def _show(exported: "Exported") -> None:
     ranks = [rank for layer in bundle.manifest.phantom for rank in (layer.key_rank, layer.value_rank)]
     if ranks:
         dim = bundle.manifest.model.head_dim
-        note(f"phantom halves kept in {min(ranks)} to {max(ranks)} of {dim} numbers")
+        kept = str(min(ranks)) if min(ranks) == max(ranks) else f"{min(ranks)} to {max(ranks)}"
+        note(f"phantom halves kept in {kept} of {dim} numbers")
     if not bundle.manifest.verified:
-        note(f"unverified: nothing shows that this bundle computes its model; run: phantom-edge verify {bundle.path}")
-    note(f'next: phantom-edge run --model {bundle.path} --image PICTURE "What is this?"')
+        note(f"{UNVERIFIED}; run: phantom-edge verify {quote(str(bundle.path))} --record")
+    note(f'next: phantom-edge run --model {quote(str(bundle.path))} --image PICTURE "What is this?"')

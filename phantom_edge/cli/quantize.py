@@ -2,11 +2,14 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
 
+from phantom_edge.cli.bundles import check_model
 from phantom_edge.cli.console import ForceOption, JsonOption, friendly, load_torch, note, print_json, print_table, tasks
+from phantom_edge.files import check_target
 from phantom_edge.shipped import NAME
 
 ALGORITHMS = ("rtn", "hqq", "gptq", "awq", "mbq")
@@ -30,6 +33,8 @@ def quantize(
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Quantize a checkpoint by a recipe. The result is a checkpoint too: run, eval and export take it."""
+    check_model(model)
+    check_target(out, force)  # before torch is loaded
     load_torch()
     from phantom_edge.checkpoint.hub import find_folder
     from phantom_edge.quantize.quantize import Calibration, quantize_checkpoint
@@ -67,4 +72,4 @@ def quantize(
         "error: what rounding changes, root mean square over that of the weights",
     )
     note(f"{megabytes:,.1f} MB of weights")
-    note(f"next: phantom-edge export {out} --target onnx --out BUNDLE")
+    note(f"next: phantom-edge export {quote(str(out))} --target onnx --out BUNDLE")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from phantom_edge.cli.bundles import open_bundle
+from phantom_edge.cli.bundles import check_model, open_bundle
 from phantom_edge.cli.choices import Dtype, torch_dtype
 from phantom_edge.cli.console import JsonOption, err, friendly, load_torch, note, print_json, quiet_transformers
 from phantom_edge.errors import EdgeError
@@ -56,6 +56,7 @@ def run(
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Ask a question about pictures; the answer streams to stdout."""
+    check_model(model)
     pictures = [_picture(source) for source in image or ()]
     settings = (max_new_tokens, temperature, top_p, top_k, seed)
     if is_bundle(model):

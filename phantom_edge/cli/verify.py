@@ -1,6 +1,6 @@
 """``phantom-edge verify``: does a bundle compute its model?"""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +9,7 @@ import typer
 
 from phantom_edge.cli.console import JsonOption, friendly, load_torch, note, print_json, print_table, tasks
 from phantom_edge.errors import EdgeError
+from phantom_edge.export.bundle.folder import read_manifest
 
 if TYPE_CHECKING:
     from phantom_edge.export.bundle.manifest import Check, Proof
@@ -25,6 +26,7 @@ def verify(
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Run a bundle and its checkpoint on the same fixed inputs and compare them; exit code 1 past a bound."""
+    read_manifest(bundle)  # before torch is loaded
     load_torch()
     from phantom_edge.checkpoint.hub import find_folder
     from phantom_edge.export.bundle.folder import Bundle, record_proof
@@ -79,9 +81,10 @@ def document(bundle: Path, proof: "Proof") -> dict[str, object]:
 
 
 def _show(bundle: Path, proof: "Proof") -> None:
+    is_bound = any(check.bound is not None for check in proof.checks)
     rows = [(stage, case, *_cells(checks)) for (stage, case), checks in proof.by_stage().items()]
     print_table(
-        f"{bundle} against its checkpoint in float32",
+        f"{bundle} against {'its' if is_bound else 'a float'} checkpoint",
         ("stage", "case", "relative error", "bound", "absolute error", "KL, nats", "other tokens", ""),
         rows,
     )
@@ -90,6 +93,13 @@ def _show(bundle: Path, proof: "Proof") -> None:
     if not proof.passed:
         failed = sum(not check.passed for check in proof.checks)
         note(f"{failed} of {len(proof.checks)} measures are past their bounds: this bundle does not compute its model")
+
+
+def _verdict(checks: Iterable["Check"]) -> str:
+    checks = list(checks)
+    if all(check.bound is None and check.passed for check in checks):
+        return "-"
+    return "ok" if all(check.passed for check in checks) else "FAILED"
 
 
 def _cells(checks: Mapping[str, "Check"]) -> tuple[str, ...]:
@@ -102,5 +112,5 @@ def _cells(checks: Mapping[str, "Check"]) -> tuple[str, ...]:
         told[ABSOLUTE],
         told[DIVERGENCE],
         told[OTHERS],
-        "ok" if all(check.passed for check in checks.values()) else "FAILED",
+        _verdict(checks.values()),
     )

@@ -117,6 +117,8 @@ class Session:
         Raises EdgeError for pictures that cannot be read, marks that do not match them, or a prompt that leaves no room
         in the cache.
         """
+        if isinstance(images, str | bytes | Path):
+            raise EdgeError("images is one picture, not a list", "put it into a list: [picture]")
         sampling, answer = sampling or Sampling(), answer if answer is not None else Answer()
         start = time.perf_counter()
         pixels = [to_pixel_values(open_image(image), self.tiling) for image in images]
