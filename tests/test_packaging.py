@@ -143,7 +143,7 @@ def test_sdist_and_wheel_hold_the_package_and_nothing_else(tmp_path: Path) -> No
     assert tops == {"phantom_edge", f"phantom_edge-{version[1]}.dist-info"}
     assert {name for name in names if name.endswith(".py")} == modules_on_disk(tree) | {command}
     assert "phantom_edge/export/__init__.py" in names
-    assert "phantom_edge/quantize/__init__.py" in names
+    assert {"phantom_edge/quantize/__init__.py", "phantom_edge/quantize/recipes/int4.toml"} <= names
     data = ("py.typed", "weights/nano/model.safetensors", "export/report.html", "export/bundle/schema.json")
     assert {f"phantom_edge/{name}" for name in data} <= names
     assert not [name for name in names if {"tests", "conftest.py"} & set(Path(name).parts) or "/test_" in name]
@@ -152,3 +152,9 @@ def test_sdist_and_wheel_hold_the_package_and_nothing_else(tmp_path: Path) -> No
     with tarfile.open(sdist) as archive:
         tops = {Path(name).parts[1] for name in archive.getnames() if len(Path(name).parts) > 1}
     assert {"phantom_edge", "export", "quantize", "pyproject.toml", "README.md", "LICENSE"} <= tops
+
+
+def test_make_hands_pip_whole_requirements() -> None:
+    """A comma inside make's function call once cut one in two."""
+    done = subprocess.run(["make", "-n", "-B", "demo"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "-e '.[export,scenes]'" in done.stdout
