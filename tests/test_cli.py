@@ -221,7 +221,7 @@ def test_bad_input_is_one_line_and_exit_1(tiny: Path, tmp_path: Path, picture: P
         ((*ask, b"h\xff\xfei"), r"an argument is not UTF-8: 'h\udcff\udcfei'"),
         ((*ask, "--image", b"\xff.png", "hi"), "an argument is not UTF-8"),
         ((*ask, "--json", "--image", str(tmp_path / "none.png"), "hi"), "none.png"),
-        (("run", "--model", "", "hi"), "no phantom.json, no config.json"),
+        (("run", "--model", "", "hi"), "no phantom.json and no config.json"),
         (("init", "tiny", "a" * 300, "--random"), "File name too long"),
         (("init", "tiny", b"x\xff", "--random"), "an argument is not UTF-8"),
         (("init", "9b", str(tmp_path / "x"), "--random"), "size '9b' is not one of"),
