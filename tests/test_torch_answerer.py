@@ -81,7 +81,7 @@ def test_rows_that_end_early_leave_the_others_alone(tiny: Loaded, queries: list[
     try:
         expected = one_by_one(tiny, queries)
         lengths = {len(answer) for answer in expected}
-        assert len(lengths) >= 5 and NEW in lengths, lengths
+        assert len(lengths) >= 3 and NEW in lengths, lengths
         for batch in (3, 64):
             assert TorchAnswerer(model, processor, batch, NEW).answer(queries) == as_texts(tiny, expected)
     finally:
