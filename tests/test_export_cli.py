@@ -196,7 +196,7 @@ def test_quantize_then_export_and_both_at_once(desk: Path, tmp_path: Path) -> No
     done = edge("quantize", desk / "checkpoint", "--recipe", "int4", "--out", quantized)
     assert done.returncode == 0 and "int4-g32" in done.stdout and "next: phantom-edge export" in done.stderr
     parts = document("quantize", desk / "checkpoint", "--out", quantized, "--force")["parts"]
-    assert {part["part"] for part in parts} == {"decoder", "embedding", "head"}
+    assert {part["part"] for part in parts} == {"decoder", "embedding", "head", "vision", "projector"}
     options = ("--target", "onnx", "--max-context", 128)
     done = edge("export", desk / "checkpoint", *options, "--weights", "int4", "--out", bundle)
     assert done.returncode == 0 and f"{bundle}.quantized" in done.stderr
