@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from phantom_edge.quantize.layers import Solve
+from phantom_edge.quantize.names import AlgorithmName
 from phantom_edge.quantize.rounding import nearest
 from phantom_edge.quantize.schemes import Quantized, Scheme
 from phantom_edge.quantize.solvers import fitted, gptq, hqq
@@ -39,7 +40,7 @@ def _hqq(weight: Tensor, scheme: Scheme) -> Quantized:
     return hqq(weight, scheme, None)
 
 
-ALGORITHMS = {
+ALGORITHMS: dict[AlgorithmName, Algorithm] = {
     "rtn": Algorithm(nearest),
     "hqq": Algorithm(_hqq),
     "gptq": Algorithm(_fitted, gptq, passes_on_errors=True),

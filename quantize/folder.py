@@ -16,6 +16,7 @@ from torch import Tensor
 from phantom_edge.checkpoint.reading import Entry, TensorFiles, raise_problems
 from phantom_edge.checkpoint.writing import Planned
 from phantom_edge.errors import EdgeError
+from phantom_edge.quantize.names import AlgorithmName
 from phantom_edge.quantize.schemes import Quantized, Scheme, packed, unpacked
 from phantom_edge.typed import WrongJson, from_json, strict_json, to_json
 
@@ -32,6 +33,7 @@ class Quantization:
 
     ``source`` is the checkpoint that they were made from, ``fingerprint`` its SHA-256; ``recipe`` is the recipe's name,
     ``digest`` the SHA-256 of what it says.
+    ``calibration`` tells data from other data, None where there was none.
     """
 
     schema_version: Literal[1]
@@ -40,8 +42,9 @@ class Quantization:
     fingerprint: str
     recipe: str
     digest: str
-    algorithm: str
+    algorithm: AlgorithmName
     weights: dict[str, Scheme]
+    calibration: str | None = None
 
 
 def read_quantization(folder: Path) -> Quantization:

@@ -14,6 +14,7 @@ from phantom_edge.checkpoint.fingerprint import fingerprint
 from phantom_edge.checkpoint.loading import read_generation_config
 from phantom_edge.checkpoint.writing import Planned, write_shards
 from phantom_edge.errors import EdgeError
+from phantom_edge.export.bundle.folder import sha256_of
 from phantom_edge.export.settings import Begin
 from phantom_edge.export.source import Source
 from phantom_edge.export.unfinished import Unfinished, unfinished
@@ -90,6 +91,14 @@ class Calibration:
         if self.samples < 1:
             raise EdgeError(f"--samples is {self.samples}", "give 1 or more")
 
+    @property
+    def digest(self) -> str:
+        """Tells it from others: SHA-256 of the file, and how many. Raises EdgeError where there is no file."""
+        try:
+            return f"{sha256_of(self.triples)}, {self.samples} samples"
+        except OSError:
+            raise EdgeError(f"there is no file {self.triples}", MAKE) from None
+
 
 def quantize_checkpoint(
     source: Path,
@@ -127,6 +136,7 @@ def quantize_checkpoint(
         digest=recipe.digest,
         algorithm=recipe.algorithm,
         weights=schemes,
+        calibration=None if calibration is None else calibration.digest,
     )
     if not algorithm.calibrates or calibration is None:
         return _write(opened, quantization, out, force, begin, {})
@@ -251,7 +261,10 @@ def quantized_beside(
     place = out.with_name(f"{out.name}.quantized")
     if (place / QUANTIZATION).is_file():
         about = read_quantization(place)
-        if (about.digest, about.fingerprint) == (recipe.digest, fingerprint(source, partial(begin, "reading"))):
+        data = None if calibration is None else calibration.digest
+        if (about.digest, about.calibration) == (recipe.digest, data) and about.fingerprint == fingerprint(
+            source, partial(begin, "reading")
+        ):
             return place
     quantize_checkpoint(
         source, recipe, place, name=name, model=model, calibration=calibration, force=force, begin=begin

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
 
 from phantom_edge.errors import EdgeError
+from phantom_edge.quantize.names import AlgorithmName
 from phantom_edge.quantize.schemes import FLOAT, Scheme, scheme_named
 from phantom_edge.typed import WrongJson, from_json, to_json
 
@@ -43,7 +43,7 @@ class Recipe:
     """A scheme for each part, and rules for names, of which the last that fits wins."""
 
     parts: dict[str, str]
-    algorithm: Literal["rtn", "hqq", "gptq", "awq", "mbq"] = "rtn"
+    algorithm: AlgorithmName = "rtn"
     rules: tuple[Rule, ...] = ()
 
     def __post_init__(self) -> None:

@@ -56,11 +56,6 @@ class Scheme:
             )
         return columns // self.group
 
-    @property
-    def bits_per_weight(self) -> float:
-        """With scales of 16 bits and zero points of ``bits``; whole rows count without."""
-        return self.bits + (0 if self.group is None else (16 + (0 if self.symmetric else self.bits)) / self.group)
-
 
 SCHEMES: dict[str, Scheme] = {
     scheme.name: scheme

@@ -19,9 +19,12 @@ from phantom_edge.export.source import Source
 from phantom_edge.models.rope import rotary_tables
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.quantize import layers
+from phantom_edge.quantize.algorithms import ALGORITHMS
 from phantom_edge.quantize.calibration import KINDS, Sample, read_samples, sensitivities
+from phantom_edge.quantize.folder import read_quantization
 from phantom_edge.quantize.layers import BLOCKS, MATRICES, Weigher, even, quantize_layers
-from phantom_edge.quantize.quantize import Calibration, quantize_checkpoint
+from phantom_edge.quantize.names import ALGORITHM_NAMES
+from phantom_edge.quantize.quantize import Calibration, quantize_checkpoint, quantized_beside
 from phantom_edge.quantize.recipe import Recipe
 from phantom_edge.quantize.rounding import nearest
 from phantom_edge.quantize.schemes import SCHEMES, Quantized, Scheme
@@ -208,3 +211,24 @@ def test_what_cannot_be_calibrated_on(desk: Path, tmp_path: Path, monkeypatch: p
     refused("broken.png", "awq", tmp_path / "broken.jsonl")
     monkeypatch.setattr(layers, "embedded", lambda *_: [torch.full((9, 128), torch.inf) for _ in range(4)])
     refused("layer 0 reads NaN or infinity", "gptq", desk / "triples.jsonl")
+
+
+def test_other_data_are_another_checkpoint(desk: Path, tmp_path: Path) -> None:
+    """What was quantized beside a bundle is taken again for the same data, and made anew for others."""
+    recipe, made_from = Recipe(RECIPE, "gptq"), []
+    for samples, force in ((4, False), (4, False), (2, True)):
+        place = quantized_beside(
+            desk / "checkpoint",
+            recipe,
+            tmp_path / "bundle",
+            name="one",
+            model="one",
+            calibration=Calibration(desk / "triples.jsonl", samples),
+            force=force,
+        )
+        made_from.append(((place / "model.safetensors").stat().st_mtime_ns, read_quantization(place).calibration))
+    assert made_from[0] == made_from[1] != made_from[2]
+
+
+def test_every_name_is_an_algorithm() -> None:
+    assert tuple(ALGORITHMS) == ALGORITHM_NAMES

@@ -26,8 +26,8 @@ def export(
     weights: Annotated[
         str,
         typer.Option(
-            help="Number format: fp32; fp16; or a recipe (int8, int4, or a .toml file), by which the checkpoint is "
-            "quantized first. A checkpoint that is quantized stays so, and this is the format of the rest."
+            help="Number format: fp32; fp16; or a recipe (int8, int4, mixed, or a .toml file), by which the checkpoint "
+            "is quantized first. A checkpoint that is quantized stays so, and this is the format of the rest."
         ),
     ] = "fp32",
     calib: Annotated[

@@ -10,9 +10,8 @@ import typer
 from phantom_edge.cli.bundles import check_model
 from phantom_edge.cli.console import ForceOption, JsonOption, friendly, load_torch, note, print_json, print_table, tasks
 from phantom_edge.files import check_target
+from phantom_edge.quantize.names import ALGORITHM_NAMES
 from phantom_edge.shipped import NAME
-
-ALGORITHMS = ("rtn", "hqq", "gptq", "awq", "mbq")
 
 
 @friendly
@@ -22,9 +21,11 @@ def quantize(
         str, typer.Argument(help="Checkpoint folder, hub id, or nano: the model inside this package.")
     ] = NAME,
     recipe: Annotated[
-        str, typer.Option("--recipe", "-r", help="int8, int4, or a recipe of your own: a .toml file.")
-    ] = ("int4"),
-    algorithm: Annotated[str | None, typer.Option(help=f"Instead of the recipe's: {', '.join(ALGORITHMS)}.")] = None,
+        str, typer.Option("--recipe", "-r", help="int8, int4, mixed, or one of your own: a .toml file.")
+    ] = "int4",
+    algorithm: Annotated[
+        str | None, typer.Option(help=f"Instead of the recipe's: {', '.join(ALGORITHM_NAMES)}.")
+    ] = None,
     calib: Annotated[
         Path | None, typer.Option(help="JSONL file of triples to calibrate on: for gptq, awq and mbq.")
     ] = None,
