@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from phantom_edge.errors import EdgeError
-from phantom_edge.evaluate.examples import choose, read_examples
+from phantom_edge.evaluate.examples import Example, choose, read_examples
 from phantom_edge.export.reference import Reference
 from phantom_edge.export.source import Source
 from phantom_edge.generate import load
@@ -41,19 +41,21 @@ def read_samples(path: Path, source: Source, count: int, *, with_pictures: bool)
     found = read_examples(path).found
     if with_pictures and not any(example.images for example in found):
         raise EdgeError(f"{path} has no pictures, and this calibrates on what they are turned into", MAKE)
-    chosen = choose(found, limit=count)
-    tiling, samples = source.processor.image_processor.tiling, []
-    for example in chosen:
-        tiles = [to_pixel_values(open_image(image), tiling) for image in example.images]
-        prompt = source.words(question_of(example.question, len(tiles)), [len(one) for one in tiles])
-        answer = source.processor.tokenizer.encode(example.gold, add_special_tokens=False)
-        ids = torch.tensor([*prompt, *answer, source.stop_tokens()[0]])
-        kinds = torch.full((len(ids),), KINDS.index("prompt"))
-        kinds[len(prompt) :] = KINDS.index("answer")
-        kinds[ids == source.config.image_token_id] = KINDS.index("vision")
-        pixels = torch.cat([torch.from_numpy(one) for one in tiles]) if tiles else None
-        samples.append(Sample(ids, pixels, kinds))
-    return samples
+    return [sample_of(example, source) for example in choose(found, limit=count)]
+
+
+def sample_of(example: Example, source: Source) -> Sample:
+    """A question with its right answer. Raises EdgeError for a picture that cannot be read."""
+    tiling = source.processor.image_processor.tiling
+    tiles = [to_pixel_values(open_image(image), tiling) for image in example.images]
+    prompt = source.words(question_of(example.question, len(tiles)), [len(one) for one in tiles])
+    answer = source.processor.tokenizer.encode(example.gold, add_special_tokens=False)
+    ids = torch.tensor([*prompt, *answer, source.stop_tokens()[0]])
+    kinds = torch.full((len(ids),), KINDS.index("prompt"))
+    kinds[len(prompt) :] = KINDS.index("answer")
+    kinds[ids == source.config.image_token_id] = KINDS.index("vision")
+    pixels = torch.cat([torch.from_numpy(one) for one in tiles]) if tiles else None
+    return Sample(ids, pixels, kinds)
 
 
 def digest_of(samples: Sequence[Sample]) -> str:

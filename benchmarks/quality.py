@@ -1,0 +1,197 @@
+"""What quantizing costs: the same questions to bundles of phantom-nano, each run by ONNX Runtime itself.
+
+    python benchmarks/quality.py runs/quality --out benchmarks/results/quality.json
+
+Test scenes, five questions of each picture. Every row is a bundle that was quantized, exported, verified and asked:
+once to answer, for its accuracy, and once to read the right answers, for what it thinks of each of their tokens beside
+what the float32 bundle thinks (Kullback-Leibler divergence, and how often the likeliest token is the same). Calibrated
+on train scenes. Rows that are on disk are not measured again: killed, the same command goes on.
+
+Rows of phantom-nano have 192 numbers, which groups of 128 do not divide; its larger groups are of 64.
+"""
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+
+from phantom_edge.data.scenes.write import write_scenes
+from phantom_edge.evaluate.bundle_answerer import BundleAnswerer
+from phantom_edge.evaluate.examples import Example, read_examples
+from phantom_edge.evaluate.intervals import bootstrap
+from phantom_edge.evaluate.scores import judge, score
+from phantom_edge.export.bundle.folder import Bundle
+from phantom_edge.export.export import export_bundle
+from phantom_edge.export.settings import Precision, Settings
+from phantom_edge.export.source import Source
+from phantom_edge.files import whole_file
+from phantom_edge.quantize.calibration import KINDS, sample_of
+from phantom_edge.quantize.names import ALGORITHM_NAMES, AlgorithmName
+from phantom_edge.quantize.quantize import Calibration, quantize_checkpoint
+from phantom_edge.quantize.recipe import Recipe, read_recipe
+from phantom_edge.runtime.session import Session
+from phantom_edge.shipped import NANO
+
+PICTURES, QUESTIONS, CALIBRATED = 1000, 5, 128
+BASE = "fp32"
+GROUPS = (32, 64)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A bundle to be: how it is called, its recipe or its number format, and how its cache is kept."""
+
+    name: str
+    recipe: Recipe | None = None
+    precision: Precision = "fp32"
+
+
+def variants() -> list[Variant]:
+    """All rows, the base first."""
+    found = [Variant(BASE), Variant("fp16", precision="fp16"), Variant("int8", read_recipe("int8"))]
+    for group in GROUPS:
+        for algorithm in ALGORITHM_NAMES:
+            found.append(Variant(f"int4-g{group} {algorithm}", int4(group, algorithm)))
+    return [*found, Variant("mixed", read_recipe("mixed"))]
+
+
+def int4(group: int, algorithm: AlgorithmName) -> Recipe:
+    """The shipped recipe with other groups and another algorithm; HQQ is for schemes with zero points."""
+    scheme = f"int4-g{group}" + ("-asym" if algorithm == "hqq" else "")
+    shipped = read_recipe("int4")
+    parts = {part: scheme if old == "int4-g32" else old for part, old in shipped.parts.items()}
+    return replace(shipped, parts=parts, algorithm=algorithm)
+
+
+def bundle_of(variant: Variant, scratch: Path, calibration: Calibration) -> Path:
+    """The variant's bundle, made unless it is there."""
+    place = scratch / variant.name.replace(" ", "-")
+    bundle, model = place / "bundle", NANO
+    if bundle.is_dir():
+        return bundle
+    if variant.recipe is not None:
+        model = place / "quantized"
+        if not model.is_dir():
+            data = calibration if variant.recipe.algorithm in ("gptq", "awq", "mbq") else None
+            place.mkdir(exist_ok=True)
+            quantize_checkpoint(NANO, variant.recipe, model, name=variant.name, calibration=data)
+    export_bundle(str(model), "onnx", bundle, Settings(variant.precision))
+    return bundle
+
+
+def thoughts(session: Session, asked: Sequence[Example], source: Source) -> Iterator[NDArray[np.float32]]:
+    """Logits (tokens, vocab) at every token of every question's right answer."""
+    seen: dict[object, NDArray[np.float32]] = {}
+    for example in asked:
+        sample = sample_of(example, source)
+        embeds, kinds = session.engine.embed(sample.ids.numpy()), sample.kinds.numpy()
+        assert sample.pixels is not None
+        if example.images not in seen:
+            seen = {example.images: session.engine.see(sample.pixels.numpy())}
+        embeds[kinds == KINDS.index("vision")] = seen[example.images]
+        answer = np.flatnonzero(kinds == KINDS.index("answer")) - 1
+        chunk, rows = session.manifest.prefill_chunk, []
+        for start in range(0, len(embeds), chunk):
+            keep = answer[(answer >= start) & (answer < start + chunk)] - start
+            rows.append(session.engine.forward(embeds[start : start + chunk], start, keep))
+        yield np.concatenate(rows)
+
+
+def apart(ours: NDArray[np.float32], base: NDArray[np.float32]) -> tuple[float, float]:
+    """Sums over tokens: of the divergence from ``base``, and of tokens whose likeliest is another."""
+    mine, theirs = (torch.from_numpy(logits).double().log_softmax(-1) for logits in (ours, base))
+    divergence = (theirs.exp() * (theirs - mine)).sum()
+    return float(divergence), float((mine.argmax(-1) != theirs.argmax(-1)).sum())
+
+
+def measure(
+    bundle: Path, asked: list[Example], source: Source, base: dict[str, Any] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The row of a bundle, and what later rows are compared with; ``base`` is that of the first."""
+    opened = Bundle.open(bundle)
+    session = Session(opened, threads=1)
+    with Progress(console=Console(stderr=True)) as bars:
+        task = bars.add_task(bundle.parent.name, total=len(asked))
+        answers = BundleAnswerer(session).answer([example.query for example in asked], lambda n: bars.advance(task, n))
+    right = np.array(judge(asked, answers), np.float64)
+    logits = list(thoughts(session, asked, source))
+    base = base or {"right": right, "logits": logits}
+    sums = np.array([apart(mine, theirs) for mine, theirs in zip(logits, base["logits"], strict=True)])
+    tokens = np.array([len(one) for one in logits], np.float64)
+    pictures = np.arange(len(asked)) // QUESTIONS
+    worse = np.bincount(pictures, 100 * (base["right"] - right))
+    lost = np.stack([worse, np.full(len(worse), float(QUESTIONS))], axis=1)
+    overall = score(asked, answers).overall.accuracy
+    return {
+        "answer_tokens": int(tokens.sum()),
+        "megabytes": round(sum(file.bytes for file in opened.manifest.files.values()) / 1e6, 2),
+        "right": 100 * overall.value,
+        "right_interval": [100 * overall.interval.low, 100 * overall.interval.high],
+        "points_lost": float(lost[:, 0].sum() / lost[:, 1].sum()),
+        "points_lost_interval": list(asdict(bootstrap(lost, lambda t: t[:, 0] / t[:, 1])).values()),
+        "divergence_nats": float(sums[:, 0].sum() / tokens.sum()),
+        "same_token": float(1 - sums[:, 1].sum() / tokens.sum()),
+        "cache_bytes_per_token": opened.manifest.cache.bytes_per_token,
+    }, base
+
+
+def main() -> None:
+    """Measure what is missing, and write all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scratch", type=Path)
+    parser.add_argument("--pictures", type=int, default=PICTURES)
+    parser.add_argument("--only", nargs="*", default=[], help="names of rows")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    scenes, calib = options.scratch / "scenes", options.scratch / "calib"
+    for folder, split, count in ((scenes, "test", options.pictures), (calib, "train", CALIBRATED // 4)):
+        if not folder.is_dir():
+            write_scenes(folder, count, split=split, first_seed=10_000_000 if split == "train" else 0, size=224)
+    asked = chosen(read_examples(scenes / "triples.jsonl").found)
+    source = Source.open(NANO)
+    rows: dict[str, Any] = {}
+    base = None
+    for variant in variants():
+        if options.only and variant.name not in (BASE, *options.only):
+            continue
+        known = options.scratch / f"{variant.name.replace(' ', '-')}.json"
+        if not known.is_file() or variant.name == BASE:
+            bundle = bundle_of(variant, options.scratch, Calibration(calib / "triples.jsonl", CALIBRATED))
+            row, base = measure(bundle, asked, source, base)
+            with whole_file(known) as file:
+                json.dump(row, file)
+        rows[variant.name] = json.loads(known.read_text(encoding="utf-8"))
+        print(variant.name, rows[variant.name], file=sys.stderr)
+    document = {
+        "model": "phantom-nano",
+        "pictures": options.pictures,
+        "questions": len(asked),
+        "calibration_questions": CALIBRATED,
+        "rows": rows,
+        "machine": f"{platform.machine()}, ONNX Runtime on one thread",
+    }
+    options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def chosen(examples: list[Example]) -> list[Example]:
+    """``QUESTIONS`` of each picture, drawn."""
+    random, groups = Random(0), {}  # type: ignore[var-annotated]
+    for example in examples:
+        groups.setdefault(example.images, []).append(example)
+    return [example for group in groups.values() for example in random.sample(group, QUESTIONS)]
+
+
+if __name__ == "__main__":
+    main()
