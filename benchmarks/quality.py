@@ -13,6 +13,7 @@ Rows of phantom-nano have 192 numbers, which groups of 128 do not divide; its la
 import argparse
 import json
 import platform
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -33,7 +34,7 @@ from phantom_edge.evaluate.intervals import bootstrap
 from phantom_edge.evaluate.scores import judge, score
 from phantom_edge.export.bundle.folder import Bundle
 from phantom_edge.export.export import export_bundle
-from phantom_edge.export.settings import Precision, Settings
+from phantom_edge.export.settings import Precision, Rows, Settings
 from phantom_edge.export.source import Source
 from phantom_edge.files import whole_file
 from phantom_edge.quantize.calibration import KINDS, sample_of
@@ -46,6 +47,7 @@ from phantom_edge.shipped import NANO
 PICTURES, QUESTIONS, CALIBRATED = 1000, 5, 128
 BASE = "fp32"
 GROUPS = (32, 64)
+ROUNDED = ", int8 cache"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,12 @@ class Variant:
     name: str
     recipe: Recipe | None = None
     precision: Precision = "fp32"
+    cache: Rows = "float"
+
+    @property
+    def weights(self) -> str:
+        """What its checkpoint is called."""
+        return self.name.removesuffix(ROUNDED)
 
 
 def variants() -> list[Variant]:
@@ -63,7 +71,8 @@ def variants() -> list[Variant]:
     for group in GROUPS:
         for algorithm in ALGORITHM_NAMES:
             found.append(Variant(f"int4-g{group} {algorithm}", int4(group, algorithm)))
-    return [*found, Variant("mixed", read_recipe("mixed"))]
+    found.append(Variant("mixed", read_recipe("mixed")))
+    return found + [replace(one, name=f"{one.name}{ROUNDED}", cache="int8") for one in found if one.precision == "fp32"]
 
 
 def int4(group: int, algorithm: AlgorithmName) -> Recipe:
@@ -74,19 +83,22 @@ def int4(group: int, algorithm: AlgorithmName) -> Recipe:
     return replace(shipped, parts=parts, algorithm=algorithm)
 
 
+def file_name(name: str) -> str:
+    """Of a row's."""
+    return re.sub(r"\W+", "-", name)
+
+
 def bundle_of(variant: Variant, scratch: Path, calibration: Calibration) -> Path:
     """The variant's bundle, made unless it is there."""
-    place = scratch / variant.name.replace(" ", "-")
-    bundle, model = place / "bundle", NANO
+    bundle, model = scratch / file_name(variant.name), NANO
     if bundle.is_dir():
         return bundle
     if variant.recipe is not None:
-        model = place / "quantized"
+        model = scratch / f"{file_name(variant.weights)}.quantized"
         if not model.is_dir():
             data = calibration if variant.recipe.algorithm in ("gptq", "awq", "mbq") else None
-            place.mkdir(exist_ok=True)
-            quantize_checkpoint(NANO, variant.recipe, model, name=variant.name, calibration=data)
-    export_bundle(str(model), "onnx", bundle, Settings(variant.precision))
+            quantize_checkpoint(NANO, variant.recipe, model, name=variant.weights, calibration=data)
+    export_bundle(str(model), "onnx", bundle, Settings(variant.precision, cache=variant.cache))
     return bundle
 
 
@@ -122,16 +134,17 @@ def measure(
     opened = Bundle.open(bundle)
     session = Session(opened, threads=1)
     with Progress(console=Console(stderr=True)) as bars:
-        task = bars.add_task(bundle.parent.name, total=len(asked))
+        task = bars.add_task(bundle.name, total=len(asked))
         answers = BundleAnswerer(session).answer([example.query for example in asked], lambda n: bars.advance(task, n))
     right = np.array(judge(asked, answers), np.float64)
     logits = list(thoughts(session, asked, source))
     base = base or {"right": right, "logits": logits}
     sums = np.array([apart(mine, theirs) for mine, theirs in zip(logits, base["logits"], strict=True)])
     tokens = np.array([len(one) for one in logits], np.float64)
-    pictures = np.arange(len(asked)) // QUESTIONS
+    numbers = {images: number for number, images in enumerate(dict.fromkeys(example.images for example in asked))}
+    pictures = np.array([numbers[example.images] for example in asked])
     worse = np.bincount(pictures, 100 * (base["right"] - right))
-    lost = np.stack([worse, np.full(len(worse), float(QUESTIONS))], axis=1)
+    lost = np.stack([worse, np.bincount(pictures).astype(np.float64)], axis=1)
     overall = score(asked, answers).overall.accuracy
     return {
         "answer_tokens": int(tokens.sum()),
@@ -166,7 +179,7 @@ def main() -> None:
     for variant in variants():
         if options.only and variant.name not in (BASE, *options.only):
             continue
-        known = options.scratch / f"{variant.name.replace(' ', '-')}.json"
+        known = options.scratch / f"{file_name(variant.name)}.json"
         if not known.is_file() or variant.name == BASE:
             bundle = bundle_of(variant, options.scratch, Calibration(calib / "triples.jsonl", CALIBRATED))
             row, base = measure(bundle, asked, source, base)
@@ -186,11 +199,11 @@ def main() -> None:
 
 
 def chosen(examples: list[Example]) -> list[Example]:
-    """``QUESTIONS`` of each picture, drawn."""
+    """``QUESTIONS`` of each picture, drawn, or all where there are fewer."""
     random, groups = Random(0), {}  # type: ignore[var-annotated]
     for example in examples:
         groups.setdefault(example.images, []).append(example)
-    return [example for group in groups.values() for example in random.sample(group, QUESTIONS)]
+    return [example for group in groups.values() for example in random.sample(group, min(QUESTIONS, len(group)))]
 
 
 if __name__ == "__main__":

@@ -1,25 +1,39 @@
-"""A bundle's own graphs and integers, with the sums of quantized layers taken in float."""
+"""A bundle's own graphs and integers, with the sums of quantized layers taken in float, and a cache of floats."""
 
 from pathlib import Path
 from typing import Any
 
 import onnx
 
+from phantom_edge.export.bundle.manifest import Number
 from phantom_edge.runtime.ort import OrtEngine
 
 FLOAT = 1
 """The accuracy level of MatMulNBits that rounds no activation."""
 
+NUMBERS = {"float32": onnx.TensorProto.FLOAT, "float16": onnx.TensorProto.FLOAT16}
+
 
 class ExactEngine(OrtEngine):
     """As OrtEngine, but activations are not rounded: what is left of an error is not rounding's."""
 
+    def _stored(self, dtype: Number) -> Number:
+        return self.manifest.cache.dtype if dtype == "int8" else dtype
+
     def _model(self, path: Path, options: Any) -> str | bytes:
         model = onnx.load(path, load_external_data=False)
+        dtype = NUMBERS[self.manifest.cache.dtype]
         for node in model.graph.node:
+            if node.op_type == "Round":  # what follows it, and the rows that come back, are then floats
+                node.op_type = "Identity"
             for attribute in node.attribute:
                 if attribute.name == "accuracy_level":
                     attribute.i = FLOAT
+                if node.op_type == "Cast" and attribute.i == onnx.TensorProto.INT8:
+                    attribute.i = dtype
+        for port in (*model.graph.input, *model.graph.output):
+            if port.type.tensor_type.elem_type == onnx.TensorProto.INT8:
+                port.type.tensor_type.elem_type = dtype
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
         serialized: bytes = model.SerializeToString()
         return serialized

@@ -15,11 +15,15 @@ from torch import Tensor
 
 from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
 from phantom_edge.export.layer_form import DECODER, LayerForm, Read
+from phantom_edge.export.onnx_graph import TYPES
 from phantom_edge.export.onnx_linear import LinearDrawing
 from phantom_edge.export.passes.fold import FoldedMap
 from phantom_edge.export.passes.rank import Basis
 from phantom_edge.models.config import PhantomTextConfig
 from phantom_edge.quantize.folder import QuantizedFiles
+
+LARGEST, LEAST_SCALE = 127.0, 1e-6
+"""Of a rounded cache: the largest integer, and the scale of rows of zeros."""
 
 
 def row_widths(config: PhantomTextConfig, form: LayerForm) -> tuple[int, int]:
@@ -43,21 +47,28 @@ class DecoderDrawing(LinearDrawing):
         read: Read,
         dtype: torch.dtype,
         integers: QuantizedFiles | None = None,
+        *,
+        rounds_cache: bool = False,
     ) -> None:
         super().__init__("decoder", dtype, read, integers)
         self.config = config
         self.dim, self.kv_heads = config.head_dim, config.num_key_value_heads
         self.groups = config.num_attention_heads // self.kv_heads
         self.new: dict[str, Value] = {}
+        self.new_scales: list[Value] = []
         embeds = self.input("inputs_embeds", ("N", config.hidden_size))
         self.positions = self.input("position_ids", (1, "N"), ir.DataType.INT64)
         keep = self.input("logits_to_keep", ("R",), ir.DataType.INT64)
+        self.rows = ir.DataType.INT8 if rounds_cache else None
         self.past = {
-            name: self.input(name, ("P", width))
+            name: self.input(name, ("P", width), self.rows)
             for layer, form in enumerate(forms)
             for head in range(self.kv_heads)
             for name, width in zip(cache_inputs(layer, head), row_widths(config, form), strict=True)
         }
+        self.scales = [
+            self.input(f"past_scale.{layer}", ("P", 2 * self.kv_heads)) for layer in range(len(forms)) if rounds_cache
+        ]
         self.tables = [self.held(name, table) for name, table in zip(("cosines", "sines"), tables, strict=True)]
         past = self.op("Shape", self.past[cache_inputs(0, 0)[0]])
         self.counts = self.op("Concat", self.op("Slice", past, self.ints(0), self.ints(1)), self._length(), axis=0)
@@ -76,7 +87,9 @@ class DecoderDrawing(LinearDrawing):
         logits = self.linear(hidden, head, [head], [config.vocab_size], config.hidden_size)
         self.output(logits, "logits", ("R", config.vocab_size))
         for name, value in self.new.items():
-            self.output(value, name, ("N", self.past[name.replace("new_", "past_")].shape[1]))
+            self.output(value, name, ("N", self.past[name.replace("new_", "past_")].shape[1]), self.rows)
+        for layer, value in enumerate(self.new_scales):
+            self.output(value, f"new_scale.{layer}", ("N", 2 * self.kv_heads))
 
     def _length(self) -> Value:
         """[N]."""
@@ -183,23 +196,53 @@ class DecoderDrawing(LinearDrawing):
         """Attention (N, H, d + r_v) of queries (N, H, d + r_k) over cached rows and new ones, which become outputs."""
         query = self.reshape(query, 0, self.kv_heads, self.groups, row_widths(self.config, form)[0])
         query = self.reshape(self.op("Transpose", query, perm=[1, 3, 0, 2]), 0, 0, -1)  # (H_kv, e, N G)
+        self._keep(key, value, number)
+        key_scales, value_scales = self._row_scales(number)
         parts = zip(self._each(query, 0), self._each(key, 1), self._each(value, 1), strict=True)
         found = []
         for head, (own_query, own_key, own_value) in enumerate(parts):
-            names = cache_inputs(number, head)
-            for name, rows in zip(names, (own_key, own_value), strict=True):
-                self.new[name.replace("past_", "new_")] = rows
-            past_key, past_value = (self.past[name] for name in names)
-            weights = self.op("Softmax", self._scores(own_query, past_key, own_key), axis=-1)  # (N G, P + N)
+            past_key, past_value = (self._float_rows(self.past[name]) for name in cache_inputs(number, head))
+            over_past = self.op("MatMul", past_key, own_query)
+            if key_scales:
+                over_past = self.op("Mul", over_past, key_scales[head])
+            weights = self.op("Softmax", self._scores(over_past, own_query, own_key), axis=-1)  # (N G, P + N)
             of_past, of_new = self.ops("Split", weights, self.counts, outputs=2, axis=1)
+            if value_scales:
+                of_past = self.op("Mul", of_past, self.reshape(value_scales[head], 1, -1))
             mixed = self.op("Add", self.op("MatMul", of_past, past_value), self.op("MatMul", of_new, own_value))
             found.append(self.reshape(mixed, -1, self.groups, row_widths(self.config, form)[1]))
         return found[0] if len(found) == 1 else self.op("Concat", *found, axis=1)
 
-    def _scores(self, query: Value, past: Value, new: Value) -> Value:
-        """(N G, P + N) of a head's queries (e, N G) with its cached and new keys."""
-        over_past, over_new = self.op("MatMul", past, query), self.op("MatMul", new, query)
-        over_new = self._masked(over_new, self.new_mask)
+    def _keep(self, key: Value, value: Value, number: int) -> None:
+        """Make outputs of the new rows, (N, H_kv, width) each, a head at a time."""
+        both: Sequence[Value] = (key, value)
+        if self.rows is not None:
+            both, scales = zip(*map(self._rounded_rows, both), strict=True)
+            self.new_scales.append(self.reshape(self.op("Concat", *scales, axis=1), 0, -1))
+        for rows, what in zip(both, ("key", "value"), strict=True):
+            self.new |= {f"new_{what}.{number}.{head}": one for head, one in enumerate(self._each(rows, 1))}
+
+    def _rounded_rows(self, rows: Value) -> tuple[Value, Value]:
+        """int8 rows, and their scales (N, H_kv, 1): a row's largest magnitude becomes 127."""
+        largest = self.op("ReduceMax", self.op("Abs", rows), self.ints(-1), keepdims=1)
+        scales = self.op("Mul", largest, self.held_once("step", torch.tensor(1 / LARGEST)))
+        scales = self.op("Max", scales, self.held_once("least_scale", torch.tensor(LEAST_SCALE)))
+        return self.op("Cast", self.op("Round", self.op("Div", rows, scales)), to=self.rows), scales
+
+    def _row_scales(self, number: int) -> tuple[Sequence[Value], Sequence[Value]]:
+        """Of a layer's cached keys and values, (P, 1) for each head; nothing where rows are not rounded."""
+        if self.rows is None:
+            return (), ()
+        count = 2 * self.kv_heads
+        found = self.ops("Split", self.scales[number], outputs=count, axis=1, num_outputs=count)
+        return found[: self.kv_heads], found[self.kv_heads :]
+
+    def _float_rows(self, rows: Value) -> Value:
+        return rows if self.rows is None else self.op("Cast", rows, to=TYPES[self.dtype])
+
+    def _scores(self, over_past: Value, query: Value, new: Value) -> Value:
+        """(N G, P + N) of a head's queries (e, N G) with its cached keys, which are there already, and the new ones."""
+        over_new = self._masked(self.op("MatMul", new, query), self.new_mask)
         if self.past_mask is not None:
             over_past = self._masked(over_past, self.past_mask)
         return self.op("Transpose", self.op("Concat", over_past, over_new, axis=0), perm=[1, 0])

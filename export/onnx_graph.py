@@ -41,9 +41,10 @@ class Drawing:
         self.inputs.append(value)
         return value
 
-    def output(self, value: Value, name: str, shape: Sequence[Dim]) -> None:
+    def output(self, value: Value, name: str, shape: Sequence[Dim], dtype: ir.DataType | None = None) -> None:
         """Make ``value`` a graph output."""
-        value.name, value.shape, value.type = name, ir.Shape(shape), ir.TensorType(TYPES[self.dtype])
+        kind = TYPES[self.dtype] if dtype is None else dtype
+        value.name, value.shape, value.type = name, ir.Shape(shape), ir.TensorType(kind)
         self.outputs.append(value)
 
     def weight(self, name: str, shape: Sequence[int], make: Callable[[], Tensor]) -> Value:

@@ -37,7 +37,13 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
     drawings: dict[str, Drawing] = {
         "vision": VisionDrawing(source.config, source.read, dtype, source.integers),
         "decoder": DecoderDrawing(
-            text, forms, constant_tables(text, settings.max_context), source.read, dtype, source.integers
+            text,
+            forms,
+            constant_tables(text, settings.max_context),
+            source.read,
+            dtype,
+            source.integers,
+            rounds_cache=settings.cache == "int8",
         ),
     }
     described = {}
@@ -60,6 +66,7 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
         value_widths=tuple(value for _, value in widths),
         dtype=NUMBERS[dtype],
         max_context=settings.max_context,
+        rounded=settings.cache == "int8",
     )
     embedding = _embedding(source, dtype, parts, begin)
     return Lowered(described, embedding, cache, ("onnx", "onnx-ir", "torch"))
@@ -70,6 +77,7 @@ def _port(value: Value) -> Port:
         ir.DataType.FLOAT: "float32",
         ir.DataType.FLOAT16: "float16",
         ir.DataType.INT64: "int64",
+        ir.DataType.INT8: "int8",
     }
     shape = tuple(dim if isinstance(dim, int) else str(dim.value) for dim in value.shape)
     return Port(value.name, shape, names[value.dtype])

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import torch
 
@@ -13,6 +13,9 @@ from phantom_edge.export.source import Source
 from phantom_edge.export.unfinished import Unfinished
 
 Precision = Literal["fp32", "fp16"]
+Rows = Literal["float", "int8"]
+ROWS: tuple[Rows, ...] = get_args(Rows)
+"""How a cache is kept: in the format of the activations, or in 8 bits with a scale for every row."""
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16}
 Begin = Callable[[str, int], Callable[[int], None]]
 """Told that something begins, and how much of it there is; what it returns is told of each step."""
@@ -27,10 +30,12 @@ class Settings:
     max_context: int = 2048
     prefill_chunk: int = 64
     max_tiles: int | None = None
+    cache: Rows = "float"
 
     def __post_init__(self) -> None:
         rules = (
             (self.precision in DTYPES, f"--weights is {self.precision}", f"choose from {', '.join(DTYPES)}"),
+            (self.cache in ROWS, f"--cache is {self.cache}", f"choose from {', '.join(ROWS)}"),
             (16 <= self.max_context <= 2**20, f"--max-context is {self.max_context}", "give 16 to 1048576 tokens"),
             (
                 1 <= self.prefill_chunk <= self.max_context,

@@ -42,8 +42,8 @@ BOUNDS: dict[str, dict[str, float]] = {
 keeps 11 bits through thousands of sums, and its ties may turn."""
 
 ROUNDED = {RELATIVE: 1e-1, DIVERGENCE: 1e-2}
-"""The same where activations are rounded to 8 bits on the way into quantized layers: it turns ties, so other tokens are
-told and not bound. That nothing else is off, the exact stages show."""
+"""The same where activations are rounded to 8 bits on the way into quantized layers or the cache: it turns ties, so other
+tokens are told and not bound. That nothing else is off, the exact stages show."""
 
 EXACT: dict[Stage, Stage] = {"vision": "exact vision", "prefill": "exact prefill", "decode": "exact decode"}
 
@@ -182,9 +182,9 @@ class Judge:
     def __init__(self, runner: Runner, reference: Reference, *, is_exact: bool = False) -> None:
         self.runner, self.reference, self.is_exact = runner, reference, is_exact
         self.bounds = BOUNDS[runner.manifest.cache.dtype]
-        if runner.manifest.integers is not None and reference.source.integers is None:
+        if _is_of_another_precision(runner.manifest, reference.source):
             self.bounds = {}
-        elif runner.manifest.integers is not None and not is_exact:
+        elif _rounds(runner.manifest) and not is_exact:
             vision = ROUNDED[RELATIVE] if _sees_in_integers(reference.source) else self.bounds["vision"]
             self.bounds = {"vision": vision, **ROUNDED}
 
@@ -269,7 +269,7 @@ def verify(bundle: Bundle, source: Source, begin: Begin = nobody) -> Proof:
     images = {id(image): image for case in todo for image in case.images}
     reference = Reference(source)
     judges = [Judge(Runner(Session(bundle)), reference)]
-    if bundle.manifest.integers is not None and source.integers is not None:
+    if _rounds(bundle.manifest) and not _is_of_another_precision(bundle.manifest, source):
         judges.append(Judge(Runner(Session(bundle, engine=ExactEngine)), reference, is_exact=True))
     step = begin((len(images) + 2 * len(todo)) * len(judges) + source.config.text.num_hidden_layers)
     checks: list[Check] = []
@@ -306,6 +306,16 @@ def verify(bundle: Bundle, source: Source, begin: Begin = nobody) -> Proof:
         checks += judge.compare(read, hidden)
         step(1)
     return Proof(tuple(checks), tuple(left_out))
+
+
+def _is_of_another_precision(manifest: Manifest, source: Source) -> bool:
+    """Whether the bundle is quantized and the checkpoint is not."""
+    return manifest.integers is not None and source.integers is None
+
+
+def _rounds(manifest: Manifest) -> bool:
+    """Whether the bundle rounds activations as it runs."""
+    return manifest.integers is not None or manifest.cache.rounded
 
 
 def _sees_in_integers(source: Source) -> bool:

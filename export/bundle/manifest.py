@@ -8,8 +8,8 @@ SCHEMA_VERSION = 1
 MANIFEST = "phantom.json"
 
 Float = Literal["float32", "float16"]
-Number = Literal["float32", "float16", "int64"]
-BYTES = {"float32": 4, "float16": 2, "int64": 8}
+Number = Literal["float32", "float16", "int64", "int8"]
+BYTES = {"float32": 4, "float16": 2, "int64": 8, "int8": 1}
 
 Stage = Literal["vision", "prefill", "decode", "exact vision", "exact prefill", "exact decode"]
 STAGES: tuple[Stage, ...] = ("vision", "prefill", "decode")
@@ -140,7 +140,9 @@ class Embedding:
 class Cache:
     """The cache of keys and values: one buffer for keys and one for values, for each layer and kv head.
 
-    A token takes a row of ``key_widths[layer]`` and ``value_widths[layer]`` numbers.
+    A token takes a row of ``key_widths[layer]`` and ``value_widths[layer]`` numbers: ``dtype``, or where the cache is
+    ``rounded`` int8, to be multiplied by a scale of ``dtype``. Those of a layer are one buffer more, a row a token: of
+    the keys of every kv head, then of their values.
     """
 
     layers: int
@@ -149,6 +151,7 @@ class Cache:
     value_widths: tuple[int, ...]
     dtype: Float
     max_context: int
+    rounded: bool = False
 
     def __post_init__(self) -> None:
         _check(
@@ -163,7 +166,23 @@ class Cache:
     @property
     def bytes_per_token(self) -> int:
         """Size of all rows of one token."""
-        return self.kv_heads * (sum(self.key_widths) + sum(self.value_widths)) * BYTES[self.dtype]
+        return sum(width * BYTES[dtype] for width, dtype in self.buffers().values())
+
+    @property
+    def stored(self) -> Number:
+        """The format of the rows."""
+        return "int8" if self.rounded else self.dtype
+
+    def buffers(self) -> dict[str, tuple[int, Number]]:
+        """Every buffer: numbers in a row, and their format. Graphs read ``past_NAME`` and make ``new_NAME``."""
+        found: dict[str, tuple[int, Number]] = {}
+        for layer, widths in enumerate(zip(self.key_widths, self.value_widths, strict=True)):
+            for head in range(self.kv_heads):
+                for what, width in zip(("key", "value"), widths, strict=True):
+                    found[f"{what}.{layer}.{head}"] = (width, self.stored)
+            if self.rounded:
+                found[f"scale.{layer}"] = (2 * self.kv_heads, self.dtype)
+        return found
 
 
 @dataclass(frozen=True)
@@ -326,6 +345,7 @@ class Manifest:
         """ValueError where two places contradict each other."""
         model, table, cache, prompt = self.model, self.embedding, self.cache, self.prompt
         tokens = (prompt.first_token, prompt.image_token, *prompt.stop_tokens)
+        buffers = cache.buffers()
         _check(
             parts={"vision", "decoder"} <= self.parts.keys(),
             prefill_chunk=0 < self.prefill_chunk <= cache.max_context,
@@ -338,7 +358,9 @@ class Manifest:
                 for layer, key, value in zip(self.phantom, cache.key_widths, cache.value_widths, strict=False)
             ),
             prompt=all(0 <= token < model.vocab_size for token in tokens),
-            ports=all(_fits(port, self) for part in self.parts.values() for port in (*part.inputs, *part.outputs)),
+            ports=all(
+                _fits(port, self, buffers) for part in self.parts.values() for port in part.inputs + part.outputs
+            ),
         )
 
     @property
@@ -347,9 +369,8 @@ class Manifest:
         return self.proof is not None and self.proof.passed
 
 
-def _fits(port: Port, manifest: Manifest) -> bool:
+def _fits(port: Port, manifest: Manifest, buffers: dict[str, tuple[int, Number]]) -> bool:
     """Whether a port's width is what the rest of the manifest says, as far as that is about it."""
-    what, _, place = port.name.partition(".")
     cache, hidden = manifest.cache, manifest.model.hidden_size
     widths = {
         "pixel_values": (3, manifest.pictures.tile_size, manifest.pictures.tile_size),
@@ -357,12 +378,7 @@ def _fits(port: Port, manifest: Manifest) -> bool:
         "inputs_embeds": (hidden,),
         "logits": (manifest.model.vocab_size,),
     }
-    kind = what.removeprefix("past_").removeprefix("new_")
-    if kind in ("key", "value"):
-        layer, _, head = place.partition(".")
-        if not (layer.isdigit() and head.isdigit() and int(layer) < cache.layers and int(head) < cache.kv_heads):
-            return False
-        return port.dtype == cache.dtype and port.shape[1:] == (
-            (cache.key_widths if kind == "key" else cache.value_widths)[int(layer)],
-        )
-    return what not in widths or (port.dtype == cache.dtype and port.shape[1:] == widths[what])
+    when, _, buffer = port.name.partition("_")
+    if when in ("past", "new"):
+        return buffers.get(buffer) == (*port.shape[1:], port.dtype)
+    return port.name not in widths or (port.dtype == cache.dtype and port.shape[1:] == widths[port.name])

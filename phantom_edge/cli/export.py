@@ -13,7 +13,7 @@ from phantom_edge.shipped import NAME
 
 if TYPE_CHECKING:
     from phantom_edge.export.export import Exported
-    from phantom_edge.export.settings import Begin, Precision
+    from phantom_edge.export.settings import Begin, Precision, Rows
 
 
 @friendly
@@ -44,6 +44,10 @@ def export(
     max_tiles: Annotated[
         int | None, typer.Option(help="Tiles that a picture is cut into at most; default: the checkpoint's own.")
     ] = None,
+    cache: Annotated[
+        str,
+        typer.Option(help="How keys and values are kept: float, or int8 with a scale for every row: a quarter of it."),
+    ] = "float",
     prefill_chunk: Annotated[int, typer.Option(help="Tokens of a prompt that are fed at a time.")] = 64,
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Compare with the checkpoint; without, it stays unverified.")
@@ -62,7 +66,7 @@ def export(
     from phantom_edge.export.settings import DTYPES, Settings
 
     precision = cast("Precision", weights) if weights in DTYPES else "fp32"
-    settings = Settings(precision, phantom, max_context, prefill_chunk, max_tiles)
+    settings = Settings(precision, phantom, max_context, prefill_chunk, max_tiles, cast("Rows", cache))
     try:
         with tasks() as begin:
             if weights not in DTYPES:

@@ -72,7 +72,7 @@ def _show(bundle: Path, manifest: "Manifest") -> None:
             ("verification", verdict),
             (
                 "cache",
-                f"{cache.bytes_per_token / 1e3:,.1f} KB a token ({cache.dtype}), up to {cache.max_context:,} tokens",
+                f"{cache.bytes_per_token / 1e3:,.1f} KB a token ({cache.stored}), up to {cache.max_context:,} tokens",
             ),
             ("prefill", f"{manifest.prefill_chunk} tokens at a time"),
             ("made by", ", ".join([manifest.made_by, *(f"{name} {v}" for name, v in manifest.tools.items())])),

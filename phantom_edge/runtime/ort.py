@@ -1,5 +1,6 @@
 """ONNX Runtime: every kv head's cache is one array, whose filled part goes in and whose next rows come out in place."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,12 @@ from phantom_edge.export.bundle.manifest import MANIFEST, Number, Part, Port
 from phantom_edge.runtime.engine import Floats, Ints
 from phantom_edge.runtime.rows import Rows
 
-TYPES: dict[str, Number] = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
+TYPES: dict[str, Number] = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(int64)": "int64",
+    "tensor(int8)": "int8",
+}
 DECODER_INPUTS = ("inputs_embeds", "position_ids", "logits_to_keep")
 Buffers = dict[str, NDArray[Any]]
 
@@ -29,12 +35,9 @@ class OrtEngine:
         self.run_errors: tuple[type[Exception], ...] = (*_errors(self.ort), RuntimeError)
         self.table = Rows(bundle)
         cache = self.manifest.cache
-        widths = {"key": cache.key_widths, "value": cache.value_widths}
         self.cache: Buffers = {
-            f"{what}.{layer}.{head}": np.zeros((cache.max_context, widths[what][layer]), self.dtype)
-            for layer in range(cache.layers)
-            for head in range(cache.kv_heads)
-            for what in ("key", "value")
+            name: np.zeros((cache.max_context, width), self._stored(dtype))
+            for name, (width, dtype) in cache.buffers().items()
         }
         fed = {"vision": {"pixel_values"}, "decoder": {*DECODER_INPUTS, *(f"past_{name}" for name in self.cache)}}
         self.vision, self.decoder = (self._loaded(bundle, parts[name], names) for name, names in fed.items())
@@ -45,7 +48,8 @@ class OrtEngine:
         session = self._session(path)
         for listed, found in ((part.inputs, session.get_inputs()), (part.outputs, session.get_outputs())):
             ports = tuple(Port(port.name, tuple(port.shape), TYPES.get(port.type, port.type)) for port in found)
-            if ports != listed or (listed is part.inputs and {port.name for port in ports} != fed):
+            wanted = tuple(replace(port, dtype=self._stored(port.dtype)) for port in listed)
+            if ports != wanted or (listed is part.inputs and {port.name for port in ports} != fed):
                 raise EdgeError(f"{path} has other inputs or outputs than {bundle.path / MANIFEST} says", AGAIN)
         return session
 
@@ -64,6 +68,10 @@ class OrtEngine:
     def _model(self, path: Path, options: Any) -> str | bytes:
         """What ONNX Runtime is given: a path, or a graph."""
         return str(path)
+
+    def _stored(self, dtype: Number) -> Number:
+        """The format that numbers of the manifest's ``dtype`` have here."""
+        return dtype
 
     def see(self, pixel_values: Floats) -> Floats:
         """See Engine; one tile at a time, as the graph is made."""
@@ -89,8 +97,8 @@ class OrtEngine:
         binding.bind_output("logits")  # outputs come back in the order of binding
         for name, rows in self.cache.items():
             address, row = rows.ctypes.data, rows.strides[0]
-            binding.bind_input(f"past_{name}", "cpu", 0, self.dtype, (start, rows.shape[1]), address)
-            binding.bind_output(f"new_{name}", "cpu", 0, self.dtype, (count, rows.shape[1]), address + start * row)
+            binding.bind_input(f"past_{name}", "cpu", 0, rows.dtype, (start, rows.shape[1]), address)
+            binding.bind_output(f"new_{name}", "cpu", 0, rows.dtype, (count, rows.shape[1]), address + start * row)
         try:
             self.decoder.run_with_iobinding(binding)
         except self.run_errors as error:
