@@ -42,8 +42,8 @@ BOUNDS: dict[str, dict[str, float]] = {
 keeps 11 bits through thousands of sums, and its ties may turn."""
 
 ROUNDED = {RELATIVE: 1e-1, DIVERGENCE: 1e-2}
-"""The same where activations are rounded to 8 bits on the way into quantized layers or the cache: it turns ties, so other
-tokens are told and not bound. That nothing else is off, the exact stages show."""
+"""The same where activations are rounded to 8 bits on the way into quantized layers or the cache: it turns ties, so
+other tokens are told and not bound. That nothing else is off, the exact stages show."""
 
 EXACT: dict[Stage, Stage] = {"vision": "exact vision", "prefill": "exact prefill", "decode": "exact decode"}
 

@@ -457,3 +457,66 @@ def test_a_prompt_that_begins_otherwise_is_refused(bundle: Bundle) -> None:
     manifest = replace(bundle.manifest, prompt=replace(bundle.manifest.prompt, first_token=5))
     with pytest.raises(EdgeError, match="the prompt begins with"):
         answer_of(Session(replace(bundle, manifest=manifest)), QUESTION, [])
+
+
+def test_a_cache_of_int8_rows(checkpoint: Path, bundle: Bundle, tmp_path: Path) -> None:
+    """A row is off by half a step of its own scale at most, which is its largest magnitude over 127."""
+    rounded = export(checkpoint, tmp_path / "rounded", cache="int8", max_context=512)
+    engines = {one.path.name: Session(one).engine for one in (bundle, rounded)}
+    ids = Session(bundle).text.ids([{"role": "user", "content": QUESTION}], [], 1)
+    logits = [one.forward(one.embed(ids), 0, np.arange(len(ids))) for one in engines.values()]
+    assert np.abs(logits[0] - logits[1]).max() < 1e-4  # of the first chunk's own rows none is rounded
+    floats, integers = engines["bundle"].cache, engines["rounded"].cache
+    heads = bundle.manifest.cache.kv_heads
+    for layer in range(bundle.manifest.cache.layers):
+        scales = integers[f"scale.{layer}"][: len(ids)]
+        for column, name in enumerate(f"{what}.{layer}.{head}" for what in ("key", "value") for head in range(heads)):
+            exact, scale = floats[name][: len(ids)], scales[:, column : column + 1]
+            assert integers[name].dtype == np.int8 and not integers[name][len(ids) :].any()
+            assert np.allclose(scale, np.maximum(np.abs(exact).max(-1, keepdims=True) / 127, 1e-6), rtol=1e-4)
+            assert (np.abs(integers[name][: len(ids)] * scale - exact) <= 0.501 * scale + 1e-5).all()
+    before, after = (one.manifest.cache.bytes_per_token for one in (bundle, rounded))
+    assert after < before / 2  # a scale is 4 bytes, and rows of this model are short
+
+
+@pytest.mark.slow
+def test_a_cache_of_int8_rows_is_proved(checkpoint: Path, tmp_path: Path) -> None:
+    """With its rounding taken out it is the model; with it, it is near, and a wrong scale is not."""
+    bundle = export(checkpoint, tmp_path / "bundle", prove=True, cache="int8", max_context=512)
+    proof = bundle.manifest.proof
+    assert proof is not None and proof.passed
+    stages = {check.stage for check in proof.checks}
+    assert stages == {"vision", "prefill", "decode", "exact prefill", "exact decode"}
+    exact, rounded = (
+        [check.value for check in proof.checks if (check.stage == stage and check.measure == RELATIVE)]
+        for stage in ("exact decode", "decode")
+    )
+    assert max(exact) < 1e-4 and max(rounded) > max(exact)
+
+
+def test_rows_of_zeros_are_kept(tmp_path: Path) -> None:
+    """Nothing divides by nothing."""
+    write_random(SIZES["tiny"], tmp_path / "model", seed=0, dtype=torch.float32)
+    bundle = export(tmp_path / "model", tmp_path / "bundle", cache="int8", max_context=64)
+    engine = Session(bundle).engine
+    logits = [
+        engine.forward(np.zeros((4, bundle.manifest.model.hidden_size), np.float32), start, np.arange(4))
+        for start in (0, 4)
+    ]
+    assert np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("name", ["scale.0 narrow", "rows of floats"])
+def test_another_cache_than_the_graph_has(name: str, checkpoint: Path, tmp_path: Path) -> None:
+    bundle = export(checkpoint, tmp_path / "bundle", cache="int8", max_context=64)
+
+    def change(manifest: dict[str, Any]) -> None:
+        ports = manifest["parts"]["decoder"]["inputs"]
+        if name == "rows of floats":
+            manifest["cache"]["rounded"] = False
+        else:
+            next(port for port in ports if port["name"] == "past_scale.0")["shape"] = ["P", 1]
+
+    edited(change)(bundle.path)
+    with pytest.raises(EdgeError, match="ports is impossible"):
+        open_session(bundle.path)
