@@ -16,7 +16,7 @@ from phantom_edge.quantize.solvers import fitted, gptq, hqq
 class Algorithm:
     """How integers are found.
 
-    ``plain`` needs the weight alone; ``solve`` what a decoder's layer reads, too, and where it is there finds all that
+    ``moves_zeros``: of schemes with zero points alone is it more than rounding. ``plain`` needs the weight alone; ``solve`` what a decoder's layer reads, too, and where it is there finds all that
     is in those. ``balances``: inputs are scaled first, by an error that counts tokens alike, or by what the loss feels.
     """
 
@@ -25,6 +25,7 @@ class Algorithm:
     balances: bool | None = None
     feels: bool = False
     passes_on_errors: bool = False
+    moves_zeros: bool = False
 
     @property
     def calibrates(self) -> bool:
@@ -37,12 +38,13 @@ def _fitted(weight: Tensor, scheme: Scheme) -> Quantized:
 
 
 def _hqq(weight: Tensor, scheme: Scheme) -> Quantized:
-    return hqq(weight, scheme, None)
+    """HQQ where it can; zero points are all that it moves, and symmetric schemes have none."""
+    return nearest(weight, scheme) if scheme.symmetric else hqq(weight, scheme, None)
 
 
 ALGORITHMS: dict[AlgorithmName, Algorithm] = {
     "rtn": Algorithm(nearest),
-    "hqq": Algorithm(_hqq),
+    "hqq": Algorithm(_hqq, moves_zeros=True),
     "gptq": Algorithm(_fitted, gptq, passes_on_errors=True),
     "awq": Algorithm(_fitted, fitted, balances=True),
     "mbq": Algorithm(_fitted, fitted, balances=True, feels=True),

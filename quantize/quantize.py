@@ -125,6 +125,11 @@ def quantize_checkpoint(
     if algorithm.calibrates and calibration is None:
         raise EdgeError(f"{recipe.algorithm} needs data to calibrate on: --calib", MAKE)
     schemes = recipe.schemes(matrices(opened.config))
+    if algorithm.moves_zeros and all(scheme.symmetric for scheme in schemes.values()):
+        raise EdgeError(
+            f"{recipe.algorithm} moves zero points, and the recipe's schemes have none",
+            "choose a scheme such as int4-g32-asym, or another algorithm",
+        )
     read_generation_config(source)
     digest = opened.fingerprint(partial(begin, "reading"))
     quantization = Quantization(

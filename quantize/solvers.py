@@ -92,14 +92,8 @@ def _inverse_factor(gram: Tensor) -> Tensor:
 
 
 def hqq(weight: Tensor, scheme: Scheme, gram: Tensor | None) -> Quantized:
-    """HQQ (Badri and Shaji, 2023), by ONNX Runtime's solver; its zero points are rounded, then weights to nearest.
-
-    Raises EdgeError for a symmetric scheme: zero points are all that it moves.
-    """
-    if scheme.symmetric or scheme.group is None:
-        raise EdgeError(
-            "hqq moves zero points, which symmetric schemes do not have", "choose a scheme such as int4-g32-asym"
-        )
+    """HQQ (Badri and Shaji, 2023), by ONNX Runtime's solver; its zero points are rounded, then weights to nearest."""
+    assert scheme.group is not None
     solver = need("onnxruntime.quantization.matmul_nbits_quantizer", "export").HQQWeightOnlyQuantizer
     scales, zeros = scales_of(weight, scheme)
     assert zeros is not None
