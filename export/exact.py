@@ -34,6 +34,7 @@ class ExactEngine(OrtEngine):
         for port in (*model.graph.input, *model.graph.output):
             if port.type.tensor_type.elem_type == onnx.TensorProto.INT8:
                 port.type.tensor_type.elem_type = dtype
+        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", str(FLOAT))
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
         serialized: bytes = model.SerializeToString()
         return serialized

@@ -49,8 +49,9 @@ class DecoderDrawing(LinearDrawing):
         integers: QuantizedFiles | None = None,
         *,
         rounds_cache: bool = False,
+        opset_only: bool = False,
     ) -> None:
-        super().__init__("decoder", dtype, read, integers)
+        super().__init__("decoder", dtype, read, integers, opset_only=opset_only)
         self.config = config
         self.dim, self.kv_heads = config.head_dim, config.num_key_value_heads
         self.groups = config.num_attention_heads // self.kv_heads

@@ -22,8 +22,8 @@ def number_type(scheme: Scheme) -> ir.DataType:
 
 def columns_first(weight: Quantized) -> ir.Tensor:
     """Integers (columns, rows)."""
-    integers = weight.integers.T.numpy()
-    return _tensor(integers.astype(np.int8) - np.int8(weight.scheme.middle) if _is_signed(weight) else integers, weight)
+    zero, kind = (weight.scheme.middle, np.int8) if weight.scheme.symmetric else (0, np.uint8)
+    return _tensor((weight.integers.T.numpy().astype(np.int16) - zero).astype(kind), weight)
 
 
 def scales_first(weight: Quantized) -> Tensor:
@@ -36,10 +36,6 @@ def zeros_first(weight: Quantized) -> ir.Tensor:
     assert weight.zero_points is not None
     points = weight.zero_points.T if weight.scheme.group else weight.zero_points[:, 0]
     return _tensor(points.numpy(), weight)
-
-
-def _is_signed(weight: Quantized) -> bool:
-    return weight.scheme.symmetric
 
 
 def _tensor(values: NDArray[np.integer], weight: Quantized) -> ir.Tensor:

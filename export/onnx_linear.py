@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 import onnx_ir as ir
 import torch
@@ -10,12 +10,15 @@ from onnx_ir import Value
 from torch import Tensor
 
 from phantom_edge.export.layer_form import Read
+from phantom_edge.export.onnx_dequantize import columns_first, number_type, scales_first, zeros_first
 from phantom_edge.export.onnx_graph import Drawing
 from phantom_edge.quantize.folder import INTEGERS, SCALES, ZEROS, QuantizedFiles
 from phantom_edge.quantize.schemes import Quantized, Scheme, packed, stacked
 
 WHOLE_ROW = 128
 """Block of rows that have one scale: it is said for each block, for the operator knows no other way."""
+
+T = TypeVar("T")
 
 ACCURACY = 4
 """Of MatMulNBits: activations are rounded to 8 bits, block by block, for the sums."""
@@ -24,9 +27,17 @@ ACCURACY = 4
 class LinearDrawing(Drawing):
     """A drawing whose linear layers are quantized where ``integers`` says so."""
 
-    def __init__(self, name: str, dtype: torch.dtype, read: Read, integers: QuantizedFiles | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        dtype: torch.dtype,
+        read: Read,
+        integers: QuantizedFiles | None = None,
+        *,
+        opset_only: bool = False,
+    ) -> None:
         super().__init__(name, dtype)
-        self.read, self.integers = read, integers
+        self.read, self.integers, self.opset_only = read, integers, opset_only
 
     def scheme(self, name: str) -> Scheme | None:
         """Of a weight, None where it is float."""
@@ -48,7 +59,8 @@ class LinearDrawing(Drawing):
             if scheme is None:
                 found.append(self._float(x, name, own_names, (count, columns), own_bias))
             else:
-                found.append(self._rounded(x, name, own_names, (count, columns), scheme, own_bias))
+                encode = self._dequantized if self.opset_only else self._rounded
+                found.append(encode(x, name, own_names, (count, columns), scheme, own_bias))
         if len(found) == 1:
             return found[0]
         joined = self.op("Concat", *found, axis=-1)
@@ -62,15 +74,10 @@ class LinearDrawing(Drawing):
         self, x: Value, key: str, names: Sequence[str], shape: tuple[int, int], scheme: Scheme, bias: Value | None
     ) -> Value:
         """MatMulNBits, which holds 3 bits in 4."""
-        integers = self.integers
-        assert integers is not None
         rows, columns = shape
         bits, block = carried(scheme)
         blocks = -(-columns // block)
-
-        def made(array: Callable[[Quantized], Tensor]) -> Callable[[], Tensor]:
-            return lambda: array(stacked([integers.quantized(name) for name in names]))
-
+        made = self._made(names)
         inputs: list[Value | None] = [
             x,
             self.raw(f"{key}.{INTEGERS}", (rows, blocks, block * bits // 8), f"int{scheme.bits}", made(blobs)),
@@ -93,6 +100,40 @@ class LinearDrawing(Drawing):
         )
         return found
 
+    def _dequantized(
+        self, x: Value, key: str, names: Sequence[str], shape: tuple[int, int], scheme: Scheme, bias: Value | None
+    ) -> Value:
+        """DequantizeLinear and MatMul, which are standard operators; 3 bits are held in 4."""
+        rows, columns = shape
+        made = self._made(names)
+        scales = (columns // scheme.group, rows) if scheme.group else (rows,)
+        inputs = [
+            self.packed(f"{key}.{INTEGERS}", (columns, rows), scheme, made(columns_first)),
+            self.weight(f"{key}.{SCALES}", scales, made(scales_first)),
+        ]
+        if not scheme.symmetric:
+            inputs.append(self.packed(f"{key}.{ZEROS}", scales, scheme, made(zeros_first)))
+        about = {"axis": 0, "block_size": scheme.group} if scheme.group else {"axis": 1}
+        found = self.op("MatMul", x, self.op("DequantizeLinear", *inputs, **about))
+        return found if bias is None else self.op("Add", found, bias)
+
+    def _made(self, names: Sequence[str]) -> "Made":
+        """What makes an array of the integers of ``names``, when it is asked for."""
+        integers = self.integers
+        assert integers is not None
+        return lambda array: lambda: array(stacked([integers.quantized(name) for name in names]))
+
+    def packed(self, name: str, shape: Sequence[int], scheme: Scheme, make: Callable[[], ir.Tensor]) -> Value:
+        """An initializer of a scheme's integers."""
+        self.kinds[name] = f"int{scheme.bits}"
+
+        def read() -> ir.TensorProtocol:
+            tensor = make()
+            assert tuple(tensor.shape) == tuple(shape), (name, tensor.shape, shape)
+            return tensor
+
+        return self.tape.initializer(ir.LazyTensor(read, number_type(scheme), ir.Shape(shape), name=name), name)
+
     def raw(self, name: str, shape: Sequence[int], kind: str, make: Callable[[], Tensor]) -> Value:
         """An initializer of bytes; ``kind`` is what they hold."""
         self.kinds[name] = kind
@@ -103,6 +144,13 @@ class LinearDrawing(Drawing):
             return ir.tensor(tensor.numpy(), name=name)
 
         return self.tape.initializer(ir.LazyTensor(read, ir.DataType.UINT8, ir.Shape(shape), name=name), name)
+
+
+class Made(Protocol):
+    """Turns a function of a quantized weight into one that reads that weight first."""
+
+    def __call__(self, array: Callable[[Quantized], T], /) -> Callable[[], T]:
+        """Nothing is read yet."""
 
 
 def carried(scheme: Scheme) -> tuple[Literal[4, 8], int]:

@@ -22,9 +22,15 @@ class VisionDrawing(LinearDrawing):
     """
 
     def __init__(
-        self, config: PhantomConfig, read: Read, dtype: torch.dtype, integers: QuantizedFiles | None = None
+        self,
+        config: PhantomConfig,
+        read: Read,
+        dtype: torch.dtype,
+        integers: QuantizedFiles | None = None,
+        *,
+        opset_only: bool = False,
     ) -> None:
-        super().__init__("vision", dtype, read, integers)
+        super().__init__("vision", dtype, read, integers, opset_only=opset_only)
         self.config, self.vision = config, config.vision
         size = self.vision.image_size
         self.tokens = self.vision.patches_per_side**2 + 1

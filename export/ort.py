@@ -35,7 +35,7 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
     text, dtype = source.config.text, settings.dtype
     forms = [one.form for one in chosen]
     drawings: dict[str, Drawing] = {
-        "vision": VisionDrawing(source.config, source.read, dtype, source.integers),
+        "vision": VisionDrawing(source.config, source.read, dtype, source.integers, opset_only=settings.opset_only),
         "decoder": DecoderDrawing(
             text,
             forms,
@@ -44,6 +44,7 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
             dtype,
             source.integers,
             rounds_cache=settings.cache == "int8",
+            opset_only=settings.opset_only,
         ),
     }
     described = {}
@@ -68,7 +69,7 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
         max_context=settings.max_context,
         rounded=settings.cache == "int8",
     )
-    embedding = _embedding(source, dtype, parts, begin)
+    embedding = _embedding(source, settings, parts, begin)
     return Lowered(described, embedding, cache, ("onnx", "onnx-ir", "torch"))
 
 
@@ -87,12 +88,16 @@ def _save(drawing: Drawing, name: str, begin: Begin, folder: Path) -> None:
     drawing.save(folder / f"{name}.onnx", f"{name}.data", begin(name, drawing.bytes))
 
 
-def _embedding(source: Source, dtype: torch.dtype, parts: Unfinished, begin: Begin) -> Embedding:
-    """Where the embedding lies: in the decoder's file if the head is the same, else in a file that is written."""
-    text, integers = source.config.text, source.integers
+def _embedding(source: Source, settings: Settings, parts: Unfinished, begin: Begin) -> Embedding:
+    """Where the embedding lies: in the decoder's file if the head is the same, else in a file that is written.
+
+    The head's integers of standard operators lie column by column, where rows cannot be read.
+    """
+    text, integers, dtype = source.config.text, source.integers, settings.dtype
     scheme = None if integers is None else integers.schemes.get(EMBEDDING)
+    is_shared = text.tie_word_embeddings and not (settings.opset_only and scheme is not None)
     file, place = TABLE, _Places({})
-    if text.tie_word_embeddings:
+    if is_shared:
         graph = onnx.load(parts.folder / "decoder.onnx", load_external_data=False).graph
         place = _Places({tensor.name: tensor for tensor in graph.initializer if tensor.name.startswith(EMBEDDING)})
         file = place.file
@@ -106,7 +111,7 @@ def _embedding(source: Source, dtype: torch.dtype, parts: Unfinished, begin: Beg
     bits, block = carried(scheme)
     rounded = Rounded(bits, block, 0, None if is_plain(scheme) else 0)
     offset, scales, zero_points = (place.offset(f"{EMBEDDING}.{part}") for part in (INTEGERS, SCALES, ZEROS))
-    if not text.tie_word_embeddings:  # one after another
+    if not is_shared:  # one after another
         scales = text.vocab_size * rounded.row_bytes(text.hidden_size)
         zero_points = scales + text.vocab_size * rounded.blocks(text.hidden_size) * dtype.itemsize
     rounded = replace(rounded, scales=scales, zero_points=None if is_plain(scheme) else zero_points)

@@ -23,7 +23,10 @@ Begin = Callable[[str, int], Callable[[int], None]]
 
 @dataclass(frozen=True)
 class Settings:
-    """``max_tiles`` None keeps the checkpoint's own; ``phantom`` as in ``forms.Phantom.parse``."""
+    """``max_tiles`` None keeps the checkpoint's own; ``phantom`` as in ``forms.Phantom.parse``.
+
+    ``opset_only``: no operator outside the target's standard set.
+    """
 
     precision: Precision = "fp32"
     phantom: str = "rank=auto"
@@ -31,6 +34,7 @@ class Settings:
     prefill_chunk: int = 64
     max_tiles: int | None = None
     cache: Rows = "float"
+    opset_only: bool = False
 
     def __post_init__(self) -> None:
         rules = (

@@ -16,8 +16,9 @@ from phantom_edge.quantize.solvers import fitted, gptq, hqq
 class Algorithm:
     """How integers are found.
 
-    ``moves_zeros``: of schemes with zero points alone is it more than rounding. ``plain`` needs the weight alone; ``solve`` what a decoder's layer reads, too, and where it is there finds all that
+    ``plain`` needs the weight alone; ``solve`` what a decoder's layer reads, too, and where it is there finds all that
     is in those. ``balances``: inputs are scaled first, by an error that counts tokens alike, or by what the loss feels.
+    ``moves_zeros``: it does more than rounding only where a scheme has zero points.
     """
 
     plain: Callable[[Tensor, Scheme], Quantized]

@@ -4,6 +4,7 @@ Each target gives a function here that returns its weights dequantized, and all 
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,11 +15,16 @@ Weights = dict[str, NDArray[np.float32]]
 
 
 def onnx_weights(path: Path) -> Weights:
-    """Every MatMulNBits of a graph, by the name of its integers: (rows, columns), by the operator's own document."""
+    """Every MatMulNBits or DequantizeLinear of a graph, by the name of its integers: (rows, columns).
+
+    By the operators' own documents.
+    """
     model = onnx.load(path)
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     found = {}
     for node in model.graph.node:
+        if node.op_type == "DequantizeLinear":
+            found[node.input[0].removesuffix(".integers")] = _dequantized(node, arrays).T
         if node.op_type != "MatMulNBits":
             continue
         about = {attribute.name: attribute.i for attribute in node.attribute}
@@ -32,6 +38,19 @@ def onnx_weights(path: Path) -> Weights:
         whole = (integers.reshape(rows, blocks, block) - zeros[..., None]).astype(np.float32) * scales[..., None]
         found[node.input[1].removesuffix(".integers")] = whole.reshape(rows, -1)[:, :columns]
     return found
+
+
+def _dequantized(node: onnx.NodeProto, arrays: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
+    """(columns, rows)."""
+    about = {attribute.name: attribute.i for attribute in node.attribute}
+    integers = arrays[node.input[0]].astype(np.float32)
+    others = [arrays[name].astype(np.float32) for name in node.input[1:]]
+    if "block_size" in about:
+        others = [np.repeat(one, about["block_size"], axis=about["axis"]) for one in others]
+    else:
+        others = [one.reshape([-1 if axis == about["axis"] else 1 for axis in (0, 1)]) for one in others]
+    scales, zeros = others if len(others) == 2 else (others[0], np.float32(0))
+    return (integers - zeros) * scales
 
 
 def _unpacked(bytes_: NDArray[np.uint8], bits: int) -> NDArray[np.int64]:

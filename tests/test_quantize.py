@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from phantom_edge.checkpoint.loading import EMBEDDING, HEAD, open_checkpoint
 from phantom_edge.checkpoint.random import write_random
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import Bundle
-from phantom_edge.export.bundle.manifest import STAGES
+from phantom_edge.export.bundle.manifest import STAGES, Manifest
 from phantom_edge.export.export import export_bundle
 from phantom_edge.export.layer_form import DECODER
 from phantom_edge.export.onnx_linear import LinearDrawing
@@ -99,15 +100,17 @@ class OneWeight:
         return self.held
 
 
+@pytest.mark.parametrize("opset_only", [False, True])
 @given(st.sampled_from(list(SCHEMES.values())), st.integers(1, 40), st.integers(1, 4), st.integers(0, 99))
 @settings(max_examples=60, deadline=None)
 def test_the_file_and_the_runtime_hold_these_numbers(
-    tmp_path_factory: pytest.TempPathFactory, scheme: Scheme, rows: int, groups: int, seed: int
+    tmp_path_factory: pytest.TempPathFactory, opset_only: bool, scheme: Scheme, rows: int, groups: int, seed: int
 ) -> None:
     """Read from the file, and asked of ONNX Runtime: the identity times the weight, where each sum has one term."""
     columns = groups * (scheme.group or 56)
     held = nearest(weight(rows, columns, seed), scheme)
-    drawing = LinearDrawing("one", torch.float32, dict.__getitem__, OneWeight("w", held))  # type: ignore[arg-type]
+    files = cast(QuantizedFiles, OneWeight("w", held))
+    drawing = LinearDrawing("one", torch.float32, dict.__getitem__, files, opset_only=opset_only)
     x = drawing.input("x", ("N", columns))
     drawing.output(drawing.linear(x, "w", ["w"], [rows], columns), "y", ("N", rows))
     folder = tmp_path_factory.mktemp("one")
@@ -119,8 +122,10 @@ def test_the_file_and_the_runtime_hold_these_numbers(
 
     engine = ExactEngine.__new__(ExactEngine)
     engine.ort, engine.threads = ort, 1
+    engine.manifest = cast(Manifest, SimpleNamespace(cache=SimpleNamespace(dtype="float32")))
     (found,) = engine._session(folder / "one.onnx").run(None, {"x": np.eye(columns, dtype=np.float32)})
     assert np.array_equal(found.T, want)
+    assert set(drawing.opsets) == ({""} if opset_only else {"", "com.microsoft"})
 
 
 @pytest.fixture(scope="module")
@@ -163,12 +168,16 @@ RECIPES = {
 }
 
 
+@pytest.mark.parametrize("opset_only", [False, True])
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_bundle_holds_the_integers_and_computes_with_them(name: str, checkpoint: Path) -> None:
+def test_a_bundle_holds_the_integers_and_computes_with_them(name: str, opset_only: bool, checkpoint: Path) -> None:
     """Every weight bit for bit, embedding included; and all stages against the dequantized reference."""
     folder = quantized(checkpoint, name, RECIPES[name])
     files = QuantizedFiles.open(folder)
-    bundle = export_bundle(str(folder), "onnx", checkpoint.parent / f"{name}.bundle", Settings(max_context=512)).bundle
+    out, wanted = checkpoint.parent / f"{name}-{opset_only}.bundle", Settings(max_context=512, opset_only=opset_only)
+    bundle = export_bundle(str(folder), "onnx", out, wanted).bundle
+    operators = {kind for part in bundle.manifest.parts.values() for kind in part.operators}
+    assert ("MatMulNBits" in operators, "DequantizeLinear" in operators) == (not opset_only, opset_only)
     of_the_graph = {name for name in files.schemes if "phantom" not in name and name != EMBEDDING}
     assert compare(bundle, files) == of_the_graph
     proof = bundle.manifest.proof
@@ -197,11 +206,13 @@ def compare(bundle: Bundle, files: QuantizedFiles) -> set[str]:
 
 def test_a_tied_head_and_the_embedding_are_one_copy(tmp_path: Path) -> None:
     quantize_checkpoint(NANO, RECIPES["int4"], tmp_path / "nano", name="int4")
-    bundle = export_bundle(str(tmp_path / "nano"), "onnx", tmp_path / "bundle", Settings(), prove=False).bundle
     files = QuantizedFiles.open(tmp_path / "nano")
-    assert compare(bundle, files) == files.schemes.keys() and bundle.manifest.embedding.file == "decoder.data"
-    rows = Rows(bundle)[np.arange(bundle.manifest.embedding.rows)]
-    assert np.array_equal(rows, files.read(EMBEDDING).numpy())
+    for opset_only, place in ((False, "decoder.data"), (True, "embedding.data")):
+        wanted, out = Settings(opset_only=opset_only), tmp_path / f"bundle-{opset_only}"
+        bundle = export_bundle(str(tmp_path / "nano"), "onnx", out, wanted, prove=False).bundle
+        assert compare(bundle, files) == files.schemes.keys() and bundle.manifest.embedding.file == place
+        rows = Rows(bundle)[np.arange(bundle.manifest.embedding.rows)]
+        assert np.array_equal(rows, files.read(EMBEDDING).numpy())
 
 
 @pytest.mark.parametrize("name", ["0_5b-tied-1.0", "1_8b-1.0", "7b-1.0"])

@@ -48,6 +48,10 @@ def export(
         str,
         typer.Option(help="How keys and values are kept: float, or int8 with a scale for every row: a quarter of it."),
     ] = "float",
+    opset_only: Annotated[
+        bool,
+        typer.Option("--opset-only", help="Write quantized layers in standard operators, not in ONNX Runtime's own."),
+    ] = False,
     prefill_chunk: Annotated[int, typer.Option(help="Tokens of a prompt that are fed at a time.")] = 64,
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Compare with the checkpoint; without, it stays unverified.")
@@ -66,7 +70,7 @@ def export(
     from phantom_edge.export.settings import DTYPES, Settings
 
     precision = cast("Precision", weights) if weights in DTYPES else "fp32"
-    settings = Settings(precision, phantom, max_context, prefill_chunk, max_tiles, cast("Rows", cache))
+    settings = Settings(precision, phantom, max_context, prefill_chunk, max_tiles, cast("Rows", cache), opset_only)
     try:
         with tasks() as begin:
             if weights not in DTYPES:
