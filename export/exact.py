@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from onnx import helper
 
 from phantom_edge.export.bundle.manifest import Number
+from phantom_edge.export.onnx_graph import ROUNDING
 from phantom_edge.runtime.ort import OrtEngine
 
 FLOAT = 1
@@ -24,13 +26,14 @@ class ExactEngine(OrtEngine):
         model = onnx.load(path, load_external_data=False)
         dtype = NUMBERS[self.manifest.cache.dtype]
         for node in model.graph.node:
-            if node.op_type == "Round":  # what follows it, and the rows that come back, are then floats
-                node.op_type = "Identity"
+            if node.name.startswith(ROUNDING):
+                node.CopyFrom(helper.make_node("Identity", node.input[:1], node.output))
             for attribute in node.attribute:
                 if attribute.name == "accuracy_level":
                     attribute.i = FLOAT
-                if node.op_type == "Cast" and attribute.i == onnx.TensorProto.INT8:
-                    attribute.i = dtype
+        nodes = [new for node in model.graph.node for new in _of_floats(node)]
+        model.graph.ClearField("node")
+        model.graph.node.extend(nodes)
         for port in (*model.graph.input, *model.graph.output):
             if port.type.tensor_type.elem_type == onnx.TensorProto.INT8:
                 port.type.tensor_type.elem_type = dtype
@@ -38,3 +41,15 @@ class ExactEngine(OrtEngine):
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
         serialized: bytes = model.SerializeToString()
         return serialized
+
+
+def _of_floats(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """The node, or what computes a product of integers with floats on the left."""
+    if node.op_type != "MatMulIntegerToFloat":
+        return [node]
+    left, weight, _, scales = node.input[:4]
+    (out,) = node.output
+    found = [helper.make_node("DequantizeLinear", [weight, scales], [f"{out}.weight"], axis=1)]
+    bias = node.input[6] if len(node.input) > 6 else ""
+    found.append(helper.make_node("MatMul", [left, f"{out}.weight"], [f"{out}.product" if bias else out]))
+    return [*found, *([helper.make_node("Add", [f"{out}.product", bias], [out])] if bias else [])]

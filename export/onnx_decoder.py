@@ -22,9 +22,6 @@ from phantom_edge.export.passes.rank import Basis
 from phantom_edge.models.config import PhantomTextConfig
 from phantom_edge.quantize.folder import QuantizedFiles
 
-LARGEST, LEAST_SCALE = 127.0, 1e-6
-"""Of a rounded cache: the largest integer, and the scale of rows of zeros."""
-
 
 def row_widths(config: PhantomTextConfig, form: LayerForm) -> tuple[int, int]:
     """Numbers in a cached row of keys and of values."""
@@ -85,7 +82,9 @@ class DecoderDrawing(LinearDrawing):
             hidden = self._layer(hidden, number, form)
         hidden = self._norm(self.op("Gather", hidden, keep, axis=0), f"{DECODER}norm.weight")
         head = EMBEDDING if config.tie_word_embeddings else HEAD
-        logits = self.linear(hidden, head, [head], [config.vocab_size], config.hidden_size)
+        logits = self.linear(
+            hidden, head, [head], [config.vocab_size], config.hidden_size, is_table=config.tie_word_embeddings
+        )
         self.output(logits, "logits", ("R", config.vocab_size))
         for name, value in self.new.items():
             self.output(value, name, ("N", self.past[name.replace("new_", "past_")].shape[1]), self.rows)
@@ -205,11 +204,11 @@ class DecoderDrawing(LinearDrawing):
             past_key, past_value = (self._float_rows(self.past[name]) for name in cache_inputs(number, head))
             over_past = self.op("MatMul", past_key, own_query)
             if key_scales:
-                over_past = self.op("Mul", over_past, key_scales[head])
+                over_past = self.rounding("Mul", over_past, key_scales[head])
             weights = self.op("Softmax", self._scores(over_past, own_query, own_key), axis=-1)  # (N G, P + N)
             of_past, of_new = self.ops("Split", weights, self.counts, outputs=2, axis=1)
             if value_scales:
-                of_past = self.op("Mul", of_past, self.reshape(value_scales[head], 1, -1))
+                of_past = self.rounding("Mul", of_past, self.reshape(value_scales[head], 1, -1))
             mixed = self.op("Add", self.op("MatMul", of_past, past_value), self.op("MatMul", of_new, own_value))
             found.append(self.reshape(mixed, -1, self.groups, row_widths(self.config, form)[1]))
         return found[0] if len(found) == 1 else self.op("Concat", *found, axis=1)
@@ -225,10 +224,9 @@ class DecoderDrawing(LinearDrawing):
 
     def _rounded_rows(self, rows: Value) -> tuple[Value, Value]:
         """int8 rows, and their scales (N, H_kv, 1): a row's largest magnitude becomes 127."""
-        largest = self.op("ReduceMax", self.op("Abs", rows), self.ints(-1), keepdims=1)
-        scales = self.op("Mul", largest, self.held_once("step", torch.tensor(1 / LARGEST)))
-        scales = self.op("Max", scales, self.held_once("least_scale", torch.tensor(LEAST_SCALE)))
-        return self.op("Cast", self.op("Round", self.op("Div", rows, scales)), to=self.rows), scales
+        scales = self.row_scales(rows)
+        whole = self.rounding("Round", self.rounding("Div", rows, scales))
+        return self.rounding("Cast", whole, to=self.rows), scales
 
     def _row_scales(self, number: int) -> tuple[Sequence[Value], Sequence[Value]]:
         """Of a layer's cached keys and values, (P, 1) for each head; nothing where rows are not rounded."""
@@ -239,7 +237,7 @@ class DecoderDrawing(LinearDrawing):
         return found[: self.kv_heads], found[self.kv_heads :]
 
     def _float_rows(self, rows: Value) -> Value:
-        return rows if self.rows is None else self.op("Cast", rows, to=TYPES[self.dtype])
+        return rows if self.rows is None else self.rounding("Cast", rows, to=TYPES[self.dtype])
 
     def _scores(self, over_past: Value, query: Value, new: Value) -> Value:
         """(N G, P + N) of a head's queries (e, N G) with its cached keys, which are there already, and the new ones."""

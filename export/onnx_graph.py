@@ -16,6 +16,8 @@ from torch import Tensor
 OPSET, IR_VERSION = 23, 11
 """RMSNormalization and RotaryEmbedding are standard from opset 23 on."""
 
+ROUNDING = "rounding."
+
 TYPES = {torch.float32: ir.DataType.FLOAT, torch.float16: ir.DataType.FLOAT16}
 Dim = int | str
 
@@ -85,6 +87,14 @@ class Drawing:
     def op(self, kind: str, *inputs: Value | None, **attributes: Any) -> Value:
         """The one output of a node."""
         found: Value = self.tape.op(kind, inputs, attributes)
+        return found
+
+    def rounding(self, kind: str, *inputs: Value | None, **attributes: Any) -> Value:
+        """As ``op``, of a node that only rounds activations or takes part in it: without any, its first input goes on.
+
+        Proofs take them out; they are known by their names.
+        """
+        found: Value = self.tape.op(kind, inputs, attributes, name=f"{ROUNDING}{len(self.tape.nodes)}")
         return found
 
     def ops(self, kind: str, *inputs: Value | None, outputs: int, **attributes: Any) -> Sequence[Value]:

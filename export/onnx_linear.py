@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Literal, Protocol, TypeVar
 
+import numpy as np
 import onnx_ir as ir
 import torch
 from onnx_ir import Value
@@ -19,6 +20,9 @@ WHOLE_ROW = 128
 """Block of rows that have one scale: it is said for each block, for the operator knows no other way."""
 
 T = TypeVar("T")
+
+LARGEST, LEAST_SCALE = 127.0, 1e-6
+"""Of rows that are rounded to 8 bits: the largest integer, and the scale of rows of zeros."""
 
 ACCURACY = 4
 """Of MatMulNBits: activations are rounded to 8 bits, block by block, for the sums."""
@@ -44,9 +48,20 @@ class LinearDrawing(Drawing):
         return None if self.integers is None else self.integers.schemes.get(name)
 
     def linear(
-        self, x: Value, key: str, names: Sequence[str], rows: Sequence[int], columns: int, bias: Value | None = None
+        self,
+        x: Value,
+        key: str,
+        names: Sequence[str],
+        rows: Sequence[int],
+        columns: int,
+        bias: Value | None = None,
+        *,
+        is_table: bool = False,
     ) -> Value:
-        """``x`` (N, columns) by weights (rows, columns) one above the other, which are called ``key`` together."""
+        """``x`` (N, columns) by weights (rows, columns) one above the other, which are called ``key`` together.
+
+        ``is_table``: its rows are read one by one, too, so they are kept as rows.
+        """
         parts = [
             (scheme, list(part))
             for scheme, part in groupby(zip(names, rows, strict=True), key=lambda one: self.scheme(one[0]))
@@ -59,8 +74,7 @@ class LinearDrawing(Drawing):
             if scheme is None:
                 found.append(self._float(x, name, own_names, (count, columns), own_bias))
             else:
-                encode = self._dequantized if self.opset_only else self._rounded
-                found.append(encode(x, name, own_names, (count, columns), scheme, own_bias))
+                found.append(self._encoding(scheme, is_table)(x, name, own_names, (count, columns), scheme, own_bias))
         if len(found) == 1:
             return found[0]
         joined = self.op("Concat", *found, axis=-1)
@@ -69,6 +83,47 @@ class LinearDrawing(Drawing):
     def _float(self, x: Value, key: str, names: Sequence[str], shape: tuple[int, int], bias: Value | None) -> Value:
         weight = self.weight(key, shape, lambda: torch.cat([self.read(name) for name in names]))
         return self.op("Gemm", x, weight, *([] if bias is None else [bias]), transB=1)
+
+    def _encoding(self, scheme: Scheme, is_table: bool) -> Callable[..., Value]:
+        if self.opset_only:
+            return self._dequantized
+        if scheme.group is None and self.dtype == torch.float32 and not is_table:
+            return self._integer
+        return self._rounded
+
+    def _integer(
+        self, x: Value, key: str, names: Sequence[str], shape: tuple[int, int], scheme: Scheme, bias: Value | None
+    ) -> Value:
+        """A product of integers: each row of ``x`` is rounded to 8 bits by its own largest number.
+
+        Several times as fast as MatMulNBits where there are many rows, and as fast for one.
+        """
+        rows, columns = shape
+        made = self._made(names)
+        weight = self.packed(f"{key}.{INTEGERS}", (columns, rows), scheme, made(columns_first))
+        scales = self.weight(f"{key}.{SCALES}", (rows,), made(scales_first))
+        one, middle = self.held_once("one", torch.tensor(1.0)), self.byte(scheme.middle)
+        size = self.row_scales(x)
+        integers = self.rounding("QuantizeLinear", self.rounding("Div", x, size), one, middle)
+        self.opsets["com.microsoft"] = 1
+        found = self.tape.op(
+            "MatMulIntegerToFloat", [integers, weight, one, scales, middle], {}, domain="com.microsoft"
+        )
+        found = self.rounding("Mul", found, size)
+        return found if bias is None else self.op("Add", found, bias)
+
+    def row_scales(self, rows: Value) -> Value:
+        """(..., 1): a row's largest magnitude becomes 127."""
+        largest = self.op("ReduceMax", self.op("Abs", rows), self.ints(-1), keepdims=1)
+        scales = self.op("Mul", largest, self.held_once("step", torch.tensor(1 / LARGEST)))
+        return self.op("Max", scales, self.held_once("least_scale", torch.tensor(LEAST_SCALE)))
+
+    def byte(self, value: int) -> Value:
+        """A constant uint8 scalar."""
+        name = f"uint8_{value}"
+        if (name,) not in self.constants:
+            self.constants[name,] = self.tape.initializer(ir.tensor(np.array(value, np.uint8), name=name), name)
+        return self.constants[name,]
 
     def _rounded(
         self, x: Value, key: str, names: Sequence[str], shape: tuple[int, int], scheme: Scheme, bias: Value | None

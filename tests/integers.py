@@ -15,16 +15,19 @@ Weights = dict[str, NDArray[np.float32]]
 
 
 def onnx_weights(path: Path) -> Weights:
-    """Every MatMulNBits or DequantizeLinear of a graph, by the name of its integers: (rows, columns).
+    """Weights (rows, columns) of a graph by the names of their integers, by the operators' own documents.
 
-    By the operators' own documents.
+    Those of MatMulNBits, MatMulIntegerToFloat and DequantizeLinear.
     """
     model = onnx.load(path)
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     found = {}
     for node in model.graph.node:
-        if node.op_type == "DequantizeLinear":
+        if node.op_type == "DequantizeLinear" and node.input[0] in arrays:
             found[node.input[0].removesuffix(".integers")] = _dequantized(node, arrays).T
+        if node.op_type == "MatMulIntegerToFloat":
+            columns_first = arrays[node.input[1]].astype(np.float32)
+            found[node.input[1].removesuffix(".integers")] = (columns_first * arrays[node.input[3]]).T
         if node.op_type != "MatMulNBits":
             continue
         about = {attribute.name: attribute.i for attribute in node.attribute}
