@@ -87,6 +87,8 @@ class LinearDrawing(Drawing):
     def _encoding(self, scheme: Scheme, is_table: bool) -> Callable[..., Value]:
         if self.opset_only:
             return self._dequantized
+        if scheme.static_inputs:
+            return self._static
         if scheme.group is None and self.dtype == torch.float32 and not is_table:
             return self._integer
         return self._rounded
@@ -111,6 +113,37 @@ class LinearDrawing(Drawing):
         )
         found = self.rounding("Mul", found, size)
         return found if bias is None else self.op("Add", found, bias)
+
+    def _static(
+        self, x: Value, key: str, names: Sequence[str], shape: tuple[int, int], scheme: Scheme, bias: Value | None
+    ) -> Value:
+        """A product of integers: ``x`` is rounded to 8 bits by the scale that calibration found."""
+        if self.dtype != torch.float32:
+            return self._dequantized(x, key, names, shape, scheme, bias)
+        rows, columns = shape
+        made = self._made(names)
+        weight = self.packed(f"{key}.{INTEGERS}", (columns, rows), scheme, made(columns_first))
+        scales = self.weight(f"{key}.{SCALES}", (rows,), made(scales_first))
+        clamped, scale, zero_point = self._fixed(x, names[0])
+        integers = self.rounding("QuantizeLinear", clamped, scale, zero_point)
+        self.opsets["com.microsoft"] = 1
+        found: Value = self.tape.op(
+            "MatMulIntegerToFloat",
+            [integers, weight, scale, scales, zero_point, *([] if bias is None else [None, bias])],
+            {},
+            domain="com.microsoft",
+        )
+        return found
+
+    def _fixed(self, x: Value, name: str) -> tuple[Value, Value, Value]:
+        """``x`` within what the inputs of a weight reach, and their scale and zero point."""
+        assert self.integers is not None
+        about = self.integers.about.inputs[name]
+        scale = self.held(f"{name}.input_scale", torch.tensor(about.scale))
+        ends = [
+            self.held(f"{name}.{end}", torch.tensor(value)) for end, value in (("low", about.low), ("high", about.high))
+        ]
+        return self.op("Clip", x, *ends), scale, self.byte(about.zero_point)
 
     def row_scales(self, rows: Value) -> Value:
         """(..., 1): a row's largest magnitude becomes 127."""
@@ -161,6 +194,9 @@ class LinearDrawing(Drawing):
         """DequantizeLinear and MatMul, which are standard operators; 3 bits are held in 4."""
         rows, columns = shape
         made = self._made(names)
+        if scheme.static_inputs:
+            clamped, *about = self._fixed(x, names[0])
+            x = self.rounding("DequantizeLinear", self.rounding("QuantizeLinear", clamped, *about), *about)
         scales = (columns // scheme.group, rows) if scheme.group else (rows,)
         inputs = [
             self.packed(f"{key}.{INTEGERS}", (columns, rows), scheme, made(columns_first)),
@@ -168,8 +204,8 @@ class LinearDrawing(Drawing):
         ]
         if not scheme.symmetric:
             inputs.append(self.packed(f"{key}.{ZEROS}", scales, scheme, made(zeros_first)))
-        about = {"axis": 0, "block_size": scheme.group} if scheme.group else {"axis": 1}
-        found = self.op("MatMul", x, self.op("DequantizeLinear", *inputs, **about))
+        places = {"axis": 0, "block_size": scheme.group} if scheme.group else {"axis": 1}
+        found = self.op("MatMul", x, self.op("DequantizeLinear", *inputs, **places))
         return found if bias is None else self.op("Add", found, bias)
 
     def _made(self, names: Sequence[str]) -> "Made":

@@ -14,6 +14,7 @@ from phantom_edge.export.source import Source
 from phantom_edge.models.decoder import RMSNorm
 from phantom_edge.models.modeling import PhantomModel
 from phantom_edge.models.rope import rotary_tables
+from phantom_edge.quantize.inputs import fix_inputs
 
 PICTURE_PARTS = ("vision_tower", "projector")
 
@@ -33,6 +34,11 @@ class Reference:
     @torch.no_grad()
     def image_tokens(self, pixel_values: Tensor) -> Tensor:
         """Tiles (T, 3, S, S) to (T * tokens_per_tile, hidden)."""
+        features: Tensor = self.eyes().get_image_features(pixel_values).pooler_output
+        return features.flatten(0, 1)
+
+    def eyes(self) -> PhantomModel:
+        """What looks at pictures, and nothing else of the model; rounded inputs are clamped and not rounded."""
         if self.pictures is None:
             with torch.device("meta"):
                 model = PhantomModel(self.config).eval()
@@ -40,9 +46,10 @@ class Reference:
                 part = getattr(model, name)
                 weights = {key: self.source.read(f"model.{name}.{key}").float() for key in part.state_dict()}
                 part.load_state_dict(weights, assign=True)
+            if self.source.integers is not None:
+                fix_inputs(model, self.source.integers.about.inputs, "model.", rounds=False)
             self.pictures = model
-        features: Tensor = self.pictures.get_image_features(pixel_values).pooler_output
-        return features.flatten(0, 1)
+        return self.pictures
 
     def close_eyes(self) -> None:
         """Let go of what looks at pictures, until the next one."""

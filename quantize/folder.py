@@ -5,7 +5,7 @@ checkpoint (run, eval, convert, export, verify) computes with exactly what a tar
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal
@@ -16,6 +16,7 @@ from torch import Tensor
 from phantom_edge.checkpoint.reading import Entry, TensorFiles, raise_problems
 from phantom_edge.checkpoint.writing import Planned
 from phantom_edge.errors import EdgeError
+from phantom_edge.quantize.inputs import Inputs
 from phantom_edge.quantize.names import AlgorithmName
 from phantom_edge.quantize.schemes import Quantized, Scheme, packed, unpacked
 from phantom_edge.typed import WrongJson, from_json, strict_json, to_json
@@ -33,7 +34,8 @@ class Quantization:
 
     ``source`` is the checkpoint that they were made from, ``fingerprint`` its SHA-256; ``recipe`` is the recipe's name,
     ``digest`` the SHA-256 of what it says.
-    ``calibration`` tells data from other data, None where there was none.
+    ``calibration`` tells data from other data, None where there was none. ``inputs`` are the fixed scales of what the
+    layers of static schemes read, by their weights' names.
     """
 
     schema_version: Literal[1]
@@ -45,6 +47,11 @@ class Quantization:
     algorithm: AlgorithmName
     weights: dict[str, Scheme]
     calibration: str | None = None
+    inputs: dict[str, Inputs] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if {name for name, scheme in self.weights.items() if scheme.static_inputs} != self.inputs.keys():
+            raise ValueError("inputs has not a scale for each weight of a static scheme")
 
 
 def read_quantization(folder: Path) -> Quantization:

@@ -29,11 +29,22 @@ from phantom_edge.quantize.folder import (
     read_quantization,
     write_quantization,
 )
+from phantom_edge.quantize.inputs import Inputs
 from phantom_edge.quantize.layers import Layer, Weigher, even, quantize_layers, squares
 from phantom_edge.quantize.recipe import Recipe, part_of
 from phantom_edge.quantize.rounding import BLOCK_ROWS, check_range
 from phantom_edge.quantize.schemes import Quantized, Scheme, stacked
-from phantom_edge.quantize.scratch import ERROR, layer_file, read_float, read_layer, read_weight, write_layer
+from phantom_edge.quantize.scratch import (
+    ERROR,
+    EYES,
+    layer_file,
+    read_float,
+    read_inputs,
+    read_layer,
+    read_weight,
+    write_layer,
+)
+from phantom_edge.quantize.static import is_static, quantize_static, steps
 
 
 @dataclass(frozen=True)
@@ -122,9 +133,10 @@ def quantize_checkpoint(
         raise EdgeError(f"{source} is quantized already", "give the checkpoint that it was made from")
     check_target(out, force)
     algorithm = ALGORITHMS[recipe.algorithm]
-    if algorithm.calibrates and calibration is None:
-        raise EdgeError(f"{recipe.algorithm} needs data to calibrate on: --calib", MAKE)
     schemes = recipe.schemes(matrices(opened.config))
+    if (algorithm.calibrates or is_static(schemes)) and calibration is None:
+        what = recipe.algorithm if algorithm.calibrates else "w8a8"
+        raise EdgeError(f"{what} needs data to calibrate on: --calib", MAKE)
     if algorithm.moves_zeros and all(scheme.symmetric for scheme in schemes.values()):
         raise EdgeError(
             f"{recipe.algorithm} moves zero points, and the recipe's schemes have none",
@@ -132,7 +144,8 @@ def quantize_checkpoint(
         )
     read_generation_config(source)
     digest = opened.fingerprint(partial(begin, "reading"))
-    quantization = Quantization(
+    quantization = partial(
+        Quantization,
         schema_version=1,
         made_by=f"phantom-edge {__version__}",
         source=model or str(source),
@@ -143,13 +156,18 @@ def quantize_checkpoint(
         weights=schemes,
         calibration=None if calibration is None else calibration.digest,
     )
-    if not algorithm.calibrates or calibration is None:
-        return _write(opened, quantization, out, force, begin, {})
-    samples = read_samples(calibration.triples, opened, calibration.samples, with_pictures=algorithm.feels)
+    if calibration is None or not (algorithm.calibrates or is_static(schemes)):
+        return _write(opened, quantization(), out, force, begin, {})
+    with_pictures = algorithm.feels or is_static(schemes)
+    samples = read_samples(calibration.triples, opened, calibration.samples, with_pictures=with_pictures)
     about = {"by": __version__, "model": digest, "recipe": recipe.digest, "samples": digest_of(samples)}
     with unfinished(out, about) as parts:
-        found = _solved(opened, schemes, algorithm, samples, parts, begin)
-        result = _write(opened, quantization, out, force, begin, found)
+        found = _solved(opened, schemes, algorithm, samples, parts, begin) if algorithm.calibrates else {}
+        inputs: dict[str, Inputs] = {}
+        if is_static(schemes):
+            found |= _static(opened, schemes, samples, parts, begin)
+            inputs = {name: read_inputs(found[name], name) for name, scheme in schemes.items() if scheme.static_inputs}
+        result = _write(opened, quantization(inputs=inputs), out, force, begin, found)
         parts.discard()
     return result
 
@@ -187,9 +205,23 @@ def _solved(
     )
     files: dict[str, Path] = {}
     for number, layer in enumerate(found):
-        parts.part(f"layer {number}", partial(write_layer, layer, number))
+        parts.part(f"layer {number}", partial(write_layer, layer, layer_file(number)))
         files |= dict.fromkeys((*layer.weights, *layer.floats), parts.folder / layer_file(number))
     return files
+
+
+def _static(
+    source: Source, schemes: dict[str, Scheme], samples: Sequence[Sample], parts: Unfinished, begin: Begin
+) -> dict[str, Path]:
+    """The file of every weight and changed tensor whose inputs get fixed scales."""
+    file = parts.folder / EYES
+
+    def write(folder: Path) -> None:
+        write_layer(quantize_static(source, schemes, samples, begin("looking", steps(source))), EYES, folder)
+
+    parts.part("eyes", write)
+    layer = read_layer(file, schemes)
+    return dict.fromkeys((*layer.weights, *layer.floats), file)
 
 
 def _write(

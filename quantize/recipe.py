@@ -27,6 +27,9 @@ PARTS = {
 """Weights of each part by their names. The phantom maps and gates are in none: they are small and steer much, and the
 paper leaves them alone, too (section 4). A tied head is the embedding."""
 
+STATIC = ("vision", "projector")
+"""Parts whose inputs may have fixed scales: what a decoder reads differs too much from token to token."""
+
 PHANTOM = re.compile(r".*\.phantom_(query|key|value)\..*")
 
 
@@ -76,6 +79,8 @@ class Recipe:
         if not found:
             raise EdgeError("the recipe leaves every weight as it is", 'give a part a scheme: decoder = "int4-g32"')
         for name, scheme in found.items():
+            if scheme.static_inputs and part_of(name) not in STATIC:
+                raise EdgeError(f"{name}: {scheme.name} is for {' and '.join(STATIC)}", "choose int8 for it")
             try:
                 scheme.groups(weights[name][1])
             except EdgeError as error:

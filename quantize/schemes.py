@@ -13,24 +13,30 @@ class Scheme:
     """Integers of ``bits``, and a scale for every ``group`` neighbours of a row (None: for the whole row).
 
     Rows are outputs of a linear layer, or words of an embedding. ``symmetric`` ones have their zero in the middle of
-    the range, others say where it lies, group by group.
+    the range, others say where it lies, group by group. ``static_inputs``: what the layer reads is rounded to 8 bits,
+    too, with one scale that calibration finds.
     """
 
     bits: int
     group: int | None
     symmetric: bool = True
+    static_inputs: bool = False
 
     def __post_init__(self) -> None:
         if self.bits not in (3, 4, 8):
             raise ValueError(f"bits is {self.bits}, not 3, 4 or 8")
         if self.group is None and (self.bits != 8 or not self.symmetric):
             raise ValueError("group is null, which only symmetric ones of 8 bits have")
+        if self.static_inputs and self.group is not None:
+            raise ValueError("static_inputs is true, which is for whole rows alone")
         if self.group is not None and (self.group < 16 or self.group & (self.group - 1)):
             raise ValueError(f"group is {self.group}, not a power of two of 16 or more")
 
     @property
     def name(self) -> str:
-        """Such as int8, int4-g32, int4-g128-asym."""
+        """Such as int8, w8a8, int4-g32, int4-g128-asym."""
+        if self.static_inputs:
+            return "w8a8"
         group = "" if self.group is None else f"-g{self.group}"
         return f"int{self.bits}{group}{'' if self.symmetric else '-asym'}"
 
@@ -61,6 +67,7 @@ SCHEMES: dict[str, Scheme] = {
     scheme.name: scheme
     for scheme in (
         Scheme(8, None),
+        Scheme(8, None, static_inputs=True),
         Scheme(8, 32),
         Scheme(8, 128),
         Scheme(4, 32),

@@ -7,10 +7,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from phantom_edge.quantize.folder import INTEGERS, SCALES, ZEROS
+from phantom_edge.quantize.inputs import Inputs
 from phantom_edge.quantize.layers import Layer
 from phantom_edge.quantize.schemes import Quantized, Scheme
+from phantom_edge.quantize.static import INPUT
 
 ERROR = "error"
+EYES = "eyes.safetensors"
 
 
 def layer_file(number: int) -> str:
@@ -18,15 +21,15 @@ def layer_file(number: int) -> str:
     return f"layer-{number:03d}.safetensors"
 
 
-def write_layer(layer: Layer, number: int, folder: Path) -> None:
-    """A layer into ``folder``."""
+def write_layer(layer: Layer, file: str, folder: Path) -> None:
+    """A layer into ``file`` of a folder."""
     tensors = dict(layer.floats)
     for name, held in layer.weights.items():
         tensors[f"{name}.{INTEGERS}"], tensors[f"{name}.{SCALES}"] = held.integers, held.scales
         tensors[f"{name}.{ERROR}"] = layer.errors[name]
         if held.zero_points is not None:
             tensors[f"{name}.{ZEROS}"] = held.zero_points
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / layer_file(number))
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / file)
 
 
 def read_float(file: Path, name: str) -> Tensor:
@@ -34,6 +37,12 @@ def read_float(file: Path, name: str) -> Tensor:
     with safe_open(file, framework="pt") as tensors:
         found: Tensor = tensors.get_tensor(name)
         return found
+
+
+def read_inputs(file: Path, name: str) -> Inputs:
+    """The fixed scale of what a weight's layer reads."""
+    scale, zero_point = read_float(file, f"{name}.{INPUT}").tolist()
+    return Inputs(scale, int(zero_point))
 
 
 def read_weight(file: Path, name: str, scheme: Scheme) -> Quantized:

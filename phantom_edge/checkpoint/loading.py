@@ -139,6 +139,15 @@ def _fill_gaps(generation_config: GenerationConfig, config: PhantomConfig) -> No
             setattr(generation_config, name, getattr(config, name))
 
 
+def _fix_inputs(model: torch.nn.Module, files: TensorFiles) -> None:
+    """Let layers round what they read, where a quantized checkpoint says so."""
+    from phantom_edge.quantize.folder import QuantizedFiles
+    from phantom_edge.quantize.inputs import fix_inputs
+
+    if isinstance(files, QuantizedFiles):
+        fix_inputs(model, files.about.inputs)
+
+
 def check_finite(model: torch.nn.Module, folder: Path) -> None:
     """Refuse weights with NaN or infinity, by name."""
     bad = [
@@ -206,6 +215,7 @@ def load(cls: "type[PhantomForConditionalGeneration]", source: str | Path, **kwa
     loaded = cls.load_checked(None, config=config, state_dict=state, **kwargs)
     model = loaded[0] if isinstance(loaded, tuple) else loaded
     check_finite(model, folder)
+    _fix_inputs(model, files)
     if generation_config is not None:
         _fill_gaps(generation_config, config)
         model.generation_config = generation_config

@@ -1,0 +1,60 @@
+"""Fixed scales of what quantized layers read, and torch modules that compute with them."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from phantom_edge.quantize.rounding import as_float16
+
+LEVELS = 256
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Numbers are ``(integer - zero_point) * scale``, with integers from 0 to 255; the scale is one of float16."""
+
+    scale: float
+    zero_point: int
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.scale) and self.scale > 0 and 0 <= self.zero_point < LEVELS):
+            raise ValueError("scale or zero_point is impossible")
+
+    @property
+    def low(self) -> float:
+        """The least number that there is."""
+        return -self.zero_point * self.scale
+
+    @property
+    def high(self) -> float:
+        """The largest."""
+        return (LEVELS - 1 - self.zero_point) * self.scale
+
+    def rounded(self, x: Tensor) -> Tensor:
+        """The nearest numbers that there are."""
+        integers = (x / self.scale).round() + self.zero_point
+        return (integers.clamp(0, LEVELS - 1) - self.zero_point) * self.scale
+
+
+def ranged(rows: Tensor) -> Inputs:
+    """The scale that leaves out none of ``rows``, but for what rounding to float16 does to it."""
+    low, high = min(float(rows.min()), 0.0), max(float(rows.max()), 0.0)
+    scale = float(as_float16(torch.tensor((high - low) / (LEVELS - 1))))
+    return Inputs(scale, min(max(round(-low / scale), 0), LEVELS - 1))
+
+
+def fix_inputs(module: nn.Module, inputs: Mapping[str, Inputs], start: str = "", *, rounds: bool = True) -> None:
+    """Let the layers of ``module`` read what their weights' ``inputs`` say, or with ``rounds`` off only as far as that.
+
+    ``inputs`` are by the names of weights, of which ``module``'s begin with ``start``.
+    """
+
+    def fix(about: Inputs) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor]]:
+        return lambda _module, given: (about.rounded(given[0]) if rounds else given[0].clamp(about.low, about.high),)
+
+    for name, about in inputs.items():
+        layer = module.get_submodule(name.removeprefix(start).removesuffix(".weight"))
+        layer.register_forward_pre_hook(fix(about))

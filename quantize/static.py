@@ -1,0 +1,139 @@
+"""What looks at pictures, with the inputs of its layers rounded to 8 bits of a fixed scale (W8A8).
+
+A fixed scale costs nothing when it runs, and is all that fixed-point hardware knows. A few channels of a large vision
+tower are far larger than the rest and would leave these few levels: so channels are divided by what their weights are
+multiplied with, where a norm stands before them that can take it (SmoothQuant, arXiv 2211.10438).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from phantom_edge.errors import EdgeError
+from phantom_edge.export.reference import Reference
+from phantom_edge.export.source import Source
+from phantom_edge.models.vision import Projector, VisionLayer, VisionTower, pixel_shuffle
+from phantom_edge.quantize.calibration import MAKE, Sample
+from phantom_edge.quantize.inputs import ranged
+from phantom_edge.quantize.layers import Layer, squares
+from phantom_edge.quantize.rounding import check_range, nearest
+from phantom_edge.quantize.schemes import Quantized, Scheme
+
+TILES = 32
+"""Tiles that are looked at."""
+
+ROWS = 1024
+"""Rows of a layer's inputs on which ways to balance them are compared."""
+
+STRENGTHS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+"""How much of a channel's size goes into the weights (SmoothQuant, equation 4), tried beside nothing at all."""
+
+TOWER_PAIRS = {"attn.qkv": "norm1", "mlp.fc1": "norm2"}
+TOWER_ALONE = ("attn.proj", "mlp.fc2")
+"""Linear layers of the tower behind a norm, and those behind none."""
+
+INPUT = "input"
+"""Beside a weight on disk, until all is written: scale and zero point of what it reads."""
+
+
+def is_static(schemes: Mapping[str, Scheme]) -> bool:
+    """Whether any weight's inputs have a fixed scale."""
+    return any(scheme.static_inputs for scheme in schemes.values())
+
+
+@torch.no_grad()
+def quantize_static(
+    source: Source, schemes: Mapping[str, Scheme], samples: Sequence[Sample], step: Callable[[int], None]
+) -> Layer:
+    """All weights whose inputs have a fixed scale, each with that of its ``input``, and the norms that changed.
+
+    Raises EdgeError where there are no pictures, or what a layer reads is not finite.
+    """
+    tiles = list({tile.numpy().tobytes(): tile for s in samples if s.pixels is not None for tile in s.pixels}.values())
+    if not tiles:
+        raise EdgeError("w8a8 is calibrated on pictures, and there are none", MAKE)
+    tiles = tiles[:: -(-len(tiles) // TILES)]
+    model = Reference(source).eyes()
+    weights: dict[str, Quantized] = {}
+    floats: dict[str, Tensor] = {}
+    errors: dict[str, Tensor] = {}
+    for start, block, states in _blocks(model.vision_tower, model.projector, torch.stack(tiles), source):
+        pairs: dict[str, str | None] = {"fc1": "norm", "fc2": None}
+        if isinstance(block, VisionLayer):
+            pairs = {**TOWER_PAIRS, **dict.fromkeys(TOWER_ALONE)}
+        wanted = {name: schemes[key] for name in pairs if (key := f"{start}{name}.weight") in schemes}
+        wanted = {name: scheme for name, scheme in wanted.items() if scheme.static_inputs}
+        for name, rows in _watched(block, wanted, states).items():
+            if not bool(rows.isfinite().all()):
+                raise EdgeError(f"{start}{name} reads NaN or infinity in calibration", f"try other data; {MAKE}")
+            weight, norm, key = block.get_parameter(f"{name}.weight").detach(), pairs[name], f"{start}{name}.weight"
+            check_range(key, weight)
+            if norm is not None:
+                scale = _balance(rows, weight, wanted[name])
+                for part in ("weight", "bias"):
+                    floats[f"{start}{norm}.{part}"] = block.get_parameter(f"{norm}.{part}").detach() / scale
+                rows, weight = rows / scale, weight * scale
+            weights[key] = nearest(weight, wanted[name])
+            errors[key] = squares(weights[key], weight)
+            about = ranged(rows)
+            floats[f"{key}.{INPUT}"] = torch.tensor([about.scale, float(about.zero_point)])
+        step(1)
+    return Layer(weights, floats, errors)
+
+
+def steps(source: Source) -> int:
+    """How many blocks there are."""
+    return int(source.config.vision.num_hidden_layers) + 1
+
+
+def _blocks(
+    tower: VisionTower, projector: Projector, tiles: Tensor, source: Source
+) -> Iterator[tuple[str, VisionLayer | Projector, list[Tensor]]]:
+    """Every layer of the tower, and the projector: the start of its tensors' names, itself, and what it reads."""
+    config = source.config
+    layers, tower.layers = tower.layers, nn.ModuleList()
+    states = [tower(tile[None]) for tile in tiles]
+    for number, layer in enumerate(layers):
+        assert isinstance(layer, VisionLayer)
+        yield f"model.vision_tower.layers.{number}.", layer, states
+        states = [layer(state) for state in states]
+    side = config.vision.patches_per_side
+    grids = [state[:, 1:].unflatten(1, (side, side)) for state in states]
+    yield "model.projector.", projector, [pixel_shuffle(grid, config.pixel_block) for grid in grids]
+
+
+def _watched(block: nn.Module, names: Mapping[str, Scheme], states: Sequence[Tensor]) -> dict[str, Tensor]:
+    """What each linear layer reads: ``ROWS`` rows of all states, and the smallest and largest of every channel."""
+    found: dict[str, list[Tensor]] = {name: [] for name in names}
+    kept = -(-ROWS // len(states))
+
+    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(_module: nn.Module, given: tuple[Tensor, ...]) -> None:
+            rows = given[0].flatten(0, -2)
+            found[name] += [rows[:: -(-len(rows) // kept)], rows.amin(0, keepdim=True), rows.amax(0, keepdim=True)]
+
+        return hook
+
+    hooks = [block.get_submodule(name).register_forward_pre_hook(watch(name)) for name in names]
+    for state in states:
+        block(state)
+    for one in hooks:
+        one.remove()
+    return {name: torch.cat(rows) for name, rows in found.items()}
+
+
+def _balance(rows: Tensor, weight: Tensor, scheme: Scheme) -> Tensor:
+    """What each channel of ``rows`` is to be divided by, and its weights multiplied with, for the least error."""
+    largest, own = rows.abs().amax(0).clamp(min=1e-5), weight.abs().amax(0).clamp(min=1e-5)
+    choices = [torch.ones_like(own)]
+    for strength in STRENGTHS:
+        scale = (largest**strength / own ** (1 - strength)).clamp(1e-4, 1e4)
+        choices.append(scale / scale.log().mean().exp())
+    exact = rows @ weight.T
+
+    def off(scale: Tensor) -> float:
+        rounded = nearest(weight * scale, scheme).dequantize()
+        return float((ranged(rows / scale).rounded(rows / scale) @ rounded.T - exact).square().mean())
+
+    return min(choices, key=off)
