@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from phantom_edge.checkpoint.bnb import BnbFiles
 from phantom_edge.checkpoint.convert import plan, read_processor
 from phantom_edge.checkpoint.fingerprint import fingerprint
 from phantom_edge.checkpoint.loading import EMBEDDING, open_checkpoint, read_generation_config
@@ -28,7 +29,7 @@ LAYERS = "model.language_model.layers."
 class Source:
     """An opened checkpoint in either layout; names of tensors are those of ours.
 
-    ``integers`` are those of a quantized one, whose tensors come out dequantized.
+    ``integers`` are those of a quantized one, whose tensors come out dequantized; so do those of ``bnb``, bitsandbytes.
     """
 
     folder: Path
@@ -36,6 +37,7 @@ class Source:
     tensors: dict[str, Planned]
     processor: PhantomProcessor
     integers: QuantizedFiles | None
+    bnb: BnbFiles | None = None
 
     @classmethod
     def open(cls, folder: Path) -> "Source":
@@ -46,7 +48,8 @@ class Source:
             raise EdgeError(f"{folder} has no tokenizer", "copy the tokenizer files of its source into it")
         planned = plan(config, files, from_official, to_official=False, dtype=None)
         integers = files if isinstance(files, QuantizedFiles) else None
-        return cls(folder, config, {tensor.name: tensor for tensor in planned}, processor, integers)
+        bnb = files if isinstance(files, BnbFiles) else None
+        return cls(folder, config, {tensor.name: tensor for tensor in planned}, processor, integers, bnb)
 
     def read(self, name: str) -> Tensor:
         """One tensor, as it is stored."""

@@ -6,7 +6,7 @@ Nothing is guessed: an unknown or missing field, a wrong type or an impossible n
 import json
 import types
 from collections.abc import Callable
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -73,6 +73,10 @@ READERS: dict[Any, Callable[[Any, Any, str], Any]] = {
 SIMPLE = {int: "integer", float: "number", str: "string", bool: "boolean", type(None): "null"}
 
 
+def _is_required(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
+
+
 def _read_object(kind: Any, document: Any, place: str) -> Any:
     if not isinstance(document, dict):
         raise WrongJson(f"{place or 'the document'} is no object")
@@ -81,7 +85,7 @@ def _read_object(kind: Any, document: Any, place: str) -> Any:
     unknown = sorted(set(document) - set(known))
     if unknown:
         raise WrongJson(f"{inside}{unknown[0]} is not known")
-    missing = [name for name, field in known.items() if name not in document and field.default is MISSING]
+    missing = [name for name, field in known.items() if name not in document and _is_required(field)]
     if missing:
         raise WrongJson(f"{inside}{missing[0]} is missing")
     values = {name: _read(hints[name], one, inside + name) for name, one in document.items()}
@@ -129,7 +133,7 @@ def _schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
                 "type": "object",
                 "description": (kind.__doc__ or "").strip().split("\n\n")[0].replace("\n", " "),
                 "properties": {field.name: _schema(hints[field.name], definitions) for field in fields(kind)},
-                "required": [field.name for field in fields(kind) if field.default is MISSING],
+                "required": [field.name for field in fields(kind) if _is_required(field)],
                 "additionalProperties": False,
             }
         return {"$ref": f"#/$defs/{name}"}

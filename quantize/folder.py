@@ -138,7 +138,13 @@ def _entry(scheme: Scheme, parts: dict[str, Entry | None]) -> Entry:
     return replace(integers, dtype="F32", shape=(rows, columns))
 
 
-def planned(name: str, shape: tuple[int, int], scheme: Scheme, find: "partial[Quantized]") -> list[Planned]:
+def planned(
+    name: str,
+    shape: tuple[int, int],
+    scheme: Scheme,
+    find: "partial[Quantized]",
+    scales: torch.dtype = torch.float16,
+) -> list[Planned]:
     """The tensors that a weight of ``shape`` becomes on disk; ``find`` is asked for it once while they are written."""
     rows, columns = shape
     once = lru_cache(maxsize=1)(find)
@@ -156,7 +162,7 @@ def planned(name: str, shape: tuple[int, int], scheme: Scheme, find: "partial[Qu
 
     parts = [Planned(f"{name}.{INTEGERS}", (rows, width), torch.uint8, integers)]
     if not scheme.symmetric:
-        parts.append(Planned(f"{name}.{SCALES}", (rows, groups), torch.float16, lambda: once().scales))
-    what, dtype = (SCALES, torch.float16) if scheme.symmetric else (ZEROS, torch.uint8)
+        parts.append(Planned(f"{name}.{SCALES}", (rows, groups), scales, lambda: once().scales))
+    what, dtype = (SCALES, scales) if scheme.symmetric else (ZEROS, torch.uint8)
     parts.append(Planned(f"{name}.{what}", (rows, groups), dtype, last))
     return parts

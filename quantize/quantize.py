@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from phantom_edge import __version__
+from phantom_edge.checkpoint.bnb import BnbFiles
 from phantom_edge.checkpoint.convert import write_companions
 from phantom_edge.checkpoint.fingerprint import fingerprint
 from phantom_edge.checkpoint.loading import read_generation_config
@@ -33,7 +34,7 @@ from phantom_edge.quantize.inputs import Inputs
 from phantom_edge.quantize.layers import Layer, Weigher, even, quantize_layers, squares
 from phantom_edge.quantize.recipe import Recipe, part_of
 from phantom_edge.quantize.rounding import BLOCK_ROWS, check_range
-from phantom_edge.quantize.schemes import Quantized, Scheme, stacked
+from phantom_edge.quantize.schemes import SCHEMES, Quantized, Scheme, stacked
 from phantom_edge.quantize.scratch import (
     ERROR,
     EYES,
@@ -45,6 +46,9 @@ from phantom_edge.quantize.scratch import (
     write_layer,
 )
 from phantom_edge.quantize.static import is_static, quantize_static, steps
+
+BY_ROWS = SCHEMES["int8"]
+"""The grid of bitsandbytes' int8 weights."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,15 @@ class Rounded:
 
 @dataclass(frozen=True)
 class Result:
-    """A quantized checkpoint that was written, and what became of every quantized weight."""
+    """A quantized checkpoint that was written, and what became of every quantized weight.
+
+    Of weights that bitsandbytes had rounded: which keep its integers, and which were rounded ``twice``.
+    """
 
     quantization: Quantization
     weights: dict[str, Rounded]
+    kept: tuple[str, ...] = ()
+    twice: tuple[str, ...] = ()
 
     def summary(self) -> list[Summary]:
         """By part and scheme."""
@@ -236,10 +245,17 @@ def _write(
     plain, shapes = ALGORITHMS[quantization.algorithm].plain, matrices(source.config)
     weights: dict[str, Rounded] = {}
     written: list[Planned] = []
+    before = {} if source.bnb is None else dict.fromkeys((*source.bnb.rows, *source.bnb.blocks))
+    kept: list[str] = []
     for tensor in source.tensors.values():
         name = tensor.name
         if name in quantization.weights:
             scheme = quantization.weights[name]
+            if source.bnb is not None and name in source.bnb.rows and scheme == BY_ROWS and not found:
+                find = partial(_kept, source.bnb, name, scheme, weights)
+                written += planned(name, shapes[name], scheme, find, torch.float32)
+                kept.append(name)
+                continue
             if name in found:
                 find = partial(_read, found[name], name, scheme, tensor, weights)
             else:
@@ -254,7 +270,8 @@ def _write(
         write_shards(folder, written, progress=begin("quantizing", total))
         write_companions(source.folder, folder, source.config, source.processor)
         write_quantization(folder, quantization)
-    return Result(quantization, weights)
+    twice = [name for name in before if name in quantization.weights and name not in kept]
+    return Result(quantization, weights, tuple(kept), tuple(twice))
 
 
 def _plain(
@@ -271,6 +288,14 @@ def _plain(
         raise EdgeError(f"{tensor.name}: {error.problem}", error.remedy) from error
     weights[tensor.name] = Rounded(weight.numel(), *errors.tolist())
     return stacked(parts)
+
+
+def _kept(bnb: BnbFiles, name: str, scheme: Scheme, weights: dict[str, Rounded]) -> Quantized:
+    """The integers that bitsandbytes chose, with its own scales."""
+    integers, scales = bnb.by_rows(name)
+    held = Quantized(scheme, (integers.int() + scheme.middle).to(torch.uint8), scales[:, None])
+    weights[name] = Rounded(integers.numel(), 0.0, float(held.dequantize().square().sum()))
+    return held
 
 
 def _read(file: Path, name: str, scheme: Scheme, tensor: Planned, weights: dict[str, Rounded]) -> Quantized:

@@ -5,7 +5,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
@@ -45,7 +45,7 @@ class Rule:
 class Recipe:
     """A scheme for each part, and rules for names, of which the last that fits wins."""
 
-    parts: dict[str, str]
+    parts: dict[str, str] = field(default_factory=dict)
     algorithm: AlgorithmName = "rtn"
     rules: tuple[Rule, ...] = ()
 
@@ -121,3 +121,13 @@ def read_recipe(name: str, algorithm: str | None = None) -> Recipe:
         raise EdgeError(f"{path}: {' '.join(str(error).split())}", "mend that line") from error
     except WrongJson as error:
         raise EdgeError(f"{path}: {error}", f"see the shipped recipes: {', '.join(SHIPPED)}") from error
+
+
+def written(recipe: Recipe) -> str:
+    """A recipe as TOML."""
+    lines = [f"algorithm = {json.dumps(recipe.algorithm)}", ""]
+    if recipe.parts:
+        lines += ["[parts]", *(f"{part} = {json.dumps(scheme)}" for part, scheme in recipe.parts.items()), ""]
+    for rule in recipe.rules:
+        lines += ["[[rules]]", f"match = {json.dumps(rule.match)}", f"scheme = {json.dumps(rule.scheme)}", ""]
+    return "\n".join(lines)

@@ -33,6 +33,7 @@ from phantom_edge.export.verify import verify
 from phantom_edge.generate import load
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.quantize.folder import QUANTIZATION, QuantizedFiles
+from phantom_edge.quantize.inputs import Inputs
 from phantom_edge.quantize.quantize import matrices, quantize_checkpoint
 from phantom_edge.quantize.recipe import PARTS, Recipe, Rule, read_recipe
 from phantom_edge.quantize.rounding import nearest
@@ -95,6 +96,7 @@ class OneWeight:
 
     def __init__(self, name: str, held: Quantized) -> None:
         self.held, self.schemes = held, {name: held.scheme}
+        self.about = SimpleNamespace(inputs={name: Inputs(2**-6, 64)})  # from -1 to 3
 
     def quantized(self, _name: str) -> Quantized:
         return self.held

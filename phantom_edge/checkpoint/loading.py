@@ -13,6 +13,7 @@ import torch
 from transformers import GenerationConfig
 
 from phantom_edge.checkpoint import official
+from phantom_edge.checkpoint.bnb import BnbFiles
 from phantom_edge.checkpoint.hub import find_folder
 from phantom_edge.checkpoint.reading import DTYPES, TensorFiles, check_tensors, raise_problems, read_json
 from phantom_edge.errors import EdgeError
@@ -42,6 +43,8 @@ def read_config(folder: Path) -> PhantomConfig:
             "give a Phantom checkpoint: see phantom-edge models",
         )
     from huggingface_hub.errors import StrictDataclassError
+
+    raw.pop("quantization_config", None)  # such weights are read as floats; transformers would quantize them again
 
     try:
         config: PhantomConfig = PhantomConfig.from_dict(raw)
@@ -93,7 +96,10 @@ def open_files(folder: Path) -> TensorFiles:
     """The tensors of a folder; those of a quantized checkpoint come out dequantized."""
     from phantom_edge.quantize.folder import QUANTIZATION, QuantizedFiles
 
-    return QuantizedFiles.open(folder) if (folder / QUANTIZATION).is_file() else TensorFiles.open(folder)
+    if (folder / QUANTIZATION).is_file():
+        return QuantizedFiles.open(folder)
+    files = TensorFiles.open(folder)
+    return BnbFiles.of(files) or files
 
 
 def main_dtype(files: TensorFiles) -> str:

@@ -13,6 +13,7 @@ from phantom_edge.cli import (
     export,
     init,
     inspect,
+    mix,
     models,
     quantize,
     run,
@@ -32,6 +33,7 @@ app.command("init")(init.init)
 app.command("convert")(convert.convert)
 app.command("run")(run.run)
 app.command("quantize")(quantize.quantize)
+app.command("mix")(mix.mix)
 app.command("export")(export.export)
 app.command("verify")(verify.verify)
 app.command("inspect")(inspect.inspect)

@@ -60,7 +60,14 @@ def quantize(
     megabytes = sum(path.stat().st_size for path in out.glob("*.safetensors")) / 1e6
     summary = result.summary()
     if json:
-        print_json({"out": str(out), "megabytes": round(megabytes, 3), "parts": [asdict(part) for part in summary]})
+        print_json(
+            {
+                "out": str(out),
+                "megabytes": round(megabytes, 3),
+                "parts": [asdict(part) for part in summary],
+                "bitsandbytes": {"kept": len(result.kept), "rounded_again": len(result.twice)},
+            }
+        )
         return
     rows = [
         (part.part, part.scheme, f"{part.matrices:,}", f"{part.numbers:,}", f"{part.relative_error:.2%}")
@@ -73,4 +80,8 @@ def quantize(
         "error: what rounding changes, root mean square over that of the weights",
     )
     note(f"{megabytes:,.1f} MB of weights")
+    if result.kept:
+        note(f"{len(result.kept)} weights keep the integers that bitsandbytes gave them: nothing was rounded again")
+    if result.twice:
+        note(f"{len(result.twice)} weights had been rounded by bitsandbytes to another grid, and were rounded again")
     note(f"next: phantom-edge export {quote(str(out))} --target onnx --out BUNDLE")

@@ -1,0 +1,95 @@
+"""``phantom-edge mix``: the cheapest bits for each part of a model."""
+
+from dataclasses import asdict
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from phantom_edge.cli.bundles import check_model
+from phantom_edge.cli.console import (
+    ForceOption,
+    JsonOption,
+    friendly,
+    load_torch,
+    note,
+    print_json,
+    print_table,
+    quiet_transformers,
+    tasks,
+)
+from phantom_edge.errors import need
+from phantom_edge.files import check_target
+from phantom_edge.shipped import NAME
+
+if TYPE_CHECKING:
+    from phantom_edge.quantize.mix import Mixture
+
+
+@friendly
+def mix(
+    calib: Annotated[Path, typer.Option(help="JSONL file of triples: damage is measured on their right answers.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for recipe.toml, damage.json and front.png.")],
+    model: Annotated[
+        str, typer.Argument(help="Checkpoint folder, hub id, or nano: the model inside this package.")
+    ] = NAME,
+    megabytes: Annotated[float | None, typer.Option(help="Weights of the checkpoint may be so large.")] = None,
+    divergence: Annotated[
+        float | None, typer.Option(help="Answers may differ so much: mean Kullback-Leibler divergence, nats.")
+    ] = None,
+    choices: Annotated[
+        str | None, typer.Option(help="Schemes to choose from, with commas between; float leaves weights alone.")
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Triples of that file to use.")] = 32,
+    force: Annotated[bool, ForceOption] = False,
+    json: Annotated[bool, JsonOption] = False,
+) -> None:
+    """Find a recipe: measure what rounding each part does to the answers, and choose the best under a bound."""
+    check_model(model)
+    check_target(out, force)
+    need("matplotlib", "train")
+    load_torch()
+    quiet_transformers()
+    from phantom_edge.checkpoint.hub import find_folder
+    from phantom_edge.quantize.mix import CHOICES, RECIPE, Bound, mix
+    from phantom_edge.quantize.quantize import Calibration
+
+    bound, calibration = Bound(megabytes, divergence), Calibration(calib, samples)
+    wanted = CHOICES if choices is None else tuple(name.strip() for name in choices.split(","))
+    try:
+        with tasks() as begin:
+            found = mix(find_folder(model), bound, calibration, out, choices=wanted, force=force, begin=begin)
+    except KeyboardInterrupt:
+        note("\nstopped; what was measured is kept beside the output's place, and the same command goes on.")
+        raise typer.Exit(1) from None
+    if json:
+        print_json(
+            {
+                "out": str(out),
+                "chosen": asdict(found.chosen),
+                "uniform": [asdict(one) for one in found.uniform],
+                "units": found.units,
+            }
+        )
+        return
+    _show(found, str(out))
+    note(f"next: phantom-edge quantize {quote(model)} --recipe {quote(str(out / RECIPE))} --out QUANTIZED")
+
+
+def _show(found: "Mixture", title: str) -> None:
+    print_table(
+        f"{title}: what each part gets",
+        ("part", "scheme"),
+        list(found.units.items()),
+    )
+    rows = [
+        (one.name, f"{one.megabytes:,.2f}", f"{one.predicted:.1e}", f"{one.divergence:.1e}")
+        for one in (found.chosen, *found.uniform)
+    ]
+    print_table(
+        "Beside one scheme for all",
+        ("weights", "MB", "predicted, nats", "measured, nats"),
+        rows,
+        "nats: mean divergence of the answers; predicted: the sum over parts, each measured alone",
+    )

@@ -1,0 +1,146 @@
+"""What rounding each part of a model does to its answers: one at a time, on calibration questions."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
+from phantom_edge.errors import EdgeError
+from phantom_edge.export.reference import window_mask
+from phantom_edge.export.source import Source
+from phantom_edge.generate import load
+from phantom_edge.models.rope import rotary_tables
+from phantom_edge.quantize.calibration import KINDS, MAKE, Sample
+from phantom_edge.quantize.quantize import matrices
+from phantom_edge.quantize.rounding import nearest
+from phantom_edge.quantize.schemes import SCHEMES
+
+UNITS = (
+    (r"model\.language_model\.layers\.(\d+)\.(?:self_attn|mlp)", r"\.(?:q|k|v|o|gate|up|down)_proj\.weight"),
+    (r"model\.vision_tower\.layers\.\d+", r"\..*"),
+    (r"model\.projector", r"\..*"),
+    (re.escape(EMBEDDING.removesuffix(".weight")), r"\.weight"),
+    (re.escape(HEAD.removesuffix(".weight")), r"\.weight"),
+)
+"""What is decided together: its name, and what follows in the names of its weights. The phantom maps are in none and
+stay as they are."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Weights that get one scheme. ``layer`` of the decoder, None for others; ``match`` fits their names and no other.
+
+    ``shapes`` are theirs, (rows, columns).
+    """
+
+    name: str
+    match: str
+    layer: int | None
+    shapes: dict[str, tuple[int, int]]
+
+    def bytes(self, scheme: str, itemsize: int) -> int:
+        """Of the weights in a checkpoint; ``itemsize`` is that of a float one."""
+        return sum(_bytes(shape, scheme, itemsize) for shape in self.shapes.values())
+
+    def fits(self, scheme: str) -> bool:
+        """Whether groups divide its rows."""
+        group = SCHEMES[scheme].group if scheme in SCHEMES else None
+        return group is None or all(columns % group == 0 for _, columns in self.shapes.values())
+
+
+def _bytes(shape: tuple[int, int], scheme: str, itemsize: int) -> int:
+    rows, columns = shape
+    if scheme not in SCHEMES:
+        return rows * columns * itemsize
+    about = SCHEMES[scheme]
+    groups = about.groups(columns)
+    width = columns if about.bits == 8 else (columns + 1) // 2
+    return rows * (width + groups * (2 if about.symmetric else 3))
+
+
+def units_of(source: Source) -> list[Unit]:
+    """In the order of the model's weights."""
+    found: dict[str, Unit] = {}
+    for name, shape in matrices(source.config).items():
+        for pattern, rest in UNITS:
+            if fits := re.fullmatch(f"({pattern}){rest}", name):
+                unit, layer = fits[1], int(fits[2]) if fits.re.groups > 1 else None
+                found.setdefault(unit, Unit(unit, re.escape(unit) + rest, layer, {})).shapes[name] = shape
+    return list(found.values())
+
+
+class Judge:
+    """The whole model in float32, and what it thinks of the right answers of ``samples``."""
+
+    def __init__(self, source: Source, samples: Sequence[Sample]) -> None:
+        self.model, _ = load(str(source.folder), torch.float32)
+        self.model.requires_grad_(False)
+        self.samples = samples
+        text = source.config.text
+        self.places = [
+            (rotary_tables(text, torch.arange(len(one.ids))[None]), window_mask(len(one.ids), text.sliding_window))
+            for one in samples
+        ]
+        self.states: list[list[Tensor]] = [self._embedded()]
+        for layer in self.model.model.language_model.layers:
+            self.states.append(self._through(layer, self.states[-1]))
+        self.exact = self._thoughts(self.states[-1])
+        if not all(bool(one.isfinite().all()) for one in self.exact):
+            raise EdgeError("the model answers NaN in calibration", f"the checkpoint is damaged, or: {MAKE}")
+
+    def _embedded(self) -> list[Tensor]:
+        found = []
+        for sample in self.samples:
+            rows = self.model.get_input_embeddings()(sample.ids)
+            if sample.pixels is not None:
+                tokens = self.model.get_image_features(sample.pixels).pooler_output.flatten(0, 1)
+                rows = rows.clone()
+                rows[sample.kinds == KINDS.index("vision")] = tokens
+            found.append(rows[None])
+        return found
+
+    def _through(self, layer: torch.nn.Module, states: Sequence[Tensor]) -> list[Tensor]:
+        return [
+            layer(state, rope, attention_mask=mask) for state, (rope, mask) in zip(states, self.places, strict=True)
+        ]
+
+    def _thoughts(self, states: Sequence[Tensor]) -> list[Tensor]:
+        """Log-probabilities (tokens, vocab) at every token of each right answer."""
+        norm, found = self.model.model.language_model.norm, []
+        for sample, state in zip(self.samples, states, strict=True):
+            asked = (sample.kinds == KINDS.index("answer")).nonzero()[:, 0] - 1
+            found.append(self.model.lm_head(norm(state[0, asked])).log_softmax(-1))
+        return found
+
+    @torch.no_grad()
+    def damage(self, schemes: Mapping[str, str], layer: int | None) -> float:
+        """Mean divergence in nats from the exact model's answers, with weights by ``schemes``: name to scheme.
+
+        ``layer``: of the decoder, where nothing before it is changed; None where anything may be.
+        """
+        with self._rounded(schemes):
+            states = self._embedded() if layer is None else self.states[layer]
+            for one in self.model.model.language_model.layers[layer or 0 :]:
+                states = self._through(one, states)
+            thoughts = self._thoughts(states)
+        apart = [(exact.exp() * (exact - found)).sum(-1) for exact, found in zip(self.exact, thoughts, strict=True)]
+        return max(float(torch.cat(apart).mean()), 0.0)
+
+    @contextmanager
+    def _rounded(self, schemes: Mapping[str, str]) -> Iterator[None]:
+        """The model with some weights rounded."""
+        kept: dict[str, Tensor] = {}
+        try:
+            for name, scheme in schemes.items():
+                parameter = self.model.get_parameter(name)
+                kept[name] = parameter.data
+                if scheme in SCHEMES:
+                    parameter.data = nearest(parameter.data, SCHEMES[scheme]).dequantize()
+            yield
+        finally:
+            for name, data in kept.items():
+                self.model.get_parameter(name).data = data

@@ -1,0 +1,209 @@
+"""A recipe that fits a model: the cheapest bits for each part of it, under a bound of size or of damage."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from phantom_edge import __version__
+from phantom_edge.errors import EdgeError
+from phantom_edge.export.settings import Begin
+from phantom_edge.export.source import Source
+from phantom_edge.export.unfinished import unfinished
+from phantom_edge.files import check_target, whole_folder
+from phantom_edge.quantize.calibration import digest_of, read_samples
+from phantom_edge.quantize.damage import Judge, Unit, units_of
+from phantom_edge.quantize.front import draw_front
+from phantom_edge.quantize.knapsack import Choice, Point, pareto_front, within
+from phantom_edge.quantize.quantize import Calibration
+from phantom_edge.quantize.recipe import Recipe, Rule, written
+from phantom_edge.quantize.schemes import FLOAT, scheme_named
+
+CHOICES = ("int4-g128", "int4-g64", "int4-g32", "int8", FLOAT)
+"""Schemes that are tried; those whose groups do not divide a unit's rows are not, there."""
+
+RECIPE, DAMAGE, FRONT = "recipe.toml", "damage.json", "front.png"
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a mixture may be at most: megabytes of weights, or divergence in nats. One of the two is given."""
+
+    megabytes: float | None = None
+    divergence: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [value for value in (self.megabytes, self.divergence) if value is not None]
+        if len(given) != 1:
+            raise EdgeError("there is not one bound", "give --megabytes or --divergence")
+        if not (math.isfinite(given[0]) and given[0] > 0):
+            raise EdgeError(f"the bound is {given[0]:g}", "give a number above 0")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A mixture: megabytes of weights, and the divergence of the whole from the float model, as it was measured.
+
+    ``predicted`` is the sum over its units, each measured alone.
+    """
+
+    name: str
+    megabytes: float
+    predicted: float
+    divergence: float
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The recipe that was chosen, beside one scheme for all; and the front that it is on: megabytes, predicted."""
+
+    recipe: Recipe
+    chosen: Measured
+    uniform: tuple[Measured, ...]
+    front: tuple[tuple[float, float], ...]
+    units: dict[str, str]
+
+
+def mix(
+    folder: Path,
+    bound: Bound,
+    calibration: Calibration,
+    out: Path,
+    *,
+    choices: Sequence[str] = CHOICES,
+    force: bool = False,
+    begin: Begin = lambda _what, _total: lambda _step: None,
+) -> Mixture:
+    """Write to ``out`` the recipe that keeps ``bound`` best, what was measured for it, and a plot of the front.
+
+    Raises EdgeError for what the user can mend, and where no mixture keeps the bound. Interrupted, the same call goes
+    on with the units that are missing.
+    """
+    source = Source.open(folder)
+    if source.integers is not None:
+        raise EdgeError(f"{folder} is quantized already", "give the checkpoint that it was made from")
+    for name in choices:
+        if name != FLOAT and scheme_named(name).static_inputs:
+            raise EdgeError(f"{name} is no choice of a mixture", "choose schemes of weights alone")
+    check_target(out, force)
+    samples = read_samples(calibration.triples, source, calibration.samples, with_pictures=False)
+    units = units_of(source)
+    about = {
+        "by": __version__,
+        "model": source.fingerprint(partial(begin, "reading")),
+        "samples": digest_of(samples),
+        "choices": list(choices),
+    }
+    itemsize = max(tensor.dtype.itemsize for tensor in source.tensors.values())
+    decided = {name for unit in units for name in unit.shapes}
+    rest = sum(tensor.bytes for tensor in source.tensors.values() if tensor.name not in decided)
+    with unfinished(out, about) as parts:
+        judge = Judge(source, samples)
+        step = begin("measuring", len(units))
+        for number, unit in enumerate(units):
+            parts.part(f"unit {number}", partial(_measure, judge, unit, choices, number))
+            step(1)
+        options = [_options(parts.folder / _file(number), unit, itemsize) for number, unit in enumerate(units)]
+        front = pareto_front(options)
+        point = _chosen(front, bound, rest)
+        uniform = [
+            (name, [next(one for one in found if one.name == name) for found in options])
+            for name in choices
+            if all(unit.fits(name) for unit in units)
+        ]
+        step = begin("checking", len(uniform) + 1)
+        measured = []
+        for name, made in (("mixture", _named(options, point)), *uniform):
+            measured.append(_check(name, made, units, judge, rest))
+            step(1)
+        mixture = Mixture(
+            _recipe(units, point.choices),
+            measured[0],
+            tuple(measured[1:]),
+            tuple(((one.bytes + rest) / 1e6, one.damage) for one in _some(front)),
+            {unit.name: choice for unit, choice in zip(units, point.choices, strict=True)},
+        )
+        with whole_folder(out, force=force) as place:
+            _write(mixture, bound, options, units, place)
+        parts.discard()
+    return mixture
+
+
+def _measure(judge: Judge, unit: Unit, choices: Sequence[str], number: int, folder: Path) -> None:
+    found = {
+        name: judge.damage(dict.fromkeys(unit.shapes, name), unit.layer) if name != FLOAT else 0.0
+        for name in choices
+        if unit.fits(name)
+    }
+    (folder / _file(number)).write_text(json.dumps(found), encoding="utf-8")
+
+
+def _file(number: int) -> str:
+    return f"unit-{number:03d}.json"
+
+
+def _options(file: Path, unit: Unit, itemsize: int) -> list[Choice]:
+    damages: dict[str, float] = json.loads(file.read_text(encoding="utf-8"))
+    if not damages:
+        raise EdgeError(f"none of the choices divides the rows of {unit.name}", f"add {FLOAT} or int8 to --choices")
+    return [Choice(name, unit.bytes(name, itemsize), damage) for name, damage in damages.items()]
+
+
+def _chosen(front: Sequence[Point], bound: Bound, rest: int) -> Point:
+    if bound.megabytes is not None:
+        point = within(front, bytes_=int(bound.megabytes * 1e6) - rest)
+        least = (front[0].bytes + rest) / 1e6
+        if point is None:
+            raise EdgeError(
+                f"no mixture has {bound.megabytes:g} MB or less: the smallest has {least:.2f}",
+                f"give --megabytes {math.ceil(least * 100) / 100:g} or more, or smaller --choices",
+            )
+        return point
+    point = within(front, damage=bound.divergence)
+    if point is None:
+        raise EdgeError(
+            f"no mixture stays within {bound.divergence:g} nats: the best has {front[-1].damage:.2g}",
+            "give a larger --divergence, or better --choices",
+        )
+    return point
+
+
+def _named(options: Sequence[Sequence[Choice]], point: Point) -> list[Choice]:
+    return [next(one for one in found if one.name == name) for found, name in zip(options, point.choices, strict=True)]
+
+
+def _check(name: str, made: Sequence[Choice], units: Sequence[Unit], judge: Judge, rest: int) -> Measured:
+    """A mixture as a whole."""
+    schemes = {weight: choice.name for unit, choice in zip(units, made, strict=True) for weight in unit.shapes}
+    megabytes = (sum(choice.bytes for choice in made) + rest) / 1e6
+    return Measured(name, megabytes, sum(choice.damage for choice in made), judge.damage(schemes, None))
+
+
+def _recipe(units: Sequence[Unit], choices: Sequence[str]) -> Recipe:
+    return Recipe({}, rules=tuple(Rule(unit.match, name) for unit, name in zip(units, choices, strict=True)))
+
+
+def _some(front: Sequence[Point], most: int = 400) -> list[Point]:
+    """No more than ``most`` points, the last among them."""
+    stride = -(-len(front) // most)
+    return list(reversed(front[::-1][::stride]))
+
+
+def _write(
+    mixture: Mixture, bound: Bound, options: Sequence[Sequence[Choice]], units: Sequence[Unit], folder: Path
+) -> None:
+    (folder / RECIPE).write_text(written(mixture.recipe), encoding="utf-8")
+    document = {
+        "bound": asdict(bound),
+        "chosen": asdict(mixture.chosen),
+        "uniform": [asdict(one) for one in mixture.uniform],
+        "front": [{"megabytes": megabytes, "divergence": damage} for megabytes, damage in mixture.front],
+        "units": {
+            unit.name: {"chosen": mixture.units[unit.name], "choices": [asdict(choice) for choice in found]}
+            for unit, found in zip(units, options, strict=True)
+        },
+    }
+    (folder / DAMAGE).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    draw_front(mixture.front, [mixture.chosen, *mixture.uniform], folder / FRONT)
