@@ -72,7 +72,15 @@ def variants() -> list[Variant]:
         for algorithm in ALGORITHM_NAMES:
             found.append(Variant(f"int4-g{group} {algorithm}", int4(group, algorithm)))
     found.append(Variant("mixed", read_recipe("mixed")))
+    found += [static(one) for one in found if one.name in ("int8", "int4-g32 mbq")]
     return found + [replace(one, name=f"{one.name}{ROUNDED}", cache="int8") for one in found if one.precision == "fp32"]
+
+
+def static(variant: Variant) -> Variant:
+    """The same with vision and projector in W8A8."""
+    assert variant.recipe is not None
+    parts = {**variant.recipe.parts, "vision": "w8a8", "projector": "w8a8"}
+    return replace(variant, name=f"{variant.name}, w8a8 vision", recipe=replace(variant.recipe, parts=parts))
 
 
 def int4(group: int, algorithm: AlgorithmName) -> Recipe:
@@ -96,8 +104,7 @@ def bundle_of(variant: Variant, scratch: Path, calibration: Calibration) -> Path
     if variant.recipe is not None:
         model = scratch / f"{file_name(variant.weights)}.quantized"
         if not model.is_dir():
-            data = calibration if variant.recipe.algorithm in ("gptq", "awq", "mbq") else None
-            quantize_checkpoint(NANO, variant.recipe, model, name=variant.weights, calibration=data)
+            quantize_checkpoint(NANO, variant.recipe, model, name=variant.weights, calibration=calibration)
     export_bundle(str(model), "onnx", bundle, Settings(variant.precision, cache=variant.cache))
     return bundle
 
