@@ -70,9 +70,10 @@ class DecoderDrawing(LinearDrawing):
         self.tables = [self.held(name, table) for name, table in zip(("cosines", "sines"), tables, strict=True)]
         past = self.op("Shape", self.past[cache_inputs(0, 0)[0]])
         self.counts = self.op("Concat", self.op("Slice", past, self.ints(0), self.ints(1)), self._length(), axis=0)
-        length = self._length()  # spelled out below: -1 stands for nothing where there are no keys
-        self.apart = self.op("Concat", self.ints(0), length, self.ints(self.groups), axis=0)
-        self.together = self.op("Concat", self.ints(0), self.op("Mul", length, self.ints(self.groups)), axis=0)
+        columns = self.op(
+            "Mul", self._length(), self.ints(self.groups)
+        )  # -1 stands for nothing where there are no keys
+        self.together = self.op("Concat", self.ints(0), columns, axis=0)
         window = config.sliding_window
         is_windowed = window is not None and window < len(tables[0])
         self.new_mask = self._mask(self.reshape(self.positions, -1, 1), window if is_windowed else None)
@@ -101,14 +102,15 @@ class DecoderDrawing(LinearDrawing):
         return self.reshape(self.op("Range", self.scalar(0), count, self.scalar(1)), -1, 1)
 
     def _mask(self, keys: Value, window: int | None) -> Value:
-        """Added to scores, (keys, N, 1): 0 where a query may look, else about the least number there is."""
+        """Added to scores, (keys, N G): 0 where a query may look, else about the least number there is."""
         hidden = self.op("Greater", keys, self.positions)
         if window is not None:
             oldest = self.op("Sub", self.positions, self.scalar(window))
             hidden = self.op("Or", hidden, self.op("LessOrEqual", keys, oldest))
         least = self.held_once("least", torch.tensor(torch.finfo(self.dtype).min / 2))
         masked = self.op("Where", hidden, least, self.held_once("zero", torch.tensor(0.0)))
-        return self.op("Unsqueeze", masked, self.ints(2))
+        masked = self.op("Expand", self.op("Unsqueeze", masked, self.ints(2)), self.ints(1, 1, self.groups))
+        return self.op("Reshape", masked, self.together)
 
     def _norm(self, x: Value, name: str) -> Value:
         weight = self.weight(name, (self.config.hidden_size,), partial(self.read, name))
@@ -194,33 +196,40 @@ class DecoderDrawing(LinearDrawing):
 
     def _heads(self, query: Value, key: Value, value: Value, number: int, form: LayerForm) -> Value:
         """Attention (N, H, d + r_v) of queries (N, H, d + r_k) over cached rows and new ones, which become outputs."""
-        query = self.reshape(query, 0, self.kv_heads, self.groups, row_widths(self.config, form)[0])
-        query = self.reshape(self.op("Transpose", query, perm=[1, 3, 0, 2]), 0, 0, -1)  # (H_kv, e, N G)
-        self._keep(key, value, number)
+        key_width, value_width = row_widths(self.config, form)
+        keys, values = self._each(key), self._each(value)
+        self._keep(key, value, keys, values, number)
         key_scales, value_scales = self._row_scales(number)
-        parts = zip(self._each(query, 0), self._each(key, 1), self._each(value, 1), strict=True)
         found = []
-        for head, (own_query, own_key, own_value) in enumerate(parts):
+        for head, queries in enumerate(self._each(query)):
             past_key, past_value = (self._float_rows(self.past[name]) for name in cache_inputs(number, head))
-            over_past = self.op("MatMul", past_key, own_query)
-            if key_scales:
-                over_past = self.rounding("Mul", over_past, key_scales[head])
-            weights = self.op("Softmax", self._scores(over_past, own_query, own_key), axis=-1)  # (N G, P + N)
+            rows = self.reshape(queries, -1, key_width)  # (N G, e)
+            over_past = self._scores(past_key, rows, self.past_mask, key_scales[head] if key_scales else None)
+            over_new = self._scores(keys[head], rows, self.new_mask)
+            scores = self.op("Transpose", self.op("Concat", over_past, over_new, axis=0), perm=[1, 0])
+            weights = self.op("Softmax", scores, axis=-1)  # (N G, P + N)
             of_past, of_new = self.ops("Split", weights, self.counts, outputs=2, axis=1)
             if value_scales:
                 of_past = self.rounding("Mul", of_past, self.reshape(value_scales[head], 1, -1))
-            mixed = self.op("Add", self.op("MatMul", of_past, past_value), self.op("MatMul", of_new, own_value))
-            found.append(self.reshape(mixed, -1, self.groups, row_widths(self.config, form)[1]))
+            mixed = self.op("Add", self.op("MatMul", of_past, past_value), self.op("MatMul", of_new, values[head]))
+            found.append(self.reshape(mixed, -1, self.groups, value_width))
         return found[0] if len(found) == 1 else self.op("Concat", *found, axis=1)
 
-    def _keep(self, key: Value, value: Value, number: int) -> None:
-        """Make outputs of the new rows, (N, H_kv, width) each, a head at a time."""
-        both: Sequence[Value] = (key, value)
+    def _scores(self, keys: Value, queries: Value, mask: Value | None, scales: Value | None = None) -> Value:
+        """``keys`` (K, e) by a head's queries (N G, e), masked: (K, N G)."""
+        if scales is None:
+            return self.op("Gemm", keys, queries, *([] if mask is None else [mask]), transB=1)
+        found = self.rounding("Mul", self.op("Gemm", keys, queries, transB=1), scales)
+        return found if mask is None else self.op("Add", found, mask)
+
+    def _keep(self, key: Value, value: Value, keys: Sequence[Value], values: Sequence[Value], number: int) -> None:
+        """Make outputs of the new rows, (N, H_kv, width) each, or apart by heads as they are there already."""
         if self.rows is not None:
-            both, scales = zip(*map(self._rounded_rows, both), strict=True)
-            self.new_scales.append(self.reshape(self.op("Concat", *scales, axis=1), 0, -1))
-        for rows, what in zip(both, ("key", "value"), strict=True):
-            self.new |= {f"new_{what}.{number}.{head}": one for head, one in enumerate(self._each(rows, 1))}
+            (key, key_scales), (value, value_scales) = self._rounded_rows(key), self._rounded_rows(value)
+            self.new_scales.append(self.reshape(self.op("Concat", key_scales, value_scales, axis=1), 0, -1))
+            keys, values = self._each(key), self._each(value)
+        for what, rows in (("key", keys), ("value", values)):
+            self.new |= {f"new_{what}.{number}.{head}": one for head, one in enumerate(rows)}
 
     def _rounded_rows(self, rows: Value) -> tuple[Value, Value]:
         """int8 rows, and their scales (N, H_kv, 1): a row's largest magnitude becomes 127."""
@@ -239,24 +248,14 @@ class DecoderDrawing(LinearDrawing):
     def _float_rows(self, rows: Value) -> Value:
         return rows if self.rows is None else self.rounding("Cast", rows, to=TYPES[self.dtype])
 
-    def _scores(self, over_past: Value, query: Value, new: Value) -> Value:
-        """(N G, P + N) of a head's queries (e, N G) with its cached keys, which are there already, and the new ones."""
-        over_new = self._masked(self.op("MatMul", new, query), self.new_mask)
-        if self.past_mask is not None:
-            over_past = self._masked(over_past, self.past_mask)
-        return self.op("Transpose", self.op("Concat", over_past, over_new, axis=0), perm=[1, 0])
-
-    def _masked(self, scores: Value, mask: Value) -> Value:
-        """``scores`` (keys, N G) with ``mask`` (keys, N, 1) added."""
-        apart = self.op("Reshape", scores, self.apart)
-        return self.op("Reshape", self.op("Add", apart, mask), self.together)
-
-    def _each(self, x: Value, axis: int) -> list[Value]:
-        """The heads of ``x`` along ``axis``, one by one."""
-        if self.kv_heads == 1:
-            return [self.op("Squeeze", x, self.ints(axis))]
-        parts = self.ops("Split", x, outputs=self.kv_heads, axis=axis, num_outputs=self.kv_heads)
-        return [self.op("Squeeze", part, self.ints(axis)) for part in parts]
+    def _each(self, x: Value) -> Sequence[Value]:
+        """What belongs to each kv head of ``x`` (N, heads, width): (N, heads / H_kv * width)."""
+        x = self.reshape(x, 0, -1)
+        return (
+            [x]
+            if self.kv_heads == 1
+            else self.ops("Split", x, outputs=self.kv_heads, axis=1, num_outputs=self.kv_heads)
+        )
 
     def _gated(self, mixed: Value, form: LayerForm, own: str) -> Value:
         """Plain and phantom part of ``mixed`` (N, H, d + r_v), gated to (N, H, d): see FoldedAttention."""
