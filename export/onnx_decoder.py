@@ -70,9 +70,7 @@ class DecoderDrawing(LinearDrawing):
         self.tables = [self.held(name, table) for name, table in zip(("cosines", "sines"), tables, strict=True)]
         past = self.op("Shape", self.past[cache_inputs(0, 0)[0]])
         self.counts = self.op("Concat", self.op("Slice", past, self.ints(0), self.ints(1)), self._length(), axis=0)
-        columns = self.op(
-            "Mul", self._length(), self.ints(self.groups)
-        )  # -1 stands for nothing where there are no keys
+        columns = self.op("Mul", self._length(), self.ints(self.groups))  # no -1, which no keys leave open
         self.together = self.op("Concat", self.ints(0), columns, axis=0)
         window = config.sliding_window
         is_windowed = window is not None and window < len(tables[0])

@@ -16,6 +16,7 @@ from phantom_edge.export.source import Source
 from phantom_edge.generate import load
 from phantom_edge.processing.images import open_image
 from phantom_edge.processing.tiling import to_pixel_values
+from phantom_edge.runtime.engine import Floats
 from phantom_edge.runtime.text import question_of
 
 MAKE = "make some: phantom-edge data scenes calib --pictures 64; then --calib calib/triples.jsonl"
@@ -44,10 +45,15 @@ def read_samples(path: Path, source: Source, count: int, *, with_pictures: bool)
     return [sample_of(example, source) for example in choose(found, limit=count)]
 
 
-def sample_of(example: Example, source: Source) -> Sample:
-    """A question with its right answer. Raises EdgeError for a picture that cannot be read."""
+def tiles_of(example: Example, source: Source) -> list[Floats]:
+    """The tiles (T, 3, S, S) of each picture. Raises EdgeError for one that cannot be read."""
     tiling = source.processor.image_processor.tiling
-    tiles = [to_pixel_values(open_image(image), tiling) for image in example.images]
+    return [to_pixel_values(open_image(image), tiling) for image in example.images]
+
+
+def sample_of(example: Example, source: Source, tiles: Sequence[Floats] | None = None) -> Sample:
+    """A question with its right answer; ``tiles`` if they are there already. Raises EdgeError as ``tiles_of``."""
+    tiles = tiles_of(example, source) if tiles is None else tiles
     prompt = source.words(question_of(example.question, len(tiles)), [len(one) for one in tiles])
     answer = source.processor.tokenizer.encode(example.gold, add_special_tokens=False)
     ids = torch.tensor([*prompt, *answer, source.stop_tokens()[0]])
