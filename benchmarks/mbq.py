@@ -1,7 +1,7 @@
 """Does weighing errors by modality (MBQ) help beside scaling that counts all tokens alike (AWQ)?
 
     python benchmarks/mbq.py nano --scratch runs/mbq --out benchmarks/results/mbq.json
-    python benchmarks/mbq.py 0.5b --samples 8 --scratch runs/mbq --out benchmarks/results/mbq.json
+    python benchmarks/mbq.py 0.5b --pictures 3 --scratch runs/mbq --out benchmarks/results/mbq.json
 
 The decoder of phantom-nano, or one of random weights, in three and in four bits. Calibrated on train scenes, measured
 on validation scenes: how far hidden states after the last layer are off, picture tokens and answer tokens apart
@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import torch
@@ -30,6 +31,9 @@ from phantom_edge.quantize.names import AlgorithmName
 from phantom_edge.quantize.quantize import Calibration, quantize_checkpoint
 from phantom_edge.quantize.recipe import Recipe
 from phantom_edge.shipped import NAME, NANO
+
+QUESTIONS = 4
+"""Of each picture."""
 
 SCHEMES = ("int3-g32-asym", "int4-g32")
 ALGORITHMS: tuple[AlgorithmName, ...] = ("rtn", "awq", "mbq")
@@ -55,27 +59,37 @@ def off(found: Sequence[Tensor], exact: Sequence[Tensor], samples: Sequence[Samp
     return float(sum(error.square().sum() for error, _ in pairs) / sum(rows.square().sum() for _, rows in pairs))
 
 
+def questions(scratch: Path, split: str, pictures: int) -> Path:
+    """A file of triples: some questions of each picture, drawn if they are not there."""
+    folder = scratch / f"{split}-{pictures}"
+    if not folder.is_dir():
+        write_scenes(folder, pictures, split=split, first_seed=20_000_000 if split == "train" else 0)
+    groups: dict[str, list[str]] = {}
+    for line in (folder / "triples.jsonl").read_text(encoding="utf-8").splitlines():
+        groups.setdefault(json.loads(line)["image"], []).append(line)
+    chosen = [line for group in groups.values() for line in Random(0).sample(group, min(QUESTIONS, len(group)))]
+    (folder / "some.jsonl").write_text("\n".join(chosen) + "\n", encoding="utf-8")
+    return folder / "some.jsonl"
+
+
 def main() -> None:
     """Measure what is missing, and write all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=[NAME, *SIZES])
-    parser.add_argument("--samples", type=int, default=128)
+    parser.add_argument("--pictures", type=int, default=32)
     parser.add_argument("--scratch", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     options.scratch.mkdir(parents=True, exist_ok=True)
-    for split in ("train", "validation"):
-        if not (options.scratch / split).is_dir():
-            write_scenes(options.scratch / split, 32, split=split, first_seed=20_000_000 if split == "train" else 0)
+    data = {split: questions(options.scratch, split, options.pictures) for split in ("train", "validation")}
     model = NANO if options.model == NAME else options.scratch / options.model
     if not model.is_dir():
         write_random(SIZES[options.model], model, seed=0, dtype=torch.float32, eta=1e-4)
     source = Source.open(model)
-    samples = read_samples(
-        options.scratch / "validation" / "triples.jsonl", source, options.samples, with_pictures=True
-    )
+    count = QUESTIONS * options.pictures
+    samples = read_samples(data["validation"], source, count, with_pictures=True)
     exact, thoughts = states(source, samples)
-    calibration = Calibration(options.scratch / "train" / "triples.jsonl", options.samples)
+    calibration = Calibration(data["train"], count)
     document: dict[str, Any] = json.loads(options.out.read_text(encoding="utf-8")) if options.out.is_file() else {}
     rows = document.setdefault(options.model, {})
     for scheme in SCHEMES:
@@ -84,9 +98,8 @@ def main() -> None:
             if name in rows:
                 continue
             start, place = time.perf_counter(), options.scratch / f"{options.model}-{scheme}-{algorithm}"
-            data = None if algorithm == "rtn" else calibration
             recipe = Recipe({"decoder": scheme}, algorithm)
-            quantize_checkpoint(model, recipe, place, name=name, calibration=data, force=True)
+            quantize_checkpoint(model, recipe, place, name=name, calibration=calibration, force=True)
             seconds = time.perf_counter() - start
             found, ours = states(Source.open(place), samples)
             apart = [(e.exp() * (e - o)).sum(-1) for e, o in zip(thoughts, ours, strict=True)]

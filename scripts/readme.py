@@ -189,6 +189,52 @@ def decode() -> str:
     return markdown(("form", *(f"{name}, tokens/s" for name in measures), "certified error"), rows)
 
 
+def quality() -> str:
+    """What quantizing costs."""
+    document = result("quality")
+    first, rows = document["rows"]["fp32"], []
+    for name, row in document["rows"].items():
+        low, high = row["points_lost_interval"]
+        rows.append(
+            (
+                name,
+                f"{row['megabytes']:.1f} MB",
+                f"{row['cache_bytes_per_token'] / 1e3:.1f} KB",
+                f"{row['right']:.1f} %",
+                "-" if row is first else f"{row['points_lost']:+.1f} ({low:+.1f} to {high:+.1f})",
+                "-" if row is first else f"{row['divergence_nats']:.1e}",
+                "-" if row is first else f"{100 * row['same_token']:.2f} %",
+            )
+        )
+    columns = ("weights", "bundle", "cache per token", "right", "points lost", "divergence, nats", "same token")
+    asked, shown = f"{document['questions']:,} questions", f"{document['pictures']:,} new pictures"
+    return (
+        f"What it costs: the same {asked} about {shown} to bundles of phantom-nano, each run by ONNX\nRuntime "
+        "(`benchmarks/quality.py`). *Points lost* beside fp32 are of the same questions, with 95 % intervals over "
+        "pictures;\n*divergence* and *same token* are of every token of the right answers. Calibrated on "
+        f"{document['calibration_questions']} questions.\n\n{markdown(columns, rows)}"
+    )
+
+
+def peers() -> str:
+    """Quantized decoders beside others."""
+    document = result("peers")
+    measures = [name for name in document["rows"][0] if name.startswith(("prefill", "decode")) and "ratio" not in name]
+    rows = [
+        (
+            row["system"],
+            f"{row['threads']}",
+            f"{row['megabytes']} MB",
+            f"{row['load_seconds']:.1f} s",
+            f"{row['peak_megabytes']:,} MB",
+            *(f"{row[name]:.1f} ({row[f'{name}_ratio']:.2f}x)" for name in measures),
+        )
+        for row in document["rows"]
+    ]
+    names = (name.replace("_", " at ") for name in measures)
+    return markdown(("system", "threads", "files", "load", "peak memory", *names), rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "sizes": sizes,
     "memory": memory,
@@ -198,6 +244,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "qlora": qlora,
     "exports": exports,
     "decode": decode,
+    "quality": quality,
+    "peers": peers,
 }
 
 
