@@ -213,6 +213,21 @@ def test_quantize_then_export_and_both_at_once(desk: Path, tmp_path: Path) -> No
     assert answers[0] and answers[1]
 
 
+@pytest.mark.slow
+def test_an_int8_cache_and_standard_operators(desk: Path, tmp_path: Path) -> None:
+    """Both at once, proved, inspected and asked; and what they are called where they are misspelt."""
+    bundle = tmp_path / "bundle"
+    options = ("--target", "onnx", "--max-context", 128, "--weights", "int8", "--opset-only", "--cache", "int8")
+    done = edge("export", desk / "checkpoint", *options, "--out", bundle)
+    assert done.returncode == 0, done.stderr
+    about = document("inspect", bundle)
+    assert about["cache"]["rounded"] and "MatMulNBits" not in about["parts"]["decoder"]["operators"]
+    assert "(int8)" in edge("inspect", bundle).stdout
+    assert document("run", "--model", bundle, "--max-new-tokens", 4, "Why?")["text"]
+    wrong = edge("export", desk / "checkpoint", "--target", "onnx", "--cache", "int9", "--out", tmp_path / "none")
+    assert wrong.returncode == 1 and "--cache is int9" in wrong.stderr and not (tmp_path / "none").exists()
+
+
 QUANTIZE_WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "no recipe": (("--recipe", "int5"), "there is no recipe 'int5'"),
     "no algorithm": (("--algorithm", "magic"), "algorithm is 'magic'"),
