@@ -26,9 +26,9 @@ from phantom_edge.data.scenes.write import write_scenes
 from phantom_edge.export.reference import Reference
 from phantom_edge.export.source import Source
 from phantom_edge.models.sizes import SIZES
-from phantom_edge.quantize.calibration import KINDS, Sample, embedded, read_samples
+from phantom_edge.quantize.calibration import KINDS, Calibration, Sample, embedded, read_samples
 from phantom_edge.quantize.names import AlgorithmName
-from phantom_edge.quantize.quantize import Calibration, quantize_checkpoint
+from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import Recipe
 from phantom_edge.shipped import NAME, NANO
 

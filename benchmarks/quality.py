@@ -37,9 +37,9 @@ from phantom_edge.export.export import export_bundle
 from phantom_edge.export.settings import Precision, Rows, Settings
 from phantom_edge.export.source import Source
 from phantom_edge.files import whole_file
-from phantom_edge.quantize.calibration import KINDS, sample_of, tiles_of
+from phantom_edge.quantize.calibration import KINDS, Calibration, sample_of, tiles_of
 from phantom_edge.quantize.names import ALGORITHM_NAMES, AlgorithmName
-from phantom_edge.quantize.quantize import Calibration, quantize_checkpoint
+from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import Recipe, read_recipe
 from phantom_edge.runtime.session import Session
 from phantom_edge.shipped import NANO

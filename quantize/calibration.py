@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from phantom_edge.errors import EdgeError
 from phantom_edge.evaluate.examples import Example, choose, read_examples
+from phantom_edge.export.bundle.folder import sha256_of
 from phantom_edge.export.reference import Reference
 from phantom_edge.export.source import Source
 from phantom_edge.generate import load
@@ -32,6 +33,26 @@ class Sample:
     ids: Tensor
     pixels: Tensor | None
     kinds: Tensor
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Triples to calibrate on, and how many."""
+
+    triples: Path
+    samples: int = 64
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise EdgeError(f"--samples is {self.samples}", "give 1 or more")
+
+    @property
+    def digest(self) -> str:
+        """Tells it from others: SHA-256 of the file, and how many. Raises EdgeError where there is no file."""
+        try:
+            return f"{sha256_of(self.triples)}, {self.samples} samples"
+        except OSError:
+            raise EdgeError(f"there is no file {self.triples}", MAKE) from None
 
 
 def read_samples(path: Path, source: Source, count: int, *, with_pictures: bool) -> list[Sample]:

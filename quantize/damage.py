@@ -15,7 +15,7 @@ from phantom_edge.export.source import Source
 from phantom_edge.generate import load
 from phantom_edge.models.rope import rotary_tables
 from phantom_edge.quantize.calibration import KINDS, MAKE, Sample
-from phantom_edge.quantize.quantize import matrices
+from phantom_edge.quantize.recipe import matrices
 from phantom_edge.quantize.rounding import nearest
 from phantom_edge.quantize.schemes import SCHEMES
 

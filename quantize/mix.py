@@ -13,11 +13,10 @@ from phantom_edge.export.settings import Begin
 from phantom_edge.export.source import Source
 from phantom_edge.export.unfinished import unfinished
 from phantom_edge.files import check_target, whole_folder
-from phantom_edge.quantize.calibration import digest_of, read_samples
+from phantom_edge.quantize.calibration import Calibration, digest_of, read_samples
 from phantom_edge.quantize.damage import Judge, Unit, units_of
 from phantom_edge.quantize.front import draw_front
 from phantom_edge.quantize.knapsack import Choice, Point, pareto_front, within
-from phantom_edge.quantize.quantize import Calibration
 from phantom_edge.quantize.recipe import Recipe, Rule, written
 from phantom_edge.quantize.schemes import FLOAT, scheme_named
 

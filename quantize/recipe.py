@@ -9,7 +9,11 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from phantom_edge.errors import EdgeError
+from phantom_edge.models.config import PhantomConfig
 from phantom_edge.quantize.names import AlgorithmName
 from phantom_edge.quantize.schemes import FLOAT, Scheme, scheme_named
 from phantom_edge.typed import WrongJson, from_json, to_json
@@ -93,6 +97,22 @@ def part_of(name: str) -> str:
     if PHANTOM.fullmatch(name):
         return ""
     return next((part for part, pattern in PARTS.items() if re.fullmatch(pattern, name)), "")
+
+
+def matrices(config: PhantomConfig) -> dict[str, tuple[int, int]]:
+    """All weights that may be quantized: those of linear layers and of the embedding, name to shape."""
+    from phantom_edge.models.modeling import PhantomForConditionalGeneration
+
+    with torch.device("meta"):
+        model = PhantomForConditionalGeneration(config)
+    found = {
+        f"{name}.weight": (module.weight.shape[0], module.weight.shape[1])
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | nn.Embedding)
+    }
+    if config.tie_word_embeddings:
+        found.pop("lm_head.weight")
+    return found
 
 
 def _example(names: Iterable[str]) -> str:

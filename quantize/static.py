@@ -70,7 +70,7 @@ def quantize_static(
             weight, norm, key = block.get_parameter(f"{name}.weight").detach(), pairs[name], f"{start}{name}.weight"
             check_range(key, weight)
             if norm is not None:
-                scale = _balance(rows, weight, wanted[name])
+                scale = balance(rows, weight, wanted[name])
                 for part in ("weight", "bias"):
                     floats[f"{start}{norm}.{part}"] = block.get_parameter(f"{norm}.{part}").detach() / scale
                 rows, weight = rows / scale, weight * scale
@@ -123,7 +123,7 @@ def _watched(block: nn.Module, names: Mapping[str, Scheme], states: Sequence[Ten
     return {name: torch.cat(rows) for name, rows in found.items()}
 
 
-def _balance(rows: Tensor, weight: Tensor, scheme: Scheme) -> Tensor:
+def balance(rows: Tensor, weight: Tensor, scheme: Scheme) -> Tensor:
     """What each channel of ``rows`` is to be divided by, and its weights multiplied with, for the least error."""
     largest, own = rows.abs().amax(0).clamp(min=1e-5), weight.abs().amax(0).clamp(min=1e-5)
     choices = [torch.ones_like(own)]

@@ -20,11 +20,11 @@ from phantom_edge.models.rope import rotary_tables
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.quantize import layers
 from phantom_edge.quantize.algorithms import ALGORITHMS
-from phantom_edge.quantize.calibration import KINDS, Sample, read_samples, sensitivities
+from phantom_edge.quantize.calibration import KINDS, Calibration, Sample, read_samples, sensitivities
 from phantom_edge.quantize.folder import read_quantization
 from phantom_edge.quantize.layers import BLOCKS, MATRICES, Weigher, even, quantize_layers
 from phantom_edge.quantize.names import ALGORITHM_NAMES
-from phantom_edge.quantize.quantize import Calibration, quantize_checkpoint, quantized_beside
+from phantom_edge.quantize.quantize import quantize_checkpoint, quantized_beside
 from phantom_edge.quantize.recipe import Recipe
 from phantom_edge.quantize.rounding import nearest
 from phantom_edge.quantize.schemes import SCHEMES, Quantized, Scheme

@@ -18,12 +18,12 @@ from phantom_edge.errors import EdgeError
 from phantom_edge.export.source import Source
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.quantize import knapsack
-from phantom_edge.quantize.calibration import read_samples
+from phantom_edge.quantize.calibration import Calibration, read_samples
 from phantom_edge.quantize.damage import Judge, units_of
 from phantom_edge.quantize.knapsack import Choice, pareto_front, within
 from phantom_edge.quantize.mix import Bound, mix
-from phantom_edge.quantize.quantize import Calibration, matrices, quantize_checkpoint
-from phantom_edge.quantize.recipe import Recipe, Rule, read_recipe, written
+from phantom_edge.quantize.quantize import quantize_checkpoint
+from phantom_edge.quantize.recipe import Recipe, Rule, matrices, read_recipe, written
 
 CHOICES = ("int4-g32", "int8", "float")
 

@@ -34,8 +34,8 @@ from phantom_edge.generate import load
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.quantize.folder import QUANTIZATION, QuantizedFiles
 from phantom_edge.quantize.inputs import Inputs
-from phantom_edge.quantize.quantize import matrices, quantize_checkpoint
-from phantom_edge.quantize.recipe import PARTS, Recipe, Rule, read_recipe
+from phantom_edge.quantize.quantize import quantize_checkpoint
+from phantom_edge.quantize.recipe import PARTS, Recipe, Rule, matrices, read_recipe
 from phantom_edge.quantize.rounding import nearest
 from phantom_edge.quantize.schemes import SCHEMES, Quantized, Scheme, packed, unpacked
 from phantom_edge.runtime.rows import Rows

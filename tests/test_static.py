@@ -20,13 +20,14 @@ from phantom_edge.export.source import Source
 from phantom_edge.generate import load
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.processing.tiling import to_pixel_values
+from phantom_edge.quantize.calibration import Calibration
 from phantom_edge.quantize.folder import QUANTIZATION, QuantizedFiles
 from phantom_edge.quantize.inputs import Inputs, ranged
-from phantom_edge.quantize.quantize import Calibration, quantize_checkpoint
+from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import Recipe
 from phantom_edge.quantize.rounding import nearest
 from phantom_edge.quantize.schemes import SCHEMES
-from phantom_edge.quantize.static import _balance
+from phantom_edge.quantize.static import balance
 from phantom_edge.runtime.session import Session
 
 RECIPE = Recipe({"vision": "w8a8", "projector": "w8a8", "decoder": "int4-g32"})
@@ -73,7 +74,7 @@ def test_balanced_layers_compute_the_same_and_round_better(seed: int) -> None:
     rows, weight = torch.randn(200, 64, generator=random), torch.randn(24, 64, generator=random) / 8
     rows[:, 5] *= 100
     scheme, exact = SCHEMES["w8a8"], rows @ weight.T
-    scale = _balance(rows, weight, scheme)
+    scale = balance(rows, weight, scheme)
     assert torch.allclose((rows / scale) @ (weight * scale).T, exact, rtol=1e-4, atol=1e-3)
 
     def off(scale: torch.Tensor) -> float:
@@ -116,7 +117,7 @@ def test_it_goes_on_where_it_was_stopped(desk: Path, tmp_path: Path, monkeypatch
     from phantom_edge.quantize import quantize as module
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(module, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             quantize(desk, RECIPE, tmp_path / "out")
     monkeypatch.setattr(module, "quantize_static", lambda *_: pytest.fail("looked again"))

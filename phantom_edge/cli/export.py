@@ -88,7 +88,8 @@ def export(
 def _quantized(model: str, recipe: str, calib: Path | None, out: Path, force: bool, begin: "Begin") -> str:
     """The checkpoint that ``model`` becomes by a recipe, beside the bundle."""
     from phantom_edge.checkpoint.hub import find_folder
-    from phantom_edge.quantize.quantize import Calibration, quantized_beside
+    from phantom_edge.quantize.calibration import Calibration
+    from phantom_edge.quantize.quantize import quantized_beside
     from phantom_edge.quantize.recipe import read_recipe
 
     wanted, calibration = read_recipe(recipe), None if calib is None else Calibration(calib)

@@ -52,8 +52,8 @@ def mix(
     load_torch()
     quiet_transformers()
     from phantom_edge.checkpoint.hub import find_folder
+    from phantom_edge.quantize.calibration import Calibration
     from phantom_edge.quantize.mix import CHOICES, RECIPE, Bound, mix
-    from phantom_edge.quantize.quantize import Calibration
 
     bound, calibration = Bound(megabytes, divergence), Calibration(calib, samples)
     wanted = CHOICES if choices is None else tuple(name.strip() for name in choices.split(","))

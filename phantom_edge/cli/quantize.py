@@ -38,7 +38,8 @@ def quantize(
     check_target(out, force)  # before torch is loaded
     load_torch()
     from phantom_edge.checkpoint.hub import find_folder
-    from phantom_edge.quantize.quantize import Calibration, quantize_checkpoint
+    from phantom_edge.quantize.calibration import Calibration
+    from phantom_edge.quantize.quantize import quantize_checkpoint
     from phantom_edge.quantize.recipe import read_recipe
 
     wanted, calibration = read_recipe(recipe, algorithm), Calibration(calib, samples) if calib is not None else None

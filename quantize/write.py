@@ -1,0 +1,99 @@
+"""The quantized checkpoint on disk, tensor by tensor."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from phantom_edge.checkpoint.bnb import BnbFiles
+from phantom_edge.checkpoint.convert import write_companions
+from phantom_edge.checkpoint.writing import Planned, write_shards
+from phantom_edge.errors import EdgeError
+from phantom_edge.export.settings import Begin
+from phantom_edge.export.source import Source
+from phantom_edge.files import whole_folder
+from phantom_edge.quantize.algorithms import ALGORITHMS
+from phantom_edge.quantize.folder import Quantization, planned, write_quantization
+from phantom_edge.quantize.layers import squares
+from phantom_edge.quantize.recipe import matrices
+from phantom_edge.quantize.result import Result, Rounded
+from phantom_edge.quantize.rounding import BLOCK_ROWS, check_range
+from phantom_edge.quantize.schemes import SCHEMES, Quantized, Scheme, stacked
+from phantom_edge.quantize.scratch import ERROR, read_float, read_weight
+
+BY_ROWS = SCHEMES["int8"]
+"""The grid of bitsandbytes' int8 weights."""
+
+
+def write(
+    source: Source,
+    quantization: Quantization,
+    out: Path,
+    force: bool,
+    begin: Begin,
+    found: Mapping[str, Path],
+) -> Result:
+    """The checkpoint on disk: weights that are ``found`` already, the rest by the algorithm's plain way."""
+    plain, shapes = ALGORITHMS[quantization.algorithm].plain, matrices(source.config)
+    weights: dict[str, Rounded] = {}
+    written: list[Planned] = []
+    before = {} if source.bnb is None else dict.fromkeys((*source.bnb.rows, *source.bnb.blocks))
+    kept: list[str] = []
+    for tensor in source.tensors.values():
+        name = tensor.name
+        if name in quantization.weights:
+            scheme = quantization.weights[name]
+            if source.bnb is not None and name in source.bnb.rows and scheme == BY_ROWS and not found:
+                find = partial(_kept, source.bnb, name, scheme, weights)
+                written += planned(name, shapes[name], scheme, find, torch.float32)
+                kept.append(name)
+                continue
+            if name in found:
+                find = partial(_read, found[name], name, scheme, tensor, weights)
+            else:
+                find = partial(_plain, tensor, scheme, plain, weights)
+            written += planned(name, shapes[name], scheme, find)
+        elif name in found:
+            written.append(Planned(name, tensor.shape, torch.float32, partial(read_float, found[name], name)))
+        else:
+            written.append(tensor)
+    total = sum(tensor.bytes for tensor in written)
+    with whole_folder(out, force=force, bytes_needed=total) as folder:
+        write_shards(folder, written, progress=begin("quantizing", total))
+        write_companions(source.folder, folder, source.config, source.processor)
+        write_quantization(folder, quantization)
+    twice = [name for name in before if name in quantization.weights and name not in kept]
+    return Result(quantization, weights, tuple(kept), tuple(twice))
+
+
+def _plain(
+    tensor: Planned, scheme: Scheme, plain: Callable[[Tensor, Scheme], Quantized], weights: dict[str, Rounded]
+) -> Quantized:
+    """Some rows at a time: an embedding in float32 is large."""
+    parts, errors, weight = [], torch.zeros(2, dtype=torch.float64), tensor.make()
+    try:
+        for rows in torch.split(weight, BLOCK_ROWS):
+            check_range("it", rows)
+            parts.append(plain(rows.float(), scheme))
+            errors += squares(parts[-1], rows)
+    except EdgeError as error:
+        raise EdgeError(f"{tensor.name}: {error.problem}", error.remedy) from error
+    weights[tensor.name] = Rounded(weight.numel(), *errors.tolist())
+    return stacked(parts)
+
+
+def _kept(bnb: BnbFiles, name: str, scheme: Scheme, weights: dict[str, Rounded]) -> Quantized:
+    """The integers that bitsandbytes chose, with its own scales."""
+    integers, scales = bnb.by_rows(name)
+    held = Quantized(scheme, (integers.int() + scheme.middle).to(torch.uint8), scales[:, None])
+    weights[name] = Rounded(integers.numel(), 0.0, float(held.dequantize().square().sum()))
+    return held
+
+
+def _read(file: Path, name: str, scheme: Scheme, tensor: Planned, weights: dict[str, Rounded]) -> Quantized:
+    """A weight that was found before."""
+    rows, columns = tensor.shape
+    weights[name] = Rounded(rows * columns, *read_float(file, f"{name}.{ERROR}").tolist())
+    return read_weight(file, name, scheme)
