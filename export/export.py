@@ -127,9 +127,10 @@ def _proved(bundle: Bundle, source: Source, parts: Unfinished, begin: Begin) -> 
     if not proof.passed:
         parts.discard()
         worst = f": {broken[0].text()}" + (f", and {len(broken) - 1} more" if len(broken) > 1 else "") if broken else ""
+        cache = "--cache float, " if bundle.manifest.cache.rounded else ""
         raise EdgeError(
             f"this bundle does not compute its model, and was not written{worst}",
-            "try --phantom full or --weights fp32; to look into it: --no-verify, then phantom-edge verify",
+            f"try {cache}--phantom full or --weights fp32; to look into it: --no-verify, then phantom-edge verify",
         )
     return proof
 

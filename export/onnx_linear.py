@@ -21,8 +21,10 @@ WHOLE_ROW = 128
 
 T = TypeVar("T")
 
-LARGEST, LEAST_SCALE = 127.0, 1e-6
-"""Of rows that are rounded to 8 bits: the largest integer, and the scale of rows of zeros."""
+LARGEST = 127.0
+LEAST_SCALES = {torch.float32: 1e-6, torch.float16: 2.0**-14}
+"""Of rows that are rounded to 8 bits: the largest integer, and the least scale. Below float16's normal numbers a scale
+would be so coarse that integers pass the largest."""
 
 ACCURACY = 4
 """Of MatMulNBits: activations are rounded to 8 bits, block by block, for the sums."""
@@ -149,7 +151,7 @@ class LinearDrawing(Drawing):
         """(..., 1): a row's largest magnitude becomes 127."""
         largest = self.op("ReduceMax", self.op("Abs", rows), self.ints(-1), keepdims=1)
         scales = self.op("Mul", largest, self.held_once("step", torch.tensor(1 / LARGEST)))
-        return self.op("Max", scales, self.held_once("least_scale", torch.tensor(LEAST_SCALE)))
+        return self.op("Max", scales, self.held_once("least_scale", torch.tensor(LEAST_SCALES[self.dtype])))
 
     def byte(self, value: int) -> Value:
         """A constant uint8 scalar."""

@@ -48,11 +48,18 @@ class Calibration:
 
     @property
     def digest(self) -> str:
-        """Tells it from others: SHA-256 of the file, and how many. Raises EdgeError where there is no file."""
+        """Tells it from others: SHA-256 of the file and of the pictures it calibrates on, and how many samples.
+
+        Raises EdgeError where there is no file.
+        """
         try:
-            return f"{sha256_of(self.triples)}, {self.samples} samples"
+            digest = hashlib.sha256(sha256_of(self.triples).encode())
         except OSError:
             raise EdgeError(f"there is no file {self.triples}", MAKE) from None
+        chosen = choose(read_examples(self.triples).found, limit=self.samples)
+        for image in dict.fromkeys(image for example in chosen for image in example.images):
+            digest.update(image if isinstance(image, bytes) else sha256_of(image).encode())
+        return f"{digest.hexdigest()}, {self.samples} samples"
 
 
 def read_samples(path: Path, source: Source, count: int, *, with_pictures: bool) -> list[Sample]:

@@ -1,5 +1,6 @@
 """What rounding each part of a model does to its answers: one at a time, on calibration questions."""
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,9 +16,9 @@ from phantom_edge.export.source import Source
 from phantom_edge.generate import load
 from phantom_edge.models.rope import rotary_tables
 from phantom_edge.quantize.calibration import KINDS, MAKE, Sample
-from phantom_edge.quantize.recipe import matrices
+from phantom_edge.quantize.recipe import STATIC, matrices, part_of
 from phantom_edge.quantize.rounding import nearest
-from phantom_edge.quantize.schemes import SCHEMES
+from phantom_edge.quantize.schemes import SCHEMES, Scheme
 
 UNITS = (
     (r"model\.language_model\.layers\.(\d+)\.(?:self_attn|mlp)", r"\.(?:q|k|v|o|gate|up|down)_proj\.weight"),
@@ -34,17 +35,20 @@ stay as they are."""
 class Unit:
     """Weights that get one scheme. ``layer`` of the decoder, None for others; ``match`` fits their names and no other.
 
-    ``shapes`` are theirs, (rows, columns).
+    ``shapes`` are theirs, (rows, columns); ``sees``: it is for pictures.
     """
 
     name: str
     match: str
     layer: int | None
     shapes: dict[str, tuple[int, int]]
+    sees: bool
 
-    def bytes(self, scheme: str, itemsize: int) -> int:
-        """Of the weights in a checkpoint; ``itemsize`` is that of a float one."""
-        return sum(_bytes(shape, scheme, itemsize) for shape in self.shapes.values())
+    def bytes(self, scheme: str, source: Source) -> int:
+        """Of the weights in a quantized checkpoint, where floats stay as they are in ``source``."""
+        if scheme not in SCHEMES:
+            return sum(source.tensors[name].bytes for name in self.shapes)
+        return sum(_bytes(shape, SCHEMES[scheme]) for shape in self.shapes.values())
 
     def fits(self, scheme: str) -> bool:
         """Whether groups divide its rows."""
@@ -52,14 +56,10 @@ class Unit:
         return group is None or all(columns % group == 0 for _, columns in self.shapes.values())
 
 
-def _bytes(shape: tuple[int, int], scheme: str, itemsize: int) -> int:
+def _bytes(shape: tuple[int, int], scheme: Scheme) -> int:
     rows, columns = shape
-    if scheme not in SCHEMES:
-        return rows * columns * itemsize
-    about = SCHEMES[scheme]
-    groups = about.groups(columns)
-    width = columns if about.bits == 8 else (columns + 1) // 2
-    return rows * (width + groups * (2 if about.symmetric else 3))
+    width = columns if scheme.bits == 8 else (columns + 1) // 2
+    return rows * (width + scheme.groups(columns) * (2 if scheme.symmetric else 3))
 
 
 def units_of(source: Source) -> list[Unit]:
@@ -69,13 +69,23 @@ def units_of(source: Source) -> list[Unit]:
         for pattern, rest in UNITS:
             if fits := re.fullmatch(f"({pattern}){rest}", name):
                 unit, layer = fits[1], int(fits[2]) if fits.re.groups > 1 else None
-                found.setdefault(unit, Unit(unit, re.escape(unit) + rest, layer, {})).shapes[name] = shape
+                made = Unit(unit, re.escape(unit) + rest, layer, {}, part_of(name) in STATIC)
+                found.setdefault(unit, made).shapes[name] = shape
     return list(found.values())
 
 
-class Judge:
-    """The whole model in float32, and what it thinks of the right answers of ``samples``."""
+def _key(sample: Sample) -> str:
+    """Tells a sample's pictures from others, empty for none."""
+    return "" if sample.pixels is None else hashlib.sha256(sample.pixels.numpy().tobytes()).hexdigest()
 
+
+class Judge:
+    """The whole model in float32, and what it thinks of the right answers of ``samples``.
+
+    Of hidden states only those before one layer are kept, so layers are best asked for in their order.
+    """
+
+    @torch.no_grad()
     def __init__(self, source: Source, samples: Sequence[Sample]) -> None:
         self.model, _ = load(str(source.folder), torch.float32)
         self.model.requires_grad_(False)
@@ -85,23 +95,49 @@ class Judge:
             (rotary_tables(text, torch.arange(len(one.ids))[None]), window_mask(len(one.ids), text.sliding_window))
             for one in samples
         ]
-        self.states: list[list[Tensor]] = [self._embedded()]
-        for layer in self.model.model.language_model.layers:
-            self.states.append(self._through(layer, self.states[-1]))
-        self.exact = self._thoughts(self.states[-1])
+        self.keys = [_key(one) for one in samples]
+        self.pictures = {key: one.pixels for key, one in zip(self.keys, samples, strict=True) if one.pixels is not None}
+        self.embedded = self._embed(self._look())
+        self.before, self.states = 0, self.embedded
+        self.exact = self._thoughts(self._from(0, self.embedded))
         if not all(bool(one.isfinite().all()) for one in self.exact):
             raise EdgeError("the model answers NaN in calibration", f"the checkpoint is damaged, or: {MAKE}")
 
-    def _embedded(self) -> list[Tensor]:
+    @property
+    def sees(self) -> bool:
+        """Whether there is any picture."""
+        return bool(self.pictures)
+
+    def _look(self) -> dict[str, Tensor]:
+        """Image tokens of every picture."""
+        return {
+            key: self.model.get_image_features(pixels).pooler_output.flatten(0, 1)
+            for key, pixels in self.pictures.items()
+        }
+
+    def _embed(self, tokens: Mapping[str, Tensor]) -> list[Tensor]:
         found = []
-        for sample in self.samples:
+        for sample, key in zip(self.samples, self.keys, strict=True):
             rows = self.model.get_input_embeddings()(sample.ids)
-            if sample.pixels is not None:
-                tokens = self.model.get_image_features(sample.pixels).pooler_output.flatten(0, 1)
+            if key:
                 rows = rows.clone()
-                rows[sample.kinds == KINDS.index("vision")] = tokens
+                rows[sample.kinds == KINDS.index("vision")] = tokens[key]
             found.append(rows[None])
         return found
+
+    def _from(self, layer: int, states: Sequence[Tensor]) -> Sequence[Tensor]:
+        for one in self.model.model.language_model.layers[layer:]:
+            states = self._through(one, states)
+        return states
+
+    def _up_to(self, layer: int) -> Sequence[Tensor]:
+        """What a layer of the exact model reads."""
+        if layer < self.before:
+            self.before, self.states = 0, self.embedded
+        for one in self.model.model.language_model.layers[self.before : layer]:
+            self.states = self._through(one, self.states)
+        self.before = layer
+        return self.states
 
     def _through(self, layer: torch.nn.Module, states: Sequence[Tensor]) -> list[Tensor]:
         return [
@@ -122,11 +158,10 @@ class Judge:
 
         ``layer``: of the decoder, where nothing before it is changed; None where anything may be.
         """
+        states = self._up_to(layer) if layer is not None else None
         with self._rounded(schemes):
-            states = self._embedded() if layer is None else self.states[layer]
-            for one in self.model.model.language_model.layers[layer or 0 :]:
-                states = self._through(one, states)
-            thoughts = self._thoughts(states)
+            states = self._embed(self._look()) if states is None else states
+            thoughts = self._thoughts(self._from(layer or 0, states))
         apart = [(exact.exp() * (exact - found)).sum(-1) for exact, found in zip(self.exact, thoughts, strict=True)]
         return max(float(torch.cat(apart).mean()), 0.0)
 

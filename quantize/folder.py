@@ -18,6 +18,7 @@ from phantom_edge.checkpoint.writing import Planned
 from phantom_edge.errors import EdgeError
 from phantom_edge.quantize.inputs import Inputs
 from phantom_edge.quantize.names import AlgorithmName
+from phantom_edge.quantize.recipe import STATIC, part_of
 from phantom_edge.quantize.schemes import Quantized, Scheme, packed, unpacked
 from phantom_edge.typed import WrongJson, from_json, strict_json, to_json
 
@@ -52,6 +53,8 @@ class Quantization:
     def __post_init__(self) -> None:
         if {name for name, scheme in self.weights.items() if scheme.static_inputs} != self.inputs.keys():
             raise ValueError("inputs has not a scale for each weight of a static scheme")
+        if wrong := [name for name in self.inputs if part_of(name) not in STATIC]:
+            raise ValueError(f"inputs is of {wrong[0]}, which can have no fixed scale")
 
 
 def read_quantization(folder: Path) -> Quantization:

@@ -15,7 +15,7 @@ LEAST = 1e-7
 
 def draw_front(front: Sequence[tuple[float, float]], points: Sequence["Measured"], file: Path) -> None:
     """Write a PNG: what is predicted along the front, and what was measured. Raises EdgeError without matplotlib."""
-    matplotlib = need("matplotlib.figure", "train")
+    matplotlib = need("matplotlib.figure", "scenes")
     figure = matplotlib.Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     sizes, damages = zip(*front, strict=True)

@@ -1,13 +1,13 @@
 """Fixed scales of what quantized layers read, and torch modules that compute with them."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phantom_edge.quantize.rounding import as_float16
+from phantom_edge.quantize.rounding import LEAST, MOST, as_float16
 
 LEVELS = 256
 
@@ -20,8 +20,10 @@ class Inputs:
     zero_point: int
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.scale) and self.scale > 0 and 0 <= self.zero_point < LEVELS):
-            raise ValueError("scale or zero_point is impossible")
+        if not (LEAST <= self.scale <= MOST and self.scale == float(np.float16(self.scale))):
+            raise ValueError("scale is no normal float16")
+        if not 0 <= self.zero_point < LEVELS:
+            raise ValueError("zero_point is not from 0 to 255")
 
     @property
     def low(self) -> float:

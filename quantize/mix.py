@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,9 @@ from phantom_edge.quantize.schemes import FLOAT, scheme_named
 
 CHOICES = ("int4-g128", "int4-g64", "int4-g32", "int8", FLOAT)
 """Schemes that are tried; those whose groups do not divide a unit's rows are not, there."""
+
+TRIES = 12
+"""Mixtures that are measured until one keeps a bound of damage."""
 
 RECIPE, DAMAGE, FRONT = "recipe.toml", "damage.json", "front.png"
 
@@ -56,13 +59,17 @@ class Measured:
 
 @dataclass(frozen=True)
 class Mixture:
-    """The recipe that was chosen, beside one scheme for all; and the front that it is on: megabytes, predicted."""
+    """The recipe that was chosen, beside one scheme for all; and the front that it is on: megabytes, predicted.
+
+    ``unseen`` are parts that stay as they are, because the data have no pictures to measure them on.
+    """
 
     recipe: Recipe
     chosen: Measured
     uniform: tuple[Measured, ...]
     front: tuple[tuple[float, float], ...]
     units: dict[str, str]
+    unseen: tuple[str, ...] = ()
 
 
 def mix(
@@ -88,14 +95,15 @@ def mix(
             raise EdgeError(f"{name} is no choice of a mixture", "choose schemes of weights alone")
     check_target(out, force)
     samples = read_samples(calibration.triples, source, calibration.samples, with_pictures=False)
-    units = units_of(source)
+    is_seen = any(sample.pixels is not None for sample in samples)
+    units = [unit for unit in units_of(source) if is_seen or not unit.sees]
+    unseen = tuple(unit.name for unit in units_of(source) if unit.sees and not is_seen)
     about = {
         "by": __version__,
         "model": source.fingerprint(partial(begin, "reading")),
         "samples": digest_of(samples),
         "choices": list(choices),
     }
-    itemsize = max(tensor.dtype.itemsize for tensor in source.tensors.values())
     decided = {name for unit in units for name in unit.shapes}
     rest = sum(tensor.bytes for tensor in source.tensors.values() if tensor.name not in decided)
     with unfinished(out, about) as parts:
@@ -104,18 +112,23 @@ def mix(
         for number, unit in enumerate(units):
             parts.part(f"unit {number}", partial(_measure, judge, unit, choices, number))
             step(1)
-        options = [_options(parts.folder / _file(number), unit, itemsize) for number, unit in enumerate(units)]
+        options = [_options(parts.folder / _file(number), unit, source) for number, unit in enumerate(units)]
         front = pareto_front(options)
-        point = _chosen(front, bound, rest)
         uniform = [
             (name, [next(one for one in found if one.name == name) for found in options])
             for name in choices
             if all(unit.fits(name) for unit in units)
         ]
         step = begin("checking", len(uniform) + 1)
-        measured = []
-        for name, made in (("mixture", _named(options, point)), *uniform):
-            measured.append(_check(name, made, units, judge, rest))
+
+        def check(name: str, made: Sequence[Choice]) -> Measured:
+            return _check(name, made, units, judge, rest)
+
+        point, chosen = _chosen(front, bound, rest, lambda one: check("mixture", _named(options, one)))
+        step(1)
+        measured = [chosen]
+        for name, made in uniform:
+            measured.append(check(name, made))
             step(1)
         mixture = Mixture(
             _recipe(units, point.choices),
@@ -123,6 +136,7 @@ def mix(
             tuple(measured[1:]),
             tuple(((one.bytes + rest) / 1e6, one.damage) for one in _some(front)),
             {unit.name: choice for unit, choice in zip(units, point.choices, strict=True)},
+            unseen,
         )
         with whole_folder(out, force=force) as place:
             _write(mixture, bound, options, units, place)
@@ -143,14 +157,17 @@ def _file(number: int) -> str:
     return f"unit-{number:03d}.json"
 
 
-def _options(file: Path, unit: Unit, itemsize: int) -> list[Choice]:
+def _options(file: Path, unit: Unit, source: Source) -> list[Choice]:
     damages: dict[str, float] = json.loads(file.read_text(encoding="utf-8"))
     if not damages:
         raise EdgeError(f"none of the choices divides the rows of {unit.name}", f"add {FLOAT} or int8 to --choices")
-    return [Choice(name, unit.bytes(name, itemsize), damage) for name, damage in damages.items()]
+    return [Choice(name, unit.bytes(name, source), damage) for name, damage in damages.items()]
 
 
-def _chosen(front: Sequence[Point], bound: Bound, rest: int) -> Point:
+def _chosen(
+    front: Sequence[Point], bound: Bound, rest: int, measure: Callable[[Point], Measured]
+) -> tuple[Point, Measured]:
+    """The best point under the bound, and what was measured of it: together parts may do more than each alone."""
     if bound.megabytes is not None:
         point = within(front, bytes_=int(bound.megabytes * 1e6) - rest)
         least = (front[0].bytes + rest) / 1e6
@@ -159,12 +176,28 @@ def _chosen(front: Sequence[Point], bound: Bound, rest: int) -> Point:
                 f"no mixture has {bound.megabytes:g} MB or less: the smallest has {least:.2f}",
                 f"give --megabytes {math.ceil(least * 100) / 100:g} or more, or smaller --choices",
             )
-        return point
-    point = within(front, damage=bound.divergence)
-    if point is None:
+        return _worthwhile(point, bound), measure(point)
+    assert bound.divergence is not None
+    aim, found = bound.divergence, None
+    for _ in range(TRIES):
+        point = within(front, damage=aim)
+        if point is None:
+            break
+        found = measure(point)
+        if found.divergence <= bound.divergence:
+            return _worthwhile(point, bound), found
+        aim = point.damage * min(0.95, bound.divergence / found.divergence)
+    best = front[-1].damage if found is None else found.divergence
+    raise EdgeError(
+        f"no mixture stays within {bound.divergence:g} nats: the best has {best:.2g}",
+        "give a larger --divergence, or better --choices",
+    )
+
+
+def _worthwhile(point: Point, bound: Bound) -> Point:
+    if set(point.choices) == {FLOAT}:
         raise EdgeError(
-            f"no mixture stays within {bound.divergence:g} nats: the best has {front[-1].damage:.2g}",
-            "give a larger --divergence, or better --choices",
+            "the bound is kept without quantizing anything", "give a smaller --megabytes, or a larger --divergence"
         )
     return point
 

@@ -60,7 +60,7 @@ class Recipe:
         for rule in self.rules:
             try:
                 re.compile(rule.match)
-            except re.error as error:
+            except (re.error, OverflowError, RecursionError) as error:
                 raise ValueError(f"rules: {rule.match!r} is no regular expression ({error})") from error
 
     @property
@@ -145,9 +145,14 @@ def read_recipe(name: str, algorithm: str | None = None) -> Recipe:
 
 def written(recipe: Recipe) -> str:
     """A recipe as TOML."""
-    lines = [f"algorithm = {json.dumps(recipe.algorithm)}", ""]
+    lines = [f"algorithm = {_string(recipe.algorithm)}", ""]
     if recipe.parts:
-        lines += ["[parts]", *(f"{part} = {json.dumps(scheme)}" for part, scheme in recipe.parts.items()), ""]
+        lines += ["[parts]", *(f"{part} = {_string(scheme)}" for part, scheme in recipe.parts.items()), ""]
     for rule in recipe.rules:
-        lines += ["[[rules]]", f"match = {json.dumps(rule.match)}", f"scheme = {json.dumps(rule.scheme)}", ""]
+        lines += ["[[rules]]", f"match = {_string(rule.match)}", f"scheme = {_string(rule.scheme)}", ""]
     return "\n".join(lines)
+
+
+def _string(text: str) -> str:
+    """In JSON's escapes, which are TOML's, too; but for one letter that JSON leaves as it is."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

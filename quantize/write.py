@@ -45,7 +45,7 @@ def write(
         name = tensor.name
         if name in quantization.weights:
             scheme = quantization.weights[name]
-            if source.bnb is not None and name in source.bnb.rows and scheme == BY_ROWS and not found:
+            if source.bnb is not None and name in source.bnb.rows and scheme == BY_ROWS and name not in found:
                 find = partial(_kept, source.bnb, name, scheme, weights)
                 written += planned(name, shapes[name], scheme, find, torch.float32)
                 kept.append(name)
@@ -87,6 +87,7 @@ def _plain(
 def _kept(bnb: BnbFiles, name: str, scheme: Scheme, weights: dict[str, Rounded]) -> Quantized:
     """The integers that bitsandbytes chose, with its own scales."""
     integers, scales = bnb.by_rows(name)
+    check_range(name, scales)
     held = Quantized(scheme, (integers.int() + scheme.middle).to(torch.uint8), scales[:, None])
     weights[name] = Rounded(integers.numel(), 0.0, float(held.dequantize().square().sum()))
     return held

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
@@ -18,7 +20,9 @@ from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import Bundle, is_bundle, sealed
 from phantom_edge.export.bundle.manifest import MANIFEST, UNSEALED, Check, Manifest, Proof
 from phantom_edge.export.export import export_bundle
+from phantom_edge.export.onnx_decoder import DecoderDrawing
 from phantom_edge.export.onnx_graph import Drawing
+from phantom_edge.export.onnx_linear import LinearDrawing
 from phantom_edge.export.reference import Reference
 from phantom_edge.export.settings import Settings
 from phantom_edge.export.source import Source
@@ -480,8 +484,8 @@ def test_a_cache_of_int8_rows(checkpoint: Path, bundle: Bundle, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_a_cache_of_int8_rows_is_proved(checkpoint: Path, tmp_path: Path) -> None:
-    """With its rounding taken out it is the model; with it, it is near, and a wrong scale is not."""
+def test_a_cache_of_int8_rows_is_proved(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its rounding taken out it is the model; with it, it is near, and with the scales of values for keys not."""
     bundle = export(checkpoint, tmp_path / "bundle", prove=True, cache="int8", max_context=512)
     proof = bundle.manifest.proof
     assert proof is not None and proof.passed
@@ -492,6 +496,27 @@ def test_a_cache_of_int8_rows_is_proved(checkpoint: Path, tmp_path: Path) -> Non
         for stage in ("exact decode", "decode")
     )
     assert max(exact) < 1e-4 and max(rounded) > max(exact)
+    scales = DecoderDrawing._row_scales
+    monkeypatch.setattr(DecoderDrawing, "_row_scales", lambda self, number: scales(self, number)[::-1])
+    with pytest.raises(EdgeError, match="does not compute its model") as refused:
+        export(checkpoint, tmp_path / "wrong", prove=True, cache="int8", max_context=512)
+    assert "--cache float" in refused.value.remedy
+
+
+def test_small_rows_of_half_precision_keep_their_signs(tmp_path: Path) -> None:
+    """Below float16's normal numbers a scale is coarse, and 127 steps of it are less than the row."""
+    drawing = DecoderDrawing.__new__(DecoderDrawing)
+    LinearDrawing.__init__(drawing, "rows", torch.float16, dict.__getitem__)
+    drawing.rows = ir.DataType.INT8
+    rows, scales = drawing._rounded_rows(drawing.input("x", ("N", 1, 16)))
+    drawing.output(rows, "rows", ("N", 1, 16), ir.DataType.INT8)
+    drawing.output(scales, "scales", ("N", 1, 1))
+    drawing.save(tmp_path / "rows.onnx", "rows.data")
+    size = np.float32(10.0) ** -np.arange(8).reshape(-1, 1, 1)
+    x = (np.random.default_rng(0).standard_normal((8, 1, 16)) * size).astype(np.float16)
+    found, scale = onnxruntime.InferenceSession(str(tmp_path / "rows.onnx")).run(None, {"x": x})
+    off = np.abs(found.astype(np.float64) * scale - x.astype(np.float64))
+    assert (off <= 0.5 * scale + 2.0**-10 * np.abs(x).max(-1, keepdims=True)).all()
 
 
 def test_rows_of_zeros_are_kept(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_the_file_and_the_runtime_hold_these_numbers(
 
     engine = ExactEngine.__new__(ExactEngine)
     engine.ort, engine.threads = ort, 1
-    engine.manifest = cast(Manifest, SimpleNamespace(cache=SimpleNamespace(dtype="float32")))
+    engine.manifest = cast(Manifest, SimpleNamespace(cache=SimpleNamespace(dtype="float32"), integers=None))
     (found,) = engine._session(folder / "one.onnx").run(None, {"x": np.eye(columns, dtype=np.float32)})
     assert np.array_equal(found.T, want)
     assert set(drawing.opsets) == ({""} if opset_only else {"", "com.microsoft"})

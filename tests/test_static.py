@@ -61,7 +61,7 @@ def test_what_was_seen_is_within_reach(one: float, other: float, seed: int) -> N
     rows = low + (high - low) * torch.rand(4, 8, generator=torch.Generator().manual_seed(seed))
     about = ranged(rows)
     assert about.scale == float(torch.tensor(about.scale).half())
-    reach = max(rows.abs().max().item() * 2**-10, about.scale)
+    reach = about.scale / 2 + rows.abs().max().item() * 2**-10
     assert (about.rounded(rows) - rows).abs().max() <= reach
     assert about.rounded(torch.zeros(1)) == 0 and about.low <= 0 <= about.high
 
@@ -138,7 +138,7 @@ def test_refusals(desk: Path, tmp_path: Path) -> None:
         assert refused.value.remedy and not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["missing", "zero scale", "far zero"])
+@pytest.mark.parametrize("name", ["missing", "zero scale", "tiny scale", "far zero"])
 def test_damaged_scales_are_refused(name: str, desk: Path, tmp_path: Path) -> None:
     for file in (desk / "quantized").iterdir():
         (tmp_path / file.name).symlink_to(file)
@@ -147,7 +147,8 @@ def test_damaged_scales_are_refused(name: str, desk: Path, tmp_path: Path) -> No
     if name == "missing":
         document["inputs"].pop(first)
     else:
-        document["inputs"][first].update({"scale": 0.0} if name == "zero scale" else {"zero_point": 256})
+        changes = {"zero scale": {"scale": 0.0}, "tiny scale": {"scale": 1e-300}, "far zero": {"zero_point": 256}}
+        document["inputs"][first].update(changes[name])
     (tmp_path / QUANTIZATION).unlink()
     (tmp_path / QUANTIZATION).write_text(json.dumps(document))
     with pytest.raises(EdgeError, match="inputs"):
@@ -158,3 +159,17 @@ def test_inputs_reach_from_low_to_high() -> None:
     about = Inputs(0.5, 100)
     assert (about.low, about.high) == (-50, 77.5)
     assert about.rounded(torch.tensor([-60.0, 0.26, 80.0])).tolist() == [-50, 0.5, 77.5]
+
+
+def test_no_other_part_has_them(desk: Path, tmp_path: Path) -> None:
+    """Not by hand either."""
+    for file in (desk / "quantized").iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    document: dict[str, Any] = json.loads((tmp_path / QUANTIZATION).read_text())
+    name = next(name for name in document["weights"] if "language_model" in name)
+    document["weights"][name] = document["weights"][next(iter(document["inputs"]))]
+    document["inputs"][name] = {"scale": 0.5, "zero_point": 3}
+    (tmp_path / QUANTIZATION).unlink()
+    (tmp_path / QUANTIZATION).write_text(json.dumps(document))
+    with pytest.raises(EdgeError, match="can have no fixed scale"):
+        Source.open(tmp_path)

@@ -19,6 +19,9 @@ ROWS, FORMAT = "SCB", "weight_format"
 
 STATE = ".quant_state.bitsandbytes__"
 LARGEST = 127
+ITEMS = {"U8": 1, "F16": 2, "BF16": 2, "F32": 4}
+"""Bytes of the dtypes that weights of four bits are stored in."""
+
 AGAIN = "save it again with bitsandbytes 0.45 or newer"
 
 
@@ -44,6 +47,8 @@ class BnbFiles(TensorFiles):
                 entry = entries.get(weight)
                 if entry is None or entry.dtype != "I8" or raw.entries[name].shape != entry.shape[:1]:
                     problems.append(f"{weight} does not fit its scales")
+                elif _layout(raw, f"{name.removesuffix(ROWS)}{FORMAT}"):
+                    problems.append(f"{weight} lies in tiles, not in rows")
                 else:
                     rows.add(weight)
                     entries[weight] = replace(entry, dtype="F32")
@@ -51,8 +56,8 @@ class BnbFiles(TensorFiles):
                 weight = name[: name.index(STATE)]
                 try:
                     blocks[weight] = Blocks.read(raw, weight, name)
-                except (ValueError, KeyError, TypeError) as error:
-                    problems.append(f"{weight} cannot be read ({error})")
+                except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
+                    problems.append(f"{weight} cannot be read ({type(error).__name__}: {error})")
                     continue
                 for part in [part for part in entries if part.startswith(f"{weight}.")]:
                     entries.pop(part)
@@ -73,6 +78,11 @@ class BnbFiles(TensorFiles):
         return self.raw.read(name), (largest / LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
 
 
+def _layout(raw: TensorFiles, name: str) -> int:
+    """How integers lie: 0 is by rows, others are for one kind of GPU."""
+    return int(raw.read(name)) if name in raw.entries else 0
+
+
 @dataclass(frozen=True)
 class Blocks:
     """A weight of uneven levels: its shape, the numbers of a block, and the offset of scales that are quantized."""
@@ -87,25 +97,29 @@ class Blocks:
     def read(cls, raw: TensorFiles, name: str, state: str) -> "Blocks":
         """From the state that lies beside the weight. Raises ValueError or KeyError for one that is unusable."""
         about: dict[str, Any] = json.loads(bytes(raw.read(state).tolist()))
-        shape, block = tuple(about["shape"]), int(about["blocksize"])
-        nested = about.get("nested_blocksize")
-        found = cls(name, shape, block, None if nested is None else int(nested), float(about.get("nested_offset", 0)))
+        shape, block, nested = tuple(about["shape"]), about["blocksize"], about.get("nested_blocksize")
+        sizes = (*shape, block, *([] if nested is None else [nested]))
+        if not all(type(size) is int and 0 < size < 2**31 for size in sizes):
+            raise ValueError("its shape or its blocks are impossible")
+        found = cls(name, shape, block, nested, float(about.get("nested_offset", 0)))
         numbers = prod(shape)
         scales = -(-numbers // block)
-        wanted = {name: -(-numbers // 2), f"{name}.absmax": scales, f"{name}.quant_map": 16}
+        wanted = {f"{name}.absmax": (scales, "F32" if nested is None else "U8"), f"{name}.quant_map": (16, "F32")}
         if nested is not None:
-            wanted |= {
-                f"{name}.nested_absmax": -(-scales // int(nested)),
-                f"{name}.nested_quant_map": 256,
-            }
-        for part, size in wanted.items():
-            if prod(raw.entries[part].shape) != size:
-                raise ValueError(f"{part} has {prod(raw.entries[part].shape)} numbers, not {size}")
+            wanted[f"{name}.nested_absmax"] = (-(-scales // nested), "F32")
+            wanted[f"{name}.nested_quant_map"] = (256, "F32")
+        for part, (size, dtype) in wanted.items():
+            entry = raw.entries[part]
+            if (prod(entry.shape), entry.dtype) != (size, dtype):
+                raise ValueError(f"{part} has {prod(entry.shape)} {entry.dtype}, not {size} {dtype}")
+        packed = raw.entries[name]  # bytes, in whatever dtype they were stored
+        if prod(packed.shape) * ITEMS[packed.dtype] != -(-numbers // 2):
+            raise ValueError(f"it has {prod(packed.shape)} {packed.dtype} for {numbers} numbers of 4 bits")
         return found
 
     def read_weight(self, raw: TensorFiles) -> Tensor:
         """Dequantized to float32."""
-        packed, numbers = raw.read(self.name).flatten(), prod(self.shape)
+        packed, numbers = raw.read(self.name).flatten().view(torch.uint8), prod(self.shape)
         levels = torch.stack([packed >> 4, packed & 15], dim=-1).flatten()[:numbers]
         values = raw.read(f"{self.name}.quant_map").float()[levels.int()]
         scales = self._scales(raw).repeat_interleave(self.block)[:numbers]

@@ -76,6 +76,11 @@ def open_checkpoint(folder: Path) -> tuple[PhantomConfig, TensorFiles, bool]:
     layout_is_official = official.is_official(read_json(folder / "config.json"))
     config = read_config(folder)
     files = open_files(folder)
+    if layout_is_official and isinstance(files, BnbFiles):
+        raise EdgeError(
+            f"{folder} is quantized by bitsandbytes and in the official layout",
+            "convert the float checkpoint first (phantom-edge convert), and quantize that",
+        )
     head, embedding = (_official_name(config, name) if layout_is_official else name for name in (HEAD, EMBEDDING))
     if head not in files.entries:
         config.tie_word_embeddings = config.text.tie_word_embeddings = True
@@ -105,8 +110,9 @@ def open_files(folder: Path) -> TensorFiles:
 def main_dtype(files: TensorFiles) -> str:
     """The dtype that most weights have; a few norms may be kept wider."""
     elements: Counter[str] = Counter()
-    for entry in files.entries.values():
-        if entry.dtype in DTYPES:
+    rounded = {*files.rows, *files.blocks} if isinstance(files, BnbFiles) else set()
+    for name, entry in files.entries.items():
+        if entry.dtype in DTYPES and (name not in rounded or len(rounded) == len(files.entries)):
             elements[entry.dtype] += prod(entry.shape)
     return elements.most_common(1)[0][0]
 

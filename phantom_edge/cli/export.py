@@ -26,7 +26,7 @@ def export(
     weights: Annotated[
         str,
         typer.Option(
-            help="Number format: fp32; fp16; or a recipe (int8, int4, mixed, or a .toml file), by which the checkpoint "
+            help="Number format: fp32; fp16; or a recipe (int8, int4, int4-g128, mixed, or a .toml file), by which it "
             "is quantized first. A checkpoint that is quantized stays so, and this is the format of the rest."
         ),
     ] = "fp32",
@@ -46,7 +46,9 @@ def export(
     ] = None,
     cache: Annotated[
         str,
-        typer.Option(help="How keys and values are kept: float, or int8 with a scale for every row: a quarter of it."),
+        typer.Option(
+            help="How keys and values are kept: float, or int8 with a scale for every row: a quarter of float32."
+        ),
     ] = "float",
     opset_only: Annotated[
         bool,

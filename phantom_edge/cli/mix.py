@@ -48,7 +48,7 @@ def mix(
     """Find a recipe: measure what rounding each part does to the answers, and choose the best under a bound."""
     check_model(model)
     check_target(out, force)
-    need("matplotlib", "train")
+    need("matplotlib", "scenes")
     load_torch()
     quiet_transformers()
     from phantom_edge.checkpoint.hub import find_folder
@@ -70,10 +70,13 @@ def mix(
                 "chosen": asdict(found.chosen),
                 "uniform": [asdict(one) for one in found.uniform],
                 "units": found.units,
+                "unseen": found.unseen,
             }
         )
         return
     _show(found, str(out))
+    if found.unseen:
+        note("what looks at pictures stays as it is: the data have none to measure it on")
     note(f"next: phantom-edge quantize {quote(model)} --recipe {quote(str(out / RECIPE))} --out QUANTIZED")
 
 

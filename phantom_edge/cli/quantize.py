@@ -27,7 +27,7 @@ def quantize(
         str | None, typer.Option(help=f"Instead of the recipe's: {', '.join(ALGORITHM_NAMES)}.")
     ] = None,
     calib: Annotated[
-        Path | None, typer.Option(help="JSONL file of triples to calibrate on: for gptq, awq and mbq.")
+        Path | None, typer.Option(help="JSONL file of triples to calibrate on: for gptq, awq and mbq, and for w8a8.")
     ] = None,
     samples: Annotated[int, typer.Option(help="Triples of that file to use.")] = 64,
     force: Annotated[bool, ForceOption] = False,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from phantom_edge.errors import EdgeError, need
 from phantom_edge.export.bundle.folder import AGAIN, Bundle
 from phantom_edge.export.bundle.manifest import MANIFEST, Number, Part, Port
+from phantom_edge.runtime.byte_products import make_exact
 from phantom_edge.runtime.engine import Floats, Ints
 from phantom_edge.runtime.rows import Rows
 
@@ -57,6 +58,8 @@ class OrtEngine:
         options = self.ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 3
+        if self.manifest.integers is not None:
+            make_exact(self.ort, options)
         try:
             return self.ort.InferenceSession(self._model(path, options), options, providers=["CPUExecutionProvider"])
         except _errors(self.ort) as error:
