@@ -95,7 +95,7 @@ def main() -> None:
     for scheme in SCHEMES:
         for algorithm in ALGORITHMS:
             name = f"{scheme} {algorithm}"
-            if name in rows:
+            if rows.get(name, {}).get("pictures") == options.pictures:
                 continue
             start, place = time.perf_counter(), options.scratch / f"{options.model}-{scheme}-{algorithm}"
             recipe = Recipe({"decoder": scheme}, algorithm)
@@ -107,6 +107,7 @@ def main() -> None:
                 "vision": off(found, exact, samples, "vision"),
                 "answer": off(found, exact, samples, "answer"),
                 "divergence_nats": float(torch.cat(apart).mean()),
+                "pictures": options.pictures,
                 "seconds": round(seconds),
             }
             options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -69,9 +69,10 @@ class System:
 @contextmanager
 def process(system: System, threads: int) -> Iterator[subprocess.Popen[str]]:
     """The system, loaded."""
+    log = system.model.with_name(f"{system.model.name}.log")
     command = [system.python, str(HERE / "peers_run.py"), system.kind, str(system.model), str(threads)]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log.open("w"), text=True
     ) as running:
         system.load_seconds = answer(running)["load_seconds"]
         yield running
@@ -87,7 +88,7 @@ def answer(running: subprocess.Popen[str], **question: int) -> dict[str, Any]:
         running.stdin.flush()
     line = running.stdout.readline()
     if not line:
-        raise SystemExit(f"{running.args} ended with {running.wait()}")
+        raise SystemExit(f"{running.args} ended with {running.wait()}; see the log beside its model")
     found: dict[str, Any] = json.loads(line)
     return found
 

@@ -6,6 +6,7 @@ Run by ``peers.py`` with the interpreter that has the system. Group size and acc
 its fastest four bits, with the embedding in Q8_0, as its own quantizer leaves it at more bits.
 """
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,5 +97,15 @@ def llama(place: Path) -> None:
     writer.close()
 
 
+def main() -> None:
+    """Make a model, and give it its name when it is whole."""
+    place = Path(sys.argv[2])
+    partial = place.with_name(f"partial-{place.name}")
+    if partial.exists():
+        shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
+    {"genai": genai, "llama": llama}[sys.argv[1]](partial)
+    partial.rename(place)
+
+
 if __name__ == "__main__":
-    {"genai": genai, "llama": llama}[sys.argv[1]](Path(sys.argv[2]))
+    main()

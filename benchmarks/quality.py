@@ -181,9 +181,14 @@ def main() -> None:
     for folder, split, count in ((scenes, "test", options.pictures), (calib, "train", CALIBRATED // 4)):
         if not folder.is_dir():
             write_scenes(folder, count, split=split, first_seed=10_000_000 if split == "train" else 0, size=224)
+    drawn = json.loads((scenes / "scenes.json").read_text(encoding="utf-8"))["pictures"]
+    if drawn != options.pictures:
+        parser.error(f"{options.scratch} is about {drawn} pictures: give another folder, or --pictures {drawn}")
     asked = chosen(read_examples(scenes / "triples.jsonl").found)
     source = Source.open(NANO)
     rows: dict[str, Any] = {}
+    if options.only and options.out.is_file():
+        rows = json.loads(options.out.read_text(encoding="utf-8"))["rows"]
     base = None
     for variant in variants():
         if options.only and variant.name not in (BASE, *options.only):
