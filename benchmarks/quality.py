@@ -44,7 +44,7 @@ from phantom_edge.quantize.recipe import Recipe, read_recipe
 from phantom_edge.runtime.session import Session
 from phantom_edge.shipped import NANO
 
-PICTURES, QUESTIONS, CALIBRATED = 500, 10, 128
+PICTURES, QUESTIONS, CALIBRATED = 800, 10, 128
 BASE = "fp32"
 GROUPS = (32, 64)
 ROUNDED = ", int8 cache"
