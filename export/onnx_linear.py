@@ -102,18 +102,10 @@ class LinearDrawing(Drawing):
 
         Several times as fast as MatMulNBits where there are many rows, and as fast for one.
         """
-        rows, columns = shape
-        made = self._made(names)
-        weight = self.packed(f"{key}.{INTEGERS}", (columns, rows), scheme, made(columns_first))
-        scales = self.weight(f"{key}.{SCALES}", (rows,), made(scales_first))
         one, middle = self.held_once("one", torch.tensor(1.0)), self.byte(scheme.middle)
         size = self.row_scales(x)
         integers = self.rounding("QuantizeLinear", self.rounding("Div", x, size), one, middle)
-        self.opsets["com.microsoft"] = 1
-        found = self.tape.op(
-            "MatMulIntegerToFloat", [integers, weight, one, scales, middle], {}, domain="com.microsoft"
-        )
-        found = self.rounding("Mul", found, size)
+        found = self.rounding("Mul", self._byte_product(integers, one, middle, key, names, shape, scheme), size)
         return found if bias is None else self.op("Add", found, bias)
 
     def _static(
@@ -122,12 +114,26 @@ class LinearDrawing(Drawing):
         """A product of integers: ``x`` is rounded to 8 bits by the scale that calibration found."""
         if self.dtype != torch.float32:
             return self._dequantized(x, key, names, shape, scheme, bias)
+        clamped, scale, zero_point = self._fixed(x, names[0])
+        integers = self.rounding("QuantizeLinear", clamped, scale, zero_point)
+        return self._byte_product(integers, scale, zero_point, key, names, shape, scheme, bias)
+
+    def _byte_product(
+        self,
+        integers: Value,
+        scale: Value,
+        zero_point: Value,
+        key: str,
+        names: Sequence[str],
+        shape: tuple[int, int],
+        scheme: Scheme,
+        bias: Value | None = None,
+    ) -> Value:
+        """``(integers - zero_point) * scale`` by weights with a scale for each row."""
         rows, columns = shape
         made = self._made(names)
         weight = self.packed(f"{key}.{INTEGERS}", (columns, rows), scheme, made(columns_first))
         scales = self.weight(f"{key}.{SCALES}", (rows,), made(scales_first))
-        clamped, scale, zero_point = self._fixed(x, names[0])
-        integers = self.rounding("QuantizeLinear", clamped, scale, zero_point)
         self.opsets["com.microsoft"] = 1
         found: Value = self.tape.op(
             "MatMulIntegerToFloat",

@@ -6,15 +6,19 @@ It runs the modules of ``phantom_edge.models`` over a whole prompt at once and w
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
 from phantom_edge.export.layer_form import DECODER
 from phantom_edge.export.source import Source
+from phantom_edge.models.config import PhantomTextConfig
 from phantom_edge.models.decoder import RMSNorm
 from phantom_edge.models.modeling import PhantomModel
 from phantom_edge.models.rope import rotary_tables
 from phantom_edge.quantize.inputs import fix_inputs
+
+Place = tuple[tuple[Tensor, Tensor], Tensor | None]
+"""Rotary tables and mask of a prompt."""
 
 PICTURE_PARTS = ("vision_tower", "projector")
 
@@ -62,15 +66,10 @@ class Reference:
     @torch.no_grad()
     def hidden(self, prompts: Sequence[Tensor], done: Callable[[], None] = lambda: None) -> list[Tensor]:
         """Embeddings (N, hidden) of several prompts to hidden states after the last norm; ``done`` after each layer."""
-        text = self.config.text
-        positions = [torch.arange(len(prompt))[None] for prompt in prompts]
-        ropes = [rotary_tables(text, places) for places in positions]
-        masks = [window_mask(len(prompt), text.sliding_window) for prompt in prompts]
+        places = [place_of(self.config.text, len(prompt)) for prompt in prompts]
         states = [prompt[None] for prompt in prompts]
         for layer in self.source.layers("sdpa"):
-            states = [
-                layer(state, rope, attention_mask=mask) for state, rope, mask in zip(states, ropes, masks, strict=True)
-            ]
+            states = through(layer, states, places)
             done()
         return [self.norm(state)[0] for state in states]
 
@@ -78,6 +77,16 @@ class Reference:
     def logits(self, hidden: Tensor) -> Tensor:
         """(N, hidden) to (N, vocab)."""
         return hidden @ self.head.T
+
+
+def place_of(text: PhantomTextConfig, tokens: int) -> Place:
+    """Of a prompt of so many tokens that begins at position 0."""
+    return rotary_tables(text, torch.arange(tokens)[None]), window_mask(tokens, text.sliding_window)
+
+
+def through(layer: nn.Module, states: Sequence[Tensor], places: Sequence[Place]) -> list[Tensor]:
+    """What a decoder's layer makes of hidden states (1, N, hidden) of several prompts."""
+    return [layer(state, rope, attention_mask=mask) for state, (rope, mask) in zip(states, places, strict=True)]
 
 
 def window_mask(tokens: int, window: int | None) -> Tensor | None:

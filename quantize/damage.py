@@ -5,20 +5,21 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
 from phantom_edge.errors import EdgeError
-from phantom_edge.export.reference import window_mask
+from phantom_edge.export.reference import place_of, through
 from phantom_edge.export.source import Source
 from phantom_edge.generate import load
-from phantom_edge.models.rope import rotary_tables
 from phantom_edge.quantize.calibration import KINDS, MAKE, Sample
+from phantom_edge.quantize.folder import planned
 from phantom_edge.quantize.recipe import STATIC, matrices, part_of
 from phantom_edge.quantize.rounding import nearest
-from phantom_edge.quantize.schemes import SCHEMES, Scheme
+from phantom_edge.quantize.schemes import SCHEMES, Quantized
 
 UNITS = (
     (r"model\.language_model\.layers\.(\d+)\.(?:self_attn|mlp)", r"\.(?:q|k|v|o|gate|up|down)_proj\.weight"),
@@ -48,18 +49,14 @@ class Unit:
         """Of the weights in a quantized checkpoint, where floats stay as they are in ``source``."""
         if scheme not in SCHEMES:
             return sum(source.tensors[name].bytes for name in self.shapes)
-        return sum(_bytes(shape, SCHEMES[scheme]) for shape in self.shapes.values())
+        find = partial(Quantized, SCHEMES[scheme])  # nothing is made of it: a plan knows its sizes
+        plans = (planned(name, shape, SCHEMES[scheme], find) for name, shape in self.shapes.items())
+        return sum(part.bytes for plan in plans for part in plan)
 
     def fits(self, scheme: str) -> bool:
         """Whether groups divide its rows."""
         group = SCHEMES[scheme].group if scheme in SCHEMES else None
         return group is None or all(columns % group == 0 for _, columns in self.shapes.values())
-
-
-def _bytes(shape: tuple[int, int], scheme: Scheme) -> int:
-    rows, columns = shape
-    width = columns if scheme.bits == 8 else (columns + 1) // 2
-    return rows * (width + scheme.groups(columns) * (2 if scheme.symmetric else 3))
 
 
 def units_of(source: Source) -> list[Unit]:
@@ -90,11 +87,7 @@ class Judge:
         self.model, _ = load(str(source.folder), torch.float32)
         self.model.requires_grad_(False)
         self.samples = samples
-        text = source.config.text
-        self.places = [
-            (rotary_tables(text, torch.arange(len(one.ids))[None]), window_mask(len(one.ids), text.sliding_window))
-            for one in samples
-        ]
+        self.places = [place_of(source.config.text, len(one.ids)) for one in samples]
         self.keys = [_key(one) for one in samples]
         self.pictures = {key: one.pixels for key, one in zip(self.keys, samples, strict=True) if one.pixels is not None}
         self.embedded = self._embed(self._look())
@@ -102,11 +95,6 @@ class Judge:
         self.exact = self._thoughts(self._from(0, self.embedded))
         if not all(bool(one.isfinite().all()) for one in self.exact):
             raise EdgeError("the model answers NaN in calibration", f"the checkpoint is damaged, or: {MAKE}")
-
-    @property
-    def sees(self) -> bool:
-        """Whether there is any picture."""
-        return bool(self.pictures)
 
     def _look(self) -> dict[str, Tensor]:
         """Image tokens of every picture."""
@@ -127,7 +115,7 @@ class Judge:
 
     def _from(self, layer: int, states: Sequence[Tensor]) -> Sequence[Tensor]:
         for one in self.model.model.language_model.layers[layer:]:
-            states = self._through(one, states)
+            states = through(one, states, self.places)
         return states
 
     def _up_to(self, layer: int) -> Sequence[Tensor]:
@@ -135,14 +123,9 @@ class Judge:
         if layer < self.before:
             self.before, self.states = 0, self.embedded
         for one in self.model.model.language_model.layers[self.before : layer]:
-            self.states = self._through(one, self.states)
+            self.states = through(one, self.states, self.places)
         self.before = layer
         return self.states
-
-    def _through(self, layer: torch.nn.Module, states: Sequence[Tensor]) -> list[Tensor]:
-        return [
-            layer(state, rope, attention_mask=mask) for state, (rope, mask) in zip(states, self.places, strict=True)
-        ]
 
     def _thoughts(self, states: Sequence[Tensor]) -> list[Tensor]:
         """Log-probabilities (tokens, vocab) at every token of each right answer."""

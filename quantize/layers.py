@@ -12,18 +12,14 @@ from torch.func import functional_call
 
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.layer_form import DECODER
-from phantom_edge.export.reference import Reference, window_mask
+from phantom_edge.export.reference import Place, Reference, place_of, through
 from phantom_edge.export.source import Source
 from phantom_edge.models.decoder import PhantomDecoderLayer
-from phantom_edge.models.rope import rotary_tables
 from phantom_edge.quantize.calibration import MAKE, Sample, embedded
 from phantom_edge.quantize.rounding import check_range, nearest
 from phantom_edge.quantize.schemes import Quantized, Scheme
 
 Solve = Callable[[Tensor, Scheme, Tensor | None], Quantized]
-
-Place = tuple[tuple[Tensor, Tensor], Tensor | None]
-"""Rotary tables and mask of a sample."""
 
 GRID = 20
 """Powers of the inputs' size that are tried as scales (AWQ, section 3.2; MBQ, section 4)."""
@@ -99,19 +95,15 @@ def quantize_layers(
     With a ``weigher`` inputs are scaled before weights are rounded (AWQ, MBQ). ``pass_on_errors``: later layers read
     what the quantized ones before them make (GPTQ), else what the float ones do. ``known`` are layers that are done.
     """
-    text = source.config.text
     states = [rows[None] for rows in embedded(Reference(source), samples)]
-    places = [
-        (rotary_tables(text, torch.arange(len(sample.ids))[None]), window_mask(len(sample.ids), text.sliding_window))
-        for sample in samples
-    ]
+    places = [place_of(source.config.text, len(sample.ids)) for sample in samples]
     for number, layer in enumerate(source.layers("sdpa")):
         start = f"{DECODER}layers.{number}."
         if not all(bool(state.isfinite().all()) for state in states):
             raise EdgeError(f"layer {number} reads NaN or infinity in calibration", f"try other data; {MAKE}")
         wanted = {name: schemes[f"{start}{name}.weight"] for name in MATRICES if f"{start}{name}.weight" in schemes}
         done = known(number)
-        outputs = [] if pass_on_errors else _outputs(layer, states, places)  # first: scaling moves the last bits
+        outputs = [] if pass_on_errors else through(layer, states, places)  # first: scaling moves the last bits
         if done is None:
             floats: dict[str, Tensor] = {}
             if weigher is not None:
@@ -131,7 +123,7 @@ def quantize_layers(
             done = Layer(found, {name: tensor for name, tensor in changed.items() if name not in found}, errors)
         if pass_on_errors:
             _put(layer, start, done)
-            outputs = _outputs(layer, states, places)
+            outputs = through(layer, states, places)
         states = outputs
         yield done
         step(1)
@@ -149,10 +141,6 @@ def _put(layer: PhantomDecoderLayer, start: str, done: Layer) -> None:
     layer.load_state_dict({name.removeprefix(start): tensor for name, tensor in tensors.items()}, strict=False)
 
 
-def _outputs(layer: PhantomDecoderLayer, states: Sequence[Tensor], places: Sequence[Place]) -> list[Tensor]:
-    return [layer(state, rope, attention_mask=mask) for state, (rope, mask) in zip(states, places, strict=True)]
-
-
 def _observed(
     layer: PhantomDecoderLayer, names: Mapping[str, Scheme], states: Sequence[Tensor], places: Sequence[Place]
 ) -> dict[str, Tensor]:
@@ -167,7 +155,7 @@ def _observed(
         return hook
 
     hooks = [layer.get_submodule(name).register_forward_pre_hook(watch(name)) for name in names]
-    _outputs(layer, states, places)
+    through(layer, states, places)
     for one in hooks:
         one.remove()
     return grams

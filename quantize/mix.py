@@ -96,8 +96,9 @@ def mix(
     check_target(out, force)
     samples = read_samples(calibration.triples, source, calibration.samples, with_pictures=False)
     is_seen = any(sample.pixels is not None for sample in samples)
-    units = [unit for unit in units_of(source) if is_seen or not unit.sees]
-    unseen = tuple(unit.name for unit in units_of(source) if unit.sees and not is_seen)
+    every = units_of(source)
+    units = [unit for unit in every if is_seen or not unit.sees]
+    unseen = tuple(unit.name for unit in every if unit not in units)
     about = {
         "by": __version__,
         "model": source.fingerprint(partial(begin, "reading")),

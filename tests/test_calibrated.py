@@ -15,6 +15,7 @@ from torch import Tensor
 
 from phantom_edge.checkpoint.random import write_random
 from phantom_edge.errors import EdgeError
+from phantom_edge.export.reference import through
 from phantom_edge.export.source import Source
 from phantom_edge.models.rope import rotary_tables
 from phantom_edge.models.sizes import SIZES
@@ -100,7 +101,7 @@ def test_scaling_changes_nothing_but_where_rounding_falls(source: Source, sample
     places: list[Any] = [
         (rotary_tables(source.config.text, torch.arange(state.shape[1])[None]), None) for state in states
     ]
-    want = layers._outputs(layer, states, places)
+    want = through(layer, states, places)
     inputs = layers._Inputs(layer, states, places)
     before = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
     schemes = dict.fromkeys(MATRICES, SCHEMES["int3-g32"])
@@ -108,7 +109,7 @@ def test_scaling_changes_nothing_but_where_rounding_falls(source: Source, sample
         changed = layers._scaled(layer, block, schemes, inputs, [even(0, "", s.kinds) for s in samples], torch.square)
         assert set(changed) == {f"{block.before}.weight"}
         assert not torch.equal(before[f"{block.before}.weight"], layer.state_dict()[f"{block.before}.weight"])
-    for found, exact in zip(layers._outputs(layer, states, places), want, strict=True):
+    for found, exact in zip(through(layer, states, places), want, strict=True):
         assert float((found - exact).abs().max()) < 2e-5 * float(exact.abs().max())
 
 
@@ -123,9 +124,9 @@ def errors_by_kind(source: Source, samples: list[Sample], weigher: Weigher | Non
     )
     places: list[Any] = [(rotary_tables(source.config.text, torch.arange(len(s.ids))[None]), None) for s in samples]
     for number, (layer, done) in enumerate(zip(source.layers("sdpa"), found, strict=True)):
-        exact = layers._outputs(layer, exact, places)
+        exact = through(layer, exact, places)
         layers._put(layer, f"model.language_model.layers.{number}.", done)
-        states = layers._outputs(layer, states, places)
+        states = through(layer, states, places)
     off = torch.cat([(a - b)[0].abs().mean(-1) for a, b in zip(states, exact, strict=True)])
     kinds = torch.cat([sample.kinds for sample in samples])
     return torch.stack([off[kinds == kind].mean() for kind in range(len(KINDS))])

@@ -4,6 +4,7 @@ ONNX Runtime has a slower way for those (``session.x64quantprecision``). It take
 it is told only where a small product comes out wrong.
 """
 
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -26,6 +27,7 @@ def make_exact(ort: Any, options: Any) -> None:
     options.add_session_config_entry(PRECISE, "1")
 
 
+@cache
 def are_exact(ort: Any, *, precise: bool = False) -> bool:
     """Whether one row and many rows of the largest bytes come out right; ``precise``: in the slower way."""
     options = ort.SessionOptions()
