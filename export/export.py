@@ -61,7 +61,7 @@ def export_bundle(
     further off than its bounds. ``out`` appears whole or not at all; parts that were done when an export was
     interrupted are kept beside it, for the next export of the same.
     """
-    lower = target_named(target)
+    to = target_named(target)
     source = Source.open(find_folder(model))
     longest = source.config.text.max_position_embeddings
     if settings.max_context > longest:
@@ -71,9 +71,11 @@ def export_bundle(
         )
     pictures = source.pictures(settings.max_tiles)
     check_target(out, force)
+    settings = to.settle(source, settings)
     wanted = Wanted.parse(settings.phantom, settings.dtype)
     fingerprint = source.fingerprint(partial(begin, "reading"))
-    chosen = choose_forms(source, wanted, begin("folding", source.config.text.num_hidden_layers))
+    step = begin("folding", source.config.text.num_hidden_layers)
+    chosen = choose_forms(source, wanted, step, multiple=to.multiple, least=to.least)
     prompt, phantom = source.prompt(TOKENIZER, TEMPLATE), tuple(map(_phantom, chosen))
     about = {
         **asdict(settings),
@@ -86,7 +88,7 @@ def export_bundle(
     weights = sum(tensor.bytes // tensor.dtype.itemsize for tensor in source.tensors.values()) * settings.dtype.itemsize
     with unfinished(out, about) as parts:
         with whole_folder(out, force=force, bytes_needed=max(weights - parts.bytes, 0)) as folder:
-            lowered = lower(source, chosen, settings, parts, begin)
+            lowered = to.lower(source, chosen, settings, parts, begin)
             parts.part("words", partial(_write_words, source), anew=True)
             manifest = Manifest(
                 schema_version=1,
@@ -104,6 +106,7 @@ def export_bundle(
                 files=listing(parts.folder, parts.files),
                 seal=UNSEALED,
                 integers=_integers(source),
+                fixed=lowered.fixed,
             )
             if prove:
                 manifest = replace(manifest, proof=_proved(Bundle(parts.folder, manifest), source, parts, begin))

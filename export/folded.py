@@ -29,7 +29,7 @@ class FoldedAttention(nn.Module):
 
     With o1 and c the plain and the phantom part of what attention returns, and ``dv = c @ basis^T + mean``:
     ``out = o1 + sigmoid(w2.(o1 + eta dv) + b2 - w1.o1 - b1) eta dv``, which is ``g o1 + (1 - g) o2`` of eq. 3.
-    A mean taken off all keys changes no softmax. One taken off all values is added again: attention weights sum to 1.
+    What all keys share changes no softmax. What all values share is added afterwards: attention weights sum to 1.
     """
 
     def __init__(self, attention: PhantomAttention, maps: FoldedMaps, bases: Bases | None = None) -> None:

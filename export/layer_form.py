@@ -11,9 +11,6 @@ from phantom_edge.export.passes.rank import Bases
 Read = Callable[[str], Tensor]
 """The tensor of that name in our layout."""
 
-DECODER = "model.language_model."
-"""What the names of the decoder's tensors begin with."""
-
 
 @dataclass(frozen=True)
 class LayerForm:

@@ -14,7 +14,8 @@ from onnx_ir import Value
 from torch import Tensor
 
 from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
-from phantom_edge.export.layer_form import DECODER, LayerForm, Read
+from phantom_edge.export.layer_form import LayerForm, Read
+from phantom_edge.export.names import DECODER
 from phantom_edge.export.onnx_graph import TYPES
 from phantom_edge.export.onnx_linear import LinearDrawing
 from phantom_edge.export.passes.fold import FoldedMap
@@ -188,8 +189,6 @@ class DecoderDrawing(LinearDrawing):
     def _beside(self, plain: Value, direction: Value, basis: Basis, name: str) -> Value:
         """``plain`` and, beside it, the coordinates of ``direction``."""
         coordinates = self.op("MatMul", direction, self.held(name, basis.vectors))
-        if basis.mean.any():
-            coordinates = self.op("Sub", coordinates, self.held(f"{name}.mean", basis.mean @ basis.vectors))
         return self.op("Concat", plain, coordinates, axis=-1)
 
     def _heads(self, query: Value, key: Value, value: Value, number: int, form: LayerForm) -> Value:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import Literal, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -11,13 +11,11 @@ from onnx_ir import Value
 from torch import Tensor
 
 from phantom_edge.export.layer_form import Read
+from phantom_edge.export.nbits import blobs, block_scales, carried, is_plain, zeros
 from phantom_edge.export.onnx_dequantize import columns_first, number_type, scales_first, zeros_first
 from phantom_edge.export.onnx_graph import Drawing
 from phantom_edge.quantize.folder import INTEGERS, SCALES, ZEROS, QuantizedFiles
-from phantom_edge.quantize.schemes import Quantized, Scheme, packed, stacked
-
-WHOLE_ROW = 128
-"""Block of rows that have one scale: it is said for each block, for the operator knows no other way."""
+from phantom_edge.quantize.schemes import Quantized, Scheme, stacked
 
 T = TypeVar("T")
 
@@ -250,42 +248,3 @@ class Made(Protocol):
 
     def __call__(self, array: Callable[[Quantized], T], /) -> Callable[[], T]:
         """Nothing is read yet."""
-
-
-def carried(scheme: Scheme) -> tuple[Literal[4, 8], int]:
-    """Bits and block that MatMulNBits carries a scheme in."""
-    return 8 if scheme.bits == 8 else 4, scheme.group or WHOLE_ROW
-
-
-def is_plain(scheme: Scheme) -> bool:
-    """Whether its zero is where MatMulNBits expects it."""
-    return scheme.symmetric and scheme.middle == 2 ** (carried(scheme)[0] - 1)
-
-
-def blobs(weight: Quantized) -> Tensor:
-    """Integers as MatMulNBits wants them, (rows, blocks, bytes); a last block is filled with the middle."""
-    scheme, integers = weight.scheme, weight.integers
-    bits, block = carried(scheme)
-    missing = -integers.shape[1] % block
-    if missing:
-        integers = torch.nn.functional.pad(integers, (0, missing), value=scheme.middle)
-    if bits == 4:
-        integers = packed(integers)
-    return integers.view(len(integers), -1, block * bits // 8)
-
-
-def block_scales(weight: Quantized) -> Tensor:
-    """Scales (rows, blocks)."""
-    return weight.scales.expand(-1, _blocks(weight))
-
-
-def zeros(weight: Quantized) -> Tensor:
-    """Zero points, two in a byte where integers are: (rows, bytes)."""
-    points = weight.zero_points
-    if points is None:
-        points = torch.full((len(weight.integers), _blocks(weight)), weight.scheme.middle, dtype=torch.uint8)
-    return points if carried(weight.scheme)[0] == 8 else packed(points)
-
-
-def _blocks(weight: Quantized) -> int:
-    return -(-weight.integers.shape[1] // carried(weight.scheme)[1])

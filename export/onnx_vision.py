@@ -7,11 +7,10 @@ from onnx_ir import Value
 from torch import Tensor
 
 from phantom_edge.export.layer_form import Read
+from phantom_edge.export.names import PROJECTOR, TOWER
 from phantom_edge.export.onnx_linear import LinearDrawing
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.quantize.folder import QuantizedFiles
-
-TOWER, PROJECTOR = "model.vision_tower.", "model.projector."
 
 
 class VisionDrawing(LinearDrawing):

@@ -1,33 +1,28 @@
 """Target onnx: vision and decoder as ONNX graphs of standard operators, for ONNX Runtime and all that reads ONNX."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-import torch
 from onnx_ir import Value
-from torch import Tensor
 
 from phantom_edge.checkpoint.loading import EMBEDDING
-from phantom_edge.export.bundle.manifest import Cache, Embedding, Float, Number, Part, Port, Rounded
+from phantom_edge.errors import EdgeError
+from phantom_edge.export.bundle.manifest import Cache, Embedding, Number, Part, Port, Rounded
+from phantom_edge.export.embedding import NUMBERS, write_embedding
 from phantom_edge.export.forms import Chosen
+from phantom_edge.export.nbits import carried, is_plain
 from phantom_edge.export.onnx_decoder import DecoderDrawing, row_widths
 from phantom_edge.export.onnx_graph import Drawing
-from phantom_edge.export.onnx_linear import blobs, block_scales, carried, is_plain, zeros
 from phantom_edge.export.onnx_vision import VisionDrawing
 from phantom_edge.export.passes.rope import constant_tables
-from phantom_edge.export.settings import Begin, Lowered, Settings
+from phantom_edge.export.settings import Begin, Lowered, Settings, Target
 from phantom_edge.export.source import Source
 from phantom_edge.export.unfinished import Unfinished
 from phantom_edge.quantize.folder import INTEGERS, SCALES, ZEROS
-from phantom_edge.quantize.schemes import Quantized
-
-NUMBERS: dict[torch.dtype, Float] = {torch.float32: "float32", torch.float16: "float16"}
-TABLE = "embedding.data"
-BLOCK_ROWS = 4096
 
 
 def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Begin) -> Lowered:
@@ -73,6 +68,19 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
     return Lowered(described, embedding, cache, ("onnx", "onnx-ir", "torch"))
 
 
+def _settle(source: Source, settings: Settings) -> Settings:
+    """Raises EdgeError for weights with palettes, which no operator here reads."""
+    schemes = () if source.integers is None else source.integers.schemes.values()
+    for scheme in schemes:
+        if scheme.palette_rows is not None:
+            problem = f"weights of scheme {scheme.name} are for Core ML, and target onnx cannot hold them"
+            raise EdgeError(problem, "quantize to another: phantom-edge quantize --recipe int4")
+    return settings
+
+
+TARGET = Target(lower, _settle)
+
+
 def _port(value: Value) -> Port:
     names: dict[ir.DataType, Number] = {
         ir.DataType.FLOAT: "float32",
@@ -95,27 +103,16 @@ def _embedding(source: Source, settings: Settings, parts: Unfinished, begin: Beg
     """
     text, integers, dtype = source.config.text, source.integers, settings.dtype
     scheme = None if integers is None else integers.schemes.get(EMBEDDING)
-    is_shared = text.tie_word_embeddings and not (settings.opset_only and scheme is not None)
-    file, place = TABLE, _Places({})
-    if is_shared:
-        graph = onnx.load(parts.folder / "decoder.onnx", load_external_data=False).graph
-        place = _Places({tensor.name: tensor for tensor in graph.initializer if tensor.name.startswith(EMBEDDING)})
-        file = place.file
-    elif integers is None or scheme is None:
-        parts.part("embedding", partial(_write_floats, source, dtype, begin))
-    else:
-        parts.part("embedding", partial(_write_integers, integers.quantized(EMBEDDING), dtype, begin))
-    shape = (text.vocab_size, text.hidden_size, NUMBERS[dtype])
+    if not text.tie_word_embeddings or (settings.opset_only and scheme is not None):
+        return write_embedding(source, dtype, parts, begin)
+    graph = onnx.load(parts.folder / "decoder.onnx", load_external_data=False).graph
+    place = _Places({tensor.name: tensor for tensor in graph.initializer if tensor.name.startswith(EMBEDDING)})
+    file, shape = place.file, (text.vocab_size, text.hidden_size, NUMBERS[dtype])
     if scheme is None:
         return Embedding(file, place.offset(EMBEDDING), *shape)
     bits, block = carried(scheme)
-    rounded = Rounded(bits, block, 0, None if is_plain(scheme) else 0)
     offset, scales, zero_points = (place.offset(f"{EMBEDDING}.{part}") for part in (INTEGERS, SCALES, ZEROS))
-    if not is_shared:  # one after another
-        scales = text.vocab_size * rounded.row_bytes(text.hidden_size)
-        zero_points = scales + text.vocab_size * rounded.blocks(text.hidden_size) * dtype.itemsize
-    rounded = replace(rounded, scales=scales, zero_points=None if is_plain(scheme) else zero_points)
-    return Embedding(file, offset, *shape, rounded)
+    return Embedding(file, offset, *shape, Rounded(bits, block, scales, None if is_plain(scheme) else zero_points))
 
 
 @dataclass(frozen=True)
@@ -134,27 +131,3 @@ class _Places:
 
     def _place(self, tensor: onnx.TensorProto) -> dict[str, str]:
         return {entry.key: entry.value for entry in tensor.external_data}
-
-
-def _write_floats(source: Source, dtype: torch.dtype, begin: Begin, folder: Path) -> None:
-    text = source.config.text
-    progress = begin("embedding", text.vocab_size * text.hidden_size * dtype.itemsize)
-    with (folder / TABLE).open("wb") as out:
-        for rows in torch.split(source.read(EMBEDDING), BLOCK_ROWS):
-            out.write(rows.to(dtype).contiguous().numpy().tobytes())
-            progress(rows.numel() * dtype.itemsize)
-
-
-def _write_integers(table: Quantized, dtype: torch.dtype, begin: Begin, folder: Path) -> None:
-    """Integers, scales, and zero points if there are any."""
-    arrays: list[Callable[[Quantized], Tensor]] = [blobs, lambda part: block_scales(part).to(dtype)]
-    if not is_plain(table.scheme):
-        arrays.append(zeros)
-    rows = len(table.integers)
-    progress = begin("embedding", rows * len(arrays))
-    with (folder / TABLE).open("wb") as out:
-        for array in arrays:
-            for start in range(0, rows, BLOCK_ROWS):
-                part = table.rows(start, start + BLOCK_ROWS)
-                out.write(array(part).contiguous().numpy().tobytes())
-                progress(len(part.integers))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
-from phantom_edge.export.layer_form import DECODER
+from phantom_edge.export.names import DECODER
 from phantom_edge.export.source import Source
 from phantom_edge.models.config import PhantomTextConfig
 from phantom_edge.models.decoder import RMSNorm

@@ -7,12 +7,16 @@ from typing import Literal, Protocol, get_args
 import torch
 
 from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.manifest import Cache, Embedding, Part
+from phantom_edge.export.bundle.manifest import Cache, Embedding, Fixed, Part
 from phantom_edge.export.forms import Chosen
 from phantom_edge.export.source import Source
 from phantom_edge.export.unfinished import Unfinished
 
 Precision = Literal["fp32", "fp16"]
+Compute = Literal["auto", "gpu", "ane"]
+COMPUTES: tuple[Compute, ...] = get_args(Compute)
+SYSTEMS = (17, 18)
+"""Releases of iOS that packages are made for."""
 Rows = Literal["float", "int8"]
 ROWS: tuple[Rows, ...] = get_args(Rows)
 """How a cache is kept: in the format of the activations, or in 8 bits with a scale for every row."""
@@ -25,7 +29,8 @@ Begin = Callable[[str, int], Callable[[int], None]]
 class Settings:
     """``max_tiles`` None keeps the checkpoint's own; ``phantom`` as in ``forms.Phantom.parse``.
 
-    ``opset_only``: no operator outside the target's standard set.
+    ``opset_only``: no operator outside the target's standard set. ``compute`` and ``ios`` are of target coreml: what
+    computes there, and the least system that it must run on.
     """
 
     precision: Precision = "fp32"
@@ -35,10 +40,14 @@ class Settings:
     max_tiles: int | None = None
     cache: Rows = "float"
     opset_only: bool = False
+    compute: Compute = "auto"
+    ios: int = 18
 
     def __post_init__(self) -> None:
         rules = (
             (self.precision in DTYPES, f"--weights is {self.precision}", f"choose from {', '.join(DTYPES)}"),
+            (self.compute in COMPUTES, f"--compute is {self.compute}", f"choose from {', '.join(COMPUTES)}"),
+            (self.ios in SYSTEMS, f"--ios is {self.ios}", f"choose from {', '.join(map(str, SYSTEMS))}"),
             (self.cache in ROWS, f"--cache is {self.cache}", f"choose from {', '.join(ROWS)}"),
             (16 <= self.max_context <= 2**20, f"--max-context is {self.max_context}", "give 16 to 1048576 tokens"),
             (
@@ -66,12 +75,31 @@ class Lowered:
     embedding: Embedding
     cache: Cache
     tools: tuple[str, ...]
+    fixed: Fixed | None = None
 
 
-class Target(Protocol):
+class Lower(Protocol):
     """Writes the graphs of a checkpoint, part by part."""
 
     def __call__(
         self, source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Begin
     ) -> Lowered:
         """Raises EdgeError for what this target cannot do."""
+
+
+def anything(_source: Source, settings: Settings) -> Settings:
+    """For a target that can do all that is asked."""
+    return settings
+
+
+@dataclass(frozen=True)
+class Target:
+    """How a target lowers. ``settle`` makes settings whole before anything is computed, or raises EdgeError.
+
+    ``multiple`` and ``least`` as in ``forms.choose_forms``.
+    """
+
+    lower: Lower
+    settle: Callable[[Source, Settings], Settings] = anything
+    multiple: int | None = None
+    least: float = 0.0

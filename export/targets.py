@@ -1,18 +1,30 @@
 """Every target, by the name that ``--target`` takes."""
 
 from phantom_edge.errors import EdgeError, need
-from phantom_edge.export.settings import Target
+from phantom_edge.export.settings import Precision, Target
 
 
 def _onnx() -> Target:
     need("onnx_ir", "export")
-    from phantom_edge.export.ort import lower
+    from phantom_edge.export.ort import TARGET
 
-    return lower
+    return TARGET
 
 
-TARGETS = {"onnx": _onnx}
-"""What makes each target's function, its packages imported only then."""
+def _coreml() -> Target:
+    from phantom_edge.export.mil.importing import coremltools
+
+    coremltools()
+    from phantom_edge.export.coreml import TARGET
+
+    return TARGET
+
+
+TARGETS = {"onnx": _onnx, "coreml": _coreml}
+"""What makes each target, its packages imported only then."""
+
+PRECISIONS: dict[str, Precision] = {"onnx": "fp32", "coreml": "fp16"}
+"""The number format of each unless another is asked for."""
 
 
 def target_named(name: str) -> Target:

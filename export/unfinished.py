@@ -44,10 +44,11 @@ class Unfinished:
         shutil.rmtree(busy, ignore_errors=True)
         busy.mkdir()
         write(busy)
-        files = {path.name: path.stat().st_size for path in sorted(busy.iterdir())}
+        files = {str(path.relative_to(busy)): path.stat().st_size for path in sorted(busy.rglob("*")) if path.is_file()}
         for file in files:
+            (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
             (busy / file).replace(self.folder / file)
-        busy.rmdir()
+        shutil.rmtree(busy)
         self.done[name] = Done(files, round(time.perf_counter() - start, 3))
         self._record()
 
@@ -64,6 +65,7 @@ class Unfinished:
     def link_to(self, folder: Path) -> None:
         """All files in ``folder``, too; where the file system has no links, there alone."""
         for file in self.files:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
             try:
                 os.link(self.folder / file, folder / file)
             except OSError:

@@ -6,8 +6,9 @@ first; the reference reads that answer. If at every position its likeliest token
 would have written the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import Begin, Bundle, nobody
 from phantom_edge.export.bundle.manifest import ABSOLUTE, DIVERGENCE, OTHERS, RELATIVE, Check, Manifest, Proof, Stage
 from phantom_edge.export.exact import ExactEngine
-from phantom_edge.export.onnx_vision import PROJECTOR, TOWER
+from phantom_edge.export.names import PROJECTOR, TOWER
 from phantom_edge.export.reference import Reference
 from phantom_edge.export.source import Source
 from phantom_edge.processing.tiling import to_pixel_values
@@ -181,7 +182,7 @@ class Judge:
 
     def __init__(self, runner: Runner, reference: Reference, *, is_exact: bool = False) -> None:
         self.runner, self.reference, self.is_exact = runner, reference, is_exact
-        self.bounds = BOUNDS[runner.manifest.cache.dtype]
+        self.bounds = BOUNDS["float32" if is_exact else runner.manifest.cache.dtype]
         if _is_of_another_precision(runner.manifest, reference.source):
             self.bounds = {}
         elif _rounds(runner.manifest) and not is_exact:
@@ -267,45 +268,71 @@ def verify(bundle: Bundle, source: Source, begin: Begin = nobody) -> Proof:
     """
     todo = cases(bundle.manifest)
     images = {id(image): image for case in todo for image in case.images}
-    reference = Reference(source)
-    judges = [Judge(Runner(Session(bundle)), reference)]
-    if _rounds(bundle.manifest) and not _is_of_another_precision(bundle.manifest, source):
-        judges.append(Judge(Runner(Session(bundle, engine=ExactEngine)), reference, is_exact=True))
-    step = begin((len(images) + 2 * len(todo)) * len(judges) + source.config.text.num_hidden_layers)
-    checks: list[Check] = []
-    looked: dict[tuple[bool, int], Seen] = {}
-    for judge in judges:
-        for key, image in images.items():
-            before = looked.get((False, key))
-            if before is not None and not _sees_in_integers(source):  # there is nothing that could be more exact
-                looked[True, key] = before
-            else:
-                looked[judge.is_exact, key], found = judge.look(image, None if before is None else before.wanted)
-                checks += found
-            step(1)
-    reference.close_eyes()
-    reads: list[tuple[Judge, Read]] = []
-    prompts: list[torch.Tensor] = []
+    judges = _judges(bundle, source)
+    step = begin((len(images) + 2 * len(todo) + source.config.text.num_hidden_layers) * len(judges))
+    looked, checks = _looked(judges, images, step)
     left_out: dict[str, None] = {}
+    is_any = False
     for judge in judges:
+        reads: list[Read] = []
+        prompts: list[torch.Tensor] = []
         for case in todo:
             seen = [looked[judge.is_exact, id(image)] for image in case.images]
             read = judge.runner.read(case, seen, _words(case, [one.tiles for one in seen], judge.runner, source))
             if read is None:
                 left_out[case.name] = None
             else:
-                reads.append((judge, read))
+                reads.append(read)
                 prompts.append(judge.prompt(read, seen))
             step(1)
-    if not reads:
+        is_any = is_any or bool(reads)
+        for read, hidden in zip(reads, judge.reference.hidden(prompts, lambda: step(1)), strict=True):
+            checks += judge.compare(read, hidden)
+            step(1)
+    if not is_any:
         raise EdgeError(
             f"not even a short prompt and its answer fit into a cache of {bundle.manifest.cache.max_context} tokens",
             "export with a larger --max-context, such as 256",
         )
-    for (judge, read), hidden in zip(reads, reference.hidden(prompts, lambda: step(1)), strict=True):
-        checks += judge.compare(read, hidden)
-        step(1)
     return Proof(tuple(checks), tuple(left_out))
+
+
+def _judges(bundle: Bundle, source: Source) -> list[Judge]:
+    """One for the bundle as it runs, and where that rounds, one for what it would compute if it did not."""
+    manifest, reference = bundle.manifest, Reference(source)
+    found = [Judge(Runner(Session(bundle)), reference)]
+    if _is_of_another_precision(manifest, source):
+        return found
+    if manifest.fixed is not None:
+        from phantom_edge.export.stored import StoredReference
+        from phantom_edge.runtime.coreml import CoreMlEngine
+
+        exact = Session(bundle, engine=partial(CoreMlEngine, mode="exact", apple=False))
+        found.append(Judge(Runner(exact), StoredReference(source, manifest), is_exact=True))
+    elif _rounds(manifest):
+        found.append(Judge(Runner(Session(bundle, engine=ExactEngine)), reference, is_exact=True))
+    return found
+
+
+def _looked(
+    judges: Sequence[Judge], images: Mapping[int, Image.Image], step: Callable[[int], None]
+) -> tuple[dict[tuple[bool, int], Seen], list[Check]]:
+    """Every picture as each judge sees it, and how that compares."""
+    looked: dict[tuple[bool, int], Seen] = {}
+    checks: list[Check] = []
+    for judge in judges:
+        first = judges[0]
+        for key, image in images.items():
+            before = looked.get((False, key)) if judge.reference is first.reference else None
+            if before is not None and not _sees_in_integers(judge.reference.source):  # nothing could be more exact
+                looked[True, key] = before
+            else:
+                looked[judge.is_exact, key], found = judge.look(image, None if before is None else before.wanted)
+                checks += found
+            step(1)
+    for judge in judges:
+        judge.reference.close_eyes()
+    return looked, checks
 
 
 def _is_of_another_precision(manifest: Manifest, source: Source) -> bool:

@@ -1,10 +1,11 @@
-"""A quantized checkpoint on disk: a checkpoint of our layout whose quantized weights are integers and scales.
+"""A quantized checkpoint on disk: a checkpoint of our layout whose quantized weights are integers and what they mean.
 
 ``quantization.json`` says which they are. Read by their names, they come out dequantized; so all that reads a
 checkpoint (run, eval, convert, export, verify) computes with exactly what a target is to compute with.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,14 +20,36 @@ from phantom_edge.errors import EdgeError
 from phantom_edge.quantize.inputs import Inputs
 from phantom_edge.quantize.names import AlgorithmName
 from phantom_edge.quantize.recipe import STATIC, part_of
-from phantom_edge.quantize.schemes import Quantized, Scheme, packed, unpacked
+from phantom_edge.quantize.schemes import Quantized, Scheme, packed, palettized, unpacked
 from phantom_edge.typed import WrongJson, from_json, strict_json, to_json
 
 QUANTIZATION = "quantization.json"
 AGAIN = "quantize it again: phantom-edge quantize"
-INTEGERS, SCALES, ZEROS = "integers", "scales", "zero_points"
+INTEGERS, SCALES, ZEROS, PALETTES = "integers", "scales", "zero_points", "palettes"
+TENSORS = (INTEGERS, SCALES, ZEROS, PALETTES)
+"""What follows a weight's name in the names of its tensors."""
 PACKED_BITS = 4
 """Integers of so many bits and fewer lie two in a byte."""
+
+
+def tensors_of(scheme: Scheme) -> tuple[str, ...]:
+    """Those of TENSORS that a weight has."""
+    if scheme.palette_rows is not None:
+        return (INTEGERS, PALETTES)
+    return (INTEGERS, SCALES) if scheme.symmetric else (INTEGERS, SCALES, ZEROS)
+
+
+def assembled(scheme: Scheme, read: Callable[[str], Tensor]) -> Quantized:
+    """A weight; ``read`` gives each of its tensors, unpacked."""
+    if scheme.palette_rows is not None:
+        return palettized(scheme, read(INTEGERS), read(PALETTES))
+    return Quantized(scheme, read(INTEGERS), read(SCALES), None if scheme.symmetric else read(ZEROS))
+
+
+def taken_apart(held: Quantized) -> dict[str, Tensor]:
+    """The inverse of ``assembled``."""
+    found = {INTEGERS: held.integers, SCALES: held.scales, ZEROS: held.zero_points, PALETTES: held.palettes}
+    return {part: tensor for part in tensors_of(held.scheme) if (tensor := found[part]) is not None}
 
 
 @dataclass(frozen=True)
@@ -94,9 +117,9 @@ class QuantizedFiles(TensorFiles):
         problems: list[str] = []
         entries = dict(raw.entries)
         for name, scheme in about.weights.items():
-            parts = {part: entries.pop(f"{name}.{part}", None) for part in (INTEGERS, SCALES, ZEROS)}
+            parts = {part: entries.pop(f"{name}.{part}", None) for part in TENSORS}
             try:
-                entries[name] = _entry(scheme, parts)
+                entries[name] = _entry(scheme, {part: entry for part, entry in parts.items() if entry is not None})
             except ValueError as error:
                 problems.append(f"{name} {error}")
         raise_problems(folder, problems, AGAIN)
@@ -107,38 +130,62 @@ class QuantizedFiles(TensorFiles):
         return self.quantized(name).dequantize() if name in self.schemes else self.raw.read(name)
 
     def quantized(self, name: str) -> Quantized:
-        """A weight that is. Raises EdgeError for scales that are not finite and integers that do not exist."""
+        """A weight that is.
+
+        Raises EdgeError for scales and palettes that are not finite, and integers that do not exist.
+        """
         scheme, (_, columns) = self.schemes[name], self.entries[name].shape
-        integers = self.raw.read(f"{name}.{INTEGERS}")
-        if scheme.bits <= PACKED_BITS:
-            integers = unpacked(integers, columns)
-        zeros = None if scheme.symmetric else self.raw.read(f"{name}.{ZEROS}")
-        found = Quantized(scheme, integers, self.raw.read(f"{name}.{SCALES}"), zeros)
-        largest = max(int(part.max()) for part in (integers, zeros) if part is not None)
-        if largest >= scheme.levels or not found.scales.isfinite().all() or not found.scales.all():
+
+        def read(part: str) -> Tensor:
+            tensor = self.raw.read(f"{name}.{part}")
+            return unpacked(tensor, columns) if part == INTEGERS and scheme.bits <= PACKED_BITS else tensor
+
+        found = assembled(scheme, read)
+        largest = max(int(part.max()) for part in (found.integers, found.zero_points) if part is not None)
+        numbers = found.scales if found.palettes is None else found.palettes
+        is_sound = bool(numbers.isfinite().all()) and bool(found.scales.all())
+        if largest >= scheme.levels or not is_sound:
             raise EdgeError(f"{name} in {self.folder} holds numbers that its scheme does not have", AGAIN)
         return found
 
 
-def _entry(scheme: Scheme, parts: dict[str, Entry | None]) -> Entry:
+DTYPES = {INTEGERS: ("U8",), SCALES: ("F16", "F32"), ZEROS: ("U8",), PALETTES: ("F16",)}
+
+
+def _entry(scheme: Scheme, parts: dict[str, Entry]) -> Entry:
     """The entry of a weight made of ``parts``. Raises ValueError where they are not what ``scheme`` wants."""
-    integers, scales, zeros = parts[INTEGERS], parts[SCALES], parts[ZEROS]
-    if integers is None or scales is None or (zeros is None) is not scheme.symmetric:
-        raise ValueError("lacks its integers, scales or zero points, or has too many")
-    if len(integers.shape) != 2 or len(scales.shape) != 2:
+    names = tensors_of(scheme)
+    if parts.keys() != set(names):
+        raise ValueError(f"lacks its {', '.join(names)}, or has too many")
+    if any(len(part.shape) != 2 for part in parts.values()):
         raise ValueError("has parts that are no matrices")
+    integers = parts[INTEGERS]
     rows, width = integers.shape
-    columns = width if scheme.group is None or scheme.bits > PACKED_BITS else scales.shape[1] * scheme.group
-    wanted = (columns + 1) // 2 if scheme.bits <= PACKED_BITS else columns
-    is_whole = scheme.group is None or columns % scheme.group == 0
-    if not is_whole or width != wanted or scales.shape != (rows, scheme.groups(columns)):
+    columns = width
+    if scheme.bits <= PACKED_BITS:
+        columns = 2 * width if scheme.group is None else parts[SCALES].shape[1] * scheme.group
+    try:
+        shapes = _shapes(scheme, (rows, columns))
+    except EdgeError as error:
+        raise ValueError("has parts whose shapes do not fit") from error
+    if any(parts[name].shape != shape for name, shape in shapes.items()):
         raise ValueError("has parts whose shapes do not fit")
-    if zeros is not None and zeros.shape != scales.shape:
-        raise ValueError("has zero points whose shape does not fit")
-    dtypes = (integers.dtype, scales.dtype, "U8" if zeros is None else zeros.dtype)
-    if dtypes not in (("U8", "F16", "U8"), ("U8", "F32", "U8")):
-        raise ValueError(f"has parts of {', '.join(dtypes)}")
+    if any(part.dtype not in DTYPES[name] for name, part in parts.items()):
+        raise ValueError(f"has parts of {', '.join(part.dtype for part in parts.values())}")
     return replace(integers, dtype="F32", shape=(rows, columns))
+
+
+def _shapes(scheme: Scheme, shape: tuple[int, int]) -> dict[str, tuple[int, int]]:
+    """Shapes of the tensors that a weight of ``shape`` becomes. Raises EdgeError where ``scheme`` does not fit it."""
+    rows, columns = shape
+    groups = (rows, scheme.groups(columns))
+    found = {
+        INTEGERS: (rows, (columns + 1) // 2 if scheme.bits <= PACKED_BITS else columns),
+        SCALES: groups,
+        ZEROS: groups,
+        PALETTES: (scheme.palettes(rows), scheme.levels),
+    }
+    return {part: found[part] for part in tensors_of(scheme)}
 
 
 def planned(
@@ -149,23 +196,13 @@ def planned(
     scales: torch.dtype = torch.float16,
 ) -> list[Planned]:
     """The tensors that a weight of ``shape`` becomes on disk; ``find`` is asked for it once while they are written."""
-    rows, columns = shape
-    once = lru_cache(maxsize=1)(find)
-    is_packed = scheme.bits <= PACKED_BITS
-    width, groups = (columns + 1) // 2 if is_packed else columns, scheme.groups(columns)
+    once, shapes = lru_cache(maxsize=1)(find), _shapes(scheme, shape)
 
-    def integers() -> Tensor:
-        found = once().integers
-        return packed(found) if is_packed else found
+    def make(part: str) -> Tensor:
+        tensor = taken_apart(once())[part]
+        if part == list(shapes)[-1]:
+            once.cache_clear()
+        return packed(tensor) if part == INTEGERS and scheme.bits <= PACKED_BITS else tensor
 
-    def last() -> Tensor:
-        found = once()
-        once.cache_clear()
-        return found.scales if found.zero_points is None else found.zero_points
-
-    parts = [Planned(f"{name}.{INTEGERS}", (rows, width), torch.uint8, integers)]
-    if not scheme.symmetric:
-        parts.append(Planned(f"{name}.{SCALES}", (rows, groups), scales, lambda: once().scales))
-    what, dtype = (SCALES, scales) if scheme.symmetric else (ZEROS, torch.uint8)
-    parts.append(Planned(f"{name}.{what}", (rows, groups), dtype, last))
-    return parts
+    dtypes = {INTEGERS: torch.uint8, SCALES: scales, ZEROS: torch.uint8, PALETTES: torch.float16}
+    return [Planned(f"{name}.{part}", wanted, dtypes[part], partial(make, part)) for part, wanted in shapes.items()]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from phantom_edge.errors import EdgeError
-from phantom_edge.export.layer_form import DECODER
+from phantom_edge.export.names import DECODER
 from phantom_edge.export.reference import Place, Reference, place_of, through
 from phantom_edge.export.source import Source
 from phantom_edge.models.decoder import PhantomDecoderLayer

@@ -18,7 +18,7 @@ from phantom_edge.quantize.names import AlgorithmName
 from phantom_edge.quantize.schemes import FLOAT, Scheme, scheme_named
 from phantom_edge.typed import WrongJson, from_json, to_json
 
-SHIPPED = ("int8", "int4", "int4-g128", "mixed")
+SHIPPED = ("int8", "int4", "int4-g128", "mixed", "lut4")
 """Recipes inside the package."""
 
 PARTS = {

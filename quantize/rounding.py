@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from phantom_edge.errors import EdgeError
+from phantom_edge.quantize.palettes import with_palettes
 from phantom_edge.quantize.schemes import Quantized, Scheme
 
 BLOCK_ROWS = 4096
@@ -49,8 +50,10 @@ def round_to(weight: Tensor, scheme: Scheme, scales: Tensor, zeros: Tensor | Non
 
 
 def nearest(weight: Tensor, scheme: Scheme) -> Quantized:
-    """A weight (rows, columns) rounded to nearest. Raises EdgeError where groups do not divide."""
+    """A weight (rows, columns) rounded to nearest, palettes found by k-means. Raises EdgeError as ``Scheme.groups``."""
     scheme.groups(weight.shape[1])
+    if scheme.palette_rows is not None:
+        return with_palettes(weight, scheme, None)
     scales, zeros = scales_of(weight, scheme)
     integers = round_to(weight, scheme, scales, zeros)
     return Quantized(scheme, integers, scales.half(), None if zeros is None else zeros.to(torch.uint8))

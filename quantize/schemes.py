@@ -7,6 +7,10 @@ from torch import Tensor
 
 from phantom_edge.errors import EdgeError
 
+PALETTE_BITS = (2, 3, 4, 6)
+MOST_PALETTE_ROWS = 4096
+"""So that palettes never lie across two blocks of rows (``rounding.BLOCK_ROWS``)."""
+
 
 @dataclass(frozen=True)
 class Scheme:
@@ -14,15 +18,20 @@ class Scheme:
 
     Rows are outputs of a linear layer, or words of an embedding. ``symmetric`` ones have their zero in the middle of
     the range, others say where it lies, group by group. ``static_inputs``: what the layer reads is rounded to 8 bits,
-    too, with one scale that calibration finds.
+    too, with one scale that calibration finds. With ``palette_rows`` there are no scales: so many neighbouring rows
+    share a palette of numbers, and integers are places in it, as Apple's Neural Engine reads weights.
     """
 
     bits: int
     group: int | None
     symmetric: bool = True
     static_inputs: bool = False
+    palette_rows: int | None = None
 
     def __post_init__(self) -> None:
+        if self.palette_rows is not None:
+            self._check_palette(self.palette_rows)
+            return
         if self.bits not in (3, 4, 8):
             raise ValueError(f"bits is {self.bits}, not 3, 4 or 8")
         if self.group is None and (self.bits != 8 or not self.symmetric):
@@ -32,9 +41,19 @@ class Scheme:
         if self.group is not None and (self.group < 16 or self.group & (self.group - 1)):
             raise ValueError(f"group is {self.group}, not a power of two of 16 or more")
 
+    def _check_palette(self, rows: int) -> None:
+        if self.bits not in PALETTE_BITS:
+            raise ValueError(f"bits is {self.bits}, and palettes have {', '.join(map(str, PALETTE_BITS))}")
+        if self.group is not None or not self.symmetric or self.static_inputs:
+            raise ValueError("palette_rows is given, which leaves no group, zero points or static_inputs")
+        if not 0 < rows <= MOST_PALETTE_ROWS or rows & (rows - 1):
+            raise ValueError(f"palette_rows is {rows}, not a power of two up to {MOST_PALETTE_ROWS}")
+
     @property
     def name(self) -> str:
-        """Such as int8, w8a8, int4-g32, int4-g128-asym."""
+        """Such as int8, w8a8, int4-g32, int4-g128-asym, lut4-r16."""
+        if self.palette_rows is not None:
+            return f"lut{self.bits}-r{self.palette_rows}"
         if self.static_inputs:
             return "w8a8"
         group = "" if self.group is None else f"-g{self.group}"
@@ -51,7 +70,11 @@ class Scheme:
         return self.levels // 2
 
     def groups(self, columns: int) -> int:
-        """Scales of a row. Raises EdgeError where groups do not divide it."""
+        """Scales of a row. Raises EdgeError where groups do not divide it, or palettes cannot be packed."""
+        if self.palette_rows is not None:
+            if columns % 2:
+                raise EdgeError(f"palettes are for rows of an even number, not of {columns}", "choose int8")
+            return 0
         if self.group is None:
             return 1
         if columns % self.group:
@@ -61,6 +84,10 @@ class Scheme:
                 f"groups of {self.group} do not divide rows of {columns}", f"choose {choice}int8, a scale for each row"
             )
         return columns // self.group
+
+    def palettes(self, rows: int) -> int:
+        """Palettes of so many rows: the last may be of fewer than the others."""
+        return 0 if self.palette_rows is None else -(-rows // self.palette_rows)
 
 
 SCHEMES: dict[str, Scheme] = {
@@ -80,6 +107,8 @@ SCHEMES: dict[str, Scheme] = {
         Scheme(3, 32, symmetric=False),
         Scheme(3, 64, symmetric=False),
         Scheme(3, 128, symmetric=False),
+        Scheme(4, None, palette_rows=16),
+        Scheme(4, None, palette_rows=32),
     )
 }
 """By the name that recipes give."""
@@ -101,39 +130,67 @@ class Quantized:
 
     ``zero_points`` uint8 (rows, groups); None stands for the scheme's middle. Scales are float16 where we choose them,
     so that every target can hold them as they are.
+    Of schemes with palettes there are no scales: groups are 0. ``palettes`` (palettes, levels) are float16.
     """
 
     scheme: Scheme
     integers: Tensor
     scales: Tensor
     zero_points: Tensor | None = None
+    palettes: Tensor | None = None
 
     def dequantize(self) -> Tensor:
         """``(integer - zero point) * scale`` in float32: the definition that every target is compared with.
 
-        The difference is exact; the product is rounded once, and beside a float16 scale not even that.
+        The difference is exact; the product is rounded once, and beside a float16 scale not even that. With palettes it
+        is ``palettes[row // palette_rows, integer]``.
         """
         rows, columns = self.integers.shape
+        if self.palettes is not None:
+            assert self.scheme.palette_rows is not None
+            palette = torch.arange(rows, dtype=torch.int32) // self.scheme.palette_rows
+            places = self.integers.int() + palette[:, None] * self.scheme.levels
+            return self.palettes.float().view(-1).index_select(0, places.view(-1)).view(rows, columns)
         grouped = self.integers.view(rows, self.scheme.groups(columns), -1).float()
         zeros = float(self.scheme.middle) if self.zero_points is None else self.zero_points.float()[..., None]
         return ((grouped - zeros) * self.scales.float()[..., None]).view(rows, columns)
 
     def rows(self, start: int, end: int) -> "Quantized":
-        """Some of the rows."""
+        """Some of the rows, from the first one of a palette on."""
         zeros = None if self.zero_points is None else self.zero_points[start:end]
-        return Quantized(self.scheme, self.integers[start:end], self.scales[start:end], zeros)
+        palettes, size = self.palettes, self.scheme.palette_rows
+        if palettes is not None and size is not None:
+            assert start % size == 0, (start, size)
+            palettes = palettes[start // size : self.scheme.palettes(end)]
+        return Quantized(self.scheme, self.integers[start:end], self.scales[start:end], zeros, palettes)
+
+
+def palettized(scheme: Scheme, integers: Tensor, palettes: Tensor) -> Quantized:
+    """A weight of a scheme with palettes: without scales."""
+    return Quantized(scheme, integers, torch.empty(len(integers), 0, dtype=torch.float16), None, palettes)
 
 
 def stacked(parts: list[Quantized]) -> Quantized:
-    """Weights of one scheme, one above the other."""
+    """Weights of one scheme, one above the other.
+
+    Raises EdgeError where palettes do not end with a part that others follow.
+    """
     scheme = parts[0].scheme
     assert all(part.scheme == scheme for part in parts)
+    size = scheme.palette_rows
+    if size is not None and (broken := [len(part.integers) for part in parts[:-1] if len(part.integers) % size]):
+        raise EdgeError(
+            f"palettes of {size} rows do not divide the {broken[0]} of a weight that others are joined to",
+            "choose int8, or palettes of fewer rows",
+        )
     zeros = [part.zero_points for part in parts if part.zero_points is not None]
+    palettes = [part.palettes for part in parts if part.palettes is not None]
     return Quantized(
         scheme,
         torch.cat([part.integers for part in parts]),
         torch.cat([part.scales for part in parts]),
         torch.cat(zeros) if zeros else None,
+        torch.cat(palettes) if palettes else None,
     )
 
 

@@ -6,7 +6,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from phantom_edge.quantize.folder import INTEGERS, SCALES, ZEROS
+from phantom_edge.quantize.folder import INTEGERS, TENSORS, assembled, taken_apart
 from phantom_edge.quantize.inputs import Inputs
 from phantom_edge.quantize.layers import Layer
 from phantom_edge.quantize.schemes import Quantized, Scheme
@@ -25,10 +25,8 @@ def write_layer(layer: Layer, file: str, folder: Path) -> None:
     """A layer into ``file`` of a folder."""
     tensors = dict(layer.floats)
     for name, held in layer.weights.items():
-        tensors[f"{name}.{INTEGERS}"], tensors[f"{name}.{SCALES}"] = held.integers, held.scales
+        tensors |= {f"{name}.{part}": tensor for part, tensor in taken_apart(held).items()}
         tensors[f"{name}.{ERROR}"] = layer.errors[name]
-        if held.zero_points is not None:
-            tensors[f"{name}.{ZEROS}"] = held.zero_points
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / file)
 
 
@@ -47,8 +45,7 @@ def read_inputs(file: Path, name: str) -> Inputs:
 
 def read_weight(file: Path, name: str, scheme: Scheme) -> Quantized:
     """One quantized weight."""
-    zeros = None if scheme.symmetric else read_float(file, f"{name}.{ZEROS}")
-    return Quantized(scheme, read_float(file, f"{name}.{INTEGERS}"), read_float(file, f"{name}.{SCALES}"), zeros)
+    return assembled(scheme, lambda part: read_float(file, f"{name}.{part}"))
 
 
 def read_layer(file: Path, schemes: dict[str, Scheme]) -> Layer:
@@ -56,7 +53,7 @@ def read_layer(file: Path, schemes: dict[str, Scheme]) -> Layer:
     with safe_open(file, framework="pt") as tensors:
         names = set(tensors.keys())
     weights = {name.removesuffix(f".{INTEGERS}") for name in names if name.endswith(f".{INTEGERS}")}
-    floats = {name for name in names if not name.endswith((f".{INTEGERS}", f".{SCALES}", f".{ZEROS}", f".{ERROR}"))}
+    floats = {name for name in names if not name.endswith(tuple(f".{part}" for part in (*TENSORS, ERROR)))}
     return Layer(
         {name: read_weight(file, name, schemes[name]) for name in weights},
         {name: read_float(file, name) for name in floats},

@@ -4,12 +4,15 @@ Each takes a weight (rows, columns) and, where it uses what the layer reads, the
 (columns, columns).
 """
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 from phantom_edge.errors import EdgeError, need
+from phantom_edge.quantize.palettes import entries, fitted_palettes, with_palettes
 from phantom_edge.quantize.rounding import as_float16, round_to, scales_of
-from phantom_edge.quantize.schemes import Quantized, Scheme
+from phantom_edge.quantize.schemes import Quantized, Scheme, palettized
 
 SHRINKS = [1 - step / 40 for step in range(13)]
 """Scales that are tried, as shares of the one that covers a whole group."""
@@ -45,41 +48,83 @@ def fitted_scales(weight: Tensor, scheme: Scheme, importance: Tensor | None) -> 
 
 
 def fitted(weight: Tensor, scheme: Scheme, gram: Tensor | None) -> Quantized:
-    """To nearest, with fitted scales."""
-    scales, zeros = fitted_scales(weight, scheme, None if gram is None else gram.diagonal())
+    """To nearest, with fitted scales or palettes."""
+    importance = None if gram is None else gram.diagonal()
+    if scheme.palette_rows is not None:
+        return with_palettes(weight, scheme, importance)
+    scales, zeros = fitted_scales(weight, scheme, importance)
     return _made(scheme, round_to(weight, scheme, scales, zeros), scales, zeros)
 
 
 def gptq(weight: Tensor, scheme: Scheme, gram: Tensor | None) -> Quantized:
     """GPTQ (arXiv 2210.17323): column by column, what rounding one leaves over is given to those that follow.
 
-    Columns are taken by the size of their inputs, scales are fitted beforehand and stay. Raises EdgeError for a Gram
-    matrix that is not finite.
+    Columns are taken by the size of their inputs; scales or palettes are fitted beforehand and stay. Raises EdgeError
+    for a Gram matrix that is not finite.
     """
     assert gram is not None
     if not gram.isfinite().all():
         raise EdgeError("its inputs hold NaN or infinity", "give other calibration data, or use --recipe with rtn")
     rows, columns = weight.shape
-    scales, zeros = fitted_scales(weight, scheme, gram.diagonal())
+    grid: Grid = (_Palettes if scheme.palette_rows is not None else _Scales)(weight, scheme, gram.diagonal())
     order = gram.diagonal().argsort(descending=True)
     inverse = _inverse_factor(gram[order][:, order])
     rest = weight[:, order].clone()
-    group_of = torch.arange(columns).div(columns // scales.shape[1], rounding_mode="floor")[order]
     integers = torch.empty(rows, columns, dtype=torch.uint8)
     for start in range(0, columns, HALF):
         end = min(start + HALF, columns)
         left_over = torch.zeros(rows, end - start)
         for column in range(start, end):
-            scale = scales[:, group_of[column], None]
-            zero = None if zeros is None else zeros[:, group_of[column], None]
-            integer = round_to(rest[:, column, None], scheme, scale, zero)
+            integer, number = grid.rounded(rest[:, column, None], int(order[column]))
             integers[:, order[column]] = integer[:, 0]
-            middle = scheme.middle if zero is None else zero
-            off = (rest[:, column, None] - (integer.float() - middle) * scale) / inverse[column, column]
+            off = (rest[:, column, None] - number) / inverse[column, column]
             rest[:, column:end] -= off @ inverse[column, None, column:end]
             left_over[:, column - start] = off[:, 0]
         rest[:, end:] -= left_over @ inverse[start:end, end:]
-    return _made(scheme, integers, scales, zeros)
+    return grid.made(integers)
+
+
+class Grid(Protocol):
+    """The numbers that a weight may have, fixed before it is rounded column by column."""
+
+    def rounded(self, numbers: Tensor, column: int) -> tuple[Tensor, Tensor]:
+        """Integers and values (rows, 1) nearest to ``numbers`` (rows, 1) of a column."""
+
+    def made(self, integers: Tensor) -> Quantized:
+        """The weight of all of them."""
+
+
+class _Scales:
+    """Multiples of fitted scales."""
+
+    def __init__(self, weight: Tensor, scheme: Scheme, importance: Tensor) -> None:
+        self.scheme = scheme
+        self.scales, self.zeros = fitted_scales(weight, scheme, importance)
+        self.width = weight.shape[1] // self.scales.shape[1]
+
+    def rounded(self, numbers: Tensor, column: int) -> tuple[Tensor, Tensor]:
+        group = column // self.width
+        scale = self.scales[:, group, None]
+        zero = None if self.zeros is None else self.zeros[:, group, None]
+        integer = round_to(numbers, self.scheme, scale, zero)
+        return integer, (integer.float() - (self.scheme.middle if zero is None else zero)) * scale
+
+    def made(self, integers: Tensor) -> Quantized:
+        return _made(self.scheme, integers, self.scales, self.zeros)
+
+
+class _Palettes:
+    """Fitted palettes."""
+
+    def __init__(self, weight: Tensor, scheme: Scheme, importance: Tensor) -> None:
+        self.scheme, self.palettes = scheme, fitted_palettes(weight, scheme, importance)
+
+    def rounded(self, numbers: Tensor, column: int) -> tuple[Tensor, Tensor]:
+        held = palettized(self.scheme, entries(numbers, self.scheme, self.palettes), self.palettes)
+        return held.integers, held.dequantize()
+
+    def made(self, integers: Tensor) -> Quantized:
+        return palettized(self.scheme, integers, self.palettes)
 
 
 def _inverse_factor(gram: Tensor) -> Tensor:

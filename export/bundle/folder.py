@@ -104,11 +104,13 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
     """Every file that is used is listed, and none lies elsewhere."""
     used = {manifest.embedding.file, manifest.prompt.tokenizer, manifest.prompt.chat_template}
     for part in manifest.parts.values():
-        used |= {part.file, *part.weights}
+        used |= set(part.weights) | ({part.file} if manifest.fixed is None else set())
+    if manifest.fixed is not None:
+        used.add(manifest.fixed.rotary)
     for name in sorted(used - set(manifest.files)):
         raise EdgeError(f"{folder / MANIFEST}: {name!r} is used but not in files", AGAIN)
     for name in manifest.files:
-        if not re.fullmatch(r"[\w-][\w.-]*", name):
+        if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*){0,8}", name):
             raise EdgeError(f"{folder / MANIFEST}: {name!r} is no plain file name", AGAIN)
 
 

@@ -8,8 +8,8 @@ SCHEMA_VERSION = 1
 MANIFEST = "phantom.json"
 
 Float = Literal["float32", "float16"]
-Number = Literal["float32", "float16", "int64", "int8"]
-BYTES = {"float32": 4, "float16": 2, "int64": 8, "int8": 1}
+Number = Literal["float32", "float16", "int64", "int32", "int8"]
+BYTES = {"float32": 4, "float16": 2, "int64": 8, "int32": 4, "int8": 1}
 
 Stage = Literal["vision", "prefill", "decode", "exact vision", "exact prefill", "exact decode"]
 STAGES: tuple[Stage, ...] = ("vision", "prefill", "decode")
@@ -55,7 +55,9 @@ class Port:
 class Part:
     """A graph: its file, the files that hold its weights, and what goes in and out.
 
-    ``operators`` counts its nodes by kind, ``weight_bytes`` its weights by number format.
+    ``operators`` counts its nodes by kind, ``weight_bytes`` its weights by number format, without those that it shares
+    with a part before it. ``function`` is its name where the file holds several, ``states`` what it keeps from one run
+    to the next, and shares with other functions of the file.
     """
 
     file: str
@@ -65,6 +67,31 @@ class Part:
     weight_bytes: dict[str, int]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    function: str = ""
+    states: tuple[Port, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """What the host does for graphs of fixed shapes.
+
+    Parts ``prefill`` (``prefill_chunk`` tokens), ``decoder`` (one token) and ``head`` stand for one decoder. The host
+    feeds rows of ``rotary``: a file of float32 cosines (positions, head_dim / 2) and, behind them, sines; a mask of 0
+    and ``masked``, which hides what comes later, and with a ``window`` what lies that many tokens back; and, as ``compute`` says, the place ``start`` at which new rows enter the cache (gpu), or the cache
+    itself, into which it writes the rows that come out (ane). A chunk that is not full is filled up with anything: no
+    later token looks at what it wrote past its end. ``ios`` is the least release.
+    """
+
+    compute: Literal["gpu", "ane"]
+    ios: int
+    rotary: str
+    masked: float
+    window: int | None = None
+
+    def __post_init__(self) -> None:
+        _check(
+            masked=-65504 <= self.masked < 0, ios=self.ios in (17, 18), window=self.window is None or self.window > 0
+        )
 
 
 @dataclass(frozen=True)
@@ -340,6 +367,7 @@ class Manifest:
     seal: str
     integers: Integers | None = None
     proof: Proof | None = None
+    fixed: Fixed | None = None
 
     def __post_init__(self) -> None:
         """ValueError where two places contradict each other."""
@@ -347,7 +375,10 @@ class Manifest:
         tokens = (prompt.first_token, prompt.image_token, *prompt.stop_tokens)
         buffers = cache.buffers()
         _check(
-            parts={"vision", "decoder"} <= self.parts.keys(),
+            parts={"vision", "decoder", *(("prefill", "head") if self.fixed else ())} <= self.parts.keys(),
+            rotary=self.fixed is None
+            or self.fixed.rotary not in self.files
+            or self.files[self.fixed.rotary].bytes == cache.max_context * model.head_dim * 4,
             prefill_chunk=0 < self.prefill_chunk <= cache.max_context,
             embedding=(table.rows, table.width) == (model.vocab_size, model.hidden_size)
             and (table.file not in self.files or table.end <= self.files[table.file].bytes),
@@ -358,9 +389,8 @@ class Manifest:
                 for layer, key, value in zip(self.phantom, cache.key_widths, cache.value_widths, strict=False)
             ),
             prompt=all(0 <= token < model.vocab_size for token in tokens),
-            ports=all(
-                _fits(port, self, buffers) for part in self.parts.values() for port in part.inputs + part.outputs
-            ),
+            ports=self.fixed is not None
+            or all(_fits(port, self, buffers) for part in self.parts.values() for port in part.inputs + part.outputs),
         )
 
     @property

@@ -20,10 +20,10 @@ POINTS = 4097
 
 @dataclass(frozen=True)
 class Basis:
-    """``vectors`` (d, r) with orthonormal columns, ``mean`` (d,) is taken off first.
+    """``vectors`` (d, r) with orthonormal columns; ``mean`` (d,), orthogonal to them, is what all directions share.
 
-    ``left_out`` is the largest norm of what they leave out of a direction: over all inputs where ``is_proved``, else
-    over the points that were looked at.
+    A direction is about ``coordinates @ vectors^T + mean``. ``left_out`` is the largest norm of what is missing then:
+    over all inputs where ``is_proved``, else over the points that were looked at.
     """
 
     vectors: Tensor
@@ -38,7 +38,12 @@ class Basis:
 
     def coordinates(self, x: Tensor) -> Tensor:
         """``x`` (..., d) in this basis: (..., r)."""
-        return (x - self.mean) @ self.vectors
+        return x @ self.vectors
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it leaves nothing out; then the vectors are the unit vectors."""
+        return self.rank == self.vectors.shape[0]
 
 
 @dataclass(frozen=True)
@@ -89,13 +94,17 @@ def bases_of(folded: FoldedMap, ranks: Sequence[int]) -> list[Basis]:
     points = surface(folded)
     mean = points.mean(0)
     _, _, rows = torch.linalg.svd(points - mean, full_matrices=False)
-    is_proved = folded.values.shape[0] <= 2
+    is_proved, values_width = folded.values.shape[0] <= 2, folded.values.shape[1]
     found = []
     for rank in ranks:
+        if rank == values_width:
+            found.append(whole(folded))
+            continue
         vectors = rows[:rank].T.contiguous()
-        rest = points - mean - (points - mean) @ vectors @ vectors.T
+        beside = mean - vectors @ (vectors.T @ mean)
+        rest = points - beside - points @ vectors @ vectors.T
         left_out = float(rest.norm(dim=1).max()) + (sag(folded) if is_proved else 0.0)
-        found.append(Basis(vectors, mean, left_out, is_proved))
+        found.append(Basis(vectors, beside, left_out, is_proved))
     return found
 
 

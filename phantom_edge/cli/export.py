@@ -13,23 +13,26 @@ from phantom_edge.shipped import NAME
 
 if TYPE_CHECKING:
     from phantom_edge.export.export import Exported
-    from phantom_edge.export.settings import Begin, Precision, Rows
+    from phantom_edge.export.settings import Begin, Compute, Precision, Rows
 
 
 @friendly
 def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the bundle to.")],
-    target: Annotated[str, typer.Option("--target", "-t", help="What is to run it: onnx.")],
+    target: Annotated[
+        str, typer.Option("--target", "-t", help="What is to run it: onnx; coreml, for iPhones and Macs.")
+    ],
     model: Annotated[
         str, typer.Argument(help="Checkpoint folder, hub id, or nano: the model inside this package.")
     ] = NAME,
     weights: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Number format: fp32; fp16; or a recipe (int8, int4, int4-g128, mixed, or a .toml file), by which it "
-            "is quantized first. A checkpoint that is quantized stays so, and this is the format of the rest."
+            help="Number format: fp32 (the default of onnx); fp16 (that of coreml, which knows no other); or a recipe "
+            "(int8, int4, int4-g128, lut4, mixed, or a .toml file), by which it is quantized first. A checkpoint that "
+            "is quantized stays so, and this is the format of the rest."
         ),
-    ] = "fp32",
+    ] = None,
     calib: Annotated[
         Path | None, typer.Option(help="JSONL file of triples to calibrate on, for recipes that do.")
     ] = None,
@@ -54,6 +57,14 @@ def export(
         bool,
         typer.Option("--opset-only", help="Write quantized layers in standard operators, not in ONNX Runtime's own."),
     ] = False,
+    compute: Annotated[
+        str,
+        typer.Option(
+            help="Of coreml: what computes. gpu: the GPU of a Mac or iPhone; ane: the Neural Engine; auto: the Neural "
+            "Engine, but for weights that only GPUs read (int4)."
+        ),
+    ] = "auto",
+    ios: Annotated[int, typer.Option(help="Of coreml: the least release it must run on, 17 or 18.")] = 18,
     prefill_chunk: Annotated[int, typer.Option(help="Tokens of a prompt that are fed at a time.")] = 64,
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Compare with the checkpoint; without, it stays unverified.")
@@ -70,12 +81,23 @@ def export(
     load_torch()
     from phantom_edge.export.export import export_bundle
     from phantom_edge.export.settings import DTYPES, Settings
+    from phantom_edge.export.targets import PRECISIONS
 
-    precision = cast("Precision", weights) if weights in DTYPES else "fp32"
-    settings = Settings(precision, phantom, max_context, prefill_chunk, max_tiles, cast("Rows", cache), opset_only)
+    usual = PRECISIONS.get(target, "fp32")
+    settings = Settings(
+        cast("Precision", weights) if weights in DTYPES else usual,
+        phantom,
+        max_context,
+        prefill_chunk,
+        max_tiles,
+        cast("Rows", cache),
+        opset_only,
+        cast("Compute", compute),
+        ios,
+    )
     try:
         with tasks() as begin:
-            if weights not in DTYPES:
+            if weights is not None and weights not in DTYPES:
                 model = _quantized(model, weights, calib, out, force, begin)
             exported = export_bundle(model, target, out, settings, prove=verify, force=force, begin=begin)
     except KeyboardInterrupt:
@@ -129,7 +151,8 @@ def _show(exported: "Exported") -> None:
     for name, files in exported.files.items():
         size = sum(bundle.manifest.files[file].bytes for file in files)
         error = f"{errors[name]:.1e}" if name in errors else "-" if name not in bundle.manifest.parts else "unverified"
-        rows.append((name, ", ".join(files), f"{size / 1e6:,.2f}", f"{exported.seconds[name]:.1f}", error))
+        shown = dict.fromkeys(file.partition("/")[0] for file in files)  # of a package, the package
+        rows.append((name, ", ".join(shown), f"{size / 1e6:,.2f}", f"{exported.seconds[name]:.1f}", error))
     print_table(
         str(bundle.path),
         ("part", "files", "MB", "seconds", "relative error"),

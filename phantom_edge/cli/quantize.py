@@ -21,7 +21,10 @@ def quantize(
         str, typer.Argument(help="Checkpoint folder, hub id, or nano: the model inside this package.")
     ] = NAME,
     recipe: Annotated[
-        str, typer.Option("--recipe", "-r", help="int8, int4, int4-g128, mixed, or one of your own: a .toml file.")
+        str,
+        typer.Option(
+            "--recipe", "-r", help="int8, int4, int4-g128, mixed, lut4 (for Core ML), or one of your own: a .toml file."
+        ),
     ] = "int4",
     algorithm: Annotated[
         str | None, typer.Option(help=f"Instead of the recipe's: {', '.join(ALGORITHM_NAMES)}.")

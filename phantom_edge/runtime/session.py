@@ -6,7 +6,7 @@ so a second question about a picture costs its own words only, and a system prom
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,19 +14,35 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers.decoders import DecodeStream
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.errors import EdgeError, need
 from phantom_edge.export.bundle.folder import Begin, Bundle, nobody
 from phantom_edge.export.bundle.manifest import Manifest
 from phantom_edge.processing.images import ImageSource, open_image
 from phantom_edge.processing.prompt import Message
 from phantom_edge.processing.tiling import Tiling, to_pixel_values
 from phantom_edge.runtime.engine import Engine, Floats, Ints
-from phantom_edge.runtime.ort import OrtEngine
 from phantom_edge.runtime.sampling import Sampling
 from phantom_edge.runtime.text import Text, question_of
 
-ENGINES: dict[str, type[OrtEngine]] = {"onnx": OrtEngine}
-"""What runs a target here."""
+MakeEngine = Callable[[Bundle, int], Engine]
+"""From a bundle and a number of threads."""
+
+
+def _onnx(bundle: Bundle, threads: int) -> Engine:
+    from phantom_edge.runtime.ort import OrtEngine
+
+    return OrtEngine(bundle, threads)
+
+
+def _coreml(bundle: Bundle, threads: int) -> Engine:
+    need("torch", "model")
+    from phantom_edge.runtime.coreml import CoreMlEngine
+
+    return CoreMlEngine(bundle, threads)
+
+
+ENGINES: dict[str, MakeEngine] = {"onnx": _onnx, "coreml": _coreml}
+"""What runs a target here, its packages imported only then."""
 
 REMEMBERED = 8
 """Pictures whose image tokens are kept."""
@@ -72,7 +88,7 @@ class Session:
     ``engine`` is to run it instead of that of its target.
     """
 
-    def __init__(self, bundle: Bundle, threads: int = 0, engine: type[OrtEngine] | None = None) -> None:
+    def __init__(self, bundle: Bundle, threads: int = 0, engine: MakeEngine | None = None) -> None:
         manifest = bundle.manifest
         if manifest.target not in ENGINES:
             raise EdgeError(

@@ -1,0 +1,172 @@
+"""Target coreml: ML programs for Apple's GPUs and Neural Engine, in packages that Xcode compiles."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from phantom_edge.errors import EdgeError
+from phantom_edge.export.bundle.manifest import Cache, Fixed, Part
+from phantom_edge.export.embedding import write_embedding
+from phantom_edge.export.forms import LEAST, Chosen
+from phantom_edge.export.mlpackage.decoder import DECODE, ONLY_HEAD, PREFILL, DecoderFunctions
+from phantom_edge.export.mlpackage.graph import MODEL, WEIGHTS, Drawing
+from phantom_edge.export.mlpackage.layouts import Channels, Rows
+from phantom_edge.export.mlpackage.readme import write_readme
+from phantom_edge.export.mlpackage.vision import VisionFunction
+from phantom_edge.export.mlpackage.weights import Weights
+from phantom_edge.export.passes.rope import constant_tables
+from phantom_edge.export.settings import Begin, Compute, Lowered, Settings, Target
+from phantom_edge.export.source import Source
+from phantom_edge.export.unfinished import Unfinished
+from phantom_edge.quantize.recipe import part_of
+
+MASKED = -4e4
+"""Added to scores that must not count: far enough, and no sum with it passes float16's range."""
+
+MULTIPLE = 32
+"""Numbers of a cached row, as Apple's compiler wants them (coremltools issue 2631)."""
+
+ROTARY = "rotary.data"
+LAYOUTS: dict[str, type[Rows | Channels]] = {"gpu": Rows, "ane": Channels}
+MAIN = "main"
+FUNCTIONS = {"decoder": DECODE, "prefill": PREFILL, "head": ONLY_HEAD}
+"""Part to function."""
+
+
+def settle(source: Source, settings: Settings) -> Settings:
+    """Choose what computes, and refuse what cannot be."""
+    if settings.precision != "fp16":
+        raise EdgeError(
+            f"target coreml computes in fp16, not in {settings.precision}",
+            "leave --weights out, or give a recipe: int8, int4, lut4",
+        )
+    if settings.cache != "float":
+        raise EdgeError("target coreml keeps its cache in float16", "leave --cache out")
+    if settings.opset_only:
+        raise EdgeError("--opset-only is for target onnx", "leave it out")
+    in_blocks = _in_blocks(source)
+    compute: Compute = settings.compute
+    if compute == "auto":
+        compute = "gpu" if in_blocks else "ane"
+    if compute == "ane" and in_blocks:
+        raise EdgeError(
+            f"{in_blocks} has a scale for each block of a row, which the Neural Engine does not read",
+            "give --weights int8 or lut4, or --compute gpu",
+        )
+    if settings.ios == 17:
+        _check_17(source, compute)
+    return replace(settings, compute=compute)
+
+
+def _in_blocks(source: Source) -> str:
+    """A weight of the graphs with several scales in a row, if there is one; a table of embeddings is in no graph."""
+    schemes = source.integers.schemes if source.integers is not None else {}
+    is_tied = source.config.text.tie_word_embeddings
+    found = (name for name, scheme in schemes.items() if scheme.group and (is_tied or part_of(name) != "embedding"))
+    return next(found, "")
+
+
+def _check_17(source: Source, compute: Compute) -> None:
+    remedy = "give --ios 18"
+    if compute == "gpu":
+        raise EdgeError("what the GPU runs keeps its cache as state, which iOS 17 does not have", remedy)
+    schemes = source.integers.schemes if source.integers is not None else {}
+    found = next((name for name, scheme in schemes.items() if scheme.bits != 8 or scheme.group), "")
+    if found:
+        raise EdgeError(f"iOS 17 does not read {schemes[found].name}, which {found} is", f"{remedy}, or --weights int8")
+
+
+def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Begin) -> Lowered:
+    """Write the packages, the table of embeddings, and that of rotations."""
+    text = source.config.text
+    forms = [one.form for one in chosen]
+    layout = LAYOUTS[settings.compute]
+    weights = Weights(source.read, source.integers, settings.ios)
+    decoder = DecoderFunctions(text, forms, weights, settings.max_context, layout)
+
+    def draw(package: Drawing, name: str) -> None:
+        if name == MAIN:
+            VisionFunction(source.config, weights, layout).draw(package, name)
+        elif name == ONLY_HEAD:
+            decoder.draw_head(package, name)
+        else:
+            tokens = 1 if name == DECODE else settings.prefill_chunk
+            decoder.draw_steps(package, name, tokens, has_head=name == DECODE)
+
+    described: dict[str, Part] = {}
+    for file, functions in _packages(settings.ios).items():
+        described |= _package(file, functions, settings.ios, draw, parts, begin)
+    embedding = write_embedding(source, torch.float16, parts, begin)
+    tables = constant_tables(text, settings.max_context)
+    parts.part("rotary", lambda folder: _write(folder / ROTARY, [table.numpy() for table in tables]))
+    cache = Cache(
+        layers=text.num_hidden_layers,
+        kv_heads=text.num_key_value_heads,
+        key_widths=tuple(text.head_dim + form.bases.key.rank for form in forms),
+        value_widths=tuple(text.head_dim + form.bases.value.rank for form in forms),
+        dtype="float16",
+        max_context=settings.max_context,
+    )
+    assert settings.compute != "auto"
+    fixed = Fixed(settings.compute, settings.ios, ROTARY, MASKED, text.sliding_window)
+    parts.part("readme", lambda folder: write_readme(folder, described, cache, fixed), anew=True)
+    return Lowered(described, embedding, cache, ("coremltools", "torch"), fixed)
+
+
+def _packages(ios: int) -> dict[str, dict[str, str]]:
+    """Files, and in each its parts with the functions that they are; iOS 17 knows one function a package."""
+    found = {"vision.mlpackage": {"vision": MAIN}}
+    if ios >= 18:
+        return {**found, "decoder.mlpackage": FUNCTIONS}
+    return {**found, **{f"{part}.mlpackage": {part: function} for part, function in FUNCTIONS.items()}}
+
+
+def _package(
+    file: str,
+    functions: dict[str, str],
+    ios: int,
+    draw: Callable[[Drawing, str], None],
+    parts: Unfinished,
+    begin: Begin,
+) -> dict[str, Part]:
+    """Draw a package and write it, unless it is there; what its parts are."""
+    name = file.partition(".")[0]
+    step = begin(f"drawing {name}", len(functions) + 1)
+    package = Drawing(ios)
+    is_one = len(functions) == 1
+    found: dict[str, Part] = {}
+    counted: dict[str, int] = {}
+    for part, function in functions.items():
+        draw(package, function)
+        step(1)
+        drawn, sizes = package.functions[function], package.weight_bytes()
+        found[part] = Part(
+            file=file,
+            weights=tuple(f"{file}/{inside}" for inside in ("Manifest.json", str(MODEL), str(WEIGHTS))),
+            precision="fp16",
+            operators=drawn.operators,
+            weight_bytes={
+                kind: size - counted.get(kind, 0) for kind, size in sizes.items() if size > counted.get(kind, 0)
+            },
+            inputs=drawn.inputs,
+            outputs=drawn.outputs,
+            function="" if is_one else function,
+            states=drawn.states,
+        )
+        counted = sizes
+    parts.part(name, lambda folder: package.save(folder / file))
+    step(1)
+    return found
+
+
+def _write(path: Path, arrays: Sequence[NDArray[np.float32]]) -> None:
+    with path.open("wb") as file:
+        for array in arrays:
+            file.write(np.ascontiguousarray(array, np.float32).tobytes())
+
+
+TARGET = Target(lower, settle, multiple=MULTIPLE, least=LEAST[torch.float16])

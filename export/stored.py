@@ -1,0 +1,133 @@
+"""The checkpoint with every constant as a package of float16 stores it, computed in float32.
+
+What differs between it and the package's own graph, computed in float32, is no rounding: it is a fault. What differs
+between it and the checkpoint is the rounding of constants, and nothing else.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from phantom_edge.export.bundle.manifest import Manifest
+from phantom_edge.export.folded import FoldedLayer
+from phantom_edge.export.forms import forms_of
+from phantom_edge.export.layer_form import LayerForm
+from phantom_edge.export.mlpackage.decoder import gate, query_scale, stored_change
+from phantom_edge.export.mlpackage.vision import vision_scale
+from phantom_edge.export.names import DECODER
+from phantom_edge.export.passes.fold import FoldedMap, FoldedMaps
+from phantom_edge.export.passes.rank import Bases, Basis
+from phantom_edge.export.passes.rope import constant_tables
+from phantom_edge.export.reference import Reference, window_mask
+from phantom_edge.export.source import Source
+from phantom_edge.models.decoder import PhantomDecoderLayer
+from phantom_edge.models.modeling import PhantomModel
+
+
+def stored(tensor: Tensor) -> Tensor:
+    """As float16 holds it."""
+    return tensor.detach().half().float()
+
+
+class StoredReference(Reference):
+    """A checkpoint as the packages of a bundle hold it."""
+
+    def __init__(self, source: Source, manifest: Manifest) -> None:
+        super().__init__(source)
+        assert manifest.fixed is not None
+        self.is_fused = manifest.fixed.compute == "gpu"
+        self.forms = forms_of(source, [(layer.key_rank, layer.value_rank) for layer in manifest.phantom])
+        self.quantized = frozenset(source.integers.schemes if source.integers is not None else ())
+        self.norm.weight.data = stored(self.norm.weight)
+        self.norm.eps = float(stored(torch.tensor(self.norm.eps)))
+        self.head, self.table = stored(self.head), stored(self.table)
+
+    def eyes(self) -> PhantomModel:
+        """See Reference."""
+        if self.pictures is None:
+            model = super().eyes()
+            self._store(model.named_parameters(), "model.")
+            for module in model.modules():
+                if isinstance(module, nn.LayerNorm):
+                    module.eps = float(stored(torch.tensor(module.eps)))
+            if not self.is_fused:
+                self._rescale(model)
+        assert self.pictures is not None
+        return self.pictures
+
+    def _rescale(self, model: PhantomModel) -> None:
+        """Let queries be multiplied by the graph's own scale: what torch's kernel does with its own is made up for."""
+        vision = self.config.vision
+        width = vision.hidden_size
+        ratio = vision_scale(self.config) * (width // vision.num_attention_heads) ** 0.5
+        for layer in model.vision_tower.layers:
+            qkv = layer.attn.qkv
+            for tensor in (qkv.weight, qkv.bias):
+                if tensor is not None:
+                    tensor.data = torch.cat([tensor[:width] * ratio, tensor[width:]])  # type: ignore[union-attr, index]
+
+    def _store(self, parameters: Iterable[tuple[str, nn.Parameter]], start: str) -> None:
+        for name, parameter in parameters:
+            if start + name not in self.quantized:
+                parameter.data = stored(parameter)
+
+    @torch.no_grad()
+    def hidden(self, prompts: Sequence[Tensor], done: Callable[[], None] = lambda: None) -> list[Tensor]:
+        """See Reference; in folded form."""
+        text = self.config.text
+        tables = constant_tables(text, max(map(len, prompts)))
+        places = [((tables[0][: len(one)], tables[1][: len(one)]), self._mask(len(one))) for one in prompts]
+        states = [prompt[None] for prompt in prompts]
+        for number, (layer, form) in enumerate(zip(self.source.layers(), self.forms, strict=True)):
+            folded = self._layer(layer, form, f"{DECODER}layers.{number}.")
+            states = [folded(state, rope, mask)[0] for state, (rope, mask) in zip(states, places, strict=True)]
+            done()
+        return [self.norm(state)[0] for state in states]
+
+    def _mask(self, tokens: int) -> Tensor:
+        seen = window_mask(tokens, self.config.text.sliding_window)
+        seen = torch.ones(tokens, tokens, dtype=torch.bool).tril() if seen is None else seen[0, 0]
+        return torch.zeros(tokens, tokens).masked_fill(~seen, float("-inf"))
+
+    def _layer(self, layer: PhantomDecoderLayer, form: LayerForm, start: str) -> FoldedLayer:
+        """A layer whose every constant is the package's."""
+        own = layer.self_attn
+        weight, bias = gate(self.source.read, f"{start}self_attn.", form)
+        self._store(layer.named_parameters(), start)
+        for norm in (layer.input_layernorm, layer.post_attention_layernorm):
+            norm.eps = float(stored(torch.tensor(norm.eps)))
+        scale = query_scale(self.config.text, form, is_fused=self.is_fused)
+        own.scaling = scale / (own.head_dim + form.bases.key.rank) ** 0.5 if self.is_fused else scale
+        dim, phantom = own.head_dim, own.gate_phantom.weight.data
+        own.gate_plain.weight.data = phantom - stored(weight[:dim].T)
+        own.gate_plain.bias.data = torch.zeros(1)
+        bias = float(stored(torch.tensor(bias)))
+        change = stored_change(form) if not form.bases.value.rank else torch.zeros(dim)
+        own.gate_phantom.bias.data = torch.tensor([bias - float(phantom[0] @ change)])
+        return FoldedLayer(layer, *_stored_form(form))
+
+
+def _stored_form(form: LayerForm) -> tuple[FoldedMaps, Bases]:
+    maps, bases = form.maps, form.bases
+    strength = float(stored(torch.tensor(maps.query.eta * maps.key.eta)))
+    eta, value = float(stored(torch.tensor(maps.value.eta))), _stored_basis(bases.value)
+    if not value.rank:
+        value, eta = replace(value, mean=stored_change(form)), 1.0
+    return (
+        FoldedMaps(
+            replace(_stored_map(maps.query), eta=strength),
+            replace(_stored_map(maps.key), eta=1.0),
+            replace(_stored_map(maps.value), eta=eta),
+        ),
+        Bases(_stored_basis(bases.key), value),
+    )
+
+
+def _stored_map(folded: FoldedMap) -> FoldedMap:
+    return replace(folded, query=stored(folded.query), keys=stored(folded.keys), values=stored(folded.values))
+
+
+def _stored_basis(basis: Basis) -> Basis:
+    return replace(basis, vectors=stored(basis.vectors), mean=stored(basis.mean))
