@@ -10,7 +10,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from phantom_edge.export.bundle.manifest import Manifest
+from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
+from phantom_edge.export.bundle.manifest import Fixed, Phantom
 from phantom_edge.export.folded import FoldedLayer
 from phantom_edge.export.forms import forms_of
 from phantom_edge.export.layer_form import LayerForm
@@ -24,6 +25,7 @@ from phantom_edge.export.reference import Reference, window_mask
 from phantom_edge.export.source import Source
 from phantom_edge.models.decoder import PhantomDecoderLayer
 from phantom_edge.models.modeling import PhantomModel
+from phantom_edge.models.vision import VisionAttention
 
 
 def stored(tensor: Tensor) -> Tensor:
@@ -34,15 +36,16 @@ def stored(tensor: Tensor) -> Tensor:
 class StoredReference(Reference):
     """A checkpoint as the packages of a bundle hold it."""
 
-    def __init__(self, source: Source, manifest: Manifest) -> None:
+    def __init__(self, source: Source, fixed: Fixed, phantom: Sequence[Phantom]) -> None:
         super().__init__(source)
-        assert manifest.fixed is not None
-        self.is_fused = manifest.fixed.compute == "gpu"
-        self.forms = forms_of(source, [(layer.key_rank, layer.value_rank) for layer in manifest.phantom])
+        self.is_fused = fixed.compute == "gpu"
+        self.forms = forms_of(source, [(layer.key_rank, layer.value_rank) for layer in phantom])
         self.quantized = frozenset(source.integers.schemes if source.integers is not None else ())
         self.norm.weight.data = stored(self.norm.weight)
         self.norm.eps = float(stored(torch.tensor(self.norm.eps)))
-        self.head, self.table = stored(self.head), stored(self.table)
+        head = EMBEDDING if source.config.text.tie_word_embeddings else HEAD
+        self.head = self.head if head in self.quantized else stored(self.head)
+        self.table = self.table if EMBEDDING in self.quantized else stored(self.table)
 
     def eyes(self) -> PhantomModel:
         """See Reference."""
@@ -62,11 +65,11 @@ class StoredReference(Reference):
         vision = self.config.vision
         width = vision.hidden_size
         ratio = vision_scale(self.config) * (width // vision.num_attention_heads) ** 0.5
-        for layer in model.vision_tower.layers:
-            qkv = layer.attn.qkv
-            for tensor in (qkv.weight, qkv.bias):
-                if tensor is not None:
-                    tensor.data = torch.cat([tensor[:width] * ratio, tensor[width:]])  # type: ignore[union-attr, index]
+        for module in model.modules():
+            if isinstance(module, VisionAttention):
+                qkv = module.qkv
+                for parameter in (qkv.weight, *(() if qkv.bias is None else (qkv.bias,))):
+                    parameter.data = torch.cat([parameter[:width] * ratio, parameter[width:]])
 
     def _store(self, parameters: Iterable[tuple[str, nn.Parameter]], start: str) -> None:
         for name, parameter in parameters:

@@ -66,27 +66,33 @@ def only(found: Mapping[str, torch.Tensor]) -> torch.Tensor:
 
 
 def converted(
-    path: Path, module: torch.nn.Module, example: Sequence[torch.Tensor], front: str, **more: Any
+    path: Path,
+    module: torch.nn.Module,
+    example: Sequence[torch.Tensor],
+    front: str,
+    states: Sequence[Any] | None = None,
 ) -> Interpreter:
-    """A torch module by way of coremltools' own front end, trace or export, in float32 unless it has states."""
-    module = module.eval()
-    half = bool(more.get("states")) or more.pop("half", False)
+    """A torch module by way of coremltools' own front end, trace or export; in float32 unless it has ``states``.
+
+    Under export, the states are the module's buffers, and ``states`` only says that there are some.
+    """
     options: dict[str, Any] = {
         "convert_to": "mlprogram",
         "minimum_deployment_target": ct.target.iOS18,
-        "compute_precision": ct.precision.FLOAT16 if half else ct.precision.FLOAT32,
+        "compute_precision": ct.precision.FLOAT32 if states is None else ct.precision.FLOAT16,
         "skip_model_load": True,
     }
+    module = module.eval()
     if front == "trace":
-        traced = torch.jit.trace(module, tuple(example), check_trace=False)
-        inputs = [
+        options["inputs"] = [
             ct.TensorType(shape=tuple(one.shape), dtype=np.int32 if one.dtype == torch.int32 else np.float32)
             for one in example
         ]
-        model = ct.convert(traced, inputs=inputs, **more, **options)
+        options["states"] = states
+        program = torch.jit.trace(module, tuple(example), check_trace=False)
     else:
-        model = ct.convert(torch.export.export(module, tuple(example)).run_decompositions({}), **options)
-    model.save(str(path))
+        program = torch.export.export(module, tuple(example)).run_decompositions({})
+    ct.convert(program, **options).save(str(path))
     return Interpreter(Package.open(path))
 
 

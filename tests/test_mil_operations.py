@@ -459,6 +459,13 @@ def test_states(tmp_path) -> None:
         interpreter.run({"x": torch.ones(3)})
 
 
+def test_constants_and_inputs_returned(tmp_path) -> None:
+    constant = floats(2, 3)
+    made = package(tmp_path / "p.mlpackage", {"x": ((2,), FP32)}, lambda x: [mb.const(val=constant, name="c"), x])
+    found = Interpreter(made).run({"x": torch.ones(2)})
+    assert torch.equal(found["c"], t(constant)) and torch.equal(found["x"], torch.ones(2))
+
+
 def test_dynamic_slice_and_its_limits(tmp_path) -> None:
     def body(x, update, start):
         end = mb.add(x=start, y=np.int32(2))

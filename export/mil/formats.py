@@ -73,11 +73,22 @@ def unpacked(data: NDArray[np.uint8], number: Format, count: int) -> NDArray[np.
         shifts = np.arange(0, 8, number.bits, dtype=np.uint8)
         values = ((data[:, None] >> shifts) & np.uint8(2**number.bits - 1)).reshape(-1)[:count]
     else:
-        bits = np.unpackbits(data, bitorder="little")[: count * number.bits].reshape(count, number.bits)
-        values = (bits << np.arange(number.bits, dtype=np.uint8)).sum(1, dtype=np.uint8)
+        values = _across_bytes(data, number.bits)[:count]
     if number.name == "int4":
         return ((values ^ 8).astype(np.int8) - np.int8(8)).astype(np.int8)
     return values
+
+
+def _across_bytes(data: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """Numbers of 3 or 6 bits: 8 of them lie in as many bytes, and some in two bytes."""
+    rows = np.pad(data, (0, -len(data) % bits)).reshape(-1, bits)
+    found = np.empty((len(rows), 8), np.uint8)
+    for place in range(8):
+        byte, shift = divmod(place * bits, 8)
+        found[:, place] = rows[:, byte] >> shift
+        if shift + bits > 8:
+            found[:, place] |= rows[:, byte + 1] << (8 - shift)
+    return (found & np.uint8(2**bits - 1)).reshape(-1)
 
 
 def bytes_of(number: Format, count: int) -> int:

@@ -23,6 +23,7 @@ Mode = Literal["exact", "fp16", "strict"]
 operation. strict: also inside softmax, attention, norms, gelu and sums, these in partial sums of 32."""
 
 WRITE = "write_state"
+INPUTS = f"check the inputs; if they are right, {AGAIN}"
 FAILURES = (RuntimeError, ValueError, IndexError, TypeError, OverflowError, AssertionError)
 """What torch raises, and our own ``Refused``, where tensors do not fit an operation."""
 
@@ -83,19 +84,17 @@ class Interpreter:
             values[self.places[declared.name]] = self._given(declared, tensor)
         for step in self.steps:
             self._step(step, values)
-        found = {one.name: values[self.places[one.name]] for one in self.function.outputs}
+        found = {one.name: _there(values[self.places[one.name]]) for one in self.function.outputs}
         for one in self.function.states:
-            state = values[self.places[one.name]]
-            assert state is not None
-            given[one.name] = state
-        return {name: tensor for name, tensor in found.items() if tensor is not None}
+            given[one.name] = _there(values[self.places[one.name]])
+        return found
 
     def _step(self, step: Step, values: list[Tensor | None]) -> None:
         taken = [values[place] for place in step.takes]
         try:
             found = step.kernel(*taken)
         except FAILURES as error:
-            raise EdgeError(f"{step.operation} cannot be computed: {_line(error)}", AGAIN) from error
+            raise EdgeError(f"{step.operation} cannot be computed: {_line(error)}", INPUTS) from error
         results: tuple[Tensor, ...] = found if isinstance(found, tuple) else (found,)
         if len(results) != len(step.gives):
             raise EdgeError(f"{step.operation} gives {len(results)} tensors, {len(step.gives)} are declared", AGAIN)
@@ -147,9 +146,17 @@ class Interpreter:
         steps = []
         for operation in function.operations:
             known |= {one.name: one for one in operation.outputs}
-            if operation.type != CONST and operation.type not in CONSTEXPR:
+            if operation.type == CONST:
+                self._return_constant(operation)
+            elif operation.type not in CONSTEXPR:
                 steps.append(self._compile(operation, known))
         return self._freed(steps)
+
+    def _return_constant(self, operation: Operation) -> None:
+        """Programs may return constants; all others are found through the operations that take them."""
+        (value,) = operation.inputs["val"]
+        if operation.outputs[0] in self.function.outputs:
+            self.places[operation.outputs[0].name] = self._place(value)
 
     def _compile(self, operation: Operation, known: Mapping[str, Typed]) -> Step:
         if operation.has_blocks or operation.type not in OPS:
@@ -196,6 +203,11 @@ class Interpreter:
             needed |= dead
             found.append(replace(step, dead=tuple(dead)))
         return tuple(reversed(found))
+
+
+def _there(value: Tensor | None) -> Tensor:
+    assert value is not None
+    return value
 
 
 def _is_half(operation: Operation, number: int) -> bool:

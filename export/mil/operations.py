@@ -6,6 +6,7 @@ from phantom_edge.export.mil.attention import ATTENTION
 from phantom_edge.export.mil.call import Call, Kernel
 from phantom_edge.export.mil.elementwise import ELEMENTWISE
 from phantom_edge.export.mil.indexing import INDEXING
+from phantom_edge.export.mil.making import MAKING
 from phantom_edge.export.mil.norms import NORMS
 from phantom_edge.export.mil.products import PRODUCTS
 from phantom_edge.export.mil.quantization import QUANTIZATION
@@ -15,6 +16,7 @@ from phantom_edge.export.mil.shapes import SHAPES
 OPS: dict[str, Callable[[Call], Kernel]] = {
     **ELEMENTWISE,
     **SHAPES,
+    **MAKING,
     **INDEXING,
     **PRODUCTS,
     **REDUCTIONS,

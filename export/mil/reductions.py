@@ -119,7 +119,7 @@ def argsort(call: Call) -> Kernel:
     """Places in the order of the numbers, the largest first."""
     call.takes("x")
     axis, descending = call.axis("axis", -1, call.rank("x")), not call.flag("ascending", False)
-    return lambda x: x.argsort(axis, descending, stable=True).to(torch.int32)
+    return lambda x: x.argsort(stable=True, dim=axis, descending=descending).to(torch.int32)
 
 
 def topk(call: Call) -> Kernel:

@@ -13,6 +13,7 @@ from phantom_edge.cli import (
     export,
     init,
     inspect,
+    lint,
     mix,
     models,
     quantize,
@@ -37,6 +38,7 @@ app.command("mix")(mix.mix)
 app.command("export")(export.export)
 app.command("verify")(verify.verify)
 app.command("inspect")(inspect.inspect)
+app.command("lint")(lint.lint)
 app.command("eval")(evaluate.evaluate)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")

@@ -88,4 +88,6 @@ def quantize(
         note(f"{len(result.kept)} weights keep the integers that bitsandbytes gave them: nothing was rounded again")
     if result.twice:
         note(f"{len(result.twice)} weights had been rounded by bitsandbytes to another grid, and were rounded again")
-    note(f"next: phantom-edge export {quote(str(out))} --target onnx --out BUNDLE")
+    has_palettes = any(scheme.palette_rows is not None for scheme in result.quantization.weights.values())
+    target = "coreml" if has_palettes else "onnx"
+    note(f"next: phantom-edge export {quote(str(out))} --target {target} --out BUNDLE")

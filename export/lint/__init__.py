@@ -1,0 +1,36 @@
+"""Which operations of a Core ML bundle the Neural Engine can take, and why not, with a source for every rule.
+
+Nobody but Apple's compiler decides where an operation runs, and it says so on a device only. What is told here is
+whether an operation may run there: *eligible, unverified*.
+
+    from pathlib import Path
+    from phantom_edge.export.lint import lint
+
+    report = lint(Path("my-bundle"))
+    print(report.parts["decoder"].share)             # of multiply-adds, in operations that no rule blocks
+    for one in report.findings:
+        print(one.rule, one.severity, one.operations, one.examples, one.sources)
+
+A rule is one entry of ``RULES``, with its sources.
+"""
+
+from phantom_edge.export.lint.lint import Finding, PartReport, Report, lint
+from phantom_edge.export.lint.nodes import Node, nodes
+from phantom_edge.export.lint.rules import RULES, Rule
+from phantom_edge.export.lint.sources import ELIGIBLE, PLACEMENT, Source
+from phantom_edge.export.lint.work import multiply_adds
+
+__all__ = [
+    "ELIGIBLE",
+    "PLACEMENT",
+    "RULES",
+    "Finding",
+    "Node",
+    "PartReport",
+    "Report",
+    "Rule",
+    "Source",
+    "lint",
+    "multiply_adds",
+    "nodes",
+]

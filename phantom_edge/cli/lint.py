@@ -1,0 +1,94 @@
+"""``phantom-edge lint``: what of a bundle the Neural Engine can take, and why not the rest."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table, tasks
+from phantom_edge.errors import need
+
+if TYPE_CHECKING:
+    from phantom_edge.export.lint import Finding, Report
+
+LEAST = 0.99
+
+
+@friendly
+def lint(
+    bundle: Annotated[Path, typer.Argument(help="Folder that phantom-edge export --target coreml wrote.")],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with code 1 where a part has less than --least of its work eligible.")
+    ] = False,
+    least: Annotated[
+        float, typer.Option(min=0, max=1, help="Of the multiply-adds of every part, for --strict.")
+    ] = LEAST,
+    json: Annotated[bool, JsonOption] = False,
+) -> None:
+    """Show which operations of a Core ML bundle the Neural Engine can take, and why not the rest, with sources.
+
+    That an operation can run there does not say that it will: where it runs is told by a device alone.
+    """
+    from phantom_edge.export.bundle.folder import read_manifest
+
+    read_manifest(bundle)  # before torch is loaded
+    note("loading torch ...")
+    need("torch", "coreml")
+    from phantom_edge.export.lint import lint as look_through
+
+    with tasks() as begin:
+        report = look_through(bundle, partial(begin, "reading the bundle"))
+    if json:
+        print_json({"bundle": str(bundle), **report.document()})
+    else:
+        _show(bundle, report)
+    short = {name: part.share for name, part in report.parts.items() if part.share < least}
+    for name, share in short.items() if strict else ():
+        note(f"{name}: {_percent(share)} of the multiply-adds are eligible, less than {_percent(least)}")
+    if strict and short:
+        raise typer.Exit(1)
+
+
+def _percent(share: float) -> str:
+    """Rounded down, so that 100 % is all."""
+    return f"{int(share * 1000) / 10:.1f} %"
+
+
+def _show(bundle: Path, report: "Report") -> None:
+    from phantom_edge.export.lint import PLACEMENT
+
+    print_table(
+        f"{bundle} ({report.compute} profile) on the Neural Engine: {report.placement}",
+        ("part", "operations", "eligible", "multiply-adds, M", "share eligible"),
+        [
+            (
+                name,
+                f"{part.operations:,}",
+                f"{part.eligible:,}",
+                f"{part.multiply_adds / 1e6:,.2f}",
+                _percent(part.share),
+            )
+            for name, part in report.parts.items()
+        ],
+        None if report.findings else f"no rule is broken. {PLACEMENT}",
+    )
+    if report.findings:
+        print_table(
+            "Rules broken",
+            ("rule, why, and who says so", "", "operations in", "multiply-adds, M", "for example"),
+            [_row(one) for one in report.findings],
+            f"blocks: not eligible; slows: eligible, but known to be slow or fragile.\n{PLACEMENT}",
+        )
+
+
+def _row(finding: "Finding") -> tuple[str, ...]:
+    why = [f"{finding.rule}: {finding.what}", *([f"({finding.note})"] if finding.note else [])]
+    sources = [f"- {one.title}: {one.url}" for one in finding.sources]
+    return (
+        "\n".join([*why, *sources]),
+        finding.severity,
+        "\n".join(f"{name} {count:,}" for name, count in finding.parts.items()),
+        f"{finding.multiply_adds / 1e6:,.2f}",
+        "\n".join(finding.examples),
+    )

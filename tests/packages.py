@@ -1,0 +1,107 @@
+"""Core ML packages of golden checkpoints, and what they compute: for tests that look at one function after another."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from reference import Golden
+
+from phantom_edge.checkpoint.convert import plan
+from phantom_edge.checkpoint.loading import open_checkpoint
+from phantom_edge.export import coreml
+from phantom_edge.export.bundle.manifest import Fixed, Part, Phantom
+from phantom_edge.export.forms import Phantom as Wanted
+from phantom_edge.export.forms import choose_forms
+from phantom_edge.export.mil.interpreter import Mode
+from phantom_edge.export.mil.package import Package
+from phantom_edge.export.passes.rope import constant_tables
+from phantom_edge.export.settings import Lowered, Settings
+from phantom_edge.export.source import Source
+from phantom_edge.export.stored import StoredReference
+from phantom_edge.export.unfinished import Unfinished
+from phantom_edge.quantize.folder import QuantizedFiles
+from phantom_edge.runtime.coreml import Interpreted
+from phantom_edge.runtime.steps import Steps
+
+CHUNK, CONTEXT = 16, 96
+Floats = NDArray[np.float32]
+
+
+FIRST = 1
+
+
+class GoldenSource(Source):
+    """A golden checkpoint without tokenizer."""
+
+    def first_token(self) -> int:
+        return FIRST
+
+
+def golden_source(g: Golden, folder: Path | None = None) -> GoldenSource:
+    """The checkpoint itself, or what was made of it in ``folder``, at the eta of the golden data."""
+    folder = folder or g.folder
+    _, files, from_official = open_checkpoint(folder)
+    config = g.model.config
+    planned = plan(config, files, from_official, to_official=False, dtype=None)
+    integers = files if isinstance(files, QuantizedFiles) else None
+    return GoldenSource(folder, config, {one.name: one for one in planned}, None, integers)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Written:
+    """Packages in a folder, and the reference that they must equal."""
+
+    folder: Path
+    lowered: Lowered
+    source: Source
+    phantom: tuple[Phantom, ...]
+
+    @property
+    def fixed(self) -> Fixed:
+        assert self.lowered.fixed is not None
+        return self.lowered.fixed
+
+    def reference(self) -> StoredReference:
+        return StoredReference(self.source, self.fixed, self.phantom)
+
+    def packages(self) -> dict[str, Package]:
+        return {file: Package.open(self.folder / file) for file in {part.file for part in self.lowered.parts.values()}}
+
+    def functions(self, mode: Mode = "exact") -> dict[str, Interpreted]:
+        packages = self.packages()
+        parts: Mapping[str, Part] = self.lowered.parts
+        found = {name: Interpreted(packages[part.file], part.function or None, mode) for name, part in parts.items()}
+        found["decoder"].states = found["prefill"].states = found["decoder"].interpreter.states()
+        return found
+
+    def logits(self, embeds: Floats, chunks: tuple[int, ...], mode: Mode = "exact") -> Floats:
+        """At every position, the prompt fed in chunks."""
+        functions, start, found = self.functions(mode), 0, []
+        rotary = np.stack([table.numpy() for table in constant_tables(self.source.config.text, CONTEXT)])
+        steps = Steps(functions, self.lowered.parts["decoder"].inputs, self.fixed, CHUNK, rotary)
+        for size in chunks:
+            rows = embeds[start : start + size]
+            found.append(steps.forward(rows, start, np.arange(size), self.source.config.text.vocab_size))
+            start += size
+        return np.concatenate(found)
+
+    def image_tokens(self, pixels: torch.Tensor, mode: Mode = "exact") -> Floats:
+        vision = self.functions(mode)["vision"]
+        found = [vision.run({"pixel_values": tile[None].numpy()})["image_tokens"] for tile in pixels]
+        return np.concatenate([one[0] if self.fixed.compute == "gpu" else one[0, :, 0].T for one in found])
+
+
+def written(source: Source, folder: Path, phantom: str = "full", **settings: object) -> Written:
+    """What target coreml makes of a checkpoint."""
+    folder.mkdir(parents=True, exist_ok=True)
+    asked = Settings("fp16", phantom, max_context=CONTEXT, prefill_chunk=CHUNK, **settings)  # type: ignore[arg-type]
+    asked = coreml.settle(source, asked)
+    target = coreml.TARGET
+    wanted = Wanted.parse(phantom, torch.float16)
+    chosen = choose_forms(source, wanted, multiple=target.multiple, least=target.least)
+    lowered = target.lower(source, chosen, asked, Unfinished(folder, {}), lambda _what, _steps: lambda _step: None)
+    ranks = [(one.form.bases.key.rank, one.form.bases.value.rank) for one in chosen]
+    return Written(folder, lowered, source, tuple(Phantom(key, value, 0.0, 0.0, True) for key, value in ranks))
