@@ -307,7 +307,7 @@ def _judges(bundle: Bundle, source: Source) -> list[Judge]:
         from phantom_edge.export.stored import StoredReference
         from phantom_edge.runtime.coreml import CoreMlEngine
 
-        exact = Session(bundle, engine=partial(CoreMlEngine, mode="exact", apple=False))
+        exact = Session(bundle, engine=partial(CoreMlEngine, mode="smooth", apple=False))
         found.append(Judge(Runner(exact), StoredReference(source, manifest.fixed, manifest.phantom), is_exact=True))
     elif _rounds(manifest):
         found.append(Judge(Runner(Session(bundle, engine=ExactEngine)), reference, is_exact=True))

@@ -70,14 +70,14 @@ class Written:
     def packages(self) -> dict[str, Package]:
         return {file: Package.open(self.folder / file) for file in {part.file for part in self.lowered.parts.values()}}
 
-    def functions(self, mode: Mode = "exact") -> dict[str, Interpreted]:
+    def functions(self, mode: Mode = "smooth") -> dict[str, Interpreted]:
         packages = self.packages()
         parts: Mapping[str, Part] = self.lowered.parts
         found = {name: Interpreted(packages[part.file], part.function or None, mode) for name, part in parts.items()}
         found["decoder"].states = found["prefill"].states = found["decoder"].interpreter.states()
         return found
 
-    def logits(self, embeds: Floats, chunks: tuple[int, ...], mode: Mode = "exact") -> Floats:
+    def logits(self, embeds: Floats, chunks: tuple[int, ...], mode: Mode = "smooth") -> Floats:
         """At every position, the prompt fed in chunks."""
         functions, start, found = self.functions(mode), 0, []
         rotary = np.stack([table.numpy() for table in constant_tables(self.source.config.text, CONTEXT)])
@@ -88,7 +88,7 @@ class Written:
             start += size
         return np.concatenate(found)
 
-    def image_tokens(self, pixels: torch.Tensor, mode: Mode = "exact") -> Floats:
+    def image_tokens(self, pixels: torch.Tensor, mode: Mode = "smooth") -> Floats:
         vision = self.functions(mode)["vision"]
         found = [vision.run({"pixel_values": tile[None].numpy()})["image_tokens"] for tile in pixels]
         return np.concatenate([one[0] if self.fixed.compute == "gpu" else one[0, :, 0].T for one in found])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ class _Broken:
         self.parts[part] = self.parts.get(part, 0) + 1
         self.multiply_adds += work
         if len(self.examples) < EXAMPLES:
-            self.examples.append(f"{part}: {node}")
+            shown = node.name if node.type in node.name else str(node)
+            self.examples.append(f"{part}: {shown}")
 
 
 def lint(folder: Path, begin: Begin = nobody) -> Report:
@@ -95,7 +97,8 @@ def lint(folder: Path, begin: Begin = nobody) -> Report:
         )
     bundle = Bundle.open(folder, begin=begin)
     fixed = bundle.manifest.fixed
-    assert fixed is not None, folder
+    if fixed is None:
+        raise EdgeError(f"{folder} does not say what computes", AGAIN)
     opened: dict[str, Package] = {}
 
     def package(part: Part) -> Package:
@@ -107,7 +110,7 @@ def lint(folder: Path, begin: Begin = nobody) -> Report:
         found = package(part)
         return nodes(found, found.function(part.function or None))
 
-    return report(fixed.compute, {name: lambda part=part: read(part) for name, part in bundle.manifest.parts.items()})
+    return report(fixed.compute, {name: partial(read, part) for name, part in bundle.manifest.parts.items()})
 
 
 def report(

@@ -88,7 +88,7 @@ MERIDIAN = Source(
 
 ELIGIBLE = "eligible, unverified"
 PLACEMENT = (
-    "Eligible is not placed: the compiler on the device decides, and puts small models on the CPU although it could run "
-    "all of them elsewhere. Xcode's performance report of the package, or MLComputePlan on the device, tells what runs "
-    f"where. See {MERIDIAN.url} and {INTEGERS_CPU.url}"
+    "Eligible is not placed: the compiler on the device decides, and leaves small models on the CPU although it could "
+    "run all of them elsewhere. Xcode's performance report of a package, or MLComputePlan on the device, tells what "
+    f"runs where. See {MERIDIAN.url} and {INTEGERS_CPU.url}"
 )

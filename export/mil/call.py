@@ -40,11 +40,12 @@ class Call:
         operation: Operation,
         opset: int,
         known: Mapping[str, Typed],
-        strict: bool,
+        mode: str,
         notes: Notes | None,
     ) -> None:
         self.operation, self.opset, self.known, self.notes = operation, opset, known, notes
-        self.strict = strict and bool(operation.outputs) and operation.outputs[0].dtype == "float16"
+        self.is_smooth = mode == "smooth"
+        self.strict = mode == "strict" and bool(operation.outputs) and operation.outputs[0].dtype == "float16"
         self.arguments: list[str | Constant] = []
         self.asked: set[str] = set()
 

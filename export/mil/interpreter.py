@@ -18,11 +18,12 @@ from phantom_edge.export.mil.operations import MOVES, OPS
 from phantom_edge.export.mil.package import Package
 from phantom_edge.export.mil.program import CONST, Constant, Function, Operation, Shape, Typed
 
-Mode = Literal["exact", "fp16", "strict"]
-"""exact: every float is a float32, weights are as stored. fp16: what is declared float16 is rounded to it after each
+Mode = Literal["exact", "smooth", "fp16", "strict"]
+"""exact: every float is a float32, weights are as stored. smooth: as that, and ``quantize`` rounds nothing, it only
+clamps: where one function computes exactly what another one does, their roundings still fall apart. fp16: what is declared float16 is rounded to it after each
 operation. strict: also inside softmax, attention, norms, gelu and sums, these in partial sums of 32."""
 
-WRITE = "write_state"
+WRITE, QUANTIZE = "write_state", "quantize"
 INPUTS = f"check the inputs; if they are right, {AGAIN}"
 FAILURES = (RuntimeError, ValueError, IndexError, TypeError, OverflowError, AssertionError)
 """What torch raises, and our own ``Refused``, where tensors do not fit an operation."""
@@ -55,10 +56,11 @@ class Interpreter:
         if mode not in get_args(Mode):
             raise EdgeError(f"the mode {mode!r} is not known", f"choose one of: {', '.join(get_args(Mode))}")
         self.package, self.mode, self.watch = package, mode, watch
+        self.is_half = mode in ("fp16", "strict")
         self.function: Function = package.function(function)
         self.values: list[Tensor | None] = []
         self.places: dict[object, int] = {}
-        self.constants = Constants(package, self.function, rounds=mode != "exact")
+        self.constants = Constants(package, self.function, rounds=self.is_half)
         try:
             self.steps = self._compiled()
         except (*FAILURES, KeyError) as error:
@@ -128,7 +130,7 @@ class Interpreter:
         if tensor.is_floating_point() != number.is_float or number.tensor is None:
             raise EdgeError(f"'{declared.name}' is {tensor.dtype}, not {declared.dtype}", "convert it")
         tensor = tensor.to(number.tensor)
-        return tensor.half().float() if self.mode != "exact" and declared.dtype == "float16" else tensor
+        return tensor.half().float() if self.is_half and declared.dtype == "float16" else tensor
 
     def _check_names(self, given: Mapping[str, Tensor], declared: tuple[Typed, ...], what: str) -> None:
         names = {one.name for one in declared}
@@ -162,7 +164,7 @@ class Interpreter:
         if operation.has_blocks or operation.type not in OPS:
             raise EdgeError(f"the operation {operation} is not known to the interpreter", REMEDY)
         notes = None if self.watch is None else Notes()
-        call = Call(operation, self.function.opset, known, self.mode == "strict", notes)
+        call = Call(operation, self.function.opset, known, self.mode, notes)
         kernel = OPS[operation.type](call)
         call.finish()
         outputs = operation.outputs
@@ -176,12 +178,12 @@ class Interpreter:
             dtype = FORMATS[one.dtype].tensor
             if dtype is None:
                 raise call.refuse(f"it gives {one.dtype}")
-            dtypes.append(dtype)
+            dtypes.append(torch.float32 if call.is_smooth and operation.type == QUANTIZE else dtype)
         takes = tuple(self._place(one) for one in call.arguments)
         gives = tuple(self._place(one.name) for one in outputs)
         declared = tuple(one.shape for one in outputs)
         moves = operation.type in MOVES and all(_is_half_argument(one, known) for one in call.arguments)
-        rounds = self.mode != "exact" and not moves and any(one.dtype == "float16" for one in operation.outputs)
+        rounds = self.is_half and not moves and any(one.dtype == "float16" for one in operation.outputs)
         return Step(kernel, takes, gives, declared, tuple(dtypes), rounds, (), operation, notes)
 
     def _place(self, value: str | Constant) -> int:

@@ -21,19 +21,22 @@ def _sizes(call: Call) -> list[int] | None:
 
 
 def quantize(call: Call) -> Kernel:
-    """``round(input / scale) + zero_point`` within what the format ``output_dtype`` holds."""
+    """``round(input / scale) + zero_point`` within what the format ``output_dtype`` holds; in mode smooth without the rounding."""
     call.takes("input", "scale")
     call.takes_if_given("zero_point")
     sizes, name = _sizes(call), call.format("output_dtype")
     if name not in LARGEST:
         raise call.refuse(f"output_dtype {name} is not understood")
     least, largest, dtype = SMALLEST[name], LARGEST[name], FORMATS[name].tensor
+    is_smooth = call.is_smooth
 
     def kernel(x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
-        found = (x / (scale if sizes is None else scale.reshape(sizes))).round()
+        found = x / (scale if sizes is None else scale.reshape(sizes))
+        found = found if is_smooth else found.round()
         if zero is not None:
             found = found + (zero if sizes is None else zero.reshape(sizes))
-        return found.clamp(least, largest).to(dtype)
+        found = found.clamp(least, largest)
+        return found if is_smooth else found.to(dtype)
 
     return kernel
 

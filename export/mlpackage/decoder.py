@@ -239,10 +239,7 @@ class _Steps:
         for head in range(own.kv_heads):
             rows = mb.reshape(x=queries[head], shape=[1, width, 1, own.groups * tokens])
             scores = mb.concat(
-                values=[
-                    mb.einsum(values=[keys, rows], equation=PRODUCT)
-                    for keys in (past_keys[head], new_keys[head])
-                ],
+                values=[mb.einsum(values=[keys, rows], equation=PRODUCT) for keys in (past_keys[head], new_keys[head])],
                 axis=1,
             )
             weights = mb.softmax(x=mb.add(x=scores, y=self.mask), axis=1)  # (1, P + N, 1, G N)

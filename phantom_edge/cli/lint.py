@@ -10,7 +10,7 @@ from phantom_edge.cli.console import JsonOption, friendly, note, print_json, pri
 from phantom_edge.errors import need
 
 if TYPE_CHECKING:
-    from phantom_edge.export.lint import Finding, Report
+    from phantom_edge.export.lint import Finding, Report, Source
 
 LEAST = 0.99
 
@@ -73,20 +73,29 @@ def _show(bundle: Path, report: "Report") -> None:
         ],
         None if report.findings else f"no rule is broken. {PLACEMENT}",
     )
-    if report.findings:
-        print_table(
-            "Rules broken",
-            ("rule, why, and who says so", "", "operations in", "multiply-adds, M", "for example"),
-            [_row(one) for one in report.findings],
-            f"blocks: not eligible; slows: eligible, but known to be slow or fragile.\n{PLACEMENT}",
-        )
+    if not report.findings:
+        return
+    print_table(
+        "Rules broken",
+        ("rule and why", "effect", "operations in", "multiply-adds, M", "for example"),
+        [_row(one) for one in report.findings],
+        "blocks: not eligible; slows: eligible, but known to be slow or fragile",
+    )
+    rules: dict[Source, list[str]] = {}
+    for one in report.findings:
+        for source in one.sources:
+            rules.setdefault(source, []).append(one.rule)
+    print_table(
+        "Who says so",
+        ("source", "of rules"),
+        [(f"{source.title}\n  {source.url}", "\n".join(names)) for source, names in rules.items()],
+        PLACEMENT,
+    )
 
 
 def _row(finding: "Finding") -> tuple[str, ...]:
-    why = [f"{finding.rule}: {finding.what}", *([f"({finding.note})"] if finding.note else [])]
-    sources = [f"- {one.title}: {one.url}" for one in finding.sources]
     return (
-        "\n".join([*why, *sources]),
+        f"{finding.rule}: {finding.what}" + (f" ({finding.note})" if finding.note else ""),
         finding.severity,
         "\n".join(f"{name} {count:,}" for name, count in finding.parts.items()),
         f"{finding.multiply_adds / 1e6:,.2f}",

@@ -25,17 +25,15 @@ from phantom_edge.runtime.steps import Arrays, Function, Steps
 
 
 class Interpreted:
-    """A function that the interpreter runs; inputs are rounded as those of the package are, but for ``exact``."""
+    """A function that the interpreter runs."""
 
     def __init__(self, package: Package, function: str | None, mode: Mode, watch: Hazards | None = None) -> None:
-        self.interpreter, self.mode = Interpreter(package, function, mode, watch), mode
+        self.interpreter = Interpreter(package, function, mode, watch)
         self.states: dict[str, torch.Tensor] | None = None
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         """See Function."""
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in inputs.items()}
-        if self.mode != "exact":
-            tensors = {name: one.half().float() if one.is_floating_point() else one for name, one in tensors.items()}
         found = self.interpreter.run(tensors, self.states)
         return {name: tensor.numpy() for name, tensor in found.items()}
 
