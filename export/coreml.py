@@ -88,14 +88,14 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
     weights = Weights(source.read, source.integers, settings.ios)
     decoder = DecoderFunctions(text, forms, weights, settings.max_context, layout)
 
-    def draw(package: Drawing, name: str) -> None:
-        if name == MAIN:
-            VisionFunction(source.config, weights, layout).draw(package, name)
-        elif name == ONLY_HEAD:
-            decoder.draw_head(package, name)
+    def draw(package: Drawing, part: str, function: str) -> None:
+        if part == "vision":
+            VisionFunction(source.config, weights, layout).draw(package, function)
+        elif part == "head":
+            decoder.draw_head(package, function)
         else:
-            tokens = 1 if name == DECODE else settings.prefill_chunk
-            decoder.draw_steps(package, name, tokens, has_head=name == DECODE)
+            is_one = part == "decoder"
+            decoder.draw_steps(package, function, 1 if is_one else settings.prefill_chunk, has_head=is_one)
 
     described: dict[str, Part] = {}
     for file, functions in _packages(settings.ios).items():
@@ -122,14 +122,14 @@ def _packages(ios: int) -> dict[str, dict[str, str]]:
     found = {"vision.mlpackage": {"vision": MAIN}}
     if ios >= 18:
         return {**found, "decoder.mlpackage": FUNCTIONS}
-    return {**found, **{f"{part}.mlpackage": {part: function} for part, function in FUNCTIONS.items()}}
+    return {**found, **{f"{part}.mlpackage": {part: MAIN} for part in FUNCTIONS}}
 
 
 def _package(
     file: str,
     functions: dict[str, str],
     ios: int,
-    draw: Callable[[Drawing, str], None],
+    draw: Callable[[Drawing, str, str], None],
     parts: Unfinished,
     begin: Begin,
 ) -> dict[str, Part]:
@@ -137,11 +137,10 @@ def _package(
     name = file.partition(".")[0]
     step = begin(f"drawing {name}", len(functions) + 1)
     package = Drawing(ios)
-    is_one = len(functions) == 1
     found: dict[str, Part] = {}
     counted: dict[str, int] = {}
     for part, function in functions.items():
-        draw(package, function)
+        draw(package, part, function)
         step(1)
         drawn, sizes = package.functions[function], package.weight_bytes()
         found[part] = Part(
@@ -154,7 +153,7 @@ def _package(
             },
             inputs=drawn.inputs,
             outputs=drawn.outputs,
-            function="" if is_one else function,
+            function="" if function == MAIN else function,
             states=drawn.states,
         )
         counted = sizes

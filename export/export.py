@@ -36,7 +36,9 @@ class Exported:
     def errors(self) -> dict[str, float]:
         """Largest relative error of each part that was compared."""
         proof = self.bundle.manifest.proof
-        stages = {"vision": ("vision",), "decoder": ("prefill", "decode")}
+        fixed = self.bundle.manifest.fixed is not None
+        stages = {"vision": ("vision",), "decoder": ("decode",) if fixed else ("prefill", "decode")}
+        stages |= {"prefill": ("prefill",), "head": ("prefill",)} if fixed else {}
         found: dict[str, float] = {}
         for part, measured in stages.items():
             checks = [c for c in (proof.checks if proof else ()) if c.stage in measured and c.measure == RELATIVE]

@@ -16,7 +16,7 @@ from phantom_edge.export.folded import FoldedLayer
 from phantom_edge.export.forms import forms_of
 from phantom_edge.export.layer_form import LayerForm
 from phantom_edge.export.mlpackage.decoder import gate, query_scale, stored_change
-from phantom_edge.export.mlpackage.vision import vision_scale
+from phantom_edge.export.mlpackage.vision import PROJECTOR_EPS, SHRUNK, vision_scale
 from phantom_edge.export.names import DECODER
 from phantom_edge.export.passes.fold import FoldedMap, FoldedMaps
 from phantom_edge.export.passes.rank import Bases, Basis
@@ -55,6 +55,8 @@ class StoredReference(Reference):
             for module in model.modules():
                 if isinstance(module, nn.LayerNorm):
                     module.eps = float(stored(torch.tensor(module.eps)))
+            norm = model.projector.norm
+            norm.eps = float(stored(torch.tensor(PROJECTOR_EPS * SHRUNK**2))) / SHRUNK**2
             if not self.is_fused:
                 self._rescale(model)
         assert self.pictures is not None

@@ -16,13 +16,23 @@ from PIL import Image
 
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import Begin, Bundle, nobody
-from phantom_edge.export.bundle.manifest import ABSOLUTE, DIVERGENCE, OTHERS, RELATIVE, Check, Manifest, Proof, Stage
+from phantom_edge.export.bundle.manifest import (
+    ABSOLUTE,
+    DIVERGENCE,
+    OTHERS,
+    RELATIVE,
+    Check,
+    Hazard,
+    Manifest,
+    Proof,
+    Stage,
+)
 from phantom_edge.export.exact import ExactEngine
 from phantom_edge.export.names import PROJECTOR, TOWER
 from phantom_edge.export.reference import Reference
 from phantom_edge.export.source import Source
 from phantom_edge.processing.tiling import to_pixel_values
-from phantom_edge.runtime.engine import Floats, Ints
+from phantom_edge.runtime.engine import Engine, Floats, Ints
 from phantom_edge.runtime.session import Session
 from phantom_edge.runtime.text import question_of
 
@@ -46,7 +56,14 @@ ROUNDED = {RELATIVE: 1e-1, DIVERGENCE: 1e-2}
 """The same where activations are rounded to 8 bits on the way into quantized layers or the cache: it turns ties, so
 other tokens are told and not bound. That nothing else is off, the exact stages show."""
 
+STRICT = {"vision": 5e-2, RELATIVE: 1e-1, DIVERGENCE: 1e-2}
+"""The same where float16 is meant inside operators, too, in sums that no device need take so badly."""
+
 EXACT: dict[Stage, Stage] = {"vision": "exact vision", "prefill": "exact prefill", "decode": "exact decode"}
+STRICTLY: dict[Stage, Stage] = {"vision": "strict vision", "prefill": "strict prefill", "decode": "strict decode"}
+
+WORST = 12
+"""Hazards that are kept."""
 
 
 @dataclass(frozen=True)
@@ -180,11 +197,16 @@ class Judge:
     Of a quantized bundle beside a float checkpoint no bound is asked: how far it is off is the price of quantizing.
     """
 
-    def __init__(self, runner: Runner, reference: Reference, *, is_exact: bool = False) -> None:
-        self.runner, self.reference, self.is_exact = runner, reference, is_exact
-        self.bounds = BOUNDS["float32" if is_exact else runner.manifest.cache.dtype]
+    def __init__(
+        self, runner: Runner, reference: Reference, *, is_exact: bool = False, is_strict: bool = False
+    ) -> None:
+        self.runner, self.reference, self.is_exact, self.is_strict = runner, reference, is_exact, is_strict
+        is_stored = is_exact and runner.manifest.fixed is not None  # constants are the reference's own
+        self.bounds = BOUNDS["float32" if is_stored else runner.manifest.cache.dtype]
         if _is_of_another_precision(runner.manifest, reference.source):
             self.bounds = {}
+        elif is_strict:
+            self.bounds = STRICT
         elif _rounds(runner.manifest) and not is_exact:
             vision = ROUNDED[RELATIVE] if _sees_in_integers(reference.source) else self.bounds["vision"]
             self.bounds = {"vision": vision, **ROUNDED}
@@ -216,7 +238,7 @@ class Judge:
         return [*self._checks("prefill", read.case.name, prefill), *self._checks("decode", read.case.name, decode)]
 
     def _checks(self, stage: Stage, case: str, tally: Tally) -> list[Check]:
-        shown = EXACT[stage] if self.is_exact else stage
+        shown = EXACT[stage] if self.is_exact else STRICTLY[stage] if self.is_strict else stage
         return [
             Check(shown, case, measure, value, self._bound(stage, measure))  # type: ignore[arg-type]
             for measure, value in tally.measures().items()
@@ -260,24 +282,26 @@ def check_source(bundle: Bundle, source: Source, begin: Begin = nobody) -> list[
     return [f"{source.folder} is not the checkpoint that {bundle.path} was made from: its weights or config differ"]
 
 
-def verify(bundle: Bundle, source: Source, begin: Begin = nobody) -> Proof:
+def verify(bundle: Bundle, source: Source, begin: Begin = nobody, *, strict: bool = False) -> Proof:
     """Compare a bundle with its checkpoint; ``begin`` is told of cases and layers.
+
+    ``strict``: also with float16 inside operators, for a bundle that the interpreter runs.
 
     Raises EdgeError where nothing here runs the bundle's target, where it turns words into other tokens than the
     checkpoint, and where not even the shortest prompt fits into its cache.
     """
     todo = cases(bundle.manifest)
     images = {id(image): image for case in todo for image in case.images}
-    judges = _judges(bundle, source)
+    judges = _judges(bundle, source, strict=strict)
     step = begin((len(images) + 2 * len(todo) + source.config.text.num_hidden_layers) * len(judges))
     looked, checks = _looked(judges, images, step)
     left_out: dict[str, None] = {}
     is_any = False
-    for judge in judges:
+    for number, judge in enumerate(judges):
         reads: list[Read] = []
         prompts: list[torch.Tensor] = []
         for case in todo:
-            seen = [looked[judge.is_exact, id(image)] for image in case.images]
+            seen = [looked[number, id(image)] for image in case.images]
             read = judge.runner.read(case, seen, _words(case, [one.tiles for one in seen], judge.runner, source))
             if read is None:
                 left_out[case.name] = None
@@ -294,40 +318,68 @@ def verify(bundle: Bundle, source: Source, begin: Begin = nobody) -> Proof:
             f"not even a short prompt and its answer fit into a cache of {bundle.manifest.cache.max_context} tokens",
             "export with a larger --max-context, such as 256",
         )
-    return Proof(tuple(checks), tuple(left_out))
+    return Proof(tuple(checks), tuple(left_out), _hazards(judges[0].runner.engine))
 
 
-def _judges(bundle: Bundle, source: Source) -> list[Judge]:
+def _judges(bundle: Bundle, source: Source, *, strict: bool) -> list[Judge]:
     """One for the bundle as it runs, and where that rounds, one for what it would compute if it did not."""
     manifest, reference = bundle.manifest, Reference(source)
-    found = [Judge(Runner(Session(bundle)), reference)]
-    if _is_of_another_precision(manifest, source):
-        return found
     if manifest.fixed is not None:
-        from phantom_edge.export.stored import StoredReference
-        from phantom_edge.runtime.coreml import CoreMlEngine
-
-        exact = Session(bundle, engine=partial(CoreMlEngine, mode="smooth", apple=False))
-        found.append(Judge(Runner(exact), StoredReference(source, manifest.fixed, manifest.phantom), is_exact=True))
-    elif _rounds(manifest):
+        return _judges_of_packages(bundle, reference, strict=strict)
+    if strict:
+        raise EdgeError(
+            f"{bundle.path} is for target {manifest.target}, which has no strict mode", "leave --strict out"
+        )
+    found = [Judge(Runner(Session(bundle)), reference)]
+    if _rounds(manifest) and not _is_of_another_precision(manifest, source):
         found.append(Judge(Runner(Session(bundle, engine=ExactEngine)), reference, is_exact=True))
     return found
 
 
+def _judges_of_packages(bundle: Bundle, reference: Reference, *, strict: bool) -> list[Judge]:
+    """As the device computes, in float32 beside constants as they are stored, and in float16 inside operators."""
+    from phantom_edge.export.stored import StoredReference
+    from phantom_edge.runtime.coreml import CoreMlEngine
+
+    manifest, source = bundle.manifest, reference.source
+    assert manifest.fixed is not None
+    found = [Judge(Runner(Session(bundle, engine=partial(CoreMlEngine, watch=True))), reference)]
+    if not _is_of_another_precision(manifest, source):
+        smooth = Session(bundle, engine=partial(CoreMlEngine, mode="smooth", apple=False))
+        stored = StoredReference(source, manifest.fixed, manifest.phantom)
+        found.append(Judge(Runner(smooth), stored, is_exact=True))
+    if strict:
+        rounded = Session(bundle, engine=partial(CoreMlEngine, mode="strict", apple=False))
+        found.append(Judge(Runner(rounded), reference, is_strict=True))
+    return found
+
+
+def _hazards(engine: Engine) -> tuple[Hazard, ...]:
+    """What the interpreter saw, if that is what runs the bundle."""
+    found = []
+    for part, hazards in getattr(engine, "hazards", {}).items():
+        for one in hazards.table():
+            shares = (one.flushed_share, one.subnormal_share)
+            hazard = Hazard(part, one.name, one.type, one.nans, one.overflows, one.masked_rows, *shares)
+            found.append((one.severity, hazard))
+    found.sort(key=lambda pair: pair[0], reverse=True)
+    return tuple(hazard for _, hazard in found[:WORST])
+
+
 def _looked(
     judges: Sequence[Judge], images: Mapping[int, Image.Image], step: Callable[[int], None]
-) -> tuple[dict[tuple[bool, int], Seen], list[Check]]:
-    """Every picture as each judge sees it, and how that compares."""
-    looked: dict[tuple[bool, int], Seen] = {}
+) -> tuple[dict[tuple[int, int], Seen], list[Check]]:
+    """Every picture as each judge sees it, by the judge's number, and how that compares."""
+    looked: dict[tuple[int, int], Seen] = {}
     checks: list[Check] = []
-    for judge in judges:
-        first = judges[0]
+    for number, judge in enumerate(judges):
+        is_first = judge.reference is judges[0].reference
         for key, image in images.items():
-            before = looked.get((False, key)) if judge.reference is first.reference else None
-            if before is not None and not _sees_in_integers(judge.reference.source):  # nothing could be more exact
-                looked[True, key] = before
+            before = looked[0, key] if number and is_first else None
+            if before is not None and judge.is_exact and not _sees_in_integers(judge.reference.source):
+                looked[number, key] = before  # nothing could be more exact
             else:
-                looked[judge.is_exact, key], found = judge.look(image, None if before is None else before.wanted)
+                looked[number, key], found = judge.look(image, None if before is None else before.wanted)
                 checks += found
             step(1)
     for judge in judges:

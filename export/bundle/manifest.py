@@ -11,9 +11,20 @@ Float = Literal["float32", "float16"]
 Number = Literal["float32", "float16", "int64", "int32", "int8"]
 BYTES = {"float32": 4, "float16": 2, "int64": 8, "int32": 4, "int8": 1}
 
-Stage = Literal["vision", "prefill", "decode", "exact vision", "exact prefill", "exact decode"]
+Stage = Literal[
+    "vision",
+    "prefill",
+    "decode",
+    "exact vision",
+    "exact prefill",
+    "exact decode",
+    "strict vision",
+    "strict prefill",
+    "strict decode",
+]
 STAGES: tuple[Stage, ...] = ("vision", "prefill", "decode")
-"""What is compared of every bundle. The exact ones are of quantized bundles, with their sums taken in float."""
+"""What is compared of every bundle. The exact ones are of bundles that round activations, without that; the strict ones
+of packages for Apple's systems, rounded to float16 inside operators, too."""
 RELATIVE, ABSOLUTE, DIVERGENCE, OTHERS = "relative error", "absolute error", "divergence, nats", "other tokens"
 """What a check measures: the largest difference over the largest magnitude, that difference, mean KL divergence of the
 next-token distributions, and the share of positions whose likeliest token is another."""
@@ -77,9 +88,10 @@ class Fixed:
 
     Parts ``prefill`` (``prefill_chunk`` tokens), ``decoder`` (one token) and ``head`` stand for one decoder. The host
     feeds rows of ``rotary``: a file of float32 cosines (positions, head_dim / 2) and, behind them, sines; a mask of 0
-    and ``masked``, which hides what comes later, and with a ``window`` what lies that many tokens back; and, as ``compute`` says, the place ``start`` at which new rows enter the cache (gpu), or the cache
-    itself, into which it writes the rows that come out (ane). A chunk that is not full is filled up with anything: no
-    later token looks at what it wrote past its end. ``ios`` is the least release.
+    and ``masked``, which hides what comes later, and with a ``window`` what lies that many tokens back; and, as
+    ``compute`` says, the place ``start`` at which new rows enter the cache (gpu), or the cache itself, into which it
+    writes the rows that come out (ane). A chunk that is not full is filled up with anything: no later token looks at
+    what it wrote past its end. ``ios`` is the least release.
     """
 
     compute: Literal["gpu", "ane"]
@@ -295,11 +307,33 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Hazard:
+    """What float16 did to an operator of a part, over all that was compared.
+
+    Counts of numbers that became NaN, passed float16's range, and of softmax rows that were masked whole; shares of
+    numbers that vanished, and that lost bits because they are small.
+    """
+
+    part: str
+    operator: str
+    kind: str
+    nans: int
+    overflows: int
+    masked_rows: int
+    vanished: float
+    subnormal: float
+
+
+@dataclass(frozen=True)
 class Proof:
-    """A comparison with the checkpoint. ``left_out`` names the cases whose prompts did not fit into the cache."""
+    """A comparison with the checkpoint. ``left_out`` names the cases whose prompts did not fit into the cache.
+
+    ``hazards`` are those of bundles that the interpreter runs, the worst first.
+    """
 
     checks: tuple[Check, ...]
     left_out: tuple[str, ...]
+    hazards: tuple[Hazard, ...] = ()
 
     @property
     def passed(self) -> bool:

@@ -98,9 +98,10 @@ def has_large_kernel(node: Node) -> bool:
 def compares_many(node: Node) -> bool:
     """The largest or smallest of more numbers than float16 can count."""
     x, axis = node.one("x"), node.numbers("axis")
-    if node.type not in ("reduce_argmax", "reduce_argmin") or x is None or not x.shape:
+    if node.type not in ("reduce_argmax", "reduce_argmin") or x is None:
         return False
-    return _size(x.shape[axis[0] if axis else -1]) > MOST_COMPARED
+    place = axis[0] if axis else -1
+    return _longest(x.shape[place:][:1]) > MOST_COMPARED
 
 
 def slices_at_runtime(node: Node) -> bool:
@@ -179,8 +180,8 @@ def _has_small_palettes(node: Node) -> bool:
     for weight in node.weights.values():
         table = weight.one("lut")
         if weight.type == "constexpr_lut_to_dense" and table is not None:
-            levels = table.shape[-2] if len(table.shape) > 1 else table.shape[0]
-            if levels == PALETTE_LEVELS:
+            levels = table.shape[-2:][:1]  # (groups..., levels, numbers), or for iOS 16 (levels,)
+            if levels == (PALETTE_LEVELS,):
                 return True
     return False
 

@@ -161,7 +161,7 @@ RULES: list[Rule] = [
     Rule(
         "fused-attention",
         "slows",
-        "attention head by head runs for certain, the fused operator does not",
+        "attention is written head by head; the fused operator is fragile",
         (by.APPLE_RULES, by.FUSED_RUNS, by.FUSED_FAILS, by.GUIDE_SURFACE),
         when.is_one_of(("scaled_dot_product_attention",)),
         "sources conflict: Apple says no, the guide native from the M1 on, a compute plan only above 2M numbers",
@@ -169,7 +169,7 @@ RULES: list[Rule] = [
     Rule(
         "no-conv",
         "slows",
-        "products with weights are quickest as convolutions of 1 x 1, which also sum in float32",
+        "products with weights are written as convolutions of 1 x 1, which also sum in float32",
         (by.APPLE_RULES, by.TRANSFORMERS, by.GUIDE_LIMITS),
         when.multiplies_without_conv,
         "sources conflict: Apple's rules say that linear falls off the engine, the guide that it is native",
@@ -180,7 +180,7 @@ RULES: list[Rule] = [
         "a last axis of 1 is filled up to 64 bytes, 32 times its size",
         (by.APPLE_RULES, by.TRANSFORMERS, by.GUIDE_LIMITS, by.BOOK_SHAPES),
         when.ends_in_one,
-        "it runs all the same, as the last of the sources found",
+        "sources conflict: one book has it as its only layout, placed on an M4 Max",
     ),
     Rule(
         "short-last-axis",

@@ -19,7 +19,7 @@ def multiply_adds(node: Node) -> int:
         return 0
     try:
         return count(node)
-    except (IndexError, KeyError):
+    except (IndexError, KeyError, ValueError):
         raise EdgeError(f"the shapes of {node} do not fit it", AGAIN) from None
 
 
@@ -54,7 +54,8 @@ def _conv_transpose(node: Node) -> int:
 def _einsum(node: Node) -> int:
     """Of every combination of its letters."""
     equation = node.one("equation")
-    assert isinstance(equation, Constant) and isinstance(equation.source, str), node
+    if not isinstance(equation, Constant) or not isinstance(equation.source, str):
+        raise KeyError("equation")
     sizes: dict[str, int] = {}
     for letters, value in zip(equation.source.partition("->")[0].split(","), node.reads["values"], strict=True):
         sizes |= dict(zip(letters.strip(), (size or 1 for size in value.shape), strict=True))

@@ -20,8 +20,9 @@ from phantom_edge.export.mil.program import CONST, Constant, Function, Operation
 
 Mode = Literal["exact", "smooth", "fp16", "strict"]
 """exact: every float is a float32, weights are as stored. smooth: as that, and ``quantize`` rounds nothing, it only
-clamps: where one function computes exactly what another one does, their roundings still fall apart. fp16: what is declared float16 is rounded to it after each
-operation. strict: also inside softmax, attention, norms, gelu and sums, these in partial sums of 32."""
+clamps: where one function computes exactly what another one does, their roundings still fall apart. fp16: what is
+declared float16 is rounded to it after each operation. strict: also inside softmax, attention, norms, gelu and sums,
+these in partial sums of 32."""
 
 WRITE, QUANTIZE = "write_state", "quantize"
 INPUTS = f"check the inputs; if they are right, {AGAIN}"

@@ -21,7 +21,7 @@ def _sizes(call: Call) -> list[int] | None:
 
 
 def quantize(call: Call) -> Kernel:
-    """``round(input / scale) + zero_point`` within what the format ``output_dtype`` holds; in mode smooth without the rounding."""
+    """``round(input / scale) + zero_point`` within what ``output_dtype`` holds; in mode smooth not rounded."""
     call.takes("input", "scale")
     call.takes_if_given("zero_point")
     sizes, name = _sizes(call), call.format("output_dtype")

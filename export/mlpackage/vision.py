@@ -12,6 +12,12 @@ from phantom_edge.export.mlpackage.weights import Weights
 from phantom_edge.export.names import PROJECTOR, TOWER
 from phantom_edge.models.config import PhantomConfig
 
+PROJECTOR_EPS = 1e-5
+SHRUNK = 2.0**-4
+"""What enters the projector's norm is made smaller by this, and its epsilon by the square, which changes nothing but for
+the epsilon's rounding: features of several hundreds come out of the tower, whose squares pass the range of float16 on a
+device that takes them in it."""
+
 
 def vision_scale(config: PhantomConfig) -> float:
     """What queries are multiplied by where attention is not fused, a float16 number."""
@@ -119,5 +125,6 @@ class _Look:
             x = mb.pixel_unshuffle(x=x, downscale_factor=np.uint32(block))  # features first, squares inside
             x = mb.transpose(x=mb.reshape(x=x, shape=[1, width, block**2, tokens]), perm=[0, 2, 1, 3])
             x = mb.reshape(x=x, shape=[1, block**2 * width, 1, tokens])
-        x = self._norm(x, f"{PROJECTOR}norm", 1e-5)
+        x = mb.mul(x=x, y=np.float16(SHRUNK))
+        x = self._norm(x, f"{PROJECTOR}norm", PROJECTOR_EPS * SHRUNK**2)
         return self._linear(mb.gelu(x=self._linear(x, f"{PROJECTOR}fc1")), f"{PROJECTOR}fc2")

@@ -1,6 +1,7 @@
 """``phantom-edge verify``: does a bundle compute its model?"""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +23,9 @@ def verify(
         str | None, typer.Option(help="Checkpoint folder or hub id; default: the one that it was made from.")
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write a report for the browser to this file.")] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Of coreml: also with float16 inside operators, as no device need have it.")
+    ] = False,
     record: Annotated[bool, typer.Option("--record", help="Write the result into the bundle.")] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
@@ -46,7 +50,7 @@ def verify(
             )
         for line in check_source(opened, source, partial(begin, "reading the checkpoint")):
             note(line)
-        proof = compare(opened, source, partial(begin, "comparing"))
+        proof = compare(opened, source, partial(begin, "comparing"), strict=strict)
     if record:
         opened = record_proof(opened, proof)
     if json:
@@ -77,6 +81,7 @@ def document(bundle: Path, proof: "Proof") -> dict[str, object]:
             }
             for check in proof.checks
         ],
+        "hazards": [asdict(hazard) for hazard in proof.hazards],
     }
 
 
@@ -88,6 +93,25 @@ def _show(bundle: Path, proof: "Proof") -> None:
         ("stage", "case", "relative error", "bound", "absolute error", "KL, nats", "other tokens", ""),
         rows,
     )
+    if proof.hazards:
+        print_table(
+            "What float16 does, worst first",
+            ("part", "operator", "kind", "NaN", "overflows", "masked rows", "vanished", "subnormal"),
+            [
+                (
+                    one.part,
+                    one.operator,
+                    one.kind,
+                    f"{one.nans:,}",
+                    f"{one.overflows:,}",
+                    f"{one.masked_rows:,}",
+                    f"{one.vanished:.1%}",
+                    f"{one.subnormal:.1%}",
+                )
+                for one in proof.hazards
+            ],
+            "numbers that became NaN or passed the range, and shares that became 0 or lost bits as they are small",
+        )
     for case in proof.left_out:
         note(f"prompt left out: {case} (does not fit into the cache)")
     if not proof.passed:

@@ -59,13 +59,13 @@ UNITS = {"gpu": "CPU_AND_GPU", "ane": "CPU_AND_NE"}
 
 
 class CoreMlEngine:
-    """Runs a bundle of target coreml. ``mode`` and ``watch`` are the interpreter's; Core ML itself knows one mode.
+    """Runs a bundle of target coreml, by Core ML where that is there and ``apple``, else in a mode of the interpreter.
 
-    ``apple``: let Core ML run it where that is there.
+    ``hazards`` are those of every part, where the interpreter is to ``watch``.
     """
 
     def __init__(
-        self, bundle: Bundle, threads: int = 0, mode: Mode = "fp16", watch: Hazards | None = None, *, apple: bool = True
+        self, bundle: Bundle, threads: int = 0, mode: Mode = "fp16", *, watch: bool = False, apple: bool = True
     ) -> None:
         manifest, fixed = bundle.manifest, bundle.manifest.fixed
         assert fixed is not None
@@ -75,7 +75,8 @@ class CoreMlEngine:
         self.table = Rows(bundle)
         half = manifest.model.head_dim // 2
         rotary = np.memmap(bundle.file(fixed.rotary), np.float32, "r", shape=(2, manifest.cache.max_context, half))
-        functions = _compiled(bundle) if apple and is_mac() else _interpreted(bundle, mode, watch)
+        self.hazards = {name: Hazards() for name in manifest.parts} if watch else {}
+        functions = _compiled(bundle) if apple and is_mac() else _interpreted(bundle, mode, self.hazards)
         self.vision = functions["vision"]
         ports = manifest.parts["decoder"].inputs
         self.steps = Steps(functions, ports, fixed, manifest.prefill_chunk, rotary)
@@ -107,14 +108,14 @@ def _compiled(bundle: Bundle) -> dict[str, Function]:
     return dict(found)
 
 
-def _interpreted(bundle: Bundle, mode: Mode, watch: Hazards | None) -> dict[str, Function]:
+def _interpreted(bundle: Bundle, mode: Mode, hazards: Mapping[str, Hazards]) -> dict[str, Function]:
     packages: dict[str, Package] = {}
     found: dict[str, Interpreted] = {}
     for name, part in bundle.manifest.parts.items():
         if part.file not in packages:
             packages[part.file] = Package.open(bundle.path / part.file)
         _check_ports(packages[part.file], part, bundle.path)
-        found[name] = Interpreted(packages[part.file], part.function or None, mode, watch)
+        found[name] = Interpreted(packages[part.file], part.function or None, mode, hazards.get(name))
     found["decoder"].states = found["prefill"].states = found["decoder"].interpreter.states()
     return dict(found)
 
