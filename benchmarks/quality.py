@@ -70,6 +70,8 @@ def variants() -> list[Variant]:
     found = [Variant(BASE), Variant("fp16", precision="fp16"), Variant("int8", read_recipe("int8"))]
     for group in GROUPS:
         for algorithm in ALGORITHM_NAMES:
+            if algorithm == "dkm":  # for palettes
+                continue
             found.append(Variant(f"int4-g{group} {algorithm}", int4(group, algorithm)))
     found.append(Variant("mixed", read_recipe("mixed")))
     found += [static(one) for one in found if one.name in ("int8", "int4-g32 mbq")]

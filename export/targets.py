@@ -20,10 +20,19 @@ def _coreml() -> Target:
     return TARGET
 
 
-TARGETS = {"onnx": _onnx, "coreml": _coreml}
+def _coreai() -> Target:
+    from phantom_edge.export.aimodel.importing import coreai
+
+    coreai("coreai_torch")
+    from phantom_edge.export.coreai import TARGET
+
+    return TARGET
+
+
+TARGETS = {"onnx": _onnx, "coreml": _coreml, "coreai": _coreai}
 """What makes each target, its packages imported only then."""
 
-PRECISIONS: dict[str, Precision] = {"onnx": "fp32", "coreml": "fp16"}
+PRECISIONS: dict[str, Precision] = {"onnx": "fp32", "coreml": "fp16", "coreai": "fp16"}
 """The number format of each unless another is asked for."""
 
 

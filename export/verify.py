@@ -338,20 +338,39 @@ def _judges(bundle: Bundle, source: Source, *, strict: bool) -> list[Judge]:
 
 def _judges_of_packages(bundle: Bundle, reference: Reference, *, strict: bool) -> list[Judge]:
     """As the device computes, in float32 beside constants as they are stored, and in float16 inside operators."""
+    manifest, source = bundle.manifest, reference.source
+    assert manifest.fixed is not None
+    engine, stored_reference = INTERPRETERS[manifest.target]()
+    found = [Judge(Runner(Session(bundle, engine=partial(engine, watch=True))), reference)]
+    if not _is_of_another_precision(manifest, source):
+        smooth = Session(bundle, engine=partial(engine, mode="smooth", apple=False))
+        stored = stored_reference(source, manifest.fixed, manifest.phantom)
+        found.append(Judge(Runner(smooth), stored, is_exact=True))
+    if strict:
+        rounded = Session(bundle, engine=partial(engine, mode="strict", apple=False))
+        found.append(Judge(Runner(rounded), reference, is_strict=True))
+    return found
+
+
+def _coreml() -> "Interpreted":
     from phantom_edge.export.stored import StoredReference
     from phantom_edge.runtime.coreml import CoreMlEngine
 
-    manifest, source = bundle.manifest, reference.source
-    assert manifest.fixed is not None
-    found = [Judge(Runner(Session(bundle, engine=partial(CoreMlEngine, watch=True))), reference)]
-    if not _is_of_another_precision(manifest, source):
-        smooth = Session(bundle, engine=partial(CoreMlEngine, mode="smooth", apple=False))
-        stored = StoredReference(source, manifest.fixed, manifest.phantom)
-        found.append(Judge(Runner(smooth), stored, is_exact=True))
-    if strict:
-        rounded = Session(bundle, engine=partial(CoreMlEngine, mode="strict", apple=False))
-        found.append(Judge(Runner(rounded), reference, is_strict=True))
-    return found
+    return CoreMlEngine, StoredReference
+
+
+def _coreai() -> "Interpreted":
+    from phantom_edge.export.aimodel.scales import AssetReference
+    from phantom_edge.runtime.coreai import CoreAiEngine
+
+    return CoreAiEngine, AssetReference
+
+
+Interpreted = tuple[Callable[..., Engine], Callable[..., Reference]]
+"""What runs a target's packages in every mode, and their checkpoint as they hold it."""
+
+INTERPRETERS = {"coreml": _coreml, "coreai": _coreai}
+"""Of each target that makes packages, its own packages imported only then."""
 
 
 def _hazards(engine: Engine) -> tuple[Hazard, ...]:

@@ -18,7 +18,8 @@ class Algorithm:
 
     ``plain`` needs the weight alone; ``solve`` what a decoder's layer reads, too, and where it is there finds all that
     is in those. ``balances``: inputs are scaled first, by an error that counts tokens alike, or by what the loss feels.
-    ``moves_zeros``: it does more than rounding only where a scheme has zero points.
+    ``moves_zeros``: it does more than rounding only where a scheme has zero points. ``trains``: it learns palettes from
+    answers, with the whole model in memory.
     """
 
     plain: Callable[[Tensor, Scheme], Quantized]
@@ -27,11 +28,12 @@ class Algorithm:
     feels: bool = False
     passes_on_errors: bool = False
     moves_zeros: bool = False
+    trains: bool = False
 
     @property
     def calibrates(self) -> bool:
         """Whether it needs samples."""
-        return self.solve is not None
+        return self.trains or self.solve is not None
 
 
 def _fitted(weight: Tensor, scheme: Scheme) -> Quantized:
@@ -49,6 +51,7 @@ ALGORITHMS: dict[AlgorithmName, Algorithm] = {
     "gptq": Algorithm(_fitted, gptq, passes_on_errors=True),
     "awq": Algorithm(_fitted, fitted, balances=True),
     "mbq": Algorithm(_fitted, fitted, balances=True, feels=True),
+    "dkm": Algorithm(nearest, trains=True),
 }
 """Round to nearest; HQQ; GPTQ (arXiv 2210.17323); activation-aware scales (AWQ, 2306.00978); the same with errors
-weighed by modality (MBQ, 2412.19509)."""
+weighed by modality (MBQ, 2412.19509); palettes by differentiable k-means (DKM, 2108.12659)."""

@@ -86,24 +86,25 @@ class Judge:
     def __init__(self, source: Source, samples: Sequence[Sample]) -> None:
         self.model, _ = load(str(source.folder), torch.float32)
         self.model.requires_grad_(False)
-        self.samples = samples
-        self.places = [place_of(source.config.text, len(one.ids)) for one in samples]
+        self.samples, self.config = samples, source.config.text
+        self.places = [place_of(self.config, len(one.ids)) for one in samples]
         self.keys = [_key(one) for one in samples]
         self.pictures = {key: one.pixels for key, one in zip(self.keys, samples, strict=True) if one.pixels is not None}
-        self.embedded = self._embed(self._look())
+        self.embedded = self.embed(self.look())
         self.before, self.states = 0, self.embedded
-        self.exact = self._thoughts(self._from(0, self.embedded))
+        self.exact = self.thoughts(self._from(0, self.embedded))
         if not all(bool(one.isfinite().all()) for one in self.exact):
             raise EdgeError("the model answers NaN in calibration", f"the checkpoint is damaged, or: {MAKE}")
 
-    def _look(self) -> dict[str, Tensor]:
+    def look(self) -> dict[str, Tensor]:
         """Image tokens of every picture."""
         return {
             key: self.model.get_image_features(pixels).pooler_output.flatten(0, 1)
             for key, pixels in self.pictures.items()
         }
 
-    def _embed(self, tokens: Mapping[str, Tensor]) -> list[Tensor]:
+    def embed(self, tokens: Mapping[str, Tensor]) -> list[Tensor]:
+        """What the first layer reads of each sample, (1, N, hidden); ``tokens`` as ``look`` gives them."""
         found = []
         for sample, key in zip(self.samples, self.keys, strict=True):
             rows = self.model.get_input_embeddings()(sample.ids)
@@ -127,7 +128,7 @@ class Judge:
         self.before = layer
         return self.states
 
-    def _thoughts(self, states: Sequence[Tensor]) -> list[Tensor]:
+    def thoughts(self, states: Sequence[Tensor]) -> list[Tensor]:
         """Log-probabilities (tokens, vocab) at every token of each right answer."""
         norm, found = self.model.model.language_model.norm, []
         for sample, state in zip(self.samples, states, strict=True):
@@ -143,8 +144,8 @@ class Judge:
         """
         states = self._up_to(layer) if layer is not None else None
         with self._rounded(schemes):
-            states = self._embed(self._look()) if states is None else states
-            thoughts = self._thoughts(self._from(layer or 0, states))
+            states = self.embed(self.look()) if states is None else states
+            thoughts = self.thoughts(self._from(layer or 0, states))
         apart = [(exact.exp() * (exact - found)).sum(-1) for exact, found in zip(self.exact, thoughts, strict=True)]
         return max(float(torch.cat(apart).mean()), 0.0)
 

@@ -2,5 +2,5 @@
 
 from typing import Literal, get_args
 
-AlgorithmName = Literal["rtn", "hqq", "gptq", "awq", "mbq"]
+AlgorithmName = Literal["rtn", "hqq", "gptq", "awq", "mbq", "dkm"]
 ALGORITHM_NAMES: tuple[AlgorithmName, ...] = get_args(AlgorithmName)

@@ -16,6 +16,7 @@ from phantom_edge.export.unfinished import Unfinished, unfinished
 from phantom_edge.files import check_target
 from phantom_edge.quantize.algorithms import ALGORITHMS, Algorithm
 from phantom_edge.quantize.calibration import MAKE, Calibration, Sample, digest_of, read_samples, sensitivities
+from phantom_edge.quantize.dkm import train_palettes, trainable
 from phantom_edge.quantize.folder import (
     QUANTIZATION,
     Quantization,
@@ -28,6 +29,7 @@ from phantom_edge.quantize.result import Result
 from phantom_edge.quantize.schemes import Scheme
 from phantom_edge.quantize.scratch import (
     EYES,
+    TRAINED,
     layer_file,
     read_inputs,
     read_layer,
@@ -68,6 +70,11 @@ def quantize_checkpoint(
             f"{recipe.algorithm} moves zero points, and the recipe's schemes have none",
             "choose a scheme such as int4-g32-asym, or another algorithm",
         )
+    if algorithm.trains and not trainable(schemes, matrices(opened.config)):
+        raise EdgeError(
+            f"{recipe.algorithm} trains palettes of decoder and head, and the recipe has none",
+            "choose a recipe with some, such as --recipe lut4, or another algorithm",
+        )
     read_generation_config(source)
     digest = opened.fingerprint(partial(begin, "reading"))
     quantization = partial(
@@ -84,11 +91,15 @@ def quantize_checkpoint(
     )
     if calibration is None or not (algorithm.calibrates or is_static(schemes)):
         return write(opened, quantization(), out, force, begin, {})
-    with_pictures = algorithm.feels or is_static(schemes)
+    with_pictures = algorithm.feels or algorithm.trains or is_static(schemes)
     samples = read_samples(calibration.triples, opened, calibration.samples, with_pictures=with_pictures)
     about = {"by": __version__, "model": digest, "recipe": recipe.digest, "samples": digest_of(samples)}
     with unfinished(out, about) as parts:
-        found = _solved(opened, schemes, algorithm, samples, parts, begin) if algorithm.calibrates else {}
+        found: dict[str, Path] = {}
+        if algorithm.trains:
+            found = _trained(opened, schemes, recipe.steps, samples, parts, begin)
+        elif algorithm.calibrates:
+            found = _solved(opened, schemes, algorithm, samples, parts, begin)
         inputs: dict[str, Inputs] = {}
         if is_static(schemes):
             found |= _static(opened, schemes, samples, parts, begin)
@@ -134,6 +145,19 @@ def _solved(
         parts.part(f"layer {number}", partial(write_layer, layer, layer_file(number)))
         files |= dict.fromkeys((*layer.weights, *layer.floats), parts.folder / layer_file(number))
     return files
+
+
+def _trained(
+    source: Source, schemes: dict[str, Scheme], steps: int, samples: Sequence[Sample], parts: Unfinished, begin: Begin
+) -> dict[str, Path]:
+    """The file of every weight whose palette was trained."""
+    file = parts.folder / TRAINED
+
+    def write(folder: Path) -> None:
+        write_layer(train_palettes(source, schemes, samples, steps, begin), TRAINED, folder)
+
+    parts.part("palettes", write)
+    return dict.fromkeys(read_layer(file, schemes).weights, file)
 
 
 def _static(

@@ -18,6 +18,9 @@ from phantom_edge.quantize.names import AlgorithmName
 from phantom_edge.quantize.schemes import FLOAT, Scheme, scheme_named
 from phantom_edge.typed import WrongJson, from_json, to_json
 
+STEPS = 60
+"""Of training, where a recipe does not say."""
+
 SHIPPED = ("int8", "int4", "int4-g128", "mixed", "lut4")
 """Recipes inside the package."""
 
@@ -47,13 +50,16 @@ class Rule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A scheme for each part, and rules for names, of which the last that fits wins."""
+    """A scheme for each part, and rules for names, of which the last that fits wins. ``steps`` are those of dkm."""
 
     parts: dict[str, str] = field(default_factory=dict)
     algorithm: AlgorithmName = "rtn"
     rules: tuple[Rule, ...] = ()
+    steps: int = STEPS
 
     def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps is {self.steps}, not 1 or more")
         unknown = sorted(set(self.parts) - set(PARTS))
         if unknown:
             raise ValueError(f"parts.{unknown[0]} is no part; parts are {', '.join(PARTS)}")
@@ -65,8 +71,11 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what it says."""
-        return hashlib.sha256(json.dumps(to_json(self), sort_keys=True).encode()).hexdigest()
+        """SHA-256 of what it says; of steps only where there are any."""
+        said = to_json(self)
+        if self.algorithm != "dkm":
+            del said["steps"]
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     def schemes(self, weights: Mapping[str, tuple[int, ...]]) -> dict[str, Scheme]:
         """The scheme of every weight that gets one; ``weights`` are all that may: name to shape (rows, columns).
@@ -119,10 +128,10 @@ def _example(names: Iterable[str]) -> str:
     return f"names look like {next(iter(names), 'none')}"
 
 
-def read_recipe(name: str, algorithm: str | None = None) -> Recipe:
-    """A shipped recipe by its name, or one from a TOML file; ``algorithm`` is taken instead of its own.
+def read_recipe(name: str, algorithm: str | None = None, steps: int | None = None) -> Recipe:
+    """A shipped recipe by its name, or one from a TOML file; ``algorithm`` and ``steps`` are taken instead of its own.
 
-    Raises EdgeError for anything that is none.
+    Raises EdgeError for anything that is none, and for ``steps`` of an algorithm that has none.
     """
     path = Path(name)
     if name in SHIPPED:
@@ -135,17 +144,23 @@ def read_recipe(name: str, algorithm: str | None = None) -> Recipe:
     else:
         raise EdgeError(f"there is no recipe '{name}'", f"choose from {', '.join(SHIPPED)}, or give a .toml file")
     try:
-        own = {} if algorithm is None else {"algorithm": algorithm}
-        return from_json(Recipe, tomllib.loads(text) | own)
+        own = {"algorithm": algorithm, "steps": steps}
+        recipe = from_json(
+            Recipe, tomllib.loads(text) | {key: value for key, value in own.items() if value is not None}
+        )
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise EdgeError(f"{path}: {' '.join(str(error).split())}", "mend that line") from error
     except WrongJson as error:
         raise EdgeError(f"{path}: {error}", f"see the shipped recipes: {', '.join(SHIPPED)}") from error
+    if steps is not None and recipe.algorithm != "dkm":
+        raise EdgeError(f"{recipe.algorithm} has no steps", "leave out --steps, or give --algorithm dkm")
+    return recipe
 
 
 def written(recipe: Recipe) -> str:
     """A recipe as TOML."""
-    lines = [f"algorithm = {_string(recipe.algorithm)}", ""]
+    lines = [f"algorithm = {_string(recipe.algorithm)}"]
+    lines += [f"steps = {recipe.steps}", ""] if recipe.steps != STEPS else [""]
     if recipe.parts:
         lines += ["[parts]", *(f"{part} = {_string(scheme)}" for part, scheme in recipe.parts.items()), ""]
     for rule in recipe.rules:

@@ -13,7 +13,7 @@ from phantom_edge.quantize.schemes import Quantized, Scheme
 from phantom_edge.quantize.static import INPUT
 
 ERROR = "error"
-EYES = "eyes.safetensors"
+EYES, TRAINED = "eyes.safetensors", "trained.safetensors"
 
 
 def layer_file(number: int) -> str:

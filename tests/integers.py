@@ -11,6 +11,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from phantom_edge.export.mil.package import Package
+
 Weights = dict[str, NDArray[np.float32]]
 
 
@@ -40,6 +42,38 @@ def onnx_weights(path: Path) -> Weights:
         scales = arrays[node.input[2]].reshape(rows, blocks).astype(np.float32)
         whole = (integers.reshape(rows, blocks, block) - zeros[..., None]).astype(np.float32) * scales[..., None]
         found[node.input[1].removesuffix(".integers")] = whole.reshape(rows, -1)[:, :columns]
+    return found
+
+
+def coreml_weights(path: Path) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Integers and weights (rows, columns) of a package, by the names of its constants, by the operators' documents.
+
+    Of constexpr_blockwise_shift_scale, constexpr_affine_dequantize and constexpr_lut_to_dense.
+    """
+    found = {}
+    package = Package.open(path)
+    for function in package.functions:
+        for name, held in package.compressed(function).items():
+            arrays = {part: held.array(part) for part in held.parts if part not in ("axis", "shape")}
+            integers = arrays.get("data", arrays.get("quantized_data", arrays.get("indices")))
+            assert integers is not None
+            shape = (integers.shape[0], integers.shape[1])
+            assert integers.size == shape[0] * shape[1]
+            integers = integers.reshape(shape).astype(np.int64)
+            if held.type == "constexpr_lut_to_dense":
+                palettes = arrays["lut"].reshape(len(arrays["lut"]), -1).astype(np.float32)
+                rows = np.arange(shape[0]) // (shape[0] // len(palettes))
+                weight = palettes[rows[:, None], integers]
+            else:
+                scales = arrays["scale"].reshape(shape[0], -1).astype(np.float32)
+                zeros = arrays.get("offset", arrays.get("zero_point", np.zeros(1))).astype(np.float32)
+                zeros = np.broadcast_to(
+                    zeros.reshape(-1, 1) if zeros.size == 1 else zeros.reshape(scales.shape), scales.shape
+                )
+                grouped = integers.reshape(*scales.shape, -1).astype(np.float32)
+                weight = ((grouped - zeros[..., None]) * scales[..., None]).reshape(shape)
+            assert name not in found or np.array_equal(found[name][1], weight)
+            found[name] = integers, weight
     return found
 
 

@@ -114,7 +114,8 @@ def position_is_off_by_one(package: Edited) -> None:
         end = next((op for op in operations if op.type == "add" and op.inputs["x"].arguments[0].name == "start"), None)
         if end is None:
             continue
-        first = next(op for op in operations if op.type == "concat")
+        joins = [op for op in operations if op.type == "concat"]
+        first = next(op for op in joins if "start" in [one.name for one in op.inputs["values"].arguments])
         tokens = next(op for op in operations if op.outputs and op.outputs[0].name == end.inputs["y"].arguments[0].name)
         one, later = type(end)(), type(end)()
         one.CopyFrom(tokens)
@@ -162,9 +163,14 @@ def softmax_goes_over_queries(package: Edited) -> None:
         value.immediateValue.tensor.ints.values[0] = 3
 
 
+def _first(op: Any, part: str) -> str:
+    return str(op.inputs[part].arguments[0].name)
+
+
 def mask_is_subtracted(package: Edited) -> None:
     for block in package.blocks():
-        masks = {"mask", *(op.outputs[0].name for op in block.operations if op.type == "tile")}
+        joined = [op for op in block.operations if op.type == "concat" and _first(op, "values") == "mask"]
+        masks = {"mask", *(op.outputs[0].name for op in joined)}
         for op in block.operations:
             if op.type == "add" and op.inputs["y"].arguments[0].name in masks:
                 op.type = "sub"

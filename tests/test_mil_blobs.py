@@ -71,6 +71,7 @@ def test_coremltools_is_silent_and_comes_late() -> None:
         "from phantom_edge.export.mil.importing import coremltools\n"
         "coremltools('coremltools.proto.Model_pb2')\n"
         "assert 'coremltools' in sys.modules\n"
+        "coremltools('coremltools.optimize.torch.palettization')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

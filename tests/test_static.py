@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from integers import onnx_weights
+from integers import coreml_weights, onnx_weights
 from PIL import Image
 
 from phantom_edge.checkpoint.random import write_random
@@ -104,6 +104,19 @@ def test_a_bundle_holds_them_and_rounds_as_torch_does(opset_only: bool, desk: Pa
     want = model.get_image_features(torch.from_numpy(pixels)).pooler_output.flatten(0, 1).numpy()
     off = np.abs(Session(bundle).engine.see(pixels) - want)
     assert off.mean() < 2e-3 * np.abs(want).max() and off.max() < 2e-2 * np.abs(want).max()
+
+
+def test_a_package_holds_them(desk: Path) -> None:
+    """Inputs are rounded by the same scales, with calibration done here, where Core ML is not."""
+    pytest.importorskip("coremltools")
+    settings = Settings("fp16", max_context=512)
+    bundle = export_bundle(str(desk / "quantized"), "coreml", desk / "package", settings).bundle
+    proof, files = bundle.manifest.proof, QuantizedFiles.open(desk / "quantized")
+    assert proof is not None and proof.passed and bundle.manifest.parts["vision"].operators["quantize"] == 2 * 4 + 2
+    held = coreml_weights(bundle.path / "vision.mlpackage")
+    assert held.keys() == {name.replace(".", "_") for name in files.about.inputs}
+    for name in files.about.inputs:
+        assert np.array_equal(held[name.replace(".", "_")][1], files.quantized(name).dequantize().numpy()), name
 
 
 def test_a_half_precision_bundle_has_them(desk: Path) -> None:

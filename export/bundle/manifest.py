@@ -102,7 +102,9 @@ class Fixed:
 
     def __post_init__(self) -> None:
         _check(
-            masked=-65504 <= self.masked < 0, ios=self.ios in (17, 18), window=self.window is None or self.window > 0
+            masked=-65504 <= self.masked < 0,
+            ios=self.ios in (17, 18, 27),
+            window=self.window is None or self.window > 0,
         )
 
 

@@ -123,8 +123,7 @@ class _Steps:
         self.new: dict[str, Any] = {}
         self.mask = self.graph["mask"]
         if own.groups > 1:
-            reps = [1, 1, own.groups, 1] if layout.is_fused else [1, 1, 1, own.groups]
-            self.mask = self.mb.tile(x=self.mask, reps=reps)
+            self.mask = self.mb.concat(values=[self.mask] * own.groups, axis=layout.place)
         if layout.is_fused:
             tokens = self.graph["inputs_embeds"].shape[1]
             start = self.graph["start"]

@@ -63,8 +63,9 @@ class _Look:
             x = mb.transpose(x=mb.reshape(x=x, shape=[1, width, count]), perm=[0, 2, 1])
             cls, places = cls[None], places[None]
         else:
-            x = mb.conv(x=mb.pixel_unshuffle(x=pixels, downscale_factor=np.uint32(patch)), weight=weight, bias=bias)
-            x = mb.reshape(x=x, shape=[1, width, 1, count])
+            x = mb.pixel_unshuffle(x=pixels, downscale_factor=np.uint32(patch))
+            x = mb.reshape(x=x, shape=[1, 3 * patch**2, 1, count])
+            x = mb.conv(x=x, weight=weight, bias=bias)
             cls, places = cls.T[None, :, None], places.T[None, :, None]
         x = mb.concat(values=[graph.held(f"{TOWER}class_embedding", cls), x], axis=self.layout.place)
         return mb.add(x=x, y=graph.held(f"{TOWER}position_embedding", places))

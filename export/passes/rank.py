@@ -6,7 +6,7 @@ leaves out is bounded before anything runs, and the bound goes into the bundle.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -98,7 +98,7 @@ def bases_of(folded: FoldedMap, ranks: Sequence[int]) -> list[Basis]:
     found = []
     for rank in ranks:
         if rank == values_width:
-            found.append(whole(folded))
+            found.append(replace(whole(folded), is_proved=is_proved))
             continue
         vectors = rows[:rank].T.contiguous()
         beside = mean - vectors @ (vectors.T @ mean)

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the bundle to.")],
     target: Annotated[
-        str, typer.Option("--target", "-t", help="What is to run it: onnx; coreml, for iPhones and Macs.")
+        str,
+        typer.Option(
+            "--target", "-t", help="What is to run it: onnx; coreml, for iPhones and Macs; or coreai, an experiment."
+        ),
     ],
     model: Annotated[
         str, typer.Argument(help="Checkpoint folder, hub id, or nano: the model inside this package.")

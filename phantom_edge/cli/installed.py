@@ -17,6 +17,7 @@ TARGETS = {
     "ort": "running ONNX bundles",
     "export": "making bundles",
     "coreml": "Core ML",
+    "coreai": "Core AI, an experiment",
     "executorch": "ExecuTorch",
     "qnn": "Qualcomm NPU",
     "scenes": "drawing scenes",

@@ -30,9 +30,16 @@ def quantize(
         str | None, typer.Option(help=f"Instead of the recipe's: {', '.join(ALGORITHM_NAMES)}.")
     ] = None,
     calib: Annotated[
-        Path | None, typer.Option(help="JSONL file of triples to calibrate on: for gptq, awq and mbq, and for w8a8.")
+        Path | None,
+        typer.Option(help="JSONL file of triples to calibrate on: for gptq, awq, mbq and dkm, and for w8a8."),
     ] = None,
     samples: Annotated[int, typer.Option(help="Triples of that file to use.")] = 64,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Of dkm, which trains palettes with the whole model in memory, many times over: 60 by default."
+        ),
+    ] = None,
     force: Annotated[bool, ForceOption] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
@@ -45,7 +52,8 @@ def quantize(
     from phantom_edge.quantize.quantize import quantize_checkpoint
     from phantom_edge.quantize.recipe import read_recipe
 
-    wanted, calibration = read_recipe(recipe, algorithm), Calibration(calib, samples) if calib is not None else None
+    wanted = read_recipe(recipe, algorithm, steps)
+    calibration = None if calib is None else Calibration(calib, samples)
     try:
         with tasks() as begin:
             result = quantize_checkpoint(
@@ -59,6 +67,8 @@ def quantize(
                 begin=begin,
             )
     except KeyboardInterrupt:
+        if wanted.algorithm == "dkm":
+            raise  # what it has learnt is not kept
         note("\nstopped; layers that were done are kept beside the output's place, and the same command goes on.")
         raise typer.Exit(1) from None
     megabytes = sum(path.stat().st_size for path in out.glob("*.safetensors")) / 1e6

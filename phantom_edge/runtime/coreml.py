@@ -68,7 +68,8 @@ class CoreMlEngine:
         self, bundle: Bundle, threads: int = 0, mode: Mode = "fp16", *, watch: bool = False, apple: bool = True
     ) -> None:
         manifest, fixed = bundle.manifest, bundle.manifest.fixed
-        assert fixed is not None
+        if fixed is None:
+            raise EdgeError(f"{bundle.path} is for target coreml, and does not say how its functions are fed", AGAIN)
         if threads:
             torch.set_num_threads(threads)
         self.manifest = manifest

@@ -41,7 +41,15 @@ def _coreml(bundle: Bundle, threads: int) -> Engine:
     return CoreMlEngine(bundle, threads)
 
 
-ENGINES: dict[str, MakeEngine] = {"onnx": _onnx, "coreml": _coreml}
+def _coreai(bundle: Bundle, threads: int) -> Engine:
+    need("torch", "model")
+    need("coreai", "coreai")
+    from phantom_edge.runtime.coreai import CoreAiEngine
+
+    return CoreAiEngine(bundle, threads)
+
+
+ENGINES: dict[str, MakeEngine] = {"onnx": _onnx, "coreml": _coreml, "coreai": _coreai}
 """What runs a target here, its packages imported only then."""
 
 REMEMBERED = 8

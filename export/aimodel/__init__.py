@@ -1,0 +1,1 @@
+"""Core AI assets: what `mlpackage` draws, as torch operators that Apple's converter lowers."""

@@ -1,0 +1,128 @@
+"""Target coreai, an experiment: assets for Core AI, which follows Core ML in iOS 27 and macOS 27.
+
+They hold what packages for the Neural Engine hold: features as channels, the cache an input, float16 numbers. No device
+has run them; they are proved by Apple's own interpreter, which its package for Linux has.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from phantom_edge.errors import EdgeError
+from phantom_edge.export.aimodel.drawing import FILES, AssetDrawing
+from phantom_edge.export.aimodel.scales import scaled
+from phantom_edge.export.bundle.manifest import Cache, Fixed, Part
+from phantom_edge.export.coreml import FUNCTIONS, MAIN, MASKED, MULTIPLE, ROTARY
+from phantom_edge.export.embedding import write_embedding
+from phantom_edge.export.forms import LEAST, Chosen
+from phantom_edge.export.mlpackage.decoder import DecoderFunctions
+from phantom_edge.export.mlpackage.layouts import Channels
+from phantom_edge.export.mlpackage.vision import VisionFunction
+from phantom_edge.export.mlpackage.weights import Weights
+from phantom_edge.export.passes.rope import constant_tables
+from phantom_edge.export.settings import SYSTEMS, Begin, Lowered, Settings, Target
+from phantom_edge.export.source import Source
+from phantom_edge.export.unfinished import Unfinished
+
+IOS = 27
+TOOLS = ("coreai-core", "coreai-torch", "torch")
+ASSETS = {"vision": {"vision": MAIN}, "decoder": FUNCTIONS}
+"""By name: its parts, and the functions that they are."""
+
+
+def settle(source: Source, settings: Settings) -> Settings:
+    """Refuse what is no part of the experiment."""
+    if source.integers is not None or source.bnb is not None:
+        raise EdgeError(
+            "target coreai is an experiment with float16 weights, and this checkpoint is quantized",
+            "give the checkpoint that it was made from, or --target coreml",
+        )
+    rules = (
+        (settings.precision == "fp16", f"computes in fp16, not in {settings.precision}", "leave --weights out"),
+        (settings.cache == "float", "keeps its cache in float16", "leave --cache out"),
+        (not settings.opset_only, "knows no --opset-only", "leave it out"),
+        (settings.compute != "gpu", "is for the Neural Engine", "leave --compute out, or give --target coreml"),
+        (settings.ios == SYSTEMS[-1], f"needs iOS {IOS}", "leave --ios out"),
+    )
+    for holds, problem, remedy in rules:
+        if not holds:
+            raise EdgeError(f"target coreai {problem}", remedy)
+    return replace(settings, compute="ane")
+
+
+def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Begin) -> Lowered:
+    """Write the assets, the table of embeddings, and that of rotations."""
+    text = source.config.text
+    forms = [one.form for one in chosen]
+    weights = Weights(source.read, None, settings.ios)
+    decoder = DecoderFunctions(text, forms, weights, settings.max_context, Channels)
+
+    def draw(asset: AssetDrawing, part: str, function: str) -> None:
+        if part == "vision":
+            scales = Weights(scaled(source.read), None, settings.ios)
+            VisionFunction(source.config, scales, Channels).draw(asset, function)
+        elif part == "head":
+            decoder.draw_head(asset, function)
+        else:
+            is_one = part == "decoder"
+            decoder.draw_steps(asset, function, 1 if is_one else settings.prefill_chunk, has_head=is_one)
+
+    described: dict[str, Part] = {}
+    for name, functions in ASSETS.items():
+        step = begin(f"drawing {name}", len(functions) + 1)
+        asset, sizes = AssetDrawing(), {}
+        for part, function in functions.items():
+            draw(asset, part, function)
+            sizes[part] = sum(asset.weight_bytes().values())
+            step(1)
+        asset.convert()
+        described |= _described(asset, name, functions, sizes)
+        parts.part(name, partial(_save, asset, f"{name}.aimodel"))
+        step(1)
+    embedding = write_embedding(source, torch.float16, parts, begin)
+    tables = constant_tables(text, settings.max_context)
+    rotary = b"".join(table.numpy().tobytes() for table in tables)
+    parts.part("rotary", partial(_write, ROTARY, rotary))
+    cache = Cache(
+        layers=text.num_hidden_layers,
+        kv_heads=text.num_key_value_heads,
+        key_widths=tuple(text.head_dim + form.bases.key.rank for form in forms),
+        value_widths=tuple(text.head_dim + form.bases.value.rank for form in forms),
+        dtype="float16",
+        max_context=settings.max_context,
+    )
+    return Lowered(described, embedding, cache, TOOLS, Fixed("ane", IOS, ROTARY, MASKED, text.sliding_window))
+
+
+def _described(asset: AssetDrawing, name: str, functions: dict[str, str], sizes: dict[str, int]) -> dict[str, Part]:
+    """What the parts of an asset are; ``sizes`` of weights, counted on from part to part."""
+    found: dict[str, Part] = {}
+    counted = 0
+    for part, function in functions.items():
+        drawn, own = asset.functions[function], sizes[part] - counted
+        counted = sizes[part]
+        found[part] = Part(
+            file=f"{name}.aimodel",
+            weights=tuple(f"{name}.aimodel/{file}" for file in FILES),
+            precision="fp16",
+            operators=drawn.operators,
+            weight_bytes={"float16": own} if own else {},
+            inputs=drawn.inputs,
+            outputs=drawn.outputs,
+            function="" if function == MAIN else function,
+        )
+    return found
+
+
+def _save(asset: AssetDrawing, name: str, folder: Path) -> None:
+    asset.save(folder / name)
+
+
+def _write(name: str, content: bytes, folder: Path) -> None:
+    (folder / name).write_bytes(content)
+
+
+TARGET = Target(lower, settle, multiple=MULTIPLE, least=LEAST[torch.float16])
