@@ -5,13 +5,12 @@ python scripts/readme.py --check    exit 1 where README.md is out of date
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from blocks import filled, markdown
+from measured import mbq, packages, phantom_fp16, result, targets
 
 from phantom_edge.cli.models import describe
 from phantom_edge.models.sizes import SIZES
@@ -65,14 +64,6 @@ def memory() -> str:
         )
     )
     return markdown(("size", "step", "weights", "peak memory", "time"), rows)
-
-
-def result(name: str) -> dict[str, Any]:
-    """What a benchmark or a script measured last."""
-    document: dict[str, Any] = json.loads(
-        (ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8")
-    )
-    return document
 
 
 def nano() -> str:
@@ -245,19 +236,26 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "exports": exports,
     "decode": decode,
     "quality": quality,
+    "mbq": mbq,
     "peers": peers,
+    "packages": packages,
+    "targets": targets,
 }
+FILES = {README: BLOCKS, ROOT / "docs" / "phantom-fp16.md": {"phantom-fp16": phantom_fp16}}
 
 
 def main() -> None:
     """Rewrite or check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
-    before = README.read_text(encoding="utf-8")
-    after = filled(before, {name: make() for name, make in BLOCKS.items()})
-    if parser.parse_args().check:
-        sys.exit("README.md is out of date; run: python scripts/readme.py" if before != after else 0)
-    README.write_text(after, encoding="utf-8")
+    check = parser.parse_args().check
+    for path, blocks in FILES.items():
+        before = path.read_text(encoding="utf-8")
+        after = filled(before, {name: make() for name, make in blocks.items()})
+        if check and before != after:
+            sys.exit(f"{path.name} is out of date; run: python scripts/readme.py")
+        if not check:
+            path.write_text(after, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,111 @@
+"""Tables of what benchmarks measured of targets: packages, answers on each, float16, and weighing by modality."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from blocks import markdown
+
+RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
+
+
+def result(name: str) -> dict[str, Any]:
+    """What a benchmark or a script measured last."""
+    document: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return document
+
+
+def targets() -> str:
+    """The same weights on every target."""
+    document = result("targets")
+    first, rows = next(iter(document["rows"].values())), []
+    for name, row in document["rows"].items():
+        low, high = row["points_lost_interval"]
+        rows.append(
+            (
+                name,
+                f"{row['megabytes']:.1f} MB",
+                f"{row['right']:.1f} %",
+                "-" if row is first else f"{row['points_lost']:+.1f} ({low:+.1f} to {high:+.1f})",
+                "-" if row is first else f"{row['divergence_nats']:.1e}",
+                "-" if row is first else f"{100 * row['same_token']:.2f} %",
+            )
+        )
+    columns = ("weights, target", "bundle", "right", "points lost", "divergence, nats", "same token")
+    return (
+        f"The same {document['questions']:,} questions about {document['pictures']:,} new pictures to phantom-nano "
+        f"(`benchmarks/targets.py`), ONNX graphs in\nONNX Runtime, packages in the interpreter:\n\n"
+        f"{markdown(columns, rows)}"
+    )
+
+
+def packages() -> str:
+    """Core ML packages of a real shape."""
+    rows = [
+        (
+            f"{row['weights']}, {row['compute']}",
+            f"{row['seconds'] / 60:.1f} min",
+            f"{row['peak_megabytes']:,} MB",
+            f"{row['vision_megabytes']:,} MB",
+            f"{row['decoder_megabytes']:,} MB",
+            f"{row['operations']['decoder']:,}",
+            ", ".join(f"{part} {share:.1%}" for part, share in row["eligible"].items() if part != "decoder"),
+        )
+        for row in result("packages")["rows"]
+    ]
+    columns = ("weights, profile", "time", "peak memory", "vision", "decoder", "operators a token", "eligible")
+    return markdown(columns, rows)
+
+
+def mbq() -> str:
+    """Does weighing errors by modality help?"""
+    rows = [
+        (
+            f"{model}, {name}",
+            f"{row['vision']:.2%}",
+            f"{row['answer']:.2%}",
+            f"{row['divergence_nats']:.1e}",
+        )
+        for model, found in result("mbq").items()
+        for name, row in found.items()
+    ]
+    return markdown(("model, weights", "error of picture tokens", "of answer tokens", "divergence, nats"), rows)
+
+
+def phantom_fp16() -> str:
+    """What is left of the phantom dimension in float16."""
+    document = result("phantom-fp16")
+    dim = document["head_dim"]
+    rows = [
+        (
+            f"{row['eta']:g}",
+            f"{row['effect']:.1e}",
+            f"{row['values_lost_as_written']:.1%}",
+            f"{row['keys_small_as_written']:.1%}",
+            f"{row['survives']:.2f}",
+            f"{row['noise_over_effect']:.2g}",
+            f"{_ranks(row['full_key_ranks'])} of {dim}",
+            f"{_ranks(row['auto_key_ranks'])}, {_ranks(row['auto_value_ranks'])} of {dim}",
+            f"{row['auto_logit_error']:.1e}, {row['auto_value_error']:.1e}",
+        )
+        for row in document["rows"]
+    ]
+    columns = (
+        "eta",
+        "effect",
+        "lost as written",
+        "small as written",
+        "survives",
+        "noise",
+        "keys kept by full",
+        "keys, values kept by auto",
+        "bound of a logit, a value",
+    )
+    return (
+        f"{markdown(columns, rows)}\n\n{document['questions']} questions; rounding alone moves a logit by "
+        f"{document['noise']:.1e}, root mean square."
+    )
+
+
+def _ranks(ranks: list[int]) -> str:
+    return str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"
