@@ -40,7 +40,7 @@ SOFTNESS = 0.1
 
 
 class Mixer(Protocol):
-    """coremltools' FakePalettize: makes mixtures of a weight, and ``centroids`` (levels, 1) of each palette follow it."""
+    """coremltools' FakePalettize: makes mixtures of a weight, which ``centroids`` follow, (levels, 1) each."""
 
     centroids: list[Tensor]
 
@@ -83,7 +83,7 @@ def trainable(schemes: Mapping[str, Scheme], shapes: Mapping[str, tuple[int, int
 def train_palettes(
     source: Source, schemes: Mapping[str, Scheme], samples: Sequence[Sample], steps: int, begin: Begin
 ) -> Layer:
-    """All weights that are ``trainable``. The whole model is in memory, and what clustering it makes many times more.
+    """All weights that are ``trainable``. The whole model is in memory, and for each such weight some 220 bytes more.
 
     Raises EdgeError without coremltools, and where training leads to NaN.
     """

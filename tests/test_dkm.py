@@ -1,4 +1,4 @@
-"""Trained palettes: closer to the float model's answers, the same again, and nothing where there is nothing to train."""
+"""Trained palettes: closer to the float model's answers, the same again, and refused where there are none."""
 
 import json
 from collections.abc import Callable
@@ -113,8 +113,7 @@ def test_it_learns(desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         return float((exact.exp() * (exact - found)).sum(-1).mean())
 
     rtn, gptq, few, many = apart("rtn", 1), apart("gptq", 1), apart("dkm", 3), apart("dkm", 12)
-    print(rtn, gptq, few, many)
-    assert many < few < min(rtn, gptq) and many < 0.5 * gptq
+    assert many < few < gptq < rtn and many < 0.6 * gptq
 
 
 def test_a_palette_becomes_the_nearest_numbers_in_float16(desk: Path) -> None:
@@ -138,13 +137,8 @@ def test_what_cannot_be_trained(desk: Path, tmp_path: Path, monkeypatch: pytest.
     def refused(match: str, parts: dict[str, str], data: Path | None = desk / "triples.jsonl") -> None:
         calibration = None if data is None else Calibration(data, 4)
         with pytest.raises(EdgeError, match=match) as caught:
-            quantize_checkpoint(
-                desk / "checkpoint",
-                Recipe(parts, "dkm", steps=2),
-                tmp_path / "out",
-                name="one",
-                calibration=calibration,
-            )
+            recipe, out = Recipe(parts, "dkm", steps=2), tmp_path / "out"
+            quantize_checkpoint(desk / "checkpoint", recipe, out, name="one", calibration=calibration)
         assert "\n" not in caught.value.problem and not list(tmp_path.iterdir())
 
     palettes = {"decoder": "lut4-r16"}

@@ -310,7 +310,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Hazard:
-    """What float16 did to an operator of a part, over all that was compared.
+    """What float16 did to an operator of a part, over the first runs of what was compared.
 
     Counts of numbers that became NaN, passed float16's range, and of softmax rows that were masked whole; shares of
     numbers that vanished, and that lost bits because they are small.

@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from phantom_edge.cli.bundles import check_model
-from phantom_edge.cli.console import ForceOption, JsonOption, friendly, load_torch, note, print_json, print_table, tasks
+from phantom_edge.cli.console import (
+    ForceOption,
+    JsonOption,
+    friendly,
+    load_torch,
+    note,
+    print_json,
+    print_table,
+    quiet_transformers,
+    tasks,
+)
 from phantom_edge.files import check_target
 from phantom_edge.quantize.names import ALGORITHM_NAMES
 from phantom_edge.shipped import NAME
@@ -37,7 +47,8 @@ def quantize(
     steps: Annotated[
         int | None,
         typer.Option(
-            help="Of dkm, which trains palettes with the whole model in memory, many times over: 60 by default."
+            help="Of dkm, 60 by default. It trains palettes with the whole model in memory, and 220 bytes for each of "
+            "its weights: for small models."
         ),
     ] = None,
     force: Annotated[bool, ForceOption] = False,
@@ -47,6 +58,7 @@ def quantize(
     check_model(model)
     check_target(out, force)  # before torch is loaded
     load_torch()
+    quiet_transformers()
     from phantom_edge.checkpoint.hub import find_folder
     from phantom_edge.quantize.calibration import Calibration
     from phantom_edge.quantize.quantize import quantize_checkpoint

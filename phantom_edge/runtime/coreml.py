@@ -24,17 +24,25 @@ from phantom_edge.runtime.rows import Rows
 from phantom_edge.runtime.steps import Arrays, Function, Steps
 
 
-class Interpreted:
-    """A function that the interpreter runs."""
+WATCHED = 24
+"""Runs of a function from which hazards are gathered: watching takes several times as long as running."""
 
-    def __init__(self, package: Package, function: str | None, mode: Mode, watch: Hazards | None = None) -> None:
-        self.interpreter = Interpreter(package, function, mode, watch)
+
+class Interpreted:
+    """A function that the interpreter runs; its first runs are watched, if anybody wants to know of hazards."""
+
+    def __init__(self, package: Package, function: str | None, mode: Mode, hazards: Hazards | None = None) -> None:
+        self.interpreter = Interpreter(package, function, mode)
+        self.watching = None if hazards is None else Interpreter(package, function, mode, hazards)
         self.states: dict[str, torch.Tensor] | None = None
+        self.runs = 0
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         """See Function."""
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in inputs.items()}
-        found = self.interpreter.run(tensors, self.states)
+        watching = self.watching if self.runs < WATCHED else None
+        self.runs += 1
+        found = (watching or self.interpreter).run(tensors, self.states)
         return {name: tensor.numpy() for name, tensor in found.items()}
 
 

@@ -1,0 +1,130 @@
+"""Core ML bundles from the command line: exported, proved, asked, stopped in the middle, and refused in one line."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from test_export_cli import document, edge
+
+from phantom_edge.checkpoint.random import write_random
+from phantom_edge.export.bundle.folder import Bundle, listing, sealed
+from phantom_edge.export.bundle.manifest import MANIFEST, UNSEALED
+from phantom_edge.models.sizes import SIZES
+
+pytest.importorskip("coremltools")
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint, its bundle, and a photo."""
+    desk = tmp_path_factory.mktemp("coreml")
+    write_random(SIZES["tiny"], desk / "checkpoint", seed=3, dtype=torch.float32, eta=1.0)
+    done = edge(*export(desk / "checkpoint", desk / "bundle"))
+    assert done.returncode == 0, done.stderr
+    assert "decoder.mlpackage" in done.stdout and "unverified" not in done.stdout
+    assert "coremltools" not in done.stderr and "scikit" not in done.stderr  # what its import has to say
+    Image.effect_noise((200, 90), 80).convert("RGB").save(desk / "photo.png")
+    return desk
+
+
+def export(checkpoint: Path, out: Path, *more: object) -> tuple[object, ...]:
+    size = ("--max-context", 160, "--prefill-chunk", 32)
+    return ("export", checkpoint, "--target", "coreml", "--out", out, *size, *more)
+
+
+@pytest.mark.slow
+def test_it_is_asked_like_any_bundle(desk: Path) -> None:
+    """The interpreter rounds to float16, the checkpoint does not: they may part, but not at once."""
+    arguments = ("--image", desk / "photo.png", "--max-new-tokens", 3, "What is it?")
+    ours, theirs = (document("run", "--model", desk / name, *arguments) for name in ("bundle", "checkpoint"))
+    assert ours["prompt_tokens"] == theirs["prompt_tokens"] and ours["tokens"] == theirs["tokens"] == 3
+
+
+@pytest.mark.slow
+def test_verify_tells_of_float16_inside_operators(desk: Path) -> None:
+    found = document("verify", desk / "bundle", "--strict")
+    assert found["passed"] and {check["stage"] for check in found["checks"]} == {
+        f"{mode}{stage}" for mode in ("", "exact ", "strict ") for stage in ("vision", "prefill", "decode")
+    }
+    parts = {"part", "operator", "kind", "nans", "overflows", "masked_rows", "vanished", "subnormal"}
+    assert all(hazard.keys() == parts for hazard in found["hazards"])
+
+
+def test_two_exports_are_the_same_bytes(desk: Path, tmp_path: Path) -> None:
+    done = edge(*export(desk / "checkpoint", tmp_path / "again", "--no-verify"))
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (Bundle.open(path).manifest.files for path in (tmp_path / "again", desk / "bundle"))
+    assert ours == theirs
+
+
+def test_a_stopped_export_leaves_no_bundle_and_goes_on(desk: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "phantom_edge", *map(str, export(desk / "checkpoint", tmp_path / "out"))]
+    signals = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # a background job's children ignore it
+    reset = f"import signal, sys, os; {signals}; os.execv(sys.argv[1], sys.argv[1:])"
+    process = subprocess.Popen([sys.executable, "-c", reset, *command], stderr=subprocess.PIPE, text=True)
+    unfinished = tmp_path / ".out.unfinished"
+    deadline = time.monotonic() + 120
+    while not (unfinished / "decoder.mlpackage").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, complaint = process.communicate(timeout=120)
+    assert process.returncode == 1 and "Traceback" not in complaint and "goes on" in complaint
+    assert [path.name for path in tmp_path.iterdir()] == [".out.unfinished"]
+    done = edge(*export(desk / "checkpoint", tmp_path / "out", "--no-verify"))
+    assert done.returncode == 0 and [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+WRONG: dict[str, tuple[tuple[object, ...], str]] = {
+    "compute": (("--compute", "tpu"), "--compute is tpu"),
+    "ios": (("--ios", "16"), "--ios is 16"),
+    "fp32": (("--weights", "fp32"), "computes in fp16"),
+    "state on 17": (("--ios", "17", "--compute", "gpu"), "iOS 17 does not have"),
+    "int8 cache": (("--cache", "int8"), "keeps its cache in float16"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_wishes_are_one_line_and_nothing_is_written(name: str, desk: Path, tmp_path: Path) -> None:
+    more, problem = WRONG[name]
+    done = edge(*export(desk / "checkpoint", tmp_path / "out", *more))
+    assert done.returncode == 1 and problem in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def cut(folder: Path) -> None:
+    file = folder / "decoder.mlpackage/Data/com.apple.CoreML/model.mlmodel"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def swapped(folder: Path) -> None:
+    shutil.rmtree(folder / "decoder.mlpackage")
+    shutil.copytree(folder / "vision.mlpackage", folder / "decoder.mlpackage")
+
+
+DAMAGE = {"cut in half": cut, "another package": swapped}
+
+
+@pytest.mark.parametrize("reseal", [False, True])
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_package_is_refused(name: str, reseal: bool, desk: Path, tmp_path: Path) -> None:
+    """By its SHA-256; and where somebody wrote those anew, by what is in it."""
+    shutil.copytree(desk / "bundle", tmp_path / "bundle")
+    DAMAGE[name](tmp_path / "bundle")
+    if reseal:
+        text: Any = json.loads((tmp_path / "bundle" / MANIFEST).read_text())
+        files = listing(tmp_path / "bundle", text["files"])
+        text["files"] = {name: {"bytes": file.bytes, "sha256": file.sha256} for name, file in files.items()}
+        text["seal"] = UNSEALED
+        (tmp_path / "bundle" / MANIFEST).write_text(sealed(json.dumps(text, indent=1)))
+    done = edge("run", "--model", tmp_path / "bundle", "Who are you?")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    problems = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(problems) == 1 and "decoder.mlpackage" in problems[0]
