@@ -14,9 +14,9 @@ from phantom_edge.models.config import PhantomConfig
 
 PROJECTOR_EPS = 1e-5
 SHRUNK = 2.0**-4
-"""What enters the projector's norm is made smaller by this, and its epsilon by the square, which changes nothing but for
-the epsilon's rounding: features of several hundreds come out of the tower, whose squares pass the range of float16 on a
-device that takes them in it."""
+"""What enters the projector's norm is made smaller by this, and its epsilon by the square. That changes nothing but for
+the epsilon's rounding, and features of several hundreds come out of the tower: their squares pass the range of float16
+on a device that takes them in it."""
 
 
 def vision_scale(config: PhantomConfig) -> float:

@@ -23,7 +23,6 @@ from phantom_edge.runtime.engine import Floats, Ints
 from phantom_edge.runtime.rows import Rows
 from phantom_edge.runtime.steps import Arrays, Function, Steps
 
-
 WATCHED = 24
 """Runs of a function from which hazards are gathered: watching takes several times as long as running."""
 
