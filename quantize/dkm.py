@@ -32,7 +32,7 @@ from phantom_edge.quantize.solvers import gptq
 QUESTIONS = 32
 """Read in each step: what a few of them teach is mostly noise, and clustering the weights takes longer than reading."""
 
-RATE = 0.01
+RATE = 0.003
 """Learning rate of the first step, as a share of what rounding changes a weight by; it falls to nothing."""
 
 SOFTNESS = 0.1

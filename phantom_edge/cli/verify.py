@@ -24,7 +24,7 @@ def verify(
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write a report for the browser to this file.")] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Of coreml: also with float16 inside operators, as no device need have it.")
+        bool, typer.Option("--strict", help="Of coreml and coreai: also with float16 inside operators.")
     ] = False,
     record: Annotated[bool, typer.Option("--record", help="Write the result into the bundle.")] = False,
     json: Annotated[bool, JsonOption] = False,

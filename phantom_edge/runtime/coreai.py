@@ -64,7 +64,8 @@ class CoreAiEngine:
         self, bundle: Bundle, threads: int = 0, mode: Mode = "fp16", *, watch: bool = False, apple: bool = True
     ) -> None:
         manifest, fixed = bundle.manifest, bundle.manifest.fixed
-        assert fixed is not None
+        if fixed is None:
+            raise EdgeError(f"{bundle.path} is for target coreai, and does not say how its functions are fed", AGAIN)
         self.manifest, self.mode = manifest, mode
         self.table = Rows(bundle)
         half = manifest.model.head_dim // 2
