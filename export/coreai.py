@@ -4,7 +4,7 @@ They hold what packages for the Neural Engine hold: features as channels, the ca
 has run them; they are proved by Apple's own interpreter, which its package for Linux has.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,8 @@ from phantom_edge.export.passes.rope import constant_tables
 from phantom_edge.export.settings import SYSTEMS, Begin, Lowered, Settings, Target
 from phantom_edge.export.source import Source
 from phantom_edge.export.unfinished import Unfinished
+from phantom_edge.models.config import PhantomConfig
+from phantom_edge.quantize.schemes import Scheme
 
 IOS = 27
 TOOLS = ("coreai-core", "coreai-torch", "torch")
@@ -33,9 +35,9 @@ ASSETS = {"vision": {"vision": MAIN}, "decoder": FUNCTIONS}
 """By name: its parts, and the functions that they are."""
 
 
-def settle(source: Source, settings: Settings) -> Settings:
+def settle(_config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Settings) -> Settings:
     """Refuse what is no part of the experiment."""
-    if source.integers is not None or source.bnb is not None:
+    if schemes:
         raise EdgeError(
             "target coreai is an experiment with float16 weights, and this checkpoint is quantized",
             "give the checkpoint that it was made from, or --target coreml",

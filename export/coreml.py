@@ -1,6 +1,6 @@
 """Target coreml: ML programs for Apple's GPUs and Neural Engine, in packages that Xcode compiles."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,9 @@ from phantom_edge.export.passes.rope import constant_tables
 from phantom_edge.export.settings import Begin, Compute, Lowered, Settings, Target
 from phantom_edge.export.source import Source
 from phantom_edge.export.unfinished import Unfinished
+from phantom_edge.models.config import PhantomConfig
 from phantom_edge.quantize.recipe import part_of
+from phantom_edge.quantize.schemes import Scheme
 
 MASKED = -4e4
 """Added to scores that must not count: far enough, and no sum with it passes float16's range."""
@@ -37,7 +39,7 @@ FUNCTIONS = {"decoder": DECODE, "prefill": PREFILL, "head": ONLY_HEAD}
 """Part to function."""
 
 
-def settle(source: Source, settings: Settings) -> Settings:
+def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Settings) -> Settings:
     """Choose what computes, and refuse what cannot be."""
     if settings.precision != "fp16":
         raise EdgeError(
@@ -48,7 +50,8 @@ def settle(source: Source, settings: Settings) -> Settings:
         raise EdgeError("target coreml keeps its cache in float16", "leave --cache out")
     if settings.opset_only:
         raise EdgeError("--opset-only is for target onnx", "leave it out")
-    in_blocks = _in_blocks(source)
+    drawn = {name: one for name, one in schemes.items() if config.tie_word_embeddings or part_of(name) != "embedding"}
+    in_blocks = next((name for name, scheme in drawn.items() if scheme.group), "")
     compute: Compute = settings.compute
     if compute == "auto":
         compute = "gpu" if in_blocks else "ane"
@@ -58,23 +61,14 @@ def settle(source: Source, settings: Settings) -> Settings:
             "give --weights int8 or lut4, or --compute gpu",
         )
     if settings.ios == 17:
-        _check_17(source, compute)
+        _check_17(drawn, compute)
     return replace(settings, compute=compute)
 
 
-def _in_blocks(source: Source) -> str:
-    """A weight of the graphs with several scales in a row, if there is one; a table of embeddings is in no graph."""
-    schemes = source.integers.schemes if source.integers is not None else {}
-    is_tied = source.config.text.tie_word_embeddings
-    found = (name for name, scheme in schemes.items() if scheme.group and (is_tied or part_of(name) != "embedding"))
-    return next(found, "")
-
-
-def _check_17(source: Source, compute: Compute) -> None:
+def _check_17(schemes: Mapping[str, Scheme], compute: Compute) -> None:
     remedy = "give --ios 18"
     if compute == "gpu":
         raise EdgeError("what the GPU runs keeps its cache as state, which iOS 17 does not have", remedy)
-    schemes = source.integers.schemes if source.integers is not None else {}
     found = next((name for name, scheme in schemes.items() if scheme.bits != 8 or scheme.group), "")
     if found:
         raise EdgeError(f"iOS 17 does not read {schemes[found].name}, which {found} is", f"{remedy}, or --weights int8")

@@ -73,7 +73,7 @@ def export_bundle(
         )
     pictures = source.pictures(settings.max_tiles)
     check_target(out, force)
-    settings = to.settle(source, settings)
+    settings = to.settle(source.config, {} if source.integers is None else source.integers.schemes, settings)
     wanted = Wanted.parse(settings.phantom, settings.dtype)
     fingerprint = source.fingerprint(partial(begin, "reading"))
     step = begin("folding", source.config.text.num_hidden_layers)

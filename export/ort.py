@@ -1,6 +1,6 @@
 """Target onnx: vision and decoder as ONNX graphs of standard operators, for ONNX Runtime and all that reads ONNX."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,12 @@ from phantom_edge.export.onnx_decoder import DecoderDrawing, row_widths
 from phantom_edge.export.onnx_graph import Drawing
 from phantom_edge.export.onnx_vision import VisionDrawing
 from phantom_edge.export.passes.rope import constant_tables
-from phantom_edge.export.settings import Begin, Lowered, Settings, Target
+from phantom_edge.export.settings import SYSTEMS, Begin, Lowered, Settings, Target
 from phantom_edge.export.source import Source
 from phantom_edge.export.unfinished import Unfinished
+from phantom_edge.models.config import PhantomConfig
 from phantom_edge.quantize.folder import INTEGERS, SCALES, ZEROS
+from phantom_edge.quantize.schemes import Scheme
 
 
 def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Begin) -> Lowered:
@@ -68,13 +70,14 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
     return Lowered(described, embedding, cache, ("onnx", "onnx-ir", "torch"))
 
 
-def _settle(source: Source, settings: Settings) -> Settings:
-    """Raises EdgeError for weights with palettes, which no operator here reads."""
-    schemes = () if source.integers is None else source.integers.schemes.values()
-    for scheme in schemes:
+def _settle(_config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Settings) -> Settings:
+    """Raises EdgeError for weights with palettes, which no operator here reads, and for wishes of other targets."""
+    for scheme in schemes.values():
         if scheme.palette_rows is not None:
             problem = f"weights of scheme {scheme.name} are for Core ML, and target onnx cannot hold them"
             raise EdgeError(problem, "quantize to another: phantom-edge quantize --recipe int4")
+    if settings.compute != "auto" or settings.ios != SYSTEMS[-1]:
+        raise EdgeError("--compute and --ios are for target coreml", "leave them out, or give --target coreml")
     return settings
 
 

@@ -1,6 +1,6 @@
 """What a user asks of an export, and what a target must do."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
@@ -11,6 +11,8 @@ from phantom_edge.export.bundle.manifest import Cache, Embedding, Fixed, Part
 from phantom_edge.export.forms import Chosen
 from phantom_edge.export.source import Source
 from phantom_edge.export.unfinished import Unfinished
+from phantom_edge.models.config import PhantomConfig
+from phantom_edge.quantize.schemes import Scheme
 
 Precision = Literal["fp32", "fp16"]
 Compute = Literal["auto", "gpu", "ane"]
@@ -87,9 +89,8 @@ class Lower(Protocol):
         """Raises EdgeError for what this target cannot do."""
 
 
-def anything(_source: Source, settings: Settings) -> Settings:
-    """For a target that can do all that is asked."""
-    return settings
+Settle = Callable[[PhantomConfig, Mapping[str, Scheme], Settings], Settings]
+"""From a model, the schemes of its quantized weights, and what is asked."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,6 @@ class Target:
     """
 
     lower: Lower
-    settle: Callable[[Source, Settings], Settings] = anything
+    settle: Settle
     multiple: int | None = None
     least: float = 0.0

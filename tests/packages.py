@@ -98,7 +98,7 @@ def written(source: Source, folder: Path, phantom: str = "full", **settings: obj
     """What target coreml makes of a checkpoint."""
     folder.mkdir(parents=True, exist_ok=True)
     asked = Settings("fp16", phantom, max_context=CONTEXT, prefill_chunk=CHUNK, **settings)  # type: ignore[arg-type]
-    asked = coreml.settle(source, asked)
+    asked = coreml.settle(source.config, {} if source.integers is None else source.integers.schemes, asked)
     target = coreml.TARGET
     wanted = Wanted.parse(phantom, torch.float16)
     chosen = choose_forms(source, wanted, multiple=target.multiple, least=target.least)

@@ -27,6 +27,7 @@ from phantom_edge.export.mlpackage.layouts import PRODUCT
 from phantom_edge.export.passes.rope import constant_tables
 from phantom_edge.export.settings import Lowered, Settings
 from phantom_edge.export.unfinished import Unfinished
+from phantom_edge.quantize.schemes import SCHEMES
 from phantom_edge.runtime.session import Answer, open_session
 from phantom_edge.runtime.steps import Steps
 
@@ -49,7 +50,7 @@ class Assets:
     def __init__(self, g: Golden, folder: Path, phantom: str) -> None:
         self.folder, self.source = folder, golden_source(g)
         asked = Settings("fp16", phantom, max_context=CONTEXT, prefill_chunk=CHUNK)
-        asked, target = coreai.settle(self.source, asked), coreai.TARGET
+        asked, target = coreai.settle(self.source.config, {}, asked), coreai.TARGET
         wanted = Wanted.parse(phantom, torch.float16)
         self.chosen = choose_forms(self.source, wanted, multiple=target.multiple, least=target.least)
         parts = Unfinished(folder, {})
@@ -170,14 +171,12 @@ def test_small_weights_and_weights_of_layer_scales_are_as_stored(width: int, tmp
 def test_what_is_no_part_of_the_experiment_is_refused(asked: dict[str, Any], told: str, golden) -> None:
     settings = replace(Settings("fp16"), **asked)
     with pytest.raises(EdgeError, match=told):
-        coreai.settle(golden_source(golden("0_5b-1.0")), settings)
+        coreai.settle(golden("0_5b-1.0").model.config, {}, settings)
 
 
 def test_a_quantized_checkpoint_is_refused(golden) -> None:
-    source = golden_source(golden("0_5b-1.0"))
-    source = replace(source, integers=object())  # type: ignore[arg-type]
     with pytest.raises(EdgeError, match="experiment with float16 weights"):
-        coreai.settle(source, Settings("fp16"))
+        coreai.settle(golden("0_5b-1.0").model.config, {"w": SCHEMES["int8"]}, Settings("fp16"))
 
 
 @pytest.mark.slow

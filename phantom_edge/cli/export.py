@@ -13,7 +13,7 @@ from phantom_edge.shipped import NAME
 
 if TYPE_CHECKING:
     from phantom_edge.export.export import Exported
-    from phantom_edge.export.settings import Begin, Compute, Precision, Rows
+    from phantom_edge.export.settings import Begin, Compute, Precision, Rows, Settings
 
 
 @friendly
@@ -101,7 +101,7 @@ def export(
     try:
         with tasks() as begin:
             if weights is not None and weights not in DTYPES:
-                model = _quantized(model, weights, calib, out, force, begin)
+                model = _quantized(model, weights, calib, target, settings, out, force, begin)
             exported = export_bundle(model, target, out, settings, prove=verify, force=force, begin=begin)
     except KeyboardInterrupt:
         note("\nstopped; parts that were done are kept beside the bundle's place, and the same command goes on.")
@@ -112,15 +112,28 @@ def export(
     _show(exported)
 
 
-def _quantized(model: str, recipe: str, calib: Path | None, out: Path, force: bool, begin: "Begin") -> str:
-    """The checkpoint that ``model`` becomes by a recipe, beside the bundle."""
+def _quantized(
+    model: str,
+    recipe: str,
+    calib: Path | None,
+    target: str,
+    settings: "Settings",
+    out: Path,
+    force: bool,
+    begin: "Begin",
+) -> str:
+    """The checkpoint that ``model`` becomes by a recipe, beside the bundle. Raises EdgeError before, if in vain."""
     from phantom_edge.checkpoint.hub import find_folder
+    from phantom_edge.checkpoint.loading import open_checkpoint
+    from phantom_edge.export.targets import target_named
     from phantom_edge.quantize.calibration import Calibration
     from phantom_edge.quantize.quantize import quantized_beside
-    from phantom_edge.quantize.recipe import read_recipe
+    from phantom_edge.quantize.recipe import matrices, read_recipe
 
     wanted, calibration = read_recipe(recipe), None if calib is None else Calibration(calib)
     folder = find_folder(model)
+    config, *_ = open_checkpoint(folder)
+    target_named(target).settle(config, wanted.schemes(matrices(config)), settings)
     place = quantized_beside(
         folder,
         wanted,
