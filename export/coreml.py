@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.manifest import Cache, Fixed, Part
 from phantom_edge.export.embedding import write_embedding
@@ -23,7 +24,7 @@ from phantom_edge.export.settings import Begin, Compute, Lowered, Settings, Targ
 from phantom_edge.export.source import Source
 from phantom_edge.export.unfinished import Unfinished
 from phantom_edge.models.config import PhantomConfig
-from phantom_edge.quantize.recipe import part_of
+from phantom_edge.quantize.recipe import matrices, part_of
 from phantom_edge.quantize.schemes import Scheme
 
 MASKED = -4e4
@@ -50,6 +51,12 @@ def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Setti
         raise EdgeError("target coreml keeps its cache in float16", "leave --cache out")
     if settings.opset_only:
         raise EdgeError("--opset-only is for target onnx", "leave it out")
+    if settings.prefill_chunk == 1:
+        raise EdgeError(
+            "--prefill-chunk is 1, and target coreml has a function of its own for one token", "give 16 or more"
+        )
+    constant_tables(config.text, settings.max_context)  # or EdgeError, now and not later
+    _check_palettes(config, schemes)
     drawn = {name: one for name, one in schemes.items() if config.tie_word_embeddings or part_of(name) != "embedding"}
     in_blocks = next((name for name, scheme in drawn.items() if scheme.group), "")
     compute: Compute = settings.compute
@@ -63,6 +70,23 @@ def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Setti
     if settings.ios == 17:
         _check_17(drawn, compute)
     return replace(settings, compute=compute)
+
+
+def _check_palettes(config: PhantomConfig, schemes: Mapping[str, Scheme]) -> None:
+    """Tables are read row by row, and only a head may have more rows than its palettes are for."""
+    palettes = {name: scheme.palette_rows for name, scheme in schemes.items() if scheme.palette_rows}
+    if EMBEDDING in palettes:
+        raise EdgeError(
+            f"{EMBEDDING} has palettes, and the table of embeddings is read row by row",
+            'give the recipe embedding = "int8"',
+        )
+    shapes = matrices(config) if palettes else {}
+    odd = next((name for name, rows in palettes.items() if name != HEAD and shapes[name][0] % rows), "")
+    if odd:
+        raise EdgeError(
+            f"{odd} has {shapes[odd][0]} rows, which palettes of {palettes[odd]} rows do not divide",
+            "give it another scheme by a rule of the recipe, such as int8",
+        )
 
 
 def _check_17(schemes: Mapping[str, Scheme], compute: Compute) -> None:
@@ -107,7 +131,7 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
     )
     assert settings.compute != "auto"
     fixed = Fixed(settings.compute, settings.ios, ROTARY, MASKED, text.sliding_window)
-    parts.part("readme", lambda folder: write_readme(folder, described, cache, fixed), anew=True)
+    parts.part("readme", lambda folder: write_readme(folder, described, cache, fixed, text.vocab_size), anew=True)
     return Lowered(described, embedding, cache, ("coremltools", "torch"), fixed)
 
 

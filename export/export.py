@@ -133,9 +133,10 @@ def _proved(bundle: Bundle, source: Source, parts: Unfinished, begin: Begin) -> 
         parts.discard()
         worst = f": {broken[0].text()}" + (f", and {len(broken) - 1} more" if len(broken) > 1 else "") if broken else ""
         cache = "--cache float, " if bundle.manifest.cache.rounded else ""
+        other = "another --compute" if bundle.manifest.fixed else "--weights fp32"
         raise EdgeError(
             f"this bundle does not compute its model, and was not written{worst}",
-            f"try {cache}--phantom full or --weights fp32; to look into it: --no-verify, then phantom-edge verify",
+            f"try {cache}--phantom full or {other}; to look into it: --no-verify, then phantom-edge verify",
         )
     return proof
 

@@ -1,9 +1,11 @@
 """The checkpoint with every constant as a package of float16 stores it, computed in float32.
 
 What differs between it and the package's own graph, computed in float32, is no rounding: it is a fault. What differs
-between it and the checkpoint is the rounding of constants, and nothing else.
+between it and the checkpoint is the rounding of constants, and nothing else. Scales and gates are worked out here
+again, from config and checkpoint: what the drawing got wrong must not be taken from it.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
@@ -15,8 +17,7 @@ from phantom_edge.export.bundle.manifest import Fixed, Phantom
 from phantom_edge.export.folded import FoldedLayer
 from phantom_edge.export.forms import forms_of
 from phantom_edge.export.layer_form import LayerForm
-from phantom_edge.export.mlpackage.decoder import gate, query_scale, stored_change
-from phantom_edge.export.mlpackage.vision import PROJECTOR_EPS, SHRUNK, vision_scale
+from phantom_edge.export.mlpackage.vision import SHRUNK
 from phantom_edge.export.names import DECODER
 from phantom_edge.export.passes.fold import FoldedMap, FoldedMaps
 from phantom_edge.export.passes.rank import Bases, Basis
@@ -33,6 +34,11 @@ def stored(tensor: Tensor) -> Tensor:
     return tensor.detach().half().float()
 
 
+def rounded(number: float) -> float:
+    """As float16 holds it."""
+    return float(stored(torch.tensor(number)))
+
+
 class StoredReference(Reference):
     """A checkpoint as the packages of a bundle hold it."""
 
@@ -42,7 +48,7 @@ class StoredReference(Reference):
         self.forms = forms_of(source, [(layer.key_rank, layer.value_rank) for layer in phantom])
         self.quantized = frozenset(source.integers.schemes if source.integers is not None else ())
         self.norm.weight.data = stored(self.norm.weight)
-        self.norm.eps = float(stored(torch.tensor(self.norm.eps)))
+        self.norm.eps = rounded(self.norm.eps)
         head = EMBEDDING if source.config.text.tie_word_embeddings else HEAD
         self.head = self.head if head in self.quantized else stored(self.head)
         self.table = self.table if EMBEDDING in self.quantized else stored(self.table)
@@ -52,11 +58,12 @@ class StoredReference(Reference):
         if self.pictures is None:
             model = super().eyes()
             self._store(model.named_parameters(), "model.")
+            projector = model.projector.norm
+            exact = projector.eps
             for module in model.modules():
                 if isinstance(module, nn.LayerNorm):
-                    module.eps = float(stored(torch.tensor(module.eps)))
-            norm = model.projector.norm
-            norm.eps = float(stored(torch.tensor(PROJECTOR_EPS * SHRUNK**2))) / SHRUNK**2
+                    module.eps = rounded(module.eps)
+            projector.eps = rounded(exact * SHRUNK**2) / SHRUNK**2  # its input is made smaller first
             if not self.is_fused:
                 self._rescale(model)
         assert self.pictures is not None
@@ -66,7 +73,8 @@ class StoredReference(Reference):
         """Let queries be multiplied by the graph's own scale: what torch's kernel does with its own is made up for."""
         vision = self.config.vision
         width = vision.hidden_size
-        ratio = vision_scale(self.config) * (width // vision.num_attention_heads) ** 0.5
+        root = math.sqrt(width / vision.num_attention_heads)
+        ratio = rounded(1 / root) * root
         for module in model.modules():
             if isinstance(module, VisionAttention):
                 qkv = module.qkv
@@ -99,27 +107,32 @@ class StoredReference(Reference):
     def _layer(self, layer: PhantomDecoderLayer, form: LayerForm, start: str) -> FoldedLayer:
         """A layer whose every constant is the package's."""
         own = layer.self_attn
-        weight, bias = gate(self.source.read, f"{start}self_attn.", form)
+        gates = {part: getattr(own, f"gate_{part}") for part in ("plain", "phantom")}
+        weights = {part: gate.weight.detach().clone() for part, gate in gates.items()}
+        bias = float(gates["phantom"].bias.detach() - gates["plain"].bias.detach())
         self._store(layer.named_parameters(), start)
         for norm in (layer.input_layernorm, layer.post_attention_layernorm):
-            norm.eps = float(stored(torch.tensor(norm.eps)))
-        scale = query_scale(self.config.text, form, is_fused=self.is_fused)
-        own.scaling = scale / (own.head_dim + form.bases.key.rank) ** 0.5 if self.is_fused else scale
-        dim, phantom = own.head_dim, own.gate_phantom.weight.data
-        own.gate_plain.weight.data = phantom - stored(weight[:dim].T)
+            norm.eps = rounded(norm.eps)
+        width = own.head_dim + form.bases.key.rank
+        # The fused operator divides by the root of the doubled width.
+        own.scaling = (
+            rounded(math.sqrt(width / own.head_dim)) / math.sqrt(width) if self.is_fused else rounded(own.scaling)
+        )
+        phantom = own.gate_phantom.weight.data
+        change = stored(form.maps.value.eta * form.bases.value.mean) if not form.bases.value.rank else phantom[0] * 0
+        shift = float(phantom[0] @ change)  # of the score, where the change is the same for all: the bias holds it
+        own.gate_plain.weight.data = phantom - stored(weights["phantom"] - weights["plain"])
         own.gate_plain.bias.data = torch.zeros(1)
-        bias = float(stored(torch.tensor(bias)))
-        change = stored_change(form) if not form.bases.value.rank else torch.zeros(dim)
-        own.gate_phantom.bias.data = torch.tensor([bias - float(phantom[0] @ change)])
+        own.gate_phantom.bias.data = torch.tensor([rounded(bias + shift) - shift])
         return FoldedLayer(layer, *_stored_form(form))
 
 
 def _stored_form(form: LayerForm) -> tuple[FoldedMaps, Bases]:
     maps, bases = form.maps, form.bases
-    strength = float(stored(torch.tensor(maps.query.eta * maps.key.eta)))
-    eta, value = float(stored(torch.tensor(maps.value.eta))), _stored_basis(bases.value)
+    strength = rounded(maps.query.eta * maps.key.eta)
+    eta, value = rounded(maps.value.eta), _stored_basis(bases.value)
     if not value.rank:
-        value, eta = replace(value, mean=stored_change(form)), 1.0
+        value, eta = replace(value, mean=stored(maps.value.eta * bases.value.mean)), 1.0
     return (
         FoldedMaps(
             replace(_stored_map(maps.query), eta=strength),

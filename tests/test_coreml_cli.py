@@ -31,6 +31,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     assert "decoder.mlpackage" in done.stdout and "unverified" not in done.stdout
     assert "coremltools" not in done.stderr and "scikit" not in done.stderr  # what its import has to say
+    words = Bundle.open(desk / "bundle").manifest.model.vocab_size
+    assert f"only the first {words:,} are words" in (desk / "bundle" / "README.md").read_text()
     Image.effect_noise((200, 90), 80).convert("RGB").save(desk / "photo.png")
     return desk
 

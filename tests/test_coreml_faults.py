@@ -3,6 +3,7 @@
 The bound of ``test_coreml.py`` is 1e-4 of the largest number; the same run of the package as it was keeps it.
 """
 
+import importlib
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -338,5 +339,45 @@ def is_caught(run: Callable[[], Any], wanted: Any) -> bool:
     return not np.isfinite(found).all() or off(found, wanted) > BOUND
 
 
-def test_there_are_enough() -> None:
-    assert len({*DECODER, *QUANTIZED, *VISION}) >= 15
+DRAWN: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
+    "query scale": ("decoder", "query_scale", lambda right: lambda *a, **k: 1.02 * right(*a, **k)),
+    "gate": ("decoder", "gate", lambda right: lambda *a: (-right(*a)[0], right(*a)[1])),
+    "gate bias": ("decoder", "gate", lambda right: lambda *a: (right(*a)[0], right(*a)[1] + 0.02)),
+    "vision scale": ("vision", "vision_scale", lambda right: lambda *a: 1.1 * right(*a)),
+    "the projector's epsilon": ("vision", "PROJECTOR_EPS", lambda right: 1e3 * right),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_mistake_of_the_drawing_is_caught(
+    name: str, golden: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reference works out what it must not take from the drawing."""
+    module, attribute, mistake = DRAWN[name]
+    place = f"phantom_edge.export.mlpackage.{module}.{attribute}"
+    right = getattr(importlib.import_module(f"phantom_edge.export.mlpackage.{module}"), attribute)
+    monkeypatch.setattr(place, mistake(right))
+    g = golden("0_5b-1.0")
+    made = written(golden_source(g), tmp_path, compute="ane")
+    reference = made.reference()
+    if module == "vision":
+        pixels = g.io["pixel_values"][:1]
+        assert off(made.image_tokens(pixels), reference.image_tokens(pixels)) > BOUND
+        return
+    ids = torch.randint(4, 250, (sum(CHUNKS),), generator=torch.Generator().manual_seed(2))
+    ids[0] = FIRST
+    embeds = reference.embed(ids)
+    assert is_caught(lambda: made.logits(embeds.numpy(), CHUNKS), reference.logits(reference.hidden([embeds])[0]))
+
+
+@pytest.mark.parametrize("compute", ["gpu", "ane"])
+def test_where_an_epsilon_vanishes_a_filled_chunk_is_no_nan(compute: str, sound: Any, tmp_path: Path) -> None:
+    """1e-6 is no normal float16 number, and some devices take such for 0."""
+
+    def vanish(package: Edited) -> None:
+        for value in package.all_constants("layer_norm", "epsilon"):
+            value.immediateValue.tensor.bytes.values = np.float16(0).tobytes()
+
+    made, embeds, wanted = sound(compute)
+    bad = spoiled(made, vanish, "decoder.mlpackage", tmp_path / "bad")
+    assert off(bad.logits(embeds, (16, 5)), wanted[:21]) < 0.1

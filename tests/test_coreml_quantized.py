@@ -17,6 +17,7 @@ from phantom_edge.checkpoint.loading import EMBEDDING
 from phantom_edge.checkpoint.random import write_random
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.manifest import STAGES
+from phantom_edge.export.coreml import settle
 from phantom_edge.export.export import export_bundle
 from phantom_edge.export.mil.interpreter import Interpreter
 from phantom_edge.export.mil.package import Package
@@ -24,6 +25,7 @@ from phantom_edge.export.mlpackage.graph import Drawing, port
 from phantom_edge.export.mlpackage.layouts import Channels, Rows
 from phantom_edge.export.mlpackage.weights import Weights
 from phantom_edge.export.settings import Compute, Settings
+from phantom_edge.models.config import PhantomConfig
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.quantize.folder import QuantizedFiles
 from phantom_edge.quantize.palettes import with_palettes
@@ -125,6 +127,8 @@ def test_a_bundle_holds_the_integers_and_computes_with_them(name: str, checkpoin
 
 
 REFUSED = {
+    "table": (Recipe({"embedding": "lut4-r16"}), {}, "is read row by row"),
+    "chunk of one": (Recipe({"decoder": "int8"}), {"prefill_chunk": 1}, "function of its own for one token"),
     "blocks": (Recipe({"decoder": "int4-g32"}), {"compute": "ane"}, "has a scale for each block of a row"),
     "palettes": (Recipe({"decoder": "lut4-r16"}), {"ios": 17}, "iOS 17 does not read lut4-r16"),
     "state": (Recipe({"decoder": "int8"}), {"ios": 17, "compute": "gpu"}, "iOS 17 does not have"),
@@ -142,3 +146,11 @@ def test_what_cannot_be_is_refused_before_anything_is_written(name: str, checkpo
     with pytest.raises(EdgeError, match=problem) as error:
         export_bundle(str(folder), "coreml", tmp_path / "out", Settings(**{"precision": "fp16", **asked}))  # type: ignore[arg-type]
     assert error.value.remedy and {path.name for path in tmp_path.iterdir()} == {"quantized"}
+
+
+def test_palettes_that_do_not_divide_a_weight_are_refused(checkpoint: Path) -> None:
+    config = PhantomConfig.from_pretrained(checkpoint)
+    config.text.intermediate_size = 260
+    name = "model.language_model.layers.0.mlp.up_proj.weight"
+    with pytest.raises(EdgeError, match="260 rows, which palettes of 16 rows do not divide"):
+        settle(config, {name: SCHEMES["lut4-r16"]}, Settings("fp16"))

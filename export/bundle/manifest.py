@@ -90,8 +90,8 @@ class Fixed:
     feeds rows of ``rotary``: a file of float32 cosines (positions, head_dim / 2) and, behind them, sines; a mask of 0
     and ``masked``, which hides what comes later, and with a ``window`` what lies that many tokens back; and, as
     ``compute`` says, the place ``start`` at which new rows enter the cache (gpu), or the cache itself, into which it
-    writes the rows that come out (ane). A chunk that is not full is filled up with anything: no later token looks at
-    what it wrote past its end. ``ios`` is the least release.
+    writes the rows that come out (ane). A chunk that is not full is filled up with its last row: no later token looks
+    at what it wrote past its end, but what is no number there would reach the others. ``ios`` is the least release.
     """
 
     compute: Literal["gpu", "ane"]

@@ -45,22 +45,21 @@ func load(_ package: URL, _ function: String?) async throws -> MLModel {{
 
 1. A picture is cut into tiles as `phantom.json` says under `pictures`; each goes through `vision`.
 2. Words become rows of `{embedding}`; image tokens take the places of `image_token`.
-3. The prompt goes through `prefill`, {chunk} rows at a time; a last chunk is filled up with zeros. `head` makes logits
-   of the hidden state of the last real row. Where a whole chunk does not fit into what is left of the cache, tokens go
-   through `decoder`.
+3. The prompt goes through `prefill`, {chunk} rows at a time; a last chunk is filled up with its last row, again and
+   again. `head` makes logits of the hidden state of the last real row. Where a whole chunk does not fit into what is
+   left of the cache, tokens go through `decoder`.
 4. Each token goes through `decoder`, which returns the logits of the next. Where logits come in pieces, put them one
-   behind another and cut them off after {words} numbers.
+   behind another; only the first {words} are words.
 
 `cosines` and `sines` are rows of `{rotary}`, which holds float32 numbers: {context} rows of {half} cosines, then as
-many of sines. `mask` is added to scores: 0 where a token may look, {masked:g} elsewhere.{mask_shape}
+many of sines. `mask` is added to scores: 0 where a token may look, {masked:g} elsewhere.{window}{mask_shape}
 
 {cache}"""
 
 
-def write_readme(folder: Path, parts: Mapping[str, Part], cache: Cache, fixed: Fixed) -> None:
+def write_readme(folder: Path, parts: Mapping[str, Part], cache: Cache, fixed: Fixed, vocabulary: int) -> None:
     """Write it into ``folder``."""
     embeds = parts["prefill"].inputs[0].shape
-    words = parts["head"].outputs
     cosines = next(port for port in parts["decoder"].inputs if port.name == "cosines")
     has_functions = any(part.function for part in parts.values())
     choose = "    if let function { configuration.functionName = function }\n" if has_functions else ""
@@ -78,7 +77,8 @@ def write_readme(folder: Path, parts: Mapping[str, Part], cache: Cache, fixed: F
         loads=loads,
         embedding="embedding.data",
         chunk=embeds[1] if is_gpu else embeds[3],
-        words="as many as the vocabulary has" if len(words) > 1 else words[0].shape[-1 if is_gpu else 1],
+        words=f"{vocabulary:,}",
+        window="" if fixed.window is None else f" A token looks at itself and the {fixed.window - 1:,} before it.",
         rotary=fixed.rotary,
         context=f"{cache.max_context:,}",
         half=cosines.shape[-1 if is_gpu else 1],

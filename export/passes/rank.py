@@ -93,7 +93,7 @@ def bases_of(folded: FoldedMap, ranks: Sequence[int]) -> list[Basis]:
     """The best basis of each of ``ranks``, by what it leaves out."""
     points = surface(folded)
     mean = points.mean(0)
-    _, _, rows = torch.linalg.svd(points - mean, full_matrices=False)
+    _, _, rows = torch.linalg.svd(points - mean, full_matrices=len(points) < points.shape[1])
     is_proved, values_width = folded.values.shape[0] <= 2, folded.values.shape[1]
     found = []
     for rank in ranks:
