@@ -22,6 +22,7 @@ from phantom_edge.export.mil.importing import coremltools
 Array = NDArray[Any]
 MODEL = Path("Data/com.apple.CoreML/model.mlmodel")
 WEIGHTS = Path("Data/com.apple.CoreML/weights/weight.bin")
+CONVERTED = "com.github.apple.coremltools.conversion_date"
 NAMES = uuid.UUID("5a4cf8e0-9c55-4f0b-8f0c-5f1d6c1d7a11")
 
 
@@ -55,7 +56,7 @@ class Graph:
     def constant(self, name: str, make: Callable[[], Array]) -> Any:
         """A constant, made once for all functions of the package."""
         if name not in self.known:
-            self.known[name] = self.mb.const(val=self.package.array(name, make), name=_identifier(name))
+            self.known[name] = self.mb.const(val=self.package.array(name, make), name=identifier(name))
             self.known[name].op.weight_id = name
         return self.known[name]
 
@@ -85,6 +86,13 @@ class Drawing:
         if name not in self.arrays:
             self.arrays[name] = make()
         return self.arrays[name]
+
+    def arrays_of(self, names: Mapping[str, str], make: Callable[[], Mapping[str, Array]]) -> dict[str, Array]:
+        """Several arrays that are made together; ``names`` and what ``make`` returns are by the same keys."""
+        if any(name not in self.arrays for name in names.values()):
+            made = make()
+            self.arrays |= {name: made[part] for part, name in names.items()}
+        return {part: self.arrays[name] for part, name in names.items()}
 
     def function(
         self,
@@ -146,8 +154,7 @@ def _make_deterministic(path: Path, ct: Any) -> None:
     """Order maps of the model, and name items after what they are and not by chance."""
     model = ct.proto.Model_pb2.Model()
     model.ParseFromString((path / MODEL).read_bytes())
-    for key in ("com.github.apple.coremltools.conversion_date",):
-        model.description.metadata.userDefined.pop(key, None)
+    model.description.metadata.userDefined.pop(CONVERTED, None)
     (path / MODEL).write_bytes(model.SerializeToString(deterministic=True))
     manifest = json.loads((path / "Manifest.json").read_text(encoding="utf-8"))
     names = {old: str(uuid.uuid5(NAMES, entry["path"])).upper() for old, entry in manifest["itemInfoEntries"].items()}
@@ -165,7 +172,8 @@ def _bits(array: Array) -> int:
     return 8 * array.dtype.itemsize if kind is None else int(kind.get_bitwidth())
 
 
-def _identifier(name: str) -> str:
+def identifier(name: str) -> str:
+    """A name as MIL allows it."""
     return name.replace(".", "_")
 
 

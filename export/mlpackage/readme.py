@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from phantom_edge.export.bundle.manifest import Cache, Fixed, Part, Port
+from phantom_edge.export.embedding import TABLE
 
 README = "README.md"
 
@@ -75,7 +76,7 @@ def write_readme(folder: Path, parts: Mapping[str, Part], cache: Cache, fixed: F
         units=UNITS[fixed.compute],
         choose=choose,
         loads=loads,
-        embedding="embedding.data",
+        embedding=TABLE,
         chunk=embeds[1] if is_gpu else embeds[3],
         words=f"{vocabulary:,}",
         window="" if fixed.window is None else f" A token looks at itself and the {fixed.window - 1:,} before it.",

@@ -1,19 +1,22 @@
 """Weights of a package: float16, or the integers and palettes of a quantized checkpoint as they are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.layer_form import Read
-from phantom_edge.export.mlpackage.graph import Array, Graph, half
+from phantom_edge.export.mlpackage.graph import Array, Graph, half, identifier
 from phantom_edge.quantize.folder import INTEGERS, PALETTES, SCALES, ZEROS, QuantizedFiles
 from phantom_edge.quantize.inputs import Inputs
 from phantom_edge.quantize.schemes import Quantized, Scheme
 
 Span = tuple[int, int]
+Held = Callable[[], Quantized]
 
 
 class Weights:
@@ -40,79 +43,86 @@ class Weights:
         Where palettes do not divide its rows, more rows follow, of no meaning.
         """
         key = name if span is None else f"{name}.{span[0]}"
-        scheme = self.scheme(name)
+        scheme, tail = self.scheme(name), [1] * extra
         if scheme is None:
-            return graph.constant(key, lambda: half(self._rows(name, span)).reshape(*self._shape(name, span, extra)))
+            return graph.constant(key, lambda: _half_rows(self.read(name), span, tail))
         if key not in graph.known:
+            held = partial(self._cut, name, span)
             draw = self._palettes if scheme.palette_rows else self._affine if self.ios == 17 else self._blocks
-            graph.known[key] = draw(graph, key, self._cut(name, span), extra)
+            graph.known[key] = draw(graph, key, scheme, held, tail)
         return graph.known[key]
-
-    def _shape(self, name: str, span: Span | None, extra: int) -> tuple[int, ...]:
-        return (-1, self.read(name).shape[1], *[1] * extra)
-
-    def _rows(self, name: str, span: Span | None) -> torch.Tensor:
-        found = self.read(name)
-        return found if span is None else found[span[0] : span[1]]
 
     def _cut(self, name: str, span: Span | None) -> Quantized:
         assert self.integers is not None
         whole = self.integers.quantized(name)
         return whole if span is None else whole.rows(*span)
 
-    def _blocks(self, graph: Graph, key: str, weight: Quantized, extra: int) -> Any:
+    def _blocks(self, graph: Graph, key: str, scheme: Scheme, held: Held, tail: list[int]) -> Any:
         """Integers of 4 or 8 bits, a scale for each block of a row."""
-        scheme, mil = weight.scheme, graph.package.ct.converters.mil.mil.types
-        tail = [1] * extra
-        kinds = {4: (mil.np_int4_dtype, mil.np_uint4_dtype), 8: (np.int8, np.uint8)}
+        types = graph.package.ct.converters.mil.mil.types
+        kinds = {4: (types.np_int4_dtype, types.np_uint4_dtype), 8: (np.int8, np.uint8)}
         signed, unsigned = kinds[8 if scheme.bits == 8 else 4]  # 3 bits are held in 4
-        integers, scales = weight.integers.numpy(), half_scales(key, weight)
-        names = {"data": f"{key}.{INTEGERS}", "scale": f"{key}.{SCALES}"}
-        given: dict[str, Array] = {"scale": scales.reshape(*scales.shape, *tail)}
-        if weight.zero_points is None:
-            integers = (integers.astype(np.int16) - scheme.middle).astype(signed)
-        else:
-            integers = integers.astype(unsigned)
-            given["offset"] = weight.zero_points.numpy().astype(unsigned).reshape(given["scale"].shape)
-            names["offset"] = f"{key}.{ZEROS}"
-        given["data"] = integers.reshape(*integers.shape, *tail)
-        return self._made(graph, graph.mb.constexpr_blockwise_shift_scale, key, given, names)
 
-    def _affine(self, graph: Graph, key: str, weight: Quantized, extra: int) -> Any:
+        def make() -> dict[str, Array]:
+            weight = held()
+            integers, scales = weight.integers.numpy(), half_scales(key, weight)
+            found: dict[str, Array] = {"scale": scales.reshape(*scales.shape, *tail)}
+            if weight.zero_points is None:
+                integers = integers.astype(np.int16) - scheme.middle
+            else:
+                found["offset"] = weight.zero_points.numpy().astype(unsigned).reshape(found["scale"].shape)
+            kind = signed if weight.zero_points is None else unsigned
+            return {**found, "data": integers.astype(kind).reshape(*integers.shape, *tail)}
+
+        names = {"data": INTEGERS, "scale": SCALES} | ({} if scheme.symmetric else {"offset": ZEROS})
+        return _made(graph, graph.mb.constexpr_blockwise_shift_scale, key, names, make)
+
+    def _affine(self, graph: Graph, key: str, scheme: Scheme, held: Held, tail: list[int]) -> Any:
         """Whole rows of 8 bits, as iOS 17 has them."""
-        integers = (weight.integers.numpy().astype(np.int16) - weight.scheme.middle).astype(np.int8)
-        given: dict[str, Array] = {
-            "quantized_data": integers.reshape(*integers.shape, *[1] * extra),
-            "scale": half_scales(key, weight)[:, 0],
-        }
-        names = {"quantized_data": f"{key}.{INTEGERS}", "scale": f"{key}.{SCALES}"}
-        arrays = {part: graph.package.array(names[part], lambda part=part: given[part]) for part in given}  # type: ignore[misc]
-        found = graph.mb.constexpr_affine_dequantize(
-            **arrays, zero_point=np.int8(0), axis=np.int32(0), name=key.replace(".", "_")
-        )
-        return graph.shared(found, names)
 
-    def _palettes(self, graph: Graph, key: str, weight: Quantized, extra: int) -> Any:
+        def make() -> dict[str, Array]:
+            weight = held()
+            integers = (weight.integers.numpy().astype(np.int16) - scheme.middle).astype(np.int8)
+            return {
+                "quantized_data": integers.reshape(*integers.shape, *tail),
+                "scale": half_scales(key, weight)[:, 0],
+            }
+
+        op = partial(graph.mb.constexpr_affine_dequantize, zero_point=np.int8(0), axis=np.int32(0))
+        return _made(graph, op, key, {"quantized_data": INTEGERS, "scale": SCALES}, make)
+
+    def _palettes(self, graph: Graph, key: str, scheme: Scheme, held: Held, tail: list[int]) -> Any:
         """Indices into a palette for every few rows."""
-        scheme, mil = weight.scheme, graph.package.ct.converters.mil.mil.types
-        assert weight.palettes is not None and scheme.palette_rows is not None
-        indices = weight.integers.numpy()
-        indices = np.pad(indices, ((0, -len(indices) % scheme.palette_rows), (0, 0)))
-        kinds = {1: mil.np_uint1_dtype, 2: mil.np_uint2_dtype, 3: mil.np_uint3_dtype, 4: mil.np_uint4_dtype}
-        indices = indices.astype(kinds[scheme.bits])
-        palettes = weight.palettes.numpy()
-        given: dict[str, Array] = {
-            "indices": indices.reshape(*indices.shape, *[1] * extra),
-            "lut": palettes.reshape(len(palettes), 1, *[1] * extra, scheme.levels, 1),
-        }
-        names = {"indices": f"{key}.{INTEGERS}", "lut": f"{key}.{PALETTES}"}
-        return self._made(graph, graph.mb.constexpr_lut_to_dense, key, given, names)
+        types, rows = graph.package.ct.converters.mil.mil.types, scheme.palette_rows
+        assert rows is not None
+        kind = getattr(types, f"np_uint{scheme.bits}_dtype")
 
-    def _made(
-        self, graph: Graph, op: Callable[..., Any], key: str, given: dict[str, Array], names: dict[str, str]
-    ) -> Any:
-        arrays = {part: graph.package.array(names[part], lambda part=part: given[part]) for part in given}  # type: ignore[misc]
-        return graph.shared(op(**arrays, name=key.replace(".", "_")), names)
+        def make() -> dict[str, Array]:
+            weight = held()
+            assert weight.palettes is not None
+            palettes, indices = weight.palettes.numpy(), weight.integers.numpy()
+            indices = np.pad(indices, ((0, -len(indices) % rows), (0, 0)))
+            return {
+                "indices": indices.astype(kind).reshape(*indices.shape, *tail),
+                "lut": palettes.reshape(len(palettes), 1, *tail, scheme.levels, 1),
+            }
+
+        names = {"indices": INTEGERS, "lut": PALETTES}
+        return _made(graph, graph.mb.constexpr_lut_to_dense, key, names, make)
+
+
+def _made(
+    graph: Graph, op: Callable[..., Any], key: str, parts: Mapping[str, str], make: Callable[[], Mapping[str, Array]]
+) -> Any:
+    """What ``op`` makes of the arrays of a weight, which are made once for all functions of the package."""
+    names = {part: f"{key}.{suffix}" for part, suffix in parts.items()}
+    arrays = graph.package.arrays_of(names, make)
+    return graph.shared(op(**arrays, name=identifier(key)), names)
+
+
+def _half_rows(weight: Tensor, span: Span | None, tail: list[int]) -> Array:
+    rows = weight if span is None else weight[span[0] : span[1]]
+    return half(rows).reshape(*rows.shape, *tail)
 
 
 def half_scales(name: str, weight: Quantized) -> Array:
