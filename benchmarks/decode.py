@@ -32,9 +32,10 @@ from rich.console import Console
 from rich.table import Table
 
 from phantom_edge.checkpoint.random import write_random
+from phantom_edge.export.cache import row_widths
 from phantom_edge.export.forms import Chosen, Phantom, choose_forms
 from phantom_edge.export.layer_form import LayerForm
-from phantom_edge.export.onnx_decoder import DecoderDrawing, row_widths
+from phantom_edge.export.onnx_decoder import DecoderDrawing
 from phantom_edge.export.onnx_graph import Dim
 from phantom_edge.export.passes.rank import Bases, Basis
 from phantom_edge.export.passes.rope import constant_tables

@@ -3,7 +3,7 @@
     python benchmarks/packages.py 0.5b --scratch runs/packages --out benchmarks/results/packages.json
 
 Each export is a process of its own; its peak is what the kernel accounts to it. Not compared with the checkpoint here:
-``phantom-edge verify`` does, in an hour. The ceiling: the bytes of the weights.
+``phantom-edge verify`` does that. The ceiling: the bytes of the weights.
 """
 
 import argparse

@@ -14,15 +14,15 @@ import torch
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.aimodel.drawing import FILES, AssetDrawing
 from phantom_edge.export.aimodel.scales import scaled
-from phantom_edge.export.bundle.manifest import Cache, Fixed, Part
-from phantom_edge.export.coreml import FUNCTIONS, MAIN, MASKED, MULTIPLE, ROTARY
+from phantom_edge.export.bundle.manifest import Fixed, Part
+from phantom_edge.export.cache import cache_of
+from phantom_edge.export.coreml import FUNCTIONS, MAIN, MASKED, MULTIPLE, ROTARY, draw_part, write_rotary
 from phantom_edge.export.embedding import write_embedding
 from phantom_edge.export.forms import LEAST, Chosen
 from phantom_edge.export.mlpackage.decoder import DecoderFunctions
 from phantom_edge.export.mlpackage.layouts import Channels
 from phantom_edge.export.mlpackage.vision import VisionFunction
 from phantom_edge.export.mlpackage.weights import Weights
-from phantom_edge.export.passes.rope import constant_tables
 from phantom_edge.export.settings import SYSTEMS, Begin, Lowered, Settings, Target
 from phantom_edge.export.source import Source
 from phantom_edge.export.unfinished import Unfinished
@@ -62,22 +62,13 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
     weights = Weights(source.read, None, settings.ios)
     decoder = DecoderFunctions(text, forms, weights, settings.max_context, Channels)
 
-    def draw(asset: AssetDrawing, part: str, function: str) -> None:
-        if part == "vision":
-            scales = Weights(scaled(source.read), None, settings.ios)
-            VisionFunction(source.config, scales, Channels).draw(asset, function)
-        elif part == "head":
-            decoder.draw_head(asset, function)
-        else:
-            is_one = part == "decoder"
-            decoder.draw_steps(asset, function, 1 if is_one else settings.prefill_chunk, has_head=is_one)
-
+    vision = VisionFunction(source.config, Weights(scaled(source.read), None, settings.ios), Channels)
     described: dict[str, Part] = {}
     for name, functions in ASSETS.items():
         step = begin(f"drawing {name}", len(functions) + 1)
         asset, sizes = AssetDrawing(), {}
         for part, function in functions.items():
-            draw(asset, part, function)
+            draw_part(vision, decoder, settings.prefill_chunk, asset, part, function)
             sizes[part] = sum(asset.weight_bytes().values())
             step(1)
         asset.convert()
@@ -85,17 +76,8 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
         parts.part(name, partial(_save, asset, f"{name}.aimodel"))
         step(1)
     embedding = write_embedding(source, torch.float16, parts, begin)
-    tables = constant_tables(text, settings.max_context)
-    rotary = b"".join(table.numpy().tobytes() for table in tables)
-    parts.part("rotary", partial(_write, ROTARY, rotary))
-    cache = Cache(
-        layers=text.num_hidden_layers,
-        kv_heads=text.num_key_value_heads,
-        key_widths=tuple(text.head_dim + form.bases.key.rank for form in forms),
-        value_widths=tuple(text.head_dim + form.bases.value.rank for form in forms),
-        dtype="float16",
-        max_context=settings.max_context,
-    )
+    parts.part("rotary", partial(write_rotary, text, settings.max_context))
+    cache = cache_of(text, forms, "float16", settings.max_context)
     return Lowered(described, embedding, cache, TOOLS, Fixed("ane", IOS, ROTARY, MASKED, text.sliding_window))
 
 
@@ -121,10 +103,6 @@ def _described(asset: AssetDrawing, name: str, functions: dict[str, str], sizes:
 
 def _save(asset: AssetDrawing, name: str, folder: Path) -> None:
     asset.save(folder / name)
-
-
-def _write(name: str, content: bytes, folder: Path) -> None:
-    (folder / name).write_bytes(content)
 
 
 TARGET = Target(lower, settle, multiple=MULTIPLE, least=LEAST[torch.float16])

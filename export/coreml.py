@@ -2,20 +2,20 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
 from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.manifest import Cache, Fixed, Part
+from phantom_edge.export.bundle.manifest import Fixed, Part
+from phantom_edge.export.cache import cache_of
 from phantom_edge.export.embedding import write_embedding
 from phantom_edge.export.forms import LEAST, Chosen
 from phantom_edge.export.mlpackage.decoder import DECODE, ONLY_HEAD, PREFILL, DecoderFunctions
 from phantom_edge.export.mlpackage.graph import MODEL, WEIGHTS, Drawing
-from phantom_edge.export.mlpackage.layouts import Channels, Rows
+from phantom_edge.export.mlpackage.layouts import Channels, Layout, Rows
 from phantom_edge.export.mlpackage.readme import write_readme
 from phantom_edge.export.mlpackage.vision import VisionFunction
 from phantom_edge.export.mlpackage.weights import Weights
@@ -23,7 +23,7 @@ from phantom_edge.export.passes.rope import constant_tables
 from phantom_edge.export.settings import Begin, Compute, Lowered, Settings, Target
 from phantom_edge.export.source import Source
 from phantom_edge.export.unfinished import Unfinished
-from phantom_edge.models.config import PhantomConfig
+from phantom_edge.models.config import PhantomConfig, PhantomTextConfig
 from phantom_edge.quantize.recipe import matrices, part_of
 from phantom_edge.quantize.schemes import Scheme
 
@@ -34,7 +34,7 @@ MULTIPLE = 32
 """Numbers of a cached row, as Apple's compiler wants them (coremltools issue 2631)."""
 
 ROTARY = "rotary.data"
-LAYOUTS: dict[str, type[Rows | Channels]] = {"gpu": Rows, "ane": Channels}
+LAYOUTS: dict[str, type[Layout]] = {"gpu": Rows, "ane": Channels}
 MAIN = "main"
 FUNCTIONS = {"decoder": DECODE, "prefill": PREFILL, "head": ONLY_HEAD}
 """Part to function."""
@@ -106,33 +106,37 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
     weights = Weights(source.read, source.integers, settings.ios)
     decoder = DecoderFunctions(text, forms, weights, settings.max_context, layout)
 
-    def draw(package: Drawing, part: str, function: str) -> None:
-        if part == "vision":
-            VisionFunction(source.config, weights, layout).draw(package, function)
-        elif part == "head":
-            decoder.draw_head(package, function)
-        else:
-            is_one = part == "decoder"
-            decoder.draw_steps(package, function, 1 if is_one else settings.prefill_chunk, has_head=is_one)
-
+    vision = VisionFunction(source.config, weights, layout)
+    draw = partial(draw_part, vision, decoder, settings.prefill_chunk)
     described: dict[str, Part] = {}
     for file, functions in _packages(settings.ios).items():
         described |= _package(file, functions, settings.ios, draw, parts, begin)
     embedding = write_embedding(source, torch.float16, parts, begin)
-    tables = constant_tables(text, settings.max_context)
-    parts.part("rotary", lambda folder: _write(folder / ROTARY, [table.numpy() for table in tables]))
-    cache = Cache(
-        layers=text.num_hidden_layers,
-        kv_heads=text.num_key_value_heads,
-        key_widths=tuple(text.head_dim + form.bases.key.rank for form in forms),
-        value_widths=tuple(text.head_dim + form.bases.value.rank for form in forms),
-        dtype="float16",
-        max_context=settings.max_context,
-    )
+    parts.part("rotary", partial(write_rotary, text, settings.max_context))
+    cache = cache_of(text, forms, "float16", settings.max_context)
     assert settings.compute != "auto"
     fixed = Fixed(settings.compute, settings.ios, ROTARY, MASKED, text.sliding_window)
     parts.part("readme", lambda folder: write_readme(folder, described, cache, fixed, text.vocab_size), anew=True)
     return Lowered(described, embedding, cache, ("coremltools", "torch"), fixed)
+
+
+def draw_part(
+    vision: VisionFunction, decoder: DecoderFunctions, chunk: int, package: Drawing, part: str, function: str
+) -> None:
+    """A part of a bundle, as a function of a package; the decoder's read ``chunk`` tokens, or one."""
+    if part == "vision":
+        vision.draw(package, function)
+    elif part == "head":
+        decoder.draw_head(package, function)
+    else:
+        is_one = part == "decoder"
+        decoder.draw_steps(package, function, 1 if is_one else chunk, has_head=is_one)
+
+
+def write_rotary(text: PhantomTextConfig, positions: int, folder: Path) -> None:
+    """The tables of rotations, as ``Fixed`` describes them."""
+    tables = constant_tables(text, positions)
+    (folder / ROTARY).write_bytes(b"".join(table.float().numpy().tobytes() for table in tables))
 
 
 def _packages(ios: int) -> dict[str, dict[str, str]]:
@@ -178,12 +182,6 @@ def _package(
     parts.part(name, lambda folder: package.save(folder / file))
     step(1)
     return found
-
-
-def _write(path: Path, arrays: Sequence[NDArray[np.float32]]) -> None:
-    with path.open("wb") as file:
-        for array in arrays:
-            file.write(np.ascontiguousarray(array, np.float32).tobytes())
 
 
 TARGET = Target(lower, settle, multiple=MULTIPLE, least=LEAST[torch.float16])

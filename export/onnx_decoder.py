@@ -14,6 +14,7 @@ from onnx_ir import Value
 from torch import Tensor
 
 from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
+from phantom_edge.export.cache import row_widths
 from phantom_edge.export.layer_form import LayerForm, Read
 from phantom_edge.export.names import DECODER
 from phantom_edge.export.onnx_graph import TYPES
@@ -22,11 +23,6 @@ from phantom_edge.export.passes.fold import FoldedMap
 from phantom_edge.export.passes.rank import Basis
 from phantom_edge.models.config import PhantomTextConfig
 from phantom_edge.quantize.folder import QuantizedFiles
-
-
-def row_widths(config: PhantomTextConfig, form: LayerForm) -> tuple[int, int]:
-    """Numbers in a cached row of keys and of values."""
-    return config.head_dim + form.bases.key.rank, config.head_dim + form.bases.value.rank
 
 
 def cache_inputs(layer: int, head: int) -> tuple[str, str]:

@@ -11,11 +11,12 @@ from onnx_ir import Value
 
 from phantom_edge.checkpoint.loading import EMBEDDING
 from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.manifest import Cache, Embedding, Number, Part, Port, Rounded
+from phantom_edge.export.bundle.manifest import Embedding, Number, Part, Port, Rounded
+from phantom_edge.export.cache import cache_of
 from phantom_edge.export.embedding import NUMBERS, write_embedding
 from phantom_edge.export.forms import Chosen
 from phantom_edge.export.nbits import carried, is_plain
-from phantom_edge.export.onnx_decoder import DecoderDrawing, row_widths
+from phantom_edge.export.onnx_decoder import DecoderDrawing
 from phantom_edge.export.onnx_graph import Drawing
 from phantom_edge.export.onnx_vision import VisionDrawing
 from phantom_edge.export.passes.rope import constant_tables
@@ -56,16 +57,7 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
             inputs=tuple(map(_port, drawing.inputs)),
             outputs=tuple(map(_port, drawing.outputs)),
         )
-    widths = [row_widths(text, form) for form in forms]
-    cache = Cache(
-        layers=text.num_hidden_layers,
-        kv_heads=text.num_key_value_heads,
-        key_widths=tuple(key for key, _ in widths),
-        value_widths=tuple(value for _, value in widths),
-        dtype=NUMBERS[dtype],
-        max_context=settings.max_context,
-        rounded=settings.cache == "int8",
-    )
+    cache = cache_of(text, forms, NUMBERS[dtype], settings.max_context, rounded=settings.cache == "int8")
     embedding = _embedding(source, settings, parts, begin)
     return Lowered(described, embedding, cache, ("onnx", "onnx-ir", "torch"))
 

@@ -252,6 +252,15 @@ def test_what_is_not_finite_passes_no_bound(value: float) -> None:
     )
 
 
+@pytest.mark.parametrize(("behind", "others"), [(1e-6, 0.0), (3e-6, 0.0), (5e-6, 1.0), (1e-4, 1.0)])
+def test_another_token_is_one_only_where_float32_tells_them_apart(behind: float, others: float) -> None:
+    """The reference's two likeliest are so far apart, as a share of the largest; the bundle takes the second."""
+    tally = Tally()
+    wanted = torch.tensor([[-1.0, 1.0, 1.0 - behind]], dtype=torch.float64)
+    tally.add(np.array([[-1.0, 1.0 - behind, 1.0]]), wanted, is_logits=True)
+    assert tally.measures()[OTHERS] == others
+
+
 def test_a_bundle_that_is_off_is_not_written(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match="does not compute its model, and was not written: prefill of 'text alone'"):
         export(checkpoint, tmp_path / "off", prove=True, max_context=64, phantom="rank=0")

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
 from phantom_edge.export.bundle.manifest import Port
+from phantom_edge.export.cache import row_widths
 from phantom_edge.export.layer_form import LayerForm, Read
 from phantom_edge.export.mlpackage.graph import Drawing, Graph, port
-from phantom_edge.export.mlpackage.layouts import PRODUCT, Channels, Rows
+from phantom_edge.export.mlpackage.layouts import PRODUCT, Layout
 from phantom_edge.export.mlpackage.weights import Weights
 from phantom_edge.export.names import DECODER
 from phantom_edge.export.passes.fold import FoldedMap
@@ -47,7 +48,7 @@ class DecoderFunctions:
         forms: Sequence[LayerForm],
         weights: Weights,
         context: int,
-        layout: type[Rows | Channels],
+        layout: type[Layout],
     ) -> None:
         self.config, self.forms, self.weights, self.context, self.layout = config, forms, weights, context, layout
         self.heads, self.kv_heads, self.dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
@@ -83,7 +84,7 @@ class DecoderFunctions:
     def _caches(self, tokens: int) -> list[Port]:
         found = []
         for number, form in enumerate(self.forms):
-            key, value = self.dim + form.bases.key.rank, self.dim + form.bases.value.rank
+            key, value = row_widths(self.config, form)
             if self.layout.is_fused:
                 found.append(port(f"key_{number}", (1, self.kv_heads, self.context, key)))
                 found.append(port(f"value_{number}", (1, self.kv_heads, self.context, value)))
@@ -101,7 +102,7 @@ class DecoderFunctions:
         found = self._logits(steps.layout, hidden) if has_head else {"hidden": hidden}
         return {**found, **steps.new}
 
-    def _logits(self, layout: Rows | Channels, hidden: Any) -> Mapping[str, Any]:
+    def _logits(self, layout: Layout, hidden: Any) -> Mapping[str, Any]:
         """In one piece, or in pieces that the Neural Engine can hold; a last one may be longer than the vocabulary."""
         name = EMBEDDING if self.config.tie_word_embeddings else HEAD
         words = self.config.vocab_size
@@ -117,7 +118,7 @@ class DecoderFunctions:
 class _Steps:
     """Layers inside one function; ``new`` are its rows for the cache, by the names of outputs."""
 
-    def __init__(self, own: DecoderFunctions, layout: Rows | Channels) -> None:
+    def __init__(self, own: DecoderFunctions, layout: Layout) -> None:
         self.own, self.layout, self.graph, self.mb = own, layout, layout.graph, layout.mb
         self.read = own.weights.read
         self.new: dict[str, Any] = {}

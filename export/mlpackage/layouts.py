@@ -17,11 +17,19 @@ PRODUCT = "nchw,nwhu->nchu"
 
 
 class Layout(Protocol):
-    """``feature`` is the axis of features, of tokens and heads alike; ``place`` that of tokens."""
+    """``feature`` is the axis of features, of tokens and heads alike; ``place`` that of tokens.
+
+    ``is_fused``: attention is one operator, and the cache is state.
+    """
 
     feature: int
     place: int
     is_fused: bool
+    graph: Graph
+    mb: Any
+
+    def __init__(self, graph: Graph, weights: Weights) -> None:
+        """Of one function."""
 
     @staticmethod
     def shape(tokens: int, width: int) -> tuple[int, ...]:
@@ -49,9 +57,6 @@ class Layout(Protocol):
 
 class Drawn:
     """What both layouts have in common: a graph, and weights."""
-
-    feature: int
-    place: int
 
     def __init__(self, graph: Graph, weights: Weights) -> None:
         self.graph, self.mb, self.weights = graph, graph.mb, weights

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from phantom_edge.export.mlpackage.graph import Drawing, Graph, half, port
-from phantom_edge.export.mlpackage.layouts import PRODUCT, Channels, Rows
+from phantom_edge.export.mlpackage.layouts import PRODUCT, Layout
 from phantom_edge.export.mlpackage.weights import Weights
 from phantom_edge.export.names import PROJECTOR, TOWER
 from phantom_edge.models.config import PhantomConfig
@@ -27,7 +27,7 @@ def vision_scale(config: PhantomConfig) -> float:
 class VisionFunction:
     """Draws the function."""
 
-    def __init__(self, config: PhantomConfig, weights: Weights, layout: type[Rows | Channels]) -> None:
+    def __init__(self, config: PhantomConfig, weights: Weights, layout: type[Layout]) -> None:
         self.config, self.vision, self.weights, self.layout = config, config.vision, weights, layout
 
     def draw(self, package: Drawing, name: str) -> None:
@@ -46,7 +46,7 @@ class VisionFunction:
 class _Look:
     """Layers inside the function."""
 
-    def __init__(self, own: VisionFunction, layout: Rows | Channels) -> None:
+    def __init__(self, own: VisionFunction, layout: Layout) -> None:
         self.own, self.vision, self.layout, self.mb, self.graph = own, own.vision, layout, layout.mb, layout.graph
         self.read = own.weights.read
 
