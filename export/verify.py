@@ -299,31 +299,32 @@ def verify(bundle: Bundle, source: Source, begin: Begin = nobody, *, strict: boo
     todo = cases(bundle.manifest)
     images = {id(image): image for case in todo for image in case.images}
     judges = _judges(bundle, source, strict=strict)
-    step = begin((len(images) + 2 * len(todo) + source.config.text.num_hidden_layers) * len(judges))
+    references = list({id(judge.reference): judge.reference for judge in judges}.values())
+    layers = source.config.text.num_hidden_layers * len(references)
+    step = begin((len(images) + 2 * len(todo)) * len(judges) + layers)
     looked, checks = _looked(judges, images, step)
     left_out: dict[str, None] = {}
-    is_any = False
+    reads: list[tuple[Judge, Read, torch.Tensor]] = []
     for number, judge in enumerate(judges):
-        reads: list[Read] = []
-        prompts: list[torch.Tensor] = []
         for case in todo:
             seen = [looked[number, id(image)] for image in case.images]
             read = judge.runner.read(case, seen, _words(case, [one.tiles for one in seen], judge.runner, source))
             if read is None:
                 left_out[case.name] = None
             else:
-                reads.append(read)
-                prompts.append(judge.prompt(read, seen))
+                reads.append((judge, read, judge.prompt(read, seen)))
             step(1)
-        is_any = is_any or bool(reads)
-        for read, hidden in zip(reads, judge.reference.hidden(prompts, lambda: step(1)), strict=True):
-            checks += judge.compare(read, hidden)
-            step(1)
-    if not is_any:
+    if not reads:
         raise EdgeError(
             f"not even a short prompt and its answer fit into a cache of {bundle.manifest.cache.max_context} tokens",
             "export with a larger --max-context, such as 256",
         )
+    for reference in references:  # each reads its layers once, for all who compare with it
+        own = [one for one in reads if one[0].reference is reference]
+        wanted = reference.hidden([prompt for _, _, prompt in own], lambda: step(1))
+        for (judge, read, _), hidden in zip(own, wanted, strict=True):
+            checks += judge.compare(read, hidden)
+            step(1)
     return Proof(tuple(checks), tuple(left_out), _hazards(judges[0].runner.engine))
 
 
