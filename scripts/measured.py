@@ -15,22 +15,27 @@ def result(name: str) -> dict[str, Any]:
     return document
 
 
+def answers(row: dict[str, Any], *, is_base: bool) -> tuple[str, ...]:
+    """Right answers, and beside the base: points lost, divergence, and how often the likeliest token is the same."""
+    if is_base:
+        return (f"{row['right']:.1f} %", "-", "-", "-")
+    low, high = row["points_lost_interval"]
+    return (
+        f"{row['right']:.1f} %",
+        f"{row['points_lost']:+.1f} ({low:+.1f} to {high:+.1f})",
+        f"{row['divergence_nats']:.1e}",
+        f"{100 * row['same_token']:.2f} %",
+    )
+
+
 def targets() -> str:
     """The same weights on every target."""
     document = result("targets")
-    first, rows = next(iter(document["rows"].values())), []
-    for name, row in document["rows"].items():
-        low, high = row["points_lost_interval"]
-        rows.append(
-            (
-                name,
-                f"{row['megabytes']:.1f} MB",
-                f"{row['right']:.1f} %",
-                "-" if row is first else f"{row['points_lost']:+.1f} ({low:+.1f} to {high:+.1f})",
-                "-" if row is first else f"{row['divergence_nats']:.1e}",
-                "-" if row is first else f"{100 * row['same_token']:.2f} %",
-            )
-        )
+    first = next(iter(document["rows"].values()))
+    rows = [
+        (name, f"{row['megabytes']:.1f} MB", *answers(row, is_base=row is first))
+        for name, row in document["rows"].items()
+    ]
     columns = ("weights, target", "bundle", "right", "points lost", "divergence, nats", "same token")
     return (
         f"The same {document['questions']:,} questions about {document['pictures']:,} new pictures to phantom-nano "

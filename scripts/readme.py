@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from blocks import filled, markdown
-from measured import mbq, packages, phantom_fp16, result, targets
+from measured import answers, mbq, packages, phantom_fp16, result, targets
 
 from phantom_edge.cli.models import describe
 from phantom_edge.models.sizes import SIZES
@@ -183,20 +183,15 @@ def decode() -> str:
 def quality() -> str:
     """What quantizing costs."""
     document = result("quality")
-    first, rows = document["rows"]["fp32"], []
-    for name, row in document["rows"].items():
-        low, high = row["points_lost_interval"]
-        rows.append(
-            (
-                name,
-                f"{row['megabytes']:.1f} MB",
-                f"{row['cache_bytes_per_token'] / 1e3:.1f} KB",
-                f"{row['right']:.1f} %",
-                "-" if row is first else f"{row['points_lost']:+.1f} ({low:+.1f} to {high:+.1f})",
-                "-" if row is first else f"{row['divergence_nats']:.1e}",
-                "-" if row is first else f"{100 * row['same_token']:.2f} %",
-            )
+    rows = [
+        (
+            name,
+            f"{row['megabytes']:.1f} MB",
+            f"{row['cache_bytes_per_token'] / 1e3:.1f} KB",
+            *answers(row, is_base=name == "fp32"),
         )
+        for name, row in document["rows"].items()
+    ]
     columns = ("weights", "bundle", "cache per token", "right", "points lost", "divergence, nats", "same token")
     asked, shown = f"{document['questions']:,} questions", f"{document['pictures']:,} new pictures"
     return (

@@ -60,6 +60,14 @@ def test_verify_tells_of_float16_inside_operators(desk: Path) -> None:
     assert all(hazard.keys() == parts for hazard in found["hazards"])
 
 
+def test_where_no_place_is_given_it_is_named_after_model_and_target(desk: Path, tmp_path: Path) -> None:
+    """The README's command, with nothing but the target, is run by its own test."""
+    for problem in ("", "checkpoint-coreml exists already"):
+        done = edge("export", desk / "checkpoint", "--target", "coreml", "--no-verify", cwd=tmp_path)
+        assert done.returncode == bool(problem) and problem in done.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-coreml"]
+
+
 def test_two_exports_are_the_same_bytes(desk: Path, tmp_path: Path) -> None:
     done = edge(*export(desk / "checkpoint", tmp_path / "again", "--no-verify"))
     assert done.returncode == 0, done.stderr

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 @friendly
 def export(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the bundle to.")],
     target: Annotated[
         str,
         typer.Option(
@@ -28,6 +27,9 @@ def export(
     model: Annotated[
         str, typer.Argument(help="Checkpoint folder, hub id, or nano: the model inside this package.")
     ] = NAME,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder to write the bundle to; default: MODEL-TARGET, here.")
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -80,6 +82,7 @@ def export(
     Interrupted, the same command goes on with the parts that are missing.
     """
     check_model(model)
+    out = Path(f"{Path(model).resolve().name}-{target}") if out is None else out
     check_target(out, force)  # before torch is loaded
     load_torch()
     from phantom_edge.export.export import export_bundle
