@@ -13,10 +13,18 @@ def row_widths(config: PhantomTextConfig, form: LayerForm) -> tuple[int, int]:
 
 
 def cache_of(
-    config: PhantomTextConfig, forms: Sequence[LayerForm], dtype: Float, max_context: int, *, rounded: bool = False
+    config: PhantomTextConfig,
+    forms: Sequence[LayerForm],
+    dtype: Float,
+    max_context: int,
+    *,
+    rounded: bool = False,
+    square: bool = False,
 ) -> Cache:
-    """As the manifest describes it."""
+    """As the manifest describes it; ``square``: the keys and values of a layer are as wide as the wider of both."""
     widths = [row_widths(config, form) for form in forms]
+    if square:
+        widths = [(max(pair), max(pair)) for pair in widths]
     return Cache(
         layers=config.num_hidden_layers,
         kv_heads=config.num_key_value_heads,

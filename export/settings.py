@@ -19,6 +19,9 @@ Compute = Literal["auto", "gpu", "ane"]
 COMPUTES: tuple[Compute, ...] = get_args(Compute)
 SYSTEMS = (17, 18)
 """Releases of iOS that packages are made for."""
+Backend = Literal["xnnpack", "portable"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
+"""What runs a program of target executorch."""
 Rows = Literal["float", "int8"]
 ROWS: tuple[Rows, ...] = get_args(Rows)
 """How a cache is kept: in the format of the activations, or in 8 bits with a scale for every row."""
@@ -32,7 +35,9 @@ class Settings:
     """``max_tiles`` None keeps the checkpoint's own; ``phantom`` as in ``forms.Phantom.parse``.
 
     ``opset_only``: no operator outside the target's standard set. ``compute`` and ``ios`` are of target coreml: what
-    computes there, and the least system that it must run on.
+    computes there, and the least system that it must run on. Of target executorch are ``backend``; ``least_delegated``,
+    the share of multiply-adds that must run in it; ``self_test``, with inputs and outputs for a device to try itself;
+    and ``etrecord``, with what profiles are read with.
     """
 
     precision: Precision = "fp32"
@@ -44,12 +49,22 @@ class Settings:
     opset_only: bool = False
     compute: Compute = "auto"
     ios: int = 18
+    backend: Backend = "xnnpack"
+    least_delegated: float | None = None
+    self_test: bool = True
+    etrecord: bool = False
 
     def __post_init__(self) -> None:
         rules = (
             (self.precision in DTYPES, f"--weights is {self.precision}", f"choose from {', '.join(DTYPES)}"),
             (self.compute in COMPUTES, f"--compute is {self.compute}", f"choose from {', '.join(COMPUTES)}"),
             (self.ios in SYSTEMS, f"--ios is {self.ios}", f"choose from {', '.join(map(str, SYSTEMS))}"),
+            (self.backend in BACKENDS, f"--backend is {self.backend}", f"choose from {', '.join(BACKENDS)}"),
+            (
+                self.least_delegated is None or 0 < self.least_delegated <= 1,
+                f"--strict-delegation is {self.least_delegated}",
+                "give a share above 0, up to 1",
+            ),
             (self.cache in ROWS, f"--cache is {self.cache}", f"choose from {', '.join(ROWS)}"),
             (16 <= self.max_context <= 2**20, f"--max-context is {self.max_context}", "give 16 to 1048576 tokens"),
             (
@@ -74,7 +89,7 @@ class Lowered:
     """What a target wrote."""
 
     parts: dict[str, Part]
-    embedding: Embedding
+    embedding: Embedding | None
     cache: Cache
     tools: tuple[str, ...]
     fixed: Fixed | None = None

@@ -29,10 +29,19 @@ def _coreai() -> Target:
     return TARGET
 
 
-TARGETS = {"onnx": _onnx, "coreml": _coreml, "coreai": _coreai}
+def _executorch() -> Target:
+    from phantom_edge.export.program.importing import executorch
+
+    executorch()
+    from phantom_edge.export.pte import TARGET
+
+    return TARGET
+
+
+TARGETS = {"onnx": _onnx, "coreml": _coreml, "coreai": _coreai, "executorch": _executorch}
 """What makes each target, its packages imported only then."""
 
-PRECISIONS: dict[str, Precision] = {"onnx": "fp32", "coreml": "fp16", "coreai": "fp16"}
+PRECISIONS: dict[str, Precision] = {"onnx": "fp32", "coreml": "fp16", "coreai": "fp16", "executorch": "fp32"}
 """The number format of each unless another is asked for."""
 
 

@@ -144,6 +144,7 @@ class QuantizedFiles(TensorFiles):
         largest = max(int(part.max()) for part in (found.integers, found.zero_points) if part is not None)
         numbers = found.scales if found.palettes is None else found.palettes
         is_sound = bool(numbers.isfinite().all()) and bool(found.scales.all())
+        is_sound = is_sound and not (scheme.positive and bool((found.scales < 0).any()))
         if largest >= scheme.levels or not is_sound:
             raise EdgeError(f"{name} in {self.folder} holds numbers that its scheme does not have", AGAIN)
         return found

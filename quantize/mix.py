@@ -20,7 +20,7 @@ from phantom_edge.quantize.knapsack import Choice, Point, pareto_front, within
 from phantom_edge.quantize.recipe import Recipe, Rule, written
 from phantom_edge.quantize.schemes import FLOAT, scheme_named
 
-CHOICES = ("int4-g128", "int4-g64", "int4-g32", "int8", FLOAT)
+CHOICES = ("int4-g128-pos", "int4-g64-pos", "int4-g32-pos", "int8", FLOAT)
 """Schemes that are tried; those whose groups do not divide a unit's rows are not, there."""
 
 TRIES = 12

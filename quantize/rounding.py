@@ -13,12 +13,16 @@ BLOCK_ROWS = 4096
 LEAST, MOST = 2.0**-14, 65504.0
 """Normal float16 numbers, which scales are."""
 
+MOST_BFLOAT16 = 65280.0
+"""The largest of those that bfloat16 holds, too."""
+
 
 def scales_of(weight: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor | None]:
     """Scales and zero points (rows, groups) of a weight (rows, columns), float32.
 
     Symmetric 3 and 4 bits put the number of largest magnitude on the integer that is furthest from the middle, which
-    has no counterpart: so no level is wasted. With 8 bits that would win nothing, and both ends are 127 away.
+    has no counterpart: so no level is wasted; but for schemes whose scales are positive. With 8 bits that would win
+    nothing, and both ends are 127 away.
     """
     rows, columns = weight.shape
     grouped = weight.view(rows, scheme.groups(columns), -1)
@@ -29,8 +33,15 @@ def scales_of(weight: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor | None]:
         return scales, (-low / scales).round().clamp(0, scheme.levels - 1)
     if scheme.bits == 8:
         return as_float16(torch.maximum(-low, high) / (scheme.middle - 1)), None
+    if scheme.positive:
+        return held_scales(torch.maximum(low / -scheme.middle, high / (scheme.middle - 1)), scheme), None
     extreme = torch.where(high > -low, high, low)
     return as_float16(extreme / -scheme.middle), None
+
+
+def held_scales(scales: Tensor, scheme: Scheme) -> Tensor:
+    """The nearest scales that a scheme may have."""
+    return scales.clamp(LEAST, MOST_BFLOAT16).bfloat16().float() if scheme.positive else as_float16(scales)
 
 
 def as_float16(scales: Tensor) -> Tensor:

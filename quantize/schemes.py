@@ -19,7 +19,9 @@ class Scheme:
     Rows are outputs of a linear layer, or words of an embedding. ``symmetric`` ones have their zero in the middle of
     the range, others say where it lies, group by group. ``static_inputs``: what the layer reads is rounded to 8 bits,
     too, with one scale that calibration finds. With ``palette_rows`` there are no scales: so many neighbouring rows
-    share a palette of numbers, and integers are places in it, as Apple's Neural Engine reads weights.
+    share a palette of numbers, and integers are places in it, as Apple's Neural Engine reads weights. ``positive``:
+    scales are positive, and bfloat16 holds them as float16 does, as ExecuTorch's XNNPACK wants them; others may be
+    negative, which puts the number of largest magnitude on the integer that has no counterpart.
     """
 
     bits: int
@@ -27,6 +29,7 @@ class Scheme:
     symmetric: bool = True
     static_inputs: bool = False
     palette_rows: int | None = None
+    positive: bool = False
 
     def __post_init__(self) -> None:
         if self.palette_rows is not None:
@@ -36,6 +39,8 @@ class Scheme:
             raise ValueError(f"bits is {self.bits}, not 3, 4 or 8")
         if self.group is None and (self.bits != 8 or not self.symmetric):
             raise ValueError("group is null, which only symmetric ones of 8 bits have")
+        if self.positive and (self.bits == 8 or not self.symmetric):
+            raise ValueError("positive is true, which is for symmetric ones of fewer than 8 bits")
         if self.static_inputs and self.group is not None:
             raise ValueError("static_inputs is true, which is for whole rows alone")
         if self.group is not None and (self.group < 16 or self.group & (self.group - 1)):
@@ -44,20 +49,20 @@ class Scheme:
     def _check_palette(self, rows: int) -> None:
         if self.bits not in PALETTE_BITS:
             raise ValueError(f"bits is {self.bits}, and palettes have {', '.join(map(str, PALETTE_BITS))}")
-        if self.group is not None or not self.symmetric or self.static_inputs:
-            raise ValueError("palette_rows is given, which leaves no group, zero points or static_inputs")
+        if self.group is not None or not self.symmetric or self.static_inputs or self.positive:
+            raise ValueError("palette_rows is given, which leaves no group, zero points, static_inputs or positive")
         if not 0 < rows <= MOST_PALETTE_ROWS or rows & (rows - 1):
             raise ValueError(f"palette_rows is {rows}, not a power of two up to {MOST_PALETTE_ROWS}")
 
     @property
     def name(self) -> str:
-        """Such as int8, w8a8, int4-g32, int4-g128-asym, lut4-r16."""
+        """Such as int8, w8a8, int4-g32, int4-g32-pos, int4-g128-asym, lut4-r16."""
         if self.palette_rows is not None:
             return f"lut{self.bits}-r{self.palette_rows}"
         if self.static_inputs:
             return "w8a8"
         group = "" if self.group is None else f"-g{self.group}"
-        return f"int{self.bits}{group}{'' if self.symmetric else '-asym'}"
+        return f"int{self.bits}{group}{'' if self.symmetric else '-asym'}{'-pos' if self.positive else ''}"
 
     @property
     def levels(self) -> int:
@@ -100,6 +105,9 @@ SCHEMES: dict[str, Scheme] = {
         Scheme(4, 32),
         Scheme(4, 64),
         Scheme(4, 128),
+        Scheme(4, 32, positive=True),
+        Scheme(4, 64, positive=True),
+        Scheme(4, 128, positive=True),
         Scheme(4, 32, symmetric=False),
         Scheme(4, 64, symmetric=False),
         Scheme(4, 128, symmetric=False),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from phantom_edge.errors import EdgeError, need
 from phantom_edge.quantize.palettes import entries, fitted_palettes, with_palettes
-from phantom_edge.quantize.rounding import as_float16, round_to, scales_of
+from phantom_edge.quantize.rounding import held_scales, round_to, scales_of
 from phantom_edge.quantize.schemes import Quantized, Scheme, palettized
 
 SHRINKS = [1 - step / 40 for step in range(13)]
@@ -36,7 +36,7 @@ def fitted_scales(weight: Tensor, scheme: Scheme, importance: Tensor | None) -> 
     best = torch.full((rows, groups), float("inf"))
     chosen, points = covering.clone(), None if middle is None else middle.clone()
     for shrink in SHRINKS:
-        scales = as_float16(covering * shrink)
+        scales = held_scales(covering * shrink, scheme)
         zeros = middle
         integers = round_to(weight, scheme, scales, zeros)
         off = (Quantized(scheme, integers, scales, zeros).dequantize() - weight).square() * weights

@@ -102,7 +102,8 @@ def _unsealed(path: Path, text: str) -> Any:
 
 def _check_names(folder: Path, manifest: Manifest) -> None:
     """Every file that is used is listed, and none lies elsewhere."""
-    used = {manifest.embedding.file, manifest.prompt.tokenizer, manifest.prompt.chat_template}
+    used = {manifest.prompt.tokenizer, manifest.prompt.chat_template}
+    used |= set() if manifest.embedding is None else {manifest.embedding.file}
     for part in manifest.parts.values():
         used |= set(part.weights) | ({part.file} if manifest.fixed is None else set())
     if manifest.fixed is not None:

@@ -8,8 +8,8 @@ SCHEMA_VERSION = 1
 MANIFEST = "phantom.json"
 
 Float = Literal["float32", "float16"]
-Number = Literal["float32", "float16", "int64", "int32", "int8"]
-BYTES = {"float32": 4, "float16": 2, "int64": 8, "int32": 4, "int8": 1}
+Number = Literal["float32", "float16", "int64", "int32", "int8", "uint8"]
+BYTES = {"float32": 4, "float16": 2, "int64": 8, "int32": 4, "int8": 1, "uint8": 1}
 
 Stage = Literal[
     "vision",
@@ -63,12 +63,45 @@ class Port:
 
 
 @dataclass(frozen=True)
+class Delegation:
+    """What of a part runs in a delegate of ``backend``: operators in so many ``subgraphs``, the others by name.
+
+    ``multiply_adds`` are those of all, for one token that sees a full cache, or one tile.
+    """
+
+    backend: str
+    subgraphs: int
+    delegated: int
+    outside: dict[str, int]
+    multiply_adds: int
+    multiply_adds_outside: dict[str, int]
+
+    def __post_init__(self) -> None:
+        _check(
+            subgraphs=0 <= self.subgraphs <= self.delegated or not self.delegated,
+            multiply_adds=0 <= sum(self.multiply_adds_outside.values()) <= self.multiply_adds,
+        )
+
+    @property
+    def share(self) -> float:
+        """Of the operators."""
+        return self.delegated / max(self.delegated + sum(self.outside.values()), 1)
+
+    @property
+    def share_of_work(self) -> float:
+        """Of the multiply-adds; 1 where there are none."""
+        if not self.multiply_adds:
+            return 1.0
+        return 1 - sum(self.multiply_adds_outside.values()) / self.multiply_adds
+
+
+@dataclass(frozen=True)
 class Part:
     """A graph: its file, the files that hold its weights, and what goes in and out.
 
     ``operators`` counts its nodes by kind, ``weight_bytes`` its weights by number format, without those that it shares
     with a part before it. ``function`` is its name where the file holds several, ``states`` what it keeps from one run
-    to the next, and shares with other functions of the file.
+    to the next, and shares with other functions of the file. ``delegation`` is of targets that hand operators over.
     """
 
     file: str
@@ -80,6 +113,7 @@ class Part:
     outputs: tuple[Port, ...]
     function: str = ""
     states: tuple[Port, ...] = ()
+    delegation: Delegation | None = None
 
 
 @dataclass(frozen=True)
@@ -382,7 +416,7 @@ UNSEALED = "0" * 64
 class Manifest:
     """A bundle. ``proof`` is None where the bundle was never compared with its model: *unverified*.
 
-    ``integers`` is None where no weight is quantized.
+    ``integers`` is None where no weight is quantized, ``embedding`` where the part of that name looks words up.
 
     ``seal`` is the SHA-256 of the manifest's own file, with 64 zeros in place of the seal.
     """
@@ -392,7 +426,7 @@ class Manifest:
     target: str
     model: Model
     parts: dict[str, Part]
-    embedding: Embedding
+    embedding: Embedding | None
     cache: Cache
     pictures: Pictures
     prompt: Prompt
@@ -411,17 +445,21 @@ class Manifest:
         tokens = (prompt.first_token, prompt.image_token, *prompt.stop_tokens)
         buffers = cache.buffers()
         _check(
-            parts={"vision", "decoder", *(("prefill", "head") if self.fixed else ())} <= self.parts.keys(),
+            parts={"vision", "decoder", *(("prefill", "head") if self.fixed else ())} <= self.parts.keys()
+            and (table is not None or "embedding" in self.parts),
             rotary=self.fixed is None
             or self.fixed.rotary not in self.files
             or self.files[self.fixed.rotary].bytes == cache.max_context * model.head_dim * 4,
             prefill_chunk=0 < self.prefill_chunk <= cache.max_context,
-            embedding=(table.rows, table.width) == (model.vocab_size, model.hidden_size)
-            and (table.file not in self.files or table.end <= self.files[table.file].bytes),
+            embedding=table is None
+            or (
+                (table.rows, table.width) == (model.vocab_size, model.hidden_size)
+                and (table.file not in self.files or table.end <= self.files[table.file].bytes)
+            ),
             cache=(cache.layers, cache.kv_heads) == (model.layers, model.kv_heads)
             and len(self.phantom) == cache.layers
             and all(
-                (key, value) == (model.head_dim + layer.key_rank, model.head_dim + layer.value_rank)
+                (key, value) in _widths(model.head_dim, layer)
                 for layer, key, value in zip(self.phantom, cache.key_widths, cache.value_widths, strict=False)
             ),
             prompt=all(0 <= token < model.vocab_size for token in tokens),
@@ -433,6 +471,12 @@ class Manifest:
     def verified(self) -> bool:
         """Whether it was compared with its model, and every bound was kept."""
         return self.proof is not None and self.proof.passed
+
+
+def _widths(dim: int, layer: Phantom) -> tuple[tuple[int, int], ...]:
+    """Of a layer's keys and values: as wide as what they hold, or both as wide as the wider."""
+    own = dim + layer.key_rank, dim + layer.value_rank
+    return own, (max(own), max(own))
 
 
 def _fits(port: Port, manifest: Manifest, buffers: dict[str, tuple[int, Number]]) -> bool:
@@ -447,4 +491,7 @@ def _fits(port: Port, manifest: Manifest, buffers: dict[str, tuple[int, Number]]
     when, _, buffer = port.name.partition("_")
     if when in ("past", "new"):
         return buffers.get(buffer) == (*port.shape[1:], port.dtype)
-    return port.name not in widths or (port.dtype == cache.dtype and port.shape[1:] == widths[port.name])
+    if port.name not in widths:
+        return True
+    width = widths[port.name]
+    return port.dtype == cache.dtype and port.shape[-len(width) :] == width

@@ -46,9 +46,9 @@ def inspect(
 
 def _memory(manifest: "Manifest", tokens: int) -> dict[str, int]:
     weights = sum(sum(part.weight_bytes.values()) for part in manifest.parts.values())
-    embedding = manifest.files[manifest.embedding.file].bytes
-    if all(manifest.embedding.file not in part.weights for part in manifest.parts.values()):
-        weights += embedding
+    table = manifest.embedding
+    if table is not None and all(table.file not in part.weights for part in manifest.parts.values()):
+        weights += manifest.files[table.file].bytes
     cache = tokens * manifest.cache.bytes_per_token
     return {"weights": weights, "cache": cache, "together": weights + cache}
 

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phantom_edge.export.bundle.folder import Bundle
+from phantom_edge.errors import EdgeError
+from phantom_edge.export.bundle.folder import AGAIN, Bundle
 from phantom_edge.runtime.engine import Floats, Ints
 
 
@@ -13,7 +14,10 @@ class Rows:
     """The embedding table of a bundle: ``rows[ids]`` (N, width) in float32."""
 
     def __init__(self, bundle: Bundle) -> None:
-        table = self.table = bundle.manifest.embedding
+        table = bundle.manifest.embedding
+        if table is None:
+            raise EdgeError(f"{bundle.path} does not say where its table of embeddings is", AGAIN)
+        self.table = table
         path, rounded = bundle.file(table.file), table.rounded
 
         def array(dtype: str, offset: int, width: int) -> NDArray[Any]:

@@ -49,7 +49,15 @@ def _coreai(bundle: Bundle, threads: int) -> Engine:
     return CoreAiEngine(bundle, threads)
 
 
-ENGINES: dict[str, MakeEngine] = {"onnx": _onnx, "coreml": _coreml, "coreai": _coreai}
+def _executorch(bundle: Bundle, threads: int) -> Engine:
+    need("torch", "model")
+    need("executorch", "executorch")
+    from phantom_edge.runtime.pte import PteEngine
+
+    return PteEngine(bundle, threads)
+
+
+ENGINES: dict[str, MakeEngine] = {"onnx": _onnx, "coreml": _coreml, "coreai": _coreai, "executorch": _executorch}
 """What runs a target here, its packages imported only then."""
 
 REMEMBERED = 8

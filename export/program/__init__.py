@@ -1,0 +1,1 @@
+"""ExecuTorch programs: the methods of a model as torch modules, lowered to one file."""

@@ -1,0 +1,41 @@
+"""ExecuTorch, which speaks while it is imported and while it works."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+from phantom_edge.errors import need
+
+EXTRA = "executorch"
+
+
+def executorch(module: str = "executorch.exir") -> ModuleType:
+    """A module of ``executorch``. Raises EdgeError if that is not installed."""
+    with quiet():
+        return need(module, EXTRA)
+
+
+def fused_operators() -> None:
+    """Make torch know ``llama::update_cache`` and ``llama::custom_sdpa``, and the runtime what runs them."""
+    executorch("executorch.extension.llm.custom_ops.custom_ops")
+
+
+def quantized_operators() -> None:
+    """Make torch know embeddings of integers, and the runtime what runs them."""
+    executorch("executorch.exir.passes._quant_patterns_and_replacements")
+    executorch("executorch.kernels.quantized")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No warnings, of which there are many about torch's own code and about kernels for other machines."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,216 @@
+"""Target executorch: one program with the methods that ExecuTorch's own runners for pictures and words call."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from phantom_edge.checkpoint.loading import EMBEDDING
+from phantom_edge.errors import EdgeError
+from phantom_edge.export.bundle.manifest import Delegation, Part, Port
+from phantom_edge.export.cache import cache_of
+from phantom_edge.export.forms import STEP, Chosen
+from phantom_edge.export.passes.rope import constant_tables
+from phantom_edge.export.program.backends import BACKENDS
+from phantom_edge.export.program.decoder import TextDecoder
+from phantom_edge.export.program.delegation import delegation_of, operators_of
+from phantom_edge.export.program.importing import executorch, fused_operators, quantized_operators, quiet
+from phantom_edge.export.program.linear import FloatEmbedding, RoundedEmbedding, RoundedLinear, fixed
+from phantom_edge.export.program.lowering import Method, assembled, lowered
+from phantom_edge.export.program.vision import VisionEncoder
+from phantom_edge.export.settings import Begin, Lowered, Settings, Target
+from phantom_edge.export.source import Source
+from phantom_edge.export.unfinished import Unfinished
+from phantom_edge.models.config import PhantomConfig
+from phantom_edge.quantize.schemes import Scheme
+
+PROGRAM = "model.pte"
+METHODS = {"vision": "vision_encoder", "embedding": "token_embedding", "decoder": "text_decoder"}
+"""Part to method, by the names that ExecuTorch's runner looks for (extension/llm/runner/constants.h)."""
+
+EXAMPLE = 7
+"""Tokens of the inputs that methods are traced with: any number does, but 1."""
+
+BLOCK = 32
+"""XNNPACK's groups are multiples of this."""
+
+
+def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Settings) -> Settings:
+    """Refuse what cannot be."""
+    if settings.precision != "fp32":
+        raise EdgeError(
+            f"target executorch computes in fp32, not in {settings.precision} (its LayerNorm of float16 is wrong)",
+            "leave --weights out, or give a recipe: int8, int4",
+        )
+    if settings.cache != "float":
+        raise EdgeError("target executorch keeps its cache in float32", "leave --cache out")
+    if settings.opset_only:
+        raise EdgeError("--opset-only is for target onnx", "leave it out")
+    constant_tables(config.text, settings.max_context)  # or EdgeError, now and not later
+    for name, scheme in schemes.items():
+        why = _why_not(scheme, is_table=name == EMBEDDING and not config.tie_word_embeddings)
+        if why:
+            raise EdgeError(
+                f"{name} is {scheme.name}: {why}", "give --weights int8 or int4, whose schemes run everywhere"
+            )
+    return settings
+
+
+def _why_not(scheme: Scheme, *, is_table: bool) -> str:
+    """What keeps ExecuTorch from a scheme; empty for nothing."""
+    if scheme.palette_rows is not None:
+        return "XNNPACK has no palettes"
+    if not scheme.symmetric:
+        return "XNNPACK has no zero points of weights"
+    if scheme.static_inputs:
+        return "XNNPACK rounds what a layer reads when it runs, not with a scale that is fixed"
+    if is_table:
+        return ""
+    if scheme.group is not None and scheme.bits == 8:
+        return "XNNPACK has no groups of 8 bits"
+    if scheme.group is not None and scheme.group % BLOCK:
+        return f"XNNPACK's groups are multiples of {BLOCK}"
+    return "" if scheme.bits == 8 or scheme.positive else "its scales may be negative, and XNNPACK's are not"
+
+
+def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Begin) -> Lowered:
+    """Write the program, and beside it what a device tests itself with."""
+    text, context = source.config.text, settings.max_context
+    fused_operators()
+    quantized_operators()
+    modules = modules_of(source, chosen, context)
+    backend = BACKENDS[settings.backend]
+    step = begin("lowering to ExecuTorch", len(METHODS) + 2)
+    edge = lowered(
+        _methods(source, modules, context),
+        backend.partitioners(),
+        _constants(source, context),
+        step,
+        traced=settings.etrecord,
+    )
+    described = {
+        part: _described(part, edge.exported_program(method), modules[part], source, backend.name)
+        for part, method in METHODS.items()
+    }
+    _check_delegation(described, settings)
+    program = assembled(edge)
+    parts.part("program", partial(_write_program, program), anew=True)
+    step(1)
+    cache = cache_of(text, [one.form for one in chosen], "float32", context, square=True)
+    return Lowered(described, None, cache, ("executorch", "torch", "torchao"))
+
+
+def modules_of(source: Source, chosen: Sequence[Chosen], context: int) -> dict[str, nn.Module]:
+    """The torch modules of all parts."""
+
+    def linear(name: str, bias: str | None) -> nn.Module:
+        added = None if bias is None else source.read(bias)
+        if source.integers is not None and name in source.integers.schemes:
+            return RoundedLinear(source.integers.quantized(name), added)
+        return fixed(source.read(name), added)
+
+    is_rounded = source.integers is not None and EMBEDDING in source.integers.schemes
+    table: nn.Module = FloatEmbedding(source.read(EMBEDDING))
+    if is_rounded:
+        assert source.integers is not None
+        table = RoundedEmbedding(source.integers.quantized(EMBEDDING))
+    forms = [one.form for one in chosen]
+    return {
+        "vision": VisionEncoder(source.config, source.processor.image_processor.tiling, source.read, linear),
+        "embedding": table,
+        "decoder": TextDecoder(source.config.text, forms, source.read, linear, context),
+    }
+
+
+def _methods(source: Source, modules: Mapping[str, nn.Module], context: int) -> dict[str, Method]:
+    side, hidden = source.config.vision.image_size, source.config.text.hidden_size
+    most, example = context - 1, min(EXAMPLE, context - 1)
+    inputs: dict[str, tuple[Any, ...]] = {
+        "vision": (torch.zeros(1, 3, side, side, dtype=torch.uint8),),
+        "embedding": (torch.zeros(1, example, dtype=torch.int64),),
+        "decoder": (torch.zeros(1, example, hidden), torch.zeros(1, dtype=torch.int64)),
+    }
+    moving = {"vision": (), "embedding": ((0, 1),), "decoder": ((0, 1),)}
+    return {METHODS[part]: Method(modules[part], inputs[part], moving[part], most) for part in METHODS}
+
+
+def _constants(source: Source, context: int) -> dict[str, Any]:
+    """What ExecuTorch's runner asks a program (extension/llm/runner/llm_runner_helper.cpp)."""
+    return {
+        "get_max_seq_len": context,
+        "get_max_context_len": context,
+        "get_vocab_size": source.config.text.vocab_size,
+        "get_eos_ids": list(source.stop_tokens()),
+        "enable_dynamic_shape": True,
+        "use_kv_cache": True,
+        "use_sdpa_with_kv_cache": True,
+    }
+
+
+def _described(part: str, program: Any, module: nn.Module, source: Source, backend: str) -> Part:
+    side, hidden = source.config.vision.image_size, source.config.text.hidden_size
+    tokens = source.processor.tokens_per_tile
+    ports: dict[str, tuple[tuple[Port, ...], Port]] = {
+        "vision": (
+            (Port("pixels", (1, 3, side, side), "uint8"),),
+            Port("image_tokens", (1, tokens, hidden), "float32"),
+        ),
+        "embedding": ((Port("ids", (1, "tokens"), "int64"),), Port("inputs_embeds", (1, "tokens", hidden), "float32")),
+        "decoder": (
+            (Port("inputs_embeds", (1, "tokens", hidden), "float32"), Port("start_pos", (1,), "int64")),
+            Port("logits", (1, 1, source.config.text.vocab_size), "float32"),
+        ),
+    }
+    inputs, output = ports[part]
+    return Part(
+        file=PROGRAM,
+        weights=(PROGRAM,),
+        precision="fp32",
+        operators=operators_of(program),
+        weight_bytes=_weight_bytes(module),
+        inputs=inputs,
+        outputs=(output,),
+        function=METHODS[part],
+        delegation=delegation_of(program, backend) if backend else None,
+    )
+
+
+def _weight_bytes(module: nn.Module) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for one in module.modules():
+        if isinstance(one, RoundedLinear | RoundedEmbedding):
+            bits = 8 if one.scheme.bits == 8 else 4
+            found[f"int{bits}"] += (
+                one.integers.nbytes if isinstance(one, RoundedEmbedding) else one.integers.numel() * bits // 8
+            )
+            is_short = isinstance(one, RoundedLinear) and one.scheme.group is not None
+            found["bfloat16" if is_short else "float32"] += one.scales.numel() * (2 if is_short else 4)
+        for parameter in one.parameters(recurse=False):
+            found["float32"] += parameter.nbytes
+    return dict(found)
+
+
+def _check_delegation(parts: Mapping[str, Part], settings: Settings) -> None:
+    """EdgeError where less than was asked runs in the delegate."""
+    least = settings.least_delegated
+    for name, part in parts.items():
+        found: Delegation | None = part.delegation
+        if least is None or found is None or found.share_of_work >= least:
+            continue
+        rest = ", ".join(f"{one} {work:,}" for one, work in found.multiply_adds_outside.items())
+        raise EdgeError(
+            f"{found.share_of_work:.1%} of the {name}'s multiply-adds run in {settings.backend}; outside are: {rest}",
+            f"give --strict-delegation {int(found.share_of_work * 100) / 100:g} or less, or leave it out",
+        )
+
+
+def _write_program(program: Any, folder: Path) -> None:
+    with (folder / PROGRAM).open("wb") as file:
+        program.write_to_file(file)
+
+
+TARGET = Target(lower, settle, multiple=STEP)

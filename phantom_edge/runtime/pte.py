@@ -1,0 +1,133 @@
+"""ExecuTorch programs: the methods that the runners of phones call, called from Python."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from phantom_edge.errors import EdgeError
+from phantom_edge.export.bundle.folder import AGAIN, Bundle
+from phantom_edge.export.bundle.manifest import MANIFEST, Part, Port
+from phantom_edge.export.program.importing import executorch, fused_operators, quantized_operators
+from phantom_edge.runtime.engine import Floats, Ints
+
+NUMBERS = {"float32": 6, "int64": 4, "uint8": 0}
+"""Number format to ExecuTorch's ScalarType."""
+
+
+class PteEngine:
+    """Runs a bundle of target executorch on the CPU. ``threads`` 0 lets ExecuTorch choose.
+
+    A method answers for its last token only; for others it is asked again with fewer.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int = 0) -> None:
+        self.manifest = bundle.manifest
+        parts = self.manifest.parts
+        with said() as words:
+            fused_operators()
+            quantized_operators()
+            self.runtime = executorch("executorch.runtime").Runtime.get()
+            if threads:  # before anything is loaded: afterwards it breaks what is
+                executorch("executorch.extension.pybindings.portable_lib")._unsafe_reset_threadpool(threads)
+            self._check_backends(bundle, parts)
+            path = bundle.file(parts["decoder"].file)
+            try:
+                self.program = self.runtime.load_program(path)
+                self.methods = {name: self.program.load_method(part.function) for name, part in parts.items()}
+            except (RuntimeError, KeyError) as error:
+                raise EdgeError(f"ExecuTorch does not load {path} ({_reason(words, error)})", AGAIN) from error
+        for name, part in parts.items():
+            if not _fits(part, self.program.metadata(part.function)):
+                raise EdgeError(
+                    f"{name} in {path} has other inputs or outputs than {bundle.path / MANIFEST} says", AGAIN
+                )
+        pictures = self.manifest.pictures
+        self.mean, self.std = (np.array(one).reshape(3, 1, 1) for one in (pictures.mean, pictures.std))
+
+    def _check_backends(self, bundle: Bundle, parts: dict[str, Part]) -> None:
+        for part in parts.values():
+            if part.delegation is not None and not self.runtime.backend_registry.is_available(part.delegation.backend):
+                there = ", ".join(self.runtime.backend_registry.registered_backend_names)
+                raise EdgeError(
+                    f"{bundle.path} is made for {part.delegation.backend}, which ExecuTorch does not have here ({there})",
+                    "run it on its device, or export it for the CPU: --backend xnnpack",
+                )
+
+    def see(self, pixel_values: Floats) -> Floats:
+        """See Engine; bytes again, one tile at a time."""
+        tiles = np.rint((pixel_values * self.std + self.mean) * 255).clip(0, 255).astype(np.uint8)
+        return np.concatenate([self._run("vision", [torch.from_numpy(tile[None])]) for tile in tiles])
+
+    def embed(self, ids: Ints) -> Floats:
+        """Rows of the embedding table."""
+        given = torch.from_numpy(np.ascontiguousarray(ids, np.int64))[None]
+        most = self.manifest.cache.max_context - 1
+        return np.concatenate([self._run("embedding", [part]) for part in given.split(most, dim=1)])
+
+    def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
+        """See Engine; the tokens up to each kept position are read anew, and all at last."""
+        assert start + len(embeds) <= self.manifest.cache.max_context
+        rows = torch.from_numpy(np.ascontiguousarray(embeds, np.float32))[None]
+        ends = sorted({int(one) for one in keep} | {len(embeds) - 1})
+        place = torch.tensor([start])
+        found = {end: self._run("decoder", [rows[:, : end + 1], place])[0] for end in ends}
+        vocab = self.manifest.model.vocab_size
+        return np.stack([found[int(one)] for one in keep]) if len(keep) else np.zeros((0, vocab), np.float32)
+
+    def _run(self, part: str, inputs: Sequence[Tensor]) -> Floats:
+        with said() as words:
+            try:
+                (found,) = self.methods[part].execute(inputs)
+            except RuntimeError as error:
+                raise EdgeError(f"the {part} of this bundle does not run ({_reason(words, error)})", AGAIN) from error
+        return np.asarray(found[0].numpy(), np.float32)
+
+
+def _fits(part: Part, meta: Any) -> bool:
+    """Whether a method's ports are those that the manifest lists; what moves is told by its upper bound."""
+    listed = [*part.inputs, *part.outputs]
+    found = [
+        *(meta.input_tensor_meta(number) for number in range(meta.num_inputs())),
+        *(meta.output_tensor_meta(number) for number in range(meta.num_outputs())),
+    ]
+    return len(listed) == len(found) and all(
+        _same(port, one.sizes(), one.dtype()) for port, one in zip(listed, found, strict=True)
+    )
+
+
+def _same(port: Port, sizes: Sequence[int], dtype: int) -> bool:
+    return (
+        NUMBERS.get(port.dtype) == dtype
+        and len(port.shape) == len(sizes)
+        and all(isinstance(one, str) or one == size for one, size in zip(port.shape, sizes, strict=True))
+    )
+
+
+@contextmanager
+def said() -> Iterator[Any]:
+    """A file of what ExecuTorch writes to stderr meanwhile, by itself and not through Python."""
+    with tempfile.TemporaryFile() as words:
+        sys.stderr.flush()
+        kept = os.dup(2)
+        os.dup2(words.fileno(), 2)
+        try:
+            yield words
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _reason(words: Any, error: Exception) -> str:
+    """The last line that tells of a failure, else the error's own words."""
+    words.seek(0)
+    lines = [line.strip() for line in words.read().decode(errors="replace").splitlines() if line.startswith("[")]
+    lines = [line.partition("] ")[2] for line in lines if "cpuinfo" not in line]
+    return (lines[0] if lines else " ".join(str(error).split()))[:200]
