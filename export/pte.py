@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,19 @@ from phantom_edge.export.passes.rope import constant_tables
 from phantom_edge.export.program.backends import BACKENDS
 from phantom_edge.export.program.decoder import TextDecoder
 from phantom_edge.export.program.delegation import delegation_of, operators_of
-from phantom_edge.export.program.importing import executorch, fused_operators, quantized_operators, quiet
+from phantom_edge.export.program.importing import fused_operators, quantized_operators, quiet
 from phantom_edge.export.program.linear import FloatEmbedding, RoundedEmbedding, RoundedLinear, fixed
 from phantom_edge.export.program.lowering import Method, assembled, lowered
+from phantom_edge.export.program.self_test import bundled, cases_of
 from phantom_edge.export.program.vision import VisionEncoder
 from phantom_edge.export.settings import Begin, Lowered, Settings, Target
 from phantom_edge.export.source import Source
 from phantom_edge.export.unfinished import Unfinished
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.quantize.schemes import Scheme
+from phantom_edge.typed import from_json, to_json
 
-PROGRAM = "model.pte"
+PROGRAM, SELF_TEST, ETRECORD = "model.pte", "self_test.bpte", "etrecord.bin"
 METHODS = {"vision": "vision_encoder", "embedding": "token_embedding", "decoder": "text_decoder"}
 """Part to method, by the names that ExecuTorch's runner looks for (extension/llm/runner/constants.h)."""
 
@@ -78,30 +80,61 @@ def _why_not(scheme: Scheme, *, is_table: bool) -> str:
 
 
 def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Begin) -> Lowered:
-    """Write the program, and beside it what a device tests itself with."""
-    text, context = source.config.text, settings.max_context
+    """Write the program, and what a device tries itself with and profiles are read with, if that is asked for."""
     fused_operators()
     quantized_operators()
-    modules = modules_of(source, chosen, context)
-    backend = BACKENDS[settings.backend]
-    step = begin("lowering to ExecuTorch", len(METHODS) + 2)
-    edge = lowered(
-        _methods(source, modules, context),
-        backend.partitioners(),
-        _constants(source, context),
-        step,
-        traced=settings.etrecord,
-    )
-    described = {
-        part: _described(part, edge.exported_program(method), modules[part], source, backend.name)
-        for part, method in METHODS.items()
-    }
-    _check_delegation(described, settings)
-    program = assembled(edge)
-    parts.part("program", partial(_write_program, program), anew=True)
-    step(1)
-    cache = cache_of(text, [one.form for one in chosen], "float32", context, square=True)
-    return Lowered(described, None, cache, ("executorch", "torch", "torchao"))
+
+    @cache
+    def lowering() -> Lowering:
+        return Lowering(source, chosen, settings, begin)
+
+    told = parts.part("program", lambda folder: lowering().write(folder / PROGRAM))
+    described = {part: from_json(Part, one) for part, one in told.items()}
+    if settings.self_test:
+        parts.part("self test", lambda folder: lowering().write_self_test(folder / SELF_TEST))
+    if settings.etrecord:
+        parts.part("etrecord", lambda folder: lowering().write_etrecord(folder / ETRECORD))
+    held = cache_of(source.config.text, [one.form for one in chosen], "float32", settings.max_context, square=True)
+    return Lowered(described, None, held, ("executorch", "torch", "torchao"))
+
+
+class Lowering:
+    """A program in memory. Raises EdgeError where less than was asked runs in the delegate."""
+
+    def __init__(self, source: Source, chosen: Sequence[Chosen], settings: Settings, begin: Begin) -> None:
+        context, backend = settings.max_context, BACKENDS[settings.backend]
+        step = begin("lowering to ExecuTorch", len(METHODS) + 2)
+        self.source, self.modules = source, modules_of(source, chosen, context)
+        edge = lowered(
+            _methods(source, self.modules, context),
+            backend.partitioners(),
+            _constants(source, context),
+            step,
+            traced=settings.etrecord,
+        )
+        self.parts = {
+            part: _described(part, edge.exported_program(method), self.modules[part], source, backend.name)
+            for part, method in METHODS.items()
+        }
+        _check_delegation(self.parts, settings)
+        self.program = assembled(edge)
+        step(1)
+
+    def write(self, path: Path) -> dict[str, Any]:
+        """The program; what its parts are."""
+        with path.open("wb") as file:
+            self.program.write_to_file(file)
+        return {name: to_json(part) for name, part in self.parts.items()}
+
+    def write_self_test(self, path: Path) -> None:
+        """The program once more, with inputs of every method and what the torch modules make of them."""
+        cases = {METHODS[part]: cases_of(part, self.modules[part], self.source) for part in METHODS}
+        path.write_bytes(bundled(self.program, cases))
+
+    def write_etrecord(self, path: Path) -> None:
+        """ExecuTorch's own file of where every operator came from."""
+        with quiet():
+            self.program.get_etrecord().save(path)
 
 
 def modules_of(source: Source, chosen: Sequence[Chosen], context: int) -> dict[str, nn.Module]:
@@ -206,11 +239,6 @@ def _check_delegation(parts: Mapping[str, Part], settings: Settings) -> None:
             f"{found.share_of_work:.1%} of the {name}'s multiply-adds run in {settings.backend}; outside are: {rest}",
             f"give --strict-delegation {int(found.share_of_work * 100) / 100:g} or less, or leave it out",
         )
-
-
-def _write_program(program: Any, folder: Path) -> None:
-    with (folder / PROGRAM).open("wb") as file:
-        program.write_to_file(file)
 
 
 TARGET = Target(lower, settle, multiple=STEP)

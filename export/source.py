@@ -130,4 +130,8 @@ class Source:
 
     def embedding(self, token: int) -> Tensor:
         """The embedding (hidden,) of a token, float32."""
-        return self.read(EMBEDDING)[token].float()
+        return self.embeddings(torch.tensor(token))
+
+    def embeddings(self, ids: Tensor) -> Tensor:
+        """The embeddings (..., hidden) of tokens (...), float32."""
+        return self.read(EMBEDDING)[ids].float()

@@ -22,10 +22,11 @@ BUSY = "writing"
 
 @dataclass(frozen=True)
 class Done:
-    """A part that is complete: bytes of each file, and the seconds that writing it took."""
+    """A part that is complete: bytes of each file, the seconds that writing it took, and what there is to tell of it."""
 
     files: dict[str, int]
     seconds: float
+    told: Any = None
 
 
 class Unfinished:
@@ -35,22 +36,26 @@ class Unfinished:
         self.folder, self.about = folder, dict(about)
         self.done: dict[str, Done] = {}
 
-    def part(self, name: str, write: Callable[[Path], None], *, anew: bool = False) -> None:
-        """Let ``write`` fill a folder with the files of a part, unless they are there and need not be made ``anew``."""
+    def part(self, name: str, write: Callable[[Path], Any], *, anew: bool = False) -> Any:
+        """Let ``write`` fill a folder with the files of a part, unless they are there and need not be made ``anew``.
+
+        What it returns, in JSON's types, is returned, whenever it was written.
+        """
         if name in self.done and not anew:
-            return
+            return self.done[name].told
         start = time.perf_counter()
         busy = self.folder / BUSY
         shutil.rmtree(busy, ignore_errors=True)
         busy.mkdir()
-        write(busy)
+        told = write(busy)
         files = {str(path.relative_to(busy)): path.stat().st_size for path in sorted(busy.rglob("*")) if path.is_file()}
         for file in files:
             (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
             (busy / file).replace(self.folder / file)
         shutil.rmtree(busy)
-        self.done[name] = Done(files, round(time.perf_counter() - start, 3))
+        self.done[name] = Done(files, round(time.perf_counter() - start, 3), told)
         self._record()
+        return told
 
     @property
     def files(self) -> list[str]:

@@ -199,15 +199,21 @@ class TextDecoder(nn.Module):
     def forward(self, inputs_embeds: Tensor, start_pos: Tensor) -> Tensor:
         """See the class."""
         tokens, start = inputs_embeds.shape[1], int_of(start_pos)
-        torch._check(start >= 0)
-        torch._check(start < self.context)
-        torch._check(start + tokens <= self.context)
+        for holds in (start >= 0, start < self.context, start + tokens <= self.context):
+            torch._check(holds)  # type: ignore[no-untyped-call]
         rope = self.cosines.narrow(0, start, tokens), self.sines.narrow(0, start, tokens)
         hidden, mask = inputs_embeds, self._mask(start, tokens)
         for layer in self.layers:
             hidden = layer(hidden, rope, start, mask)
         logits: Tensor = self.head(self.norm(hidden[:, -1:]))
         return logits
+
+    def forget(self) -> None:
+        """Empty the cache."""
+        for layer in self.layers:
+            assert isinstance(layer, Layer)
+            layer.attention.keys.zero_()
+            layer.attention.values.zero_()
 
     def _mask(self, start: int, tokens: int) -> Tensor | None:
         """What a sliding window leaves, (N, context); None where all before is seen."""

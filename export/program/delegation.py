@@ -100,8 +100,8 @@ def multiply_adds(name: str, node: Any) -> int:
 
 
 def _shape(argument: Any) -> list[int]:
-    value = getattr(argument, "meta", {}).get("val")
-    return _sizes(value.shape) if hasattr(value, "shape") else []
+    value: Any = getattr(argument, "meta", {}).get("val")
+    return _sizes(value.shape) if _makes_tensors(value) else []
 
 
 def _sizes(shape: Any) -> list[int]:

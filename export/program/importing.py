@@ -1,10 +1,14 @@
 """ExecuTorch, which speaks while it is imported and while it works."""
 
 import logging
+import os
+import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 from phantom_edge.errors import need
 
@@ -39,3 +43,18 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+@contextmanager
+def said() -> Iterator[Any]:
+    """A file of what ExecuTorch writes to stderr meanwhile, by itself and not through Python."""
+    with tempfile.TemporaryFile() as words:
+        sys.stderr.flush()
+        kept = os.dup(2)
+        os.dup2(words.fileno(), 2)
+        try:
+            yield words
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)

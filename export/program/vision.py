@@ -60,7 +60,8 @@ class VisionBlock(nn.Module):
         parts = self.qkv(x).split(width, dim=-1)
         query, key, value = (part.view(tokens, self.heads, self.dim).permute(1, 0, 2) for part in parts)  # (H, N, d)
         scores = (query * (1 / math.sqrt(self.dim))) @ key.permute(0, 2, 1)
-        return (scores.softmax(-1) @ value).permute(1, 0, 2).reshape(1, tokens, width)
+        mixed: Tensor = (scores.softmax(-1) @ value).permute(1, 0, 2).reshape(1, tokens, width)
+        return mixed
 
 
 class VisionEncoder(nn.Module):

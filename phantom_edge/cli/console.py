@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -105,6 +106,8 @@ def _plain(text: str) -> str:
 def load_torch() -> None:
     """Import what the model itself is made of, which takes seconds. Raises EdgeError where it is not installed."""
     note("loading torch ...")
+    for name in ("torchao", "torch.utils._pytree"):  # they warn of kernels for other machines when they are imported
+        logging.getLogger(name).setLevel(logging.ERROR)
     for package in ("torch", "transformers", "safetensors", "huggingface_hub"):
         need(package, "model")
 

@@ -13,7 +13,7 @@ from phantom_edge.shipped import NAME
 
 if TYPE_CHECKING:
     from phantom_edge.export.export import Exported
-    from phantom_edge.export.settings import Begin, Compute, Precision, Rows, Settings
+    from phantom_edge.export.settings import Backend, Begin, Compute, Precision, Rows, Settings
 
 
 @friendly
@@ -21,7 +21,10 @@ def export(
     target: Annotated[
         str,
         typer.Option(
-            "--target", "-t", help="What is to run it: onnx; coreml, for iPhones and Macs; or coreai, an experiment."
+            "--target",
+            "-t",
+            help="What is to run it: onnx; coreml, for iPhones and Macs; executorch, for Android and iOS; or coreai, "
+            "an experiment.",
         ),
     ],
     model: Annotated[
@@ -70,6 +73,21 @@ def export(
         ),
     ] = "auto",
     ios: Annotated[int, typer.Option(help="Of coreml: the least release it must run on, 17 or 18.")] = 18,
+    backend: Annotated[str, typer.Option(help="Of executorch: what operators are handed to.")] = "xnnpack",
+    strict_delegation: Annotated[
+        float | None,
+        typer.Option(help="Of executorch: fail if less than this share of multiply-adds runs in the backend: 0.9."),
+    ] = None,
+    self_test: Annotated[
+        bool,
+        typer.Option(
+            "--self-test/--no-self-test",
+            help="Of executorch: the program once more, with inputs and outputs for a device to try itself.",
+        ),
+    ] = True,
+    etrecord: Annotated[
+        bool, typer.Option("--etrecord", help="Of executorch: keep what profiles are read with; it is large.")
+    ] = False,
     prefill_chunk: Annotated[int, typer.Option(help="Tokens of a prompt that are fed at a time.")] = 64,
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Compare with the checkpoint; without, it stays unverified.")
@@ -100,6 +118,10 @@ def export(
         opset_only,
         cast("Compute", compute),
         ios,
+        cast("Backend", backend),
+        strict_delegation,
+        self_test,
+        etrecord,
     )
     try:
         with tasks() as begin:
@@ -169,8 +191,10 @@ def _show(exported: "Exported") -> None:
     rows = []
     for name, files in exported.files.items():
         size = sum(bundle.manifest.files[file].bytes for file in files)
-        error = f"{errors[name]:.1e}" if name in errors else "-" if name not in bundle.manifest.parts else "unverified"
         shown = dict.fromkeys(file.partition("/")[0] for file in files)  # of a package, the package
+        inside = [part for part, about in bundle.manifest.parts.items() if part == name or about.file in shown]
+        known = [errors[part] for part in inside if part in errors]
+        error = f"{max(known):.1e}" if known else "unverified" if inside else "-"
         rows.append((name, ", ".join(shown), f"{size / 1e6:,.2f}", f"{exported.seconds[name]:.1f}", error))
     print_table(
         str(bundle.path),

@@ -1,10 +1,6 @@
 """ExecuTorch programs: the methods that the runners of phones call, called from Python."""
 
-import os
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +10,7 @@ from torch import Tensor
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import AGAIN, Bundle
 from phantom_edge.export.bundle.manifest import MANIFEST, Part, Port
-from phantom_edge.export.program.importing import executorch, fused_operators, quantized_operators
+from phantom_edge.export.program.importing import executorch, fused_operators, quantized_operators, said
 from phantom_edge.runtime.engine import Floats, Ints
 
 NUMBERS = {"float32": 6, "int64": 4, "uint8": 0}
@@ -56,7 +52,7 @@ class PteEngine:
             if part.delegation is not None and not self.runtime.backend_registry.is_available(part.delegation.backend):
                 there = ", ".join(self.runtime.backend_registry.registered_backend_names)
                 raise EdgeError(
-                    f"{bundle.path} is made for {part.delegation.backend}, which ExecuTorch does not have here ({there})",
+                    f"{bundle.path} is made for {part.delegation.backend}, and ExecuTorch here has {there}",
                     "run it on its device, or export it for the CPU: --backend xnnpack",
                 )
 
@@ -67,9 +63,9 @@ class PteEngine:
 
     def embed(self, ids: Ints) -> Floats:
         """Rows of the embedding table."""
-        given = torch.from_numpy(np.ascontiguousarray(ids, np.int64))[None]
         most = self.manifest.cache.max_context - 1
-        return np.concatenate([self._run("embedding", [part]) for part in given.split(most, dim=1)])
+        parts = (np.ascontiguousarray(ids[start : start + most], np.int64) for start in range(0, len(ids), most))
+        return np.concatenate([self._run("embedding", [torch.from_numpy(part)[None]]) for part in parts])
 
     def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
         """See Engine; the tokens up to each kept position are read anew, and all at last."""
@@ -108,21 +104,6 @@ def _same(port: Port, sizes: Sequence[int], dtype: int) -> bool:
         and len(port.shape) == len(sizes)
         and all(isinstance(one, str) or one == size for one, size in zip(port.shape, sizes, strict=True))
     )
-
-
-@contextmanager
-def said() -> Iterator[Any]:
-    """A file of what ExecuTorch writes to stderr meanwhile, by itself and not through Python."""
-    with tempfile.TemporaryFile() as words:
-        sys.stderr.flush()
-        kept = os.dup(2)
-        os.dup2(words.fileno(), 2)
-        try:
-            yield words
-        finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 def _reason(words: Any, error: Exception) -> str:
