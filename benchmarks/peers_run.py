@@ -25,8 +25,6 @@ def tokens(count: int, vocab: int) -> list[int]:
 
 def ours(model: str, threads: int) -> Run:
     """A bundle's decoder, with the engine that answers questions."""
-    import numpy as np
-
     from phantom_edge.export.bundle.folder import Bundle
     from phantom_edge.runtime.ort import OrtEngine
 
@@ -37,7 +35,13 @@ def ours(model: str, threads: int) -> Run:
             return None if part.file.startswith("vision") else super()._loaded(bundle, part, fed)
 
     bundle = Bundle.open(Path(model))
-    engine = Decoder(bundle, threads)
+    return asked(Decoder(bundle, threads), bundle)
+
+
+def asked(engine: Any, bundle: Any) -> Run:
+    """How an engine is asked."""
+    import numpy as np
+
     chunk, vocab = bundle.manifest.prefill_chunk, bundle.manifest.model.vocab_size
 
     def run(prompt: int, decode: int) -> tuple[float, list[float]]:
@@ -56,6 +60,20 @@ def ours(model: str, threads: int) -> Run:
         return took, steps
 
     return run
+
+
+def program(model: str, threads: int) -> Run:
+    """A bundle of target executorch: its methods for words, as the engine that answers questions runs them."""
+    from phantom_edge.export.bundle.folder import Bundle
+    from phantom_edge.runtime.pte import PteEngine
+
+    class Decoder(PteEngine):
+        """Without what looks at pictures."""
+
+        LOADED = ("embedding", "decoder")
+
+    bundle = Bundle.open(Path(model))
+    return asked(Decoder(bundle, threads), bundle)
 
 
 def genai(model: str, threads: int) -> Run:
@@ -120,7 +138,7 @@ def llama(model: str, threads: int) -> Run:
     return run
 
 
-SYSTEMS = {"ours": ours, "genai": genai, "llama": llama}
+SYSTEMS = {"ours": ours, "program": program, "genai": genai, "llama": llama}
 
 
 def memory(what: str) -> int:

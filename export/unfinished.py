@@ -22,7 +22,7 @@ BUSY = "writing"
 
 @dataclass(frozen=True)
 class Done:
-    """A part that is complete: bytes of each file, the seconds that writing it took, and what there is to tell of it."""
+    """A part that is complete: bytes of each file, seconds that writing it took, and what there is to tell of it."""
 
     files: dict[str, int]
     seconds: float

@@ -23,9 +23,12 @@ class PteEngine:
     A method answers for its last token only; for others it is asked again with fewer.
     """
 
+    LOADED: tuple[str, ...] = ("vision", "embedding", "decoder")
+    """Parts that are made ready to run."""
+
     def __init__(self, bundle: Bundle, threads: int = 0) -> None:
         self.manifest = bundle.manifest
-        parts = self.manifest.parts
+        parts = {name: self.manifest.parts[name] for name in self.LOADED}
         with said() as words:
             fused_operators()
             quantized_operators()

@@ -1,0 +1,67 @@
+"""ExecuTorch programs of golden checkpoints and of small modules, run by ExecuTorch itself."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from phantom_edge.export.forms import STEP, choose_forms
+from phantom_edge.export.forms import Phantom as Wanted
+from phantom_edge.export.program.backends import BACKENDS
+from phantom_edge.export.program.decoder import TextDecoder
+from phantom_edge.export.program.importing import executorch, fused_operators, quantized_operators, said
+from phantom_edge.export.program.lowering import Method, assembled, lowered
+from phantom_edge.export.pte import linear_of
+from phantom_edge.export.source import Source
+
+Floats = NDArray[np.float32]
+
+
+def program_of(module: nn.Module, *inputs: Tensor, moving: tuple[tuple[int, int], ...] = (), most: int = 1) -> Any:
+    """What XNNPACK and the portable kernels make of a module, as the method ``forward``."""
+    fused_operators()
+    quantized_operators()
+    methods = {"forward": Method(module, inputs, moving, most)}
+    return assembled(lowered(methods, BACKENDS["xnnpack"].partitioners(), {}, lambda _: None, traced=False))
+
+
+class Loaded:
+    """A method that can be run, and its program, without which it breaks; ExecuTorch's own words go nowhere."""
+
+    def __init__(self, program: bytes | Path, name: str = "forward") -> None:
+        with said():
+            self.program = executorch("executorch.runtime").Runtime.get().load_program(program)
+            self.method = self.program.load_method(name)
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        with said():
+            (found,) = self.method.execute(list(inputs))
+        return found
+
+
+def decoder_of(source: Source, context: int, phantom: str = "full") -> TextDecoder:
+    chosen = choose_forms(source, Wanted.parse(phantom, torch.float32), multiple=STEP)
+    forms = [one.form for one in chosen]
+    return TextDecoder(source.config.text, forms, source.read, linear_of(source), context).eval()
+
+
+def decoder_program(source: Source, context: int, phantom: str = "full") -> Loaded:
+    """A loaded text_decoder."""
+    module = decoder_of(source, context, phantom)
+    inputs = torch.zeros(1, 7, source.config.text.hidden_size), torch.zeros(1, dtype=torch.int64)
+    return Loaded(program_of(module, *inputs, moving=((0, 1),), most=context - 1).buffer)
+
+
+def logits(method: Loaded, embeds: Tensor, chunks: Sequence[int]) -> tuple[list[int], Floats]:
+    """Positions of the last token of every chunk, and its logits."""
+    start, places, found = 0, [], []
+    for size in chunks:
+        rows = embeds[None, start : start + size].contiguous()
+        found.append(method(rows, torch.tensor([start]))[0, 0].numpy())
+        start += size
+        places.append(start - 1)
+    return places, np.stack(found)

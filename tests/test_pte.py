@@ -1,0 +1,30 @@
+"""ExecuTorch programs compute the model: run by ExecuTorch itself, compared with the reference, number by number."""
+
+import numpy as np
+import pytest
+import torch
+from packages import golden_source
+from test_coreml import prompt_of
+
+pytest.importorskip("executorch")
+
+from programs import decoder_program, logits
+
+BOUND = 1e-4
+"""Largest difference of a logit: float32, sums in another order."""
+
+CONTEXT, PROMPT = 96, 64
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["0_5b-1.0", "1_8b-1.0", "3_8b-sw16-1.0", "7b-1.0"])
+def test_programs_compute_the_model(name: str, golden) -> None:
+    """A prompt of 64 in chunks, 32 tokens one by one to the cache's last slot; and odd chunks over what that left."""
+    g = golden(name)
+    method, ids = decoder_program(golden_source(g), CONTEXT), prompt_of(g, CONTEXT)
+    wanted = g.model(input_ids=ids[None]).logits[0].numpy()
+    embeds = g.model.get_input_embeddings()(ids)
+    for chunks in ((16,) * 4 + (1,) * 32, (5, 1, 37, 53)):
+        places, found = logits(method, embeds, chunks)
+        assert np.abs(found - wanted[places]).max() <= BOUND, chunks
+        assert (found.argmax(-1) == wanted[places].argmax(-1)).all(), chunks
