@@ -27,13 +27,12 @@ from phantom_edge.export.bundle.manifest import (
     Proof,
     Stage,
 )
-from phantom_edge.export.exact import ExactEngine
 from phantom_edge.export.names import PROJECTOR, TOWER
 from phantom_edge.export.reference import Reference
 from phantom_edge.export.source import Source
 from phantom_edge.processing.tiling import to_pixel_values
 from phantom_edge.runtime.engine import Engine, Floats, Ints
-from phantom_edge.runtime.session import Session
+from phantom_edge.runtime.session import MakeEngine, Session
 from phantom_edge.runtime.text import question_of
 
 DECODED = 32
@@ -338,8 +337,9 @@ def _judges(bundle: Bundle, source: Source, *, strict: bool) -> list[Judge]:
             f"{bundle.path} is for target {manifest.target}, which has no strict mode", "leave --strict out"
         )
     found = [Judge(Runner(Session(bundle)), reference)]
-    if _rounds(manifest) and not _is_of_another_precision(manifest, source):
-        found.append(Judge(Runner(Session(bundle, engine=ExactEngine)), reference, is_exact=True))
+    exact = EXACTLY.get(manifest.target)
+    if exact is not None and _rounds(manifest) and not _is_of_another_precision(manifest, source):
+        found.append(Judge(Runner(Session(bundle, engine=exact())), reference, is_exact=True))
     return found
 
 
@@ -357,6 +357,22 @@ def _judges_of_packages(bundle: Bundle, reference: Reference, *, strict: bool) -
         rounded = Session(bundle, engine=partial(engine, mode="strict", apple=False))
         found.append(Judge(Runner(rounded), reference, is_strict=True))
     return found
+
+
+def _onnx() -> MakeEngine:
+    from phantom_edge.export.exact import ExactEngine
+
+    return ExactEngine
+
+
+def _executorch() -> MakeEngine:
+    from phantom_edge.runtime.pte import ExactPteEngine
+
+    return ExactPteEngine
+
+
+EXACTLY: dict[str, Callable[[], MakeEngine]] = {"onnx": _onnx, "executorch": _executorch}
+"""What runs a target's bundle without rounding activations, its own packages imported only then."""
 
 
 def _coreml() -> "Interpreted":

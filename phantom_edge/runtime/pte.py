@@ -1,6 +1,9 @@
-"""ExecuTorch programs: the methods that the runners of phones call, called from Python."""
+"""ExecuTorch programs: the methods that the runners of phones call, called from Python.
 
-from collections.abc import Sequence
+ExecuTorch runs them, or the interpreter that proves them. What is around the methods is the same for both.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,11 @@ from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import AGAIN, Bundle
 from phantom_edge.export.bundle.manifest import MANIFEST, Part, Port
 from phantom_edge.export.program.importing import executorch, fused_operators, quantized_operators, said
+from phantom_edge.export.program.reading import Interpreter
 from phantom_edge.runtime.engine import Floats, Ints
+
+Run = Callable[[Sequence[Tensor]], Tensor]
+"""A method: inputs to its output."""
 
 NUMBERS = {"float32": 6, "int64": 4, "uint8": 0}
 """Number format to ExecuTorch's ScalarType."""
@@ -28,36 +35,31 @@ class PteEngine:
 
     def __init__(self, bundle: Bundle, threads: int = 0) -> None:
         self.manifest = bundle.manifest
-        parts = {name: self.manifest.parts[name] for name in self.LOADED}
-        with said() as words:
-            fused_operators()
-            quantized_operators()
-            self.runtime = executorch("executorch.runtime").Runtime.get()
-            if threads:  # before anything is loaded: afterwards it breaks what is
-                executorch("executorch.extension.pybindings.portable_lib")._unsafe_reset_threadpool(threads)
-            self._check_backends(bundle, parts)
-            path = bundle.file(parts["decoder"].file)
-            try:
-                self.program = self.runtime.load_program(path)
-                self.methods = {name: self.program.load_method(part.function) for name, part in parts.items()}
-            except (RuntimeError, KeyError) as error:
-                raise EdgeError(f"ExecuTorch does not load {path} ({_reason(words, error)})", AGAIN) from error
-        for name, part in parts.items():
-            if not _fits(part, self.program.metadata(part.function)):
-                raise EdgeError(
-                    f"{name} in {path} has other inputs or outputs than {bundle.path / MANIFEST} says", AGAIN
-                )
+        self.methods = self._loaded(bundle, {name: self.manifest.parts[name] for name in self.LOADED}, threads)
         pictures = self.manifest.pictures
         self.mean, self.std = (np.array(one).reshape(3, 1, 1) for one in (pictures.mean, pictures.std))
 
-    def _check_backends(self, bundle: Bundle, parts: dict[str, Part]) -> None:
-        for part in parts.values():
-            if part.delegation is not None and not self.runtime.backend_registry.is_available(part.delegation.backend):
-                there = ", ".join(self.runtime.backend_registry.registered_backend_names)
+    def _loaded(self, bundle: Bundle, parts: Mapping[str, Part], threads: int) -> Mapping[str, Run]:
+        """Methods of parts, by the same names."""
+        with said() as words:
+            fused_operators()
+            quantized_operators()
+            runtime = executorch("executorch.runtime").Runtime.get()
+            if threads:  # before anything is loaded: afterwards it breaks what is
+                executorch("executorch.extension.pybindings.portable_lib")._unsafe_reset_threadpool(threads)
+            _check_backends(bundle, parts, runtime.backend_registry)
+            path = bundle.file(parts["decoder"].file)
+            try:
+                program = runtime.load_program(path)
+                methods = {name: program.load_method(part.function) for name, part in parts.items()}
+            except (RuntimeError, KeyError) as error:
+                raise EdgeError(f"ExecuTorch does not load {path} ({_reason(words, error)})", AGAIN) from error
+        for name, part in parts.items():
+            if not _fits(part, program.metadata(part.function)):
                 raise EdgeError(
-                    f"{bundle.path} is made for {part.delegation.backend}, and ExecuTorch here has {there}",
-                    "run it on its device, or export it for the CPU: --backend xnnpack",
+                    f"{name} in {path} has other inputs or outputs than {bundle.path / MANIFEST} says", AGAIN
                 )
+        return {name: _executed(name, method) for name, method in methods.items()}
 
     def see(self, pixel_values: Floats) -> Floats:
         """See Engine; bytes again, one tile at a time."""
@@ -81,12 +83,53 @@ class PteEngine:
         return np.stack([found[int(one)] for one in keep]) if len(keep) else np.zeros((0, vocab), np.float32)
 
     def _run(self, part: str, inputs: Sequence[Tensor]) -> Floats:
+        return np.asarray(self.methods[part](inputs)[0].numpy(), np.float32)
+
+
+class ExactPteEngine(PteEngine):
+    """As PteEngine, but the interpreter runs the methods and rounds nothing: what is off is not rounding's."""
+
+    def _loaded(self, bundle: Bundle, parts: Mapping[str, Part], threads: int) -> Mapping[str, Run]:
+        if threads:
+            torch.set_num_threads(threads)
+        program = Interpreter.open(bundle.file(parts["decoder"].file))
+        return {name: _interpreted(program, part.function) for name, part in parts.items()}
+
+
+def _executed(part: str, method: Any) -> Run:
+    """By ExecuTorch."""
+
+    def run(inputs: Sequence[Tensor]) -> Tensor:
         with said() as words:
             try:
-                (found,) = self.methods[part].execute(inputs)
+                (found,) = method.execute(inputs)
             except RuntimeError as error:
                 raise EdgeError(f"the {part} of this bundle does not run ({_reason(words, error)})", AGAIN) from error
-        return np.asarray(found[0].numpy(), np.float32)
+        assert isinstance(found, Tensor)
+        return found
+
+    return run
+
+
+def _interpreted(program: Interpreter, function: str) -> Run:
+    """By the interpreter."""
+    method = program.method(function)
+
+    def run(inputs: Sequence[Tensor]) -> Tensor:
+        (found,) = method.run(inputs, rounds=False)
+        return found
+
+    return run
+
+
+def _check_backends(bundle: Bundle, parts: Mapping[str, Part], registry: Any) -> None:
+    for part in parts.values():
+        if part.delegation is not None and not registry.is_available(part.delegation.backend):
+            there = ", ".join(registry.registered_backend_names)
+            raise EdgeError(
+                f"{bundle.path} is made for {part.delegation.backend}, and ExecuTorch here has {there}",
+                "run it on its device, or export it for the CPU: --backend xnnpack",
+            )
 
 
 def _fits(part: Part, meta: Any) -> bool:
