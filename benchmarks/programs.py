@@ -1,4 +1,4 @@
-"""ExecuTorch programs of the 0.5b shape with random weights, with and without the phantom dimension, beside ONNX Runtime.
+"""ExecuTorch programs of the 0.5b shape, random weights, with and without the phantom dimension, beside ONNX Runtime.
 
     python benchmarks/programs.py runs/programs --out benchmarks/results/programs.json
 
@@ -152,8 +152,8 @@ def show(measured: list[dict[str, Any]]) -> None:
         "system", "threads", "load, s", "peak, MB", *(f"{name.replace('_', ' at ')}, tok/s" for name in names)
     )
     for row in measured:
-        speeds = [f"{row[name]:g} ({row[f'{name}_ratio']:g}x)" for name in names]
-        table.add_row(row["system"], str(row["threads"]), str(row["load_seconds"]), str(row["peak_megabytes"]), *speeds)
+        found = [f"{row[name]:g} ({row[f'{name}_ratio']:g}x)" for name in names]
+        table.add_row(row["system"], str(row["threads"]), str(row["load_seconds"]), str(row["peak_megabytes"]), *found)
     Console(width=180).print(table)
 
 

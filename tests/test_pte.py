@@ -28,3 +28,7 @@ def test_programs_compute_the_model(name: str, golden) -> None:
         places, found = logits(method, embeds, chunks)
         assert np.abs(found - wanted[places]).max() <= BOUND, chunks
         assert (found.argmax(-1) == wanted[places].argmax(-1)).all(), chunks
+    for start in (CONTEXT - PROMPT + 1, CONTEXT, -1, 2**40):  # past the cache: an error, and no crash
+        with pytest.raises(RuntimeError):
+            method(embeds[None, :PROMPT].contiguous(), torch.tensor([start]))
+    assert np.array_equal(logits(method, embeds, (5, 1))[1], found[:2])

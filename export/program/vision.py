@@ -57,11 +57,11 @@ class VisionBlock(nn.Module):
 
     def _mixed(self, x: Tensor) -> Tensor:
         _, tokens, width = x.shape
-        parts = self.qkv(x).split(width, dim=-1)
+        both = self.qkv(x)
+        parts = (both[..., start : start + width] for start in range(0, 3 * width, width))
         query, key, value = (part.view(tokens, self.heads, self.dim).permute(1, 0, 2) for part in parts)  # (H, N, d)
-        scores = (query * (1 / math.sqrt(self.dim))) @ key.permute(0, 2, 1)
-        mixed: Tensor = (scores.softmax(-1) @ value).permute(1, 0, 2).reshape(1, tokens, width)
-        return mixed
+        scores = torch.bmm(query * (1 / math.sqrt(self.dim)), key.permute(0, 2, 1))
+        return torch.bmm(scores.softmax(-1), value).permute(1, 0, 2).reshape(1, tokens, width)
 
 
 class VisionEncoder(nn.Module):

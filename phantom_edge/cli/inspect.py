@@ -83,6 +83,7 @@ def _show(bundle: Path, manifest: "Manifest") -> None:
         weights = ", ".join(f"{dtype} {size / 1e6:,.2f}" for dtype, size in part.weight_bytes.items())
         rows.append((name, part.file, part.precision, f"{sum(part.operators.values()):,}", weights))
     print_table("Parts", ("part", "file", "precision", "operators", "weights, MB"), rows)
+    _show_delegation(manifest)
     kinds = sorted({kind for part in manifest.parts.values() for kind in part.operators})
     print_table(
         "Operators",
@@ -105,6 +106,28 @@ def _show(bundle: Path, manifest: "Manifest") -> None:
         ],
         "at most; a value's change is relative to its norm",
     )
+
+
+def _show_delegation(manifest: "Manifest") -> None:
+    rows = [
+        (
+            name,
+            found.backend,
+            f"{found.subgraphs:,}",
+            f"{found.share:.1%}",
+            f"{found.share_of_work:.1%}",
+            ", ".join(f"{operator} {count}" for operator, count in found.outside.items()) or "-",
+        )
+        for name, part in manifest.parts.items()
+        if (found := part.delegation) is not None
+    ]
+    if rows:
+        print_table(
+            "Delegation",
+            ("part", "backend", "subgraphs", "operators", "multiply-adds", "outside of it"),
+            rows,
+            "shares that run in the backend; multiply-adds of one tile, or of one token that sees a full cache",
+        )
 
 
 def _show_difference(one: tuple[Path, "Manifest"], other: tuple[Path, "Manifest"], as_json: bool) -> None:

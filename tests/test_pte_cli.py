@@ -1,0 +1,232 @@
+"""ExecuTorch bundles from the command line: exported, proved, asked, driven by ExecuTorch's own runner, and refused."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_export_cli import document, edge
+
+from phantom_edge.checkpoint.random import write_random
+from phantom_edge.errors import EdgeError
+from phantom_edge.export.bundle.folder import listing, sealed
+from phantom_edge.export.bundle.manifest import MANIFEST, UNSEALED, Delegation
+from phantom_edge.models.sizes import SIZES
+from phantom_edge.processing.tiling import to_pixel_values
+from phantom_edge.runtime.sampling import Sampling
+from phantom_edge.runtime.session import open_session
+from phantom_edge.runtime.text import question_of
+
+pytest.importorskip("executorch")
+
+from phantom_edge.export.program.importing import executorch, fused_operators, quantized_operators, said
+from phantom_edge.export.pte import PROGRAM, SELF_TEST, check_delegation
+from phantom_edge.export.settings import Settings
+
+RECIPE = """
+algorithm = "rtn"
+
+[parts]
+decoder = "int4-g32-pos"
+embedding = "int4-g32-pos"
+head = "int8"
+vision = "int8"
+projector = "int4-g64-pos"
+
+[[rules]]
+match = '.*\\.(v_proj|down_proj)\\.weight'
+scheme = "int8"
+"""
+QUESTION = "What is it?"
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint, its bundle of every kind of integers, and a photo."""
+    desk = tmp_path_factory.mktemp("executorch")
+    write_random(SIZES["tiny"], desk / "checkpoint", seed=3, dtype=torch.float32, eta=1.0)
+    (desk / "recipe.toml").write_text(RECIPE)
+    done = edge(*export(desk / "checkpoint", desk / "bundle", "--weights", desk / "recipe.toml"))
+    assert done.returncode == 0, done.stderr
+    assert PROGRAM in done.stdout and "unverified" not in done.stdout
+    assert not any(noise in done.stderr for noise in ("cpuinfo", "torchao", "Warning", "allocator", "[method.cpp"))
+    Image.effect_noise((200, 90), 80).convert("RGB").save(desk / "photo.png")
+    return desk
+
+
+def export(checkpoint: Path, out: Path, *more: object) -> tuple[object, ...]:
+    size = ("--max-context", 160, "--prefill-chunk", 32)
+    return ("export", checkpoint, "--target", "executorch", "--out", out, *size, *more)
+
+
+@pytest.mark.slow
+def test_it_is_asked_like_any_bundle(desk: Path) -> None:
+    """The bundle rounds what layers read, the checkpoint does not: they may part, but not at once."""
+    arguments = ("--image", desk / "photo.png", "--max-new-tokens", 3, QUESTION)
+    ours, theirs = (document("run", "--model", desk / name, *arguments) for name in ("bundle", "bundle.quantized"))
+    assert ours["prompt_tokens"] == theirs["prompt_tokens"] and ours["tokens"] == theirs["tokens"] == 3
+
+
+@pytest.mark.slow
+def test_what_was_delegated_is_told(desk: Path) -> None:
+    parts = document("inspect", desk / "bundle")["parts"]
+    vision, embedding, decoder = (parts[name]["delegation"] for name in ("vision", "embedding", "decoder"))
+    assert vision["subgraphs"] == 1 and vision["outside"] == {"_to_copy": 1} and not vision["multiply_adds_outside"]
+    assert embedding["outside"] == {"embedding_4bit": 1}
+    assert set(decoder["multiply_adds_outside"]) == {"custom_sdpa"}
+    shown = edge("inspect", desk / "bundle").stdout
+    assert "XnnpackBackend" in shown and "custom_sdpa" in shown
+
+
+def test_executorchs_own_runner_gives_the_same_answer(desk: Path) -> None:
+    """Its C++ runner for pictures and words finds the methods and constants that it looks for."""
+    fused_operators()
+    quantized_operators()
+    session, photo = open_session(desk / "bundle"), Image.open(desk / "photo.png")
+    pixels = to_pixel_values(photo, session.tiling)
+    pictures, prompt = session.manifest.pictures, session.manifest.prompt
+    ids = session.text.ids(question_of(QUESTION, 1), [len(pixels)], pictures.tokens_per_tile)
+    places = np.flatnonzero(ids == prompt.image_token)
+    mean, std = (np.array(one).reshape(3, 1, 1) for one in (pictures.mean, pictures.std))
+    tiles = [torch.from_numpy(np.rint((tile * std + mean) * 255).astype(np.uint8)) for tile in pixels]
+    said_by_it: list[str] = []
+    with said():
+        llm = executorch("executorch.extension.llm.runner")
+        config = llm.GenerationConfig()
+        config.max_new_tokens, config.temperature, config.echo = 6, 0.0, False
+        inputs = [
+            llm.make_token_input(ids[: places[0]].tolist()),
+            *(llm.make_image_input(tile) for tile in tiles),
+            llm.make_token_input(ids[places[-1] + 1 :].tolist()),
+        ]
+        runner = llm.MultimodalRunner(str(desk / "bundle" / PROGRAM), str(desk / "bundle" / "tokenizer.json"), None)
+        runner.generate(inputs, config, said_by_it.append, None)
+    ours = "".join(session.ask(QUESTION, [photo], Sampling(max_new_tokens=6)))
+    assert len(said_by_it) == 6 and "".join(said_by_it).strip() == ours.strip()
+
+
+def test_a_device_can_try_itself(desk: Path) -> None:
+    """Every case passes in ExecuTorch's own check, in order; the cache that one leaves is the next one's."""
+    fused_operators()
+    quantized_operators()
+    with said():
+        lib = executorch("executorch.extension.pybindings.portable_lib")
+        bundled = lib._load_bundled_program_from_buffer((desk / "bundle" / SELF_TEST).read_bytes())
+        for method, cases in (("vision_encoder", 1), ("token_embedding", 1), ("text_decoder", 2)):
+            for case in range(cases):
+                bundled.verify_result_with_bundled_expected_output(method, case, 0.1, 0.1)
+        with pytest.raises(RuntimeError):
+            bundled.verify_result_with_bundled_expected_output("text_decoder", 1, 0.0, 0.0)
+
+
+def test_too_little_in_the_delegate_is_an_error_that_names_the_rest() -> None:
+    from phantom_edge.export.bundle.manifest import Part
+
+    found = Delegation("XnnpackBackend", 2, 10, {"custom_sdpa": 1}, 100, {"custom_sdpa": 30})
+    part = Part(PROGRAM, (), "fp32", {}, {}, (), (), "text_decoder", (), found)
+    check_delegation({"decoder": part}, Settings(max_context=64, least_delegated=0.7))
+    with pytest.raises(EdgeError, match=r"70.0% of the decoder's multiply-adds .* custom_sdpa 30"):
+        check_delegation({"decoder": part}, Settings(max_context=64, least_delegated=0.71))
+
+
+WRONG: dict[str, tuple[tuple[object, ...], str]] = {
+    "fp16": (("--weights", "fp16"), "computes in fp32"),
+    "int8 cache": (("--cache", "int8"), "keeps its cache in float32"),
+    "backend": (("--backend", "tpu"), "--backend is tpu"),
+    "share": (("--strict-delegation", "1.5"), "--strict-delegation is 1.5"),
+    "palettes": (("--weights", "lut4"), "has no palettes"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_wishes_are_one_line_and_nothing_is_written(name: str, desk: Path, tmp_path: Path) -> None:
+    more, problem = WRONG[name]
+    done = edge(*export(desk / "checkpoint", tmp_path / "out", *more))
+    assert done.returncode == 1 and problem in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def cut(folder: Path) -> None:
+    file = folder / PROGRAM
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def without_operator(folder: Path) -> None:
+    file = folder / PROGRAM
+    found = file.read_bytes()
+    assert b"custom_sdpa" in found
+    file.write_bytes(found.replace(b"custom_sdpa", b"custom_sdpx"))
+
+
+def garbage(folder: Path) -> None:
+    (folder / PROGRAM).write_bytes(bytes(range(256)) * 64)
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
+    "cut in half": (cut, "does not load"),
+    "an operator that is not there": (without_operator, "custom_sdpx"),
+    "garbage": (garbage, "does not load"),
+}
+
+
+def resealed(folder: Path, change: Callable[[Any], None] = lambda _: None) -> None:
+    """As if it had been exported like this."""
+    text: Any = json.loads((folder / MANIFEST).read_text())
+    files = listing(folder, text["files"])
+    text["files"] = {name: {"bytes": file.bytes, "sha256": file.sha256} for name, file in files.items()}
+    text["seal"] = UNSEALED
+    change(text)
+    (folder / MANIFEST).write_text(sealed(json.dumps(text, indent=1)))
+
+
+def complaint(folder: Path) -> str:
+    with pytest.raises(EdgeError) as caught:
+        open_session(folder)
+    assert "\n" not in caught.value.problem
+    return caught.value.problem
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_program_is_refused(name: str, desk: Path, tmp_path: Path) -> None:
+    """By its SHA-256; and where somebody wrote those anew, by what ExecuTorch says."""
+    damage, problem = DAMAGE[name]
+    shutil.copytree(desk / "bundle", tmp_path / "bundle")
+    damage(tmp_path / "bundle")
+    assert PROGRAM in complaint(tmp_path / "bundle")
+    resealed(tmp_path / "bundle")
+    assert problem in complaint(tmp_path / "bundle")
+
+
+def test_a_program_for_another_backend_is_refused(desk: Path, tmp_path: Path) -> None:
+    shutil.copytree(desk / "bundle", tmp_path / "bundle")
+
+    def change(text: Any) -> None:
+        text["parts"]["decoder"]["delegation"]["backend"] = "VulkanBackend"
+
+    resealed(tmp_path / "bundle", change)
+    assert "VulkanBackend" in complaint(tmp_path / "bundle")
+
+
+@pytest.mark.slow
+def test_a_stopped_export_leaves_no_bundle(desk: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "phantom_edge", *map(str, export(desk / "checkpoint", tmp_path / "out"))]
+    signals = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # a background job's children ignore it
+    reset = f"import signal, sys, os; {signals}; os.execv(sys.argv[1], sys.argv[1:])"
+    process = subprocess.Popen([sys.executable, "-c", reset, *command], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / ".out.unfinished" / "writing").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(2)  # in the middle of lowering
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 1 and "Traceback" not in told and "stopped" in told
+    assert not list(tmp_path.iterdir())
