@@ -47,6 +47,9 @@ from phantom_edge.shipped import NANO
 PICTURES, QUESTIONS, CALIBRATED = 800, 10, 128
 BASE = "fp32"
 GROUPS = (32, 64)
+SHIPPED = "int4-g32-pos"
+EVERYWHERE: tuple[AlgorithmName, ...] = ("rtn", "gptq", "awq", "mbq")
+"""Algorithms that are tried with the scales of the shipped recipe, too, which every target takes."""
 ROUNDED = ", int8 cache"
 
 
@@ -73,6 +76,7 @@ def variants() -> list[Variant]:
             if algorithm == "dkm":  # for palettes
                 continue
             found.append(Variant(f"int4-g{group} {algorithm}", int4(group, algorithm)))
+    found += [Variant(f"int4-g32-pos {algorithm}", int4(32, algorithm, "-pos")) for algorithm in EVERYWHERE]
     found.append(Variant("mixed", read_recipe("mixed")))
     found += [static(one) for one in found if one.name in ("int8", "int4-g32 mbq")]
     again = (BASE, "int8", "mixed", *(f"int4-g{group} {algorithm}" for group in GROUPS for algorithm in ("rtn", "mbq")))
@@ -86,11 +90,11 @@ def static(variant: Variant) -> Variant:
     return replace(variant, name=f"{variant.name}, w8a8 vision", recipe=replace(variant.recipe, parts=parts))
 
 
-def int4(group: int, algorithm: AlgorithmName) -> Recipe:
-    """The shipped recipe with other groups and another algorithm; HQQ is for schemes with zero points."""
-    scheme = f"int4-g{group}" + ("-asym" if algorithm == "hqq" else "")
+def int4(group: int, algorithm: AlgorithmName, kind: str = "") -> Recipe:
+    """The shipped recipe with other groups, scales and another algorithm; HQQ is for schemes with zero points."""
+    scheme = f"int4-g{group}" + ("-asym" if algorithm == "hqq" else kind)
     shipped = read_recipe("int4")
-    parts = {part: scheme if old == "int4-g32" else old for part, old in shipped.parts.items()}
+    parts = {part: scheme if old == SHIPPED else old for part, old in shipped.parts.items()}
     return replace(shipped, parts=parts, algorithm=algorithm)
 
 

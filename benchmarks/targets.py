@@ -3,8 +3,8 @@
     python benchmarks/targets.py runs/targets --out benchmarks/results/targets.json
 
 Bundles of phantom-nano: ONNX graphs run by ONNX Runtime, Core ML packages by the interpreter, which rounds to float16
-after every operator. Answers, and what is thought of each token of the right ones, beside the float32 bundle. Rows that
-are on disk are not measured again.
+after every operator, ExecuTorch programs by ExecuTorch. Answers, and what is thought of each token of the right ones,
+beside the float32 bundle. Rows that are on disk are not measured again.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from phantom_edge.evaluate.examples import read_examples
 from phantom_edge.export.export import export_bundle
 from phantom_edge.export.settings import Compute, Settings
 from phantom_edge.export.source import Source
+from phantom_edge.export.targets import PRECISIONS
 from phantom_edge.files import whole_file
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import read_recipe
@@ -47,12 +48,15 @@ class Row:
 
 ROWS = (
     Row("fp32", "onnx"),
+    Row("fp32", "executorch"),
     Row("fp16", "coreml", "gpu"),
     Row("fp16", "coreml", "ane"),
     Row("int8", "onnx"),
     Row("int8", "coreml", "ane"),
+    Row("int8", "executorch"),
     Row("int4", "onnx"),
     Row("int4", "coreml", "gpu"),
+    Row("int4", "executorch"),
     Row("lut4", "coreml", "ane"),
 )
 
@@ -65,8 +69,7 @@ def bundle_of(row: Row, scratch: Path) -> Path:
             model = scratch / f"{row.weights}.quantized"
             if not model.is_dir():
                 quantize_checkpoint(NANO, read_recipe(row.weights), model, name=row.weights)
-        precision = "fp32" if row.target == "onnx" else "fp16"
-        settings = Settings(precision, max_context=CONTEXT, compute=row.compute)
+        settings = Settings(PRECISIONS[row.target], max_context=CONTEXT, compute=row.compute, self_test=False)
         export_bundle(str(model), row.target, bundle, settings, prove=False)  # phantom-edge verify proves the same
     return bundle
 
@@ -98,7 +101,7 @@ def main() -> None:
         "pictures": options.pictures,
         "questions": len(asked),
         "rows": rows,
-        "machine": f"{platform.machine()}, ONNX Runtime and the interpreter on one thread",
+        "machine": f"{platform.machine()}, on one thread",
     }
     options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
