@@ -26,11 +26,12 @@ TOKENIZER, TEMPLATE = "tokenizer.json", "chat_template.jinja"
 
 @dataclass(frozen=True)
 class Exported:
-    """A bundle, and the files of each part and the seconds that they took."""
+    """A bundle, and the files of each part and the seconds that they took; ``unproved`` as in ``Lowered``."""
 
     bundle: Bundle
     files: dict[str, list[str]]
     seconds: dict[str, float]
+    unproved: str = ""
 
     @property
     def errors(self) -> dict[str, float]:
@@ -110,14 +111,14 @@ def export_bundle(
                 integers=_integers(source),
                 fixed=lowered.fixed,
             )
-            if prove:
+            if prove and not lowered.unproved:
                 manifest = replace(manifest, proof=_proved(Bundle(parts.folder, manifest), source, parts, begin))
             parts.link_to(folder)
             write_manifest(folder, manifest)
         done = dict(parts.done)
         parts.discard()
     files = {name: list(part.files) for name, part in done.items()}
-    return Exported(Bundle(out, manifest), files, {name: part.seconds for name, part in done.items()})
+    return Exported(Bundle(out, manifest), files, {name: part.seconds for name, part in done.items()}, lowered.unproved)
 
 
 def _write_words(source: Source, folder: Path) -> None:

@@ -15,13 +15,15 @@ from phantom_edge.export.bundle.manifest import Delegation, Part, Port
 from phantom_edge.export.cache import cache_of
 from phantom_edge.export.forms import STEP, Chosen
 from phantom_edge.export.passes.rope import constant_tables
-from phantom_edge.export.program.backends import BACKENDS
+from phantom_edge.export.program.backends import BACKENDS, Backend
 from phantom_edge.export.program.decoder import TextDecoder
 from phantom_edge.export.program.delegation import delegation_of, operators_of
 from phantom_edge.export.program.importing import fused_operators, quantized_operators, quiet
-from phantom_edge.export.program.linear import FloatEmbedding, RoundedEmbedding, RoundedLinear, fixed
+from phantom_edge.export.program.linear import FloatEmbedding, MakeLinear, RoundedEmbedding, RoundedLinear, fixed
 from phantom_edge.export.program.lowering import Method, assembled, lowered
-from phantom_edge.export.program.self_test import bundled, cases_of
+from phantom_edge.export.program.plain import PlainDecoder, for_half
+from phantom_edge.export.program.self_test import Case, bundled, cases_of
+from phantom_edge.export.program.twin import check_twin
 from phantom_edge.export.program.vision import VisionEncoder
 from phantom_edge.export.settings import Begin, Lowered, Settings, Target
 from phantom_edge.export.source import Source
@@ -36,6 +38,11 @@ METHODS = {"vision": "vision_encoder", "embedding": "token_embedding", "decoder"
 
 EXAMPLE = 7
 """Tokens of the inputs that methods are traced with: any number does, but 1."""
+
+NOT_RUN = (
+    "lowered, but {} is not executed on this machine: that its delegate computes the model is unverified. What was "
+    "compared is the same methods, run by ExecuTorch's own kernels"
+)
 
 BLOCK = 32
 """XNNPACK's groups are multiples of this."""
@@ -53,7 +60,14 @@ def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Setti
     if settings.opset_only:
         raise EdgeError("--opset-only is for target onnx", "leave it out")
     constant_tables(config.text, settings.max_context)  # or EdgeError, now and not later
+    backend = BACKENDS[settings.backend]
+    backend.partitioners()  # the same
     for name, scheme in schemes.items():
+        if not backend.fused:
+            raise EdgeError(
+                f"{name} is {scheme.name}, and --backend {settings.backend} is made for floats",
+                "give the checkpoint before it was quantized and leave --weights out, or give --backend xnnpack",
+            )
         why = _why_not(scheme, is_table=name == EMBEDDING and not config.tie_word_embeddings)
         if why:
             raise EdgeError(
@@ -95,7 +109,9 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
     if settings.etrecord:
         parts.part("etrecord", lambda folder: lowering().write_etrecord(folder / ETRECORD))
     held = cache_of(source.config.text, [one.form for one in chosen], "float32", settings.max_context, square=True)
-    return Lowered(described, None, held, ("executorch", "torch", "torchao"))
+    backend = BACKENDS[settings.backend]
+    tools = ("executorch", "torch", "torchao", *backend.tools)
+    return Lowered(described, None, held, tools, unproved="" if backend.fused else NOT_RUN.format(backend.name))
 
 
 class Lowering:
@@ -104,20 +120,19 @@ class Lowering:
     def __init__(self, source: Source, chosen: Sequence[Chosen], settings: Settings, begin: Begin) -> None:
         context, backend = settings.max_context, BACKENDS[settings.backend]
         step = begin("lowering to ExecuTorch", len(METHODS) + 2)
-        self.source, self.modules = source, modules_of(source, chosen, context)
+        self.source, self.modules = source, modules_of(source, chosen, context, backend)
+        methods = _methods(source, self.modules, context)
         edge = lowered(
-            _methods(source, self.modules, context),
-            backend.partitioners(),
-            _constants(source, context),
-            step,
-            traced=settings.etrecord,
+            methods, backend.partitioners(), _constants(source, context, backend), step, traced=settings.etrecord
         )
         self.parts = {
-            part: _described(part, edge.exported_program(method), self.modules[part], source, backend.name)
+            part: _described(part, edge.exported_program(method), self.modules[part], source, backend)
             for part, method in METHODS.items()
         }
-        _check_delegation(self.parts, settings)
+        check_delegation(self.parts, settings)
         self.program = assembled(edge)
+        if not backend.fused:
+            check_twin(methods, self.cases())
         step(1)
 
     def write(self, path: Path) -> dict[str, Any]:
@@ -128,8 +143,11 @@ class Lowering:
 
     def write_self_test(self, path: Path) -> None:
         """The program once more, with inputs of every method and what the torch modules make of them."""
-        cases = {METHODS[part]: cases_of(part, self.modules[part], self.source) for part in METHODS}
-        path.write_bytes(bundled(self.program, cases))
+        path.write_bytes(bundled(self.program, self.cases()))
+
+    def cases(self) -> dict[str, list[Case]]:
+        """Inputs of every method, and what the torch modules make of them."""
+        return {METHODS[part]: cases_of(part, self.modules[part], self.source) for part in METHODS}
 
     def write_etrecord(self, path: Path) -> None:
         """ExecuTorch's own file of where every operator came from."""
@@ -137,8 +155,8 @@ class Lowering:
             self.program.get_etrecord().save(path)
 
 
-def modules_of(source: Source, chosen: Sequence[Chosen], context: int) -> dict[str, nn.Module]:
-    """The torch modules of all parts."""
+def linear_of(source: Source) -> MakeLinear:
+    """What makes the linear layers of a checkpoint."""
 
     def linear(name: str, bias: str | None) -> nn.Module:
         added = None if bias is None else source.read(bias)
@@ -146,45 +164,55 @@ def modules_of(source: Source, chosen: Sequence[Chosen], context: int) -> dict[s
             return RoundedLinear(source.integers.quantized(name), added)
         return fixed(source.read(name), added)
 
+    return linear
+
+
+def modules_of(source: Source, chosen: Sequence[Chosen], context: int, backend: Backend) -> dict[str, nn.Module]:
+    """The torch modules of all parts."""
+    linear = linear_of(source)
     is_rounded = source.integers is not None and EMBEDDING in source.integers.schemes
     table: nn.Module = FloatEmbedding(source.read(EMBEDDING))
     if is_rounded:
         assert source.integers is not None
         table = RoundedEmbedding(source.integers.quantized(EMBEDDING))
     forms = [one.form for one in chosen]
-    return {
-        "vision": VisionEncoder(source.config, source.processor.image_processor.tiling, source.read, linear),
-        "embedding": table,
-        "decoder": TextDecoder(source.config.text, forms, source.read, linear, context),
-    }
+    decoder = (TextDecoder if backend.fused else PlainDecoder)(source.config.text, forms, source.read, linear, context)
+    vision = VisionEncoder(source.config, source.processor.image_processor.tiling, source.read, linear)
+    found = {"vision": vision, "embedding": table, "decoder": decoder}
+    return {name: for_half(one) for name, one in found.items()} if backend.precision == "fp16" else found
 
 
 def _methods(source: Source, modules: Mapping[str, nn.Module], context: int) -> dict[str, Method]:
     side, hidden = source.config.vision.image_size, source.config.text.hidden_size
     most, example = context - 1, min(EXAMPLE, context - 1)
+    at_once = _at_once(modules["decoder"])
     inputs: dict[str, tuple[Any, ...]] = {
         "vision": (torch.zeros(1, 3, side, side, dtype=torch.uint8),),
         "embedding": (torch.zeros(1, example, dtype=torch.int64),),
-        "decoder": (torch.zeros(1, example, hidden), torch.zeros(1, dtype=torch.int64)),
+        "decoder": (torch.zeros(1, at_once or example, hidden), torch.zeros(1, dtype=torch.int64)),
     }
-    moving = {"vision": (), "embedding": ((0, 1),), "decoder": ((0, 1),)}
+    moving = {"vision": (), "embedding": ((0, 1),), "decoder": () if at_once else ((0, 1),)}
     return {METHODS[part]: Method(modules[part], inputs[part], moving[part], most) for part in METHODS}
 
 
-def _constants(source: Source, context: int) -> dict[str, Any]:
+def _at_once(module: nn.Module) -> int | None:
+    return module.at_once if isinstance(module, TextDecoder) else None
+
+
+def _constants(source: Source, context: int, backend: Backend) -> dict[str, Any]:
     """What ExecuTorch's runner asks a program (extension/llm/runner/llm_runner_helper.cpp)."""
     return {
         "get_max_seq_len": context,
         "get_max_context_len": context,
         "get_vocab_size": source.config.text.vocab_size,
         "get_eos_ids": list(source.stop_tokens()),
-        "enable_dynamic_shape": True,
+        "enable_dynamic_shape": backend.fused,
         "use_kv_cache": True,
-        "use_sdpa_with_kv_cache": True,
+        "use_sdpa_with_kv_cache": backend.fused,
     }
 
 
-def _described(part: str, program: Any, module: nn.Module, source: Source, backend: str) -> Part:
+def _described(part: str, program: Any, module: nn.Module, source: Source, backend: Backend) -> Part:
     side, hidden = source.config.vision.image_size, source.config.text.hidden_size
     tokens = source.processor.tokens_per_tile
     ports: dict[str, tuple[tuple[Port, ...], Port]] = {
@@ -194,7 +222,10 @@ def _described(part: str, program: Any, module: nn.Module, source: Source, backe
         ),
         "embedding": ((Port("ids", (1, "tokens"), "int64"),), Port("inputs_embeds", (1, "tokens", hidden), "float32")),
         "decoder": (
-            (Port("inputs_embeds", (1, "tokens", hidden), "float32"), Port("start_pos", (1,), "int64")),
+            (
+                Port("inputs_embeds", (1, _at_once(module) or "tokens", hidden), "float32"),
+                Port("start_pos", (1,), "int64"),
+            ),
             Port("logits", (1, 1, source.config.text.vocab_size), "float32"),
         ),
     }
@@ -202,17 +233,17 @@ def _described(part: str, program: Any, module: nn.Module, source: Source, backe
     return Part(
         file=PROGRAM,
         weights=(PROGRAM,),
-        precision="fp32",
+        precision=backend.precision,
         operators=operators_of(program),
-        weight_bytes=_weight_bytes(module),
+        weight_bytes=_weight_bytes(module, backend),
         inputs=inputs,
         outputs=(output,),
         function=METHODS[part],
-        delegation=delegation_of(program, backend) if backend else None,
+        delegation=delegation_of(program, backend.name) if backend.name else None,
     )
 
 
-def _weight_bytes(module: nn.Module) -> dict[str, int]:
+def _weight_bytes(module: nn.Module, backend: Backend) -> dict[str, int]:
     found: Counter[str] = Counter()
     for one in module.modules():
         if isinstance(one, RoundedLinear | RoundedEmbedding):
@@ -224,10 +255,12 @@ def _weight_bytes(module: nn.Module) -> dict[str, int]:
             found["bfloat16" if is_short else "float32"] += one.scales.numel() * (2 if is_short else 4)
         for parameter in one.parameters(recurse=False):
             found["float32"] += parameter.nbytes
+    if backend.precision == "fp16":
+        return {"float16": found["float32"] // 2}
     return dict(found)
 
 
-def _check_delegation(parts: Mapping[str, Part], settings: Settings) -> None:
+def check_delegation(parts: Mapping[str, Part], settings: Settings) -> None:
     """EdgeError where less than was asked runs in the delegate."""
     least = settings.least_delegated
     for name, part in parts.items():

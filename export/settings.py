@@ -19,7 +19,7 @@ Compute = Literal["auto", "gpu", "ane"]
 COMPUTES: tuple[Compute, ...] = get_args(Compute)
 SYSTEMS = (17, 18)
 """Releases of iOS that packages are made for."""
-Backend = Literal["xnnpack", "portable"]
+Backend = Literal["xnnpack", "portable", "coreml", "vulkan", "qnn"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 """What runs a program of target executorch."""
 Rows = Literal["float", "int8"]
@@ -86,13 +86,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Lowered:
-    """What a target wrote."""
+    """What a target wrote. ``unproved`` says why nothing here can compare it with its model; empty where it can."""
 
     parts: dict[str, Part]
     embedding: Embedding | None
     cache: Cache
     tools: tuple[str, ...]
     fixed: Fixed | None = None
+    unproved: str = ""
 
 
 class Lower(Protocol):

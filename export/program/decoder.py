@@ -6,6 +6,7 @@ and rotations are products with constants, which are exact where these hold noth
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,8 @@ from phantom_edge.models.config import PhantomTextConfig
 
 Rope = tuple[Tensor, Tensor]
 """Cosines and sines (N, 1, head_dim) of the tokens that are read."""
+Start = Any
+"""Where the tokens that are read go in the cache: a number, or what a form of attention takes instead."""
 
 
 class Norm(nn.Module):
@@ -86,9 +89,10 @@ class Attention(nn.Module):
     values: Tensor
 
     def __init__(
-        self, config: PhantomTextConfig, form: LayerForm, name: str, read: Read, linear: MakeLinear, context: int
+        self, config: PhantomTextConfig, form: LayerForm, number: int, read: Read, linear: MakeLinear, context: int
     ) -> None:
         super().__init__()
+        name = f"{DECODER}layers.{number}.self_attn."
         self.heads, self.kv_heads, self.dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
         self.context, self.window = context, config.sliding_window
         self.q, self.k, self.v = (
@@ -111,7 +115,7 @@ class Attention(nn.Module):
         self.register_buffer("keys", torch.zeros(shape))
         self.register_buffer("values", torch.zeros(shape))
 
-    def forward(self, x: Tensor, rope: Rope, start: int, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, rope: Rope, start: Start, mask: Tensor | None) -> Tensor:
         """(1, N, hidden) to the same."""
         tokens = x.shape[1]
         query = self._turned(self.q(x).view(tokens, self.heads, self.dim), rope)
@@ -125,7 +129,7 @@ class Attention(nn.Module):
         out: Tensor = self.o(self.gate(mixed[0]).view(1, tokens, self.heads * self.dim))
         return out
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, start: int, mask: Tensor | None) -> Tensor:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, start: Start, mask: Tensor | None) -> Tensor:
         """New rows into the cache, and queries (1, N, H, d + r) over it: the same."""
         llama = torch.ops.llama
         llama.update_cache(key, self.keys, start)
@@ -148,14 +152,14 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """A decoder layer."""
+    """A decoder layer around its attention."""
 
     def __init__(
-        self, config: PhantomTextConfig, form: LayerForm, number: int, read: Read, linear: MakeLinear, context: int
+        self, config: PhantomTextConfig, number: int, read: Read, linear: MakeLinear, attention: Attention
     ) -> None:
         super().__init__()
         name = f"{DECODER}layers.{number}."
-        self.attention = Attention(config, form, f"{name}self_attn.", read, linear, context)
+        self.attention = attention
         self.before, self.after = (
             Norm(read(f"{name}{which}_layernorm.weight"), config.rms_norm_eps) for which in ("input", "post_attention")
         )
@@ -163,7 +167,7 @@ class Layer(nn.Module):
             linear(f"{name}mlp.{part}_proj.weight", None) for part in ("gate", "up", "down")
         )
 
-    def forward(self, x: Tensor, rope: Rope, start: int, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, rope: Rope, start: Start, mask: Tensor | None) -> Tensor:
         """(1, N, hidden) to the same."""
         x = x + self.attention(self.before(x), rope, start, mask)
         y = self.after(x)
@@ -174,6 +178,9 @@ class Layer(nn.Module):
 class TextDecoder(nn.Module):
     """``inputs_embeds`` (1, N, hidden) at positions ``start_pos`` (1,) on, to logits (1, 1, vocab) of the last."""
 
+    attends: type[Attention] = Attention
+    at_once: int | None = None
+    """Tokens of a call; None for any number."""
     cosines: Tensor
     sines: Tensor
     places: Tensor
@@ -185,7 +192,8 @@ class TextDecoder(nn.Module):
         self.context = context
         self.window = config.sliding_window if config.sliding_window and config.sliding_window < context else None
         self.layers = nn.ModuleList(
-            Layer(config, form, number, read, linear, context) for number, form in enumerate(forms)
+            Layer(config, number, read, linear, self.attends(config, form, number, read, linear, context))
+            for number, form in enumerate(forms)
         )
         self.norm = Norm(read(f"{DECODER}norm.weight"), config.rms_norm_eps)
         self.head = linear(EMBEDDING if config.tie_word_embeddings else HEAD, None)
@@ -202,7 +210,10 @@ class TextDecoder(nn.Module):
         for holds in (start >= 0, start < self.context, start + tokens <= self.context):
             torch._check(holds)  # type: ignore[no-untyped-call]
         rope = self.cosines.narrow(0, start, tokens), self.sines.narrow(0, start, tokens)
-        hidden, mask = inputs_embeds, self._mask(start, tokens)
+        return self.logits(inputs_embeds, rope, start, self._mask(start, tokens))
+
+    def logits(self, hidden: Tensor, rope: Rope, start: Start, mask: Tensor | None) -> Tensor:
+        """(1, N, hidden) to those of the last token."""
         for layer in self.layers:
             hidden = layer(hidden, rope, start, mask)
         logits: Tensor = self.head(self.norm(hidden[:, -1:]))

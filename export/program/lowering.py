@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from phantom_edge.export.program.importing import executorch, quiet
+from phantom_edge.export.program.importing import executorch, quiet, said
 
 Step = Callable[[int], None]
 
@@ -43,7 +43,7 @@ def lowered(
                 method.module.eval(), method.inputs, dynamic_shapes=_dynamic(method), strict=False
             )
         step(1)
-    with quiet():
+    with quiet(), said():  # coremltools draws its own bars
         edge = exir.to_edge_transform_and_lower(
             programs,
             partitioner={name: list(partitioners) for name in programs},
@@ -56,7 +56,7 @@ def lowered(
 
 
 def _dynamic(method: Method) -> tuple[dict[int, Any] | None, ...]:
-    tokens = torch.export.Dim("tokens", min=1, max=method.most)
+    tokens = torch.export.Dim("tokens", min=1, max=method.most) if method.moving else None
     found: list[dict[int, Any]] = [{} for _ in method.inputs]
     for argument, axis in method.moving:
         found[argument][axis] = tokens

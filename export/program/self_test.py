@@ -1,6 +1,7 @@
 """Inputs and outputs of every method in ExecuTorch's own format, for a device to try itself without Python."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -31,10 +32,12 @@ def cases_of(part: str, module: nn.Module, source: Source) -> list[Case]:
     assert isinstance(module, TextDecoder)
     module.forget()
     rows = source.embeddings(ids[0, : module.context - 1])[None]
+    tokens = rows.shape[1]
+    rows = torch.cat([rows, rows[:, :1]], dim=1)
     found: list[Case] = []
     with said():  # its operators complain that they are run from Python
-        for start, given in ((0, rows), (rows.shape[1], rows[:, :1])):
-            inputs = given.contiguous(), torch.tensor([start])
+        for start, end in pairwise([*range(0, tokens, module.at_once or tokens), tokens, tokens + 1]):
+            inputs = rows[:, start:end].contiguous(), torch.tensor([start])
             found.append((inputs, module(*inputs)))
     module.forget()
     return found

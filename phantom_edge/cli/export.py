@@ -208,5 +208,7 @@ def _show(exported: "Exported") -> None:
         kept = str(min(ranks)) if min(ranks) == max(ranks) else f"{min(ranks)} to {max(ranks)}"
         note(f"phantom halves kept in {kept} of {dim} numbers")
     if not bundle.manifest.verified:
-        note(f"{UNVERIFIED}; run: phantom-edge verify {quote(str(bundle.path))} --record")
+        note(exported.unproved or f"{UNVERIFIED}; run: phantom-edge verify {quote(str(bundle.path))} --record")
+    if exported.unproved:
+        return
     note(f'next: phantom-edge run --model {quote(str(bundle.path))} --image PICTURE "What is this?"')
