@@ -38,6 +38,7 @@ from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import PARTS, Recipe, Rule, matrices, read_recipe
 from phantom_edge.quantize.rounding import nearest
 from phantom_edge.quantize.schemes import SCHEMES, Quantized, Scheme, packed, unpacked
+from phantom_edge.quantize.solvers import fitted, gptq
 from phantom_edge.runtime.rows import Rows
 from phantom_edge.shipped import NANO
 
@@ -53,6 +54,19 @@ def weight(rows: int, columns: int, seed: int = 0) -> Tensor:
     found[:, 0] *= 10
     found[0, :16] = 0
     return found
+
+
+POSITIVE = [scheme for scheme in SCHEMES.values() if scheme.positive]
+
+
+@given(st.sampled_from(POSITIVE), st.integers(1, 9), st.integers(1, 3), st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_positive_scales_are_what_every_runtime_holds(scheme: Scheme, rows: int, groups: int, seed: int) -> None:
+    """Above 0, and the same number in float16 and in bfloat16, whatever finds them."""
+    numbers = weight(rows, groups * (scheme.group or 1), seed)
+    for found in (nearest(numbers, scheme), fitted(numbers, scheme, None), gptq(numbers, scheme, numbers.T @ numbers)):
+        assert bool((found.scales > 0).all())
+        assert torch.equal(found.scales.bfloat16().float(), found.scales.float())
 
 
 @given(st.sampled_from(SCALED), st.integers(1, 9), st.integers(1, 3), st.integers(0, 99))
@@ -293,6 +307,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "floats": (damaged(lambda t: t.update({f"{ONE}.integers": t[f"{ONE}.integers"].float()})), "parts of F32"),
     "a vector": (damaged(lambda t: cut(t, f"{ONE}.integers", (0,))), "no matrices"),
     "NaN": (damaged(lambda t: t[f"{ONE}.scales"].fill_(float("nan"))), "numbers that its scheme does not have"),
+    "a negative scale": (
+        edited(lambda d: d["weights"][ONE].update(positive=True)),
+        "numbers that its scheme does not have",
+    ),
     "zero scales": (damaged(lambda t: t[f"{ONE}.scales"].zero_()), "numbers that its scheme does not have"),
     "another weight": (edited(lambda d: d["weights"].pop(ONE)), "belongs to no part of the model"),
     "no such bits": (edited(lambda d: d["weights"][ONE].update(bits=5)), "bits is 5"),
