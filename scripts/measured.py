@@ -39,7 +39,8 @@ def targets() -> str:
     columns = ("weights, target", "bundle", "right", "points lost", "divergence, nats", "same token")
     return (
         f"The same {document['questions']:,} questions about {document['pictures']:,} new pictures to phantom-nano "
-        f"(`benchmarks/targets.py`), ONNX graphs in\nONNX Runtime, packages in the interpreter:\n\n"
+        f"(`benchmarks/targets.py`), ONNX graphs in\nONNX Runtime, Core ML packages in the interpreter, programs in "
+        f"ExecuTorch:\n\n"
         f"{markdown(columns, rows)}"
     )
 
@@ -60,6 +61,49 @@ def packages() -> str:
     ]
     columns = ("weights, profile", "time", "peak memory", "vision", "decoder", "operators a token", "eligible")
     return markdown(columns, rows)
+
+
+def programs() -> str:
+    """ExecuTorch programs of a real shape beside ONNX Runtime."""
+    document = result("programs")
+    speeds = [name for name in document["rows"][0] if name.startswith(("prefill", "decode")) and "ratio" not in name]
+    rows = []
+    for row in document["rows"]:
+        about = document["bundles"][row["system"]]
+        rows.append(
+            (
+                row["system"],
+                str(row["threads"]),
+                f"{about['seconds'] / 60:.1f} min, {about['peak_megabytes']:,} MB",
+                f"{about['megabytes']:,} MB",
+                " to ".join(map(str, about["row_widths"][:: max(len(about["row_widths"]) - 1, 1)])),
+                f"{row['peak_megabytes']:,} MB",
+                *(f"{row[name]:.1f} ({row[f'{name}_ratio']:.2f}x)" for name in speeds),
+            )
+        )
+    columns = ("weights, phantom, target", "threads", "export", "bundle", "row", "memory")
+    return markdown((*columns, *(name.replace("_", " at ") for name in speeds)), rows)
+
+
+def backends() -> str:
+    """What every backend of ExecuTorch takes."""
+    document, rows = result("backends"), []
+    for row in document["rows"]:
+        if "error" in row:
+            rows.append((row["backend"], "-", "-", "-", row["error"]))
+            continue
+        outside = ", ".join(f"`{name}` {count}" for name, count in list(row["outside"].items())[:5]) or "nothing"
+        rest = len(row["outside"]) - 5
+        rows.append(
+            (
+                f"{row['backend']}, {row['method']}",
+                f"{row['subgraphs']}",
+                f"{row['share_of_operators']:.1%}",
+                f"{row['share_of_multiply_adds']:.1%}",
+                f"{outside}{f' and {rest} more kinds' if rest > 0 else ''}",
+            )
+        )
+    return markdown(("backend, method", "subgraphs", "operators", "multiply-adds", "outside of it"), rows)
 
 
 def mbq() -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from blocks import filled, markdown
-from measured import answers, mbq, packages, phantom_fp16, result, targets
+from measured import answers, backends, mbq, packages, phantom_fp16, programs, result, targets
 
 from phantom_edge.cli.models import describe
 from phantom_edge.models.sizes import SIZES
@@ -233,7 +233,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "quality": quality,
     "mbq": mbq,
     "peers": peers,
+    "backends": backends,
     "packages": packages,
+    "programs": programs,
     "targets": targets,
 }
 FILES = {README: BLOCKS, ROOT / "docs" / "phantom-fp16.md": {"phantom-fp16": phantom_fp16}}
