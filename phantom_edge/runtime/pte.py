@@ -20,6 +20,9 @@ from phantom_edge.runtime.engine import Floats, Ints
 Run = Callable[[Sequence[Tensor]], Tensor]
 """A method: inputs to its output."""
 
+CHATTER = ("[cpuinfo_utils.cpp", "[operator_registry.cpp")
+"""Lines that tell of no failure."""
+
 NUMBERS = {"float32": 6, "int64": 4, "uint8": 0}
 """Number format to ExecuTorch's ScalarType."""
 
@@ -59,6 +62,7 @@ class PteEngine:
                 raise EdgeError(
                     f"{name} in {path} has other inputs or outputs than {bundle.path / MANIFEST} says", AGAIN
                 )
+        self.program = program  # without which its methods break
         return {name: _executed(name, method) for name, method in methods.items()}
 
     def see(self, pixel_values: Floats) -> Floats:
@@ -156,5 +160,5 @@ def _reason(words: Any, error: Exception) -> str:
     """The last line that tells of a failure, else the error's own words."""
     words.seek(0)
     lines = [line.strip() for line in words.read().decode(errors="replace").splitlines() if line.startswith("[")]
-    lines = [line.partition("] ")[2] for line in lines if "cpuinfo" not in line]
+    lines = [line.partition("] ")[2] for line in lines if not line.startswith(CHATTER)]
     return (lines[0] if lines else " ".join(str(error).split()))[:200]

@@ -90,7 +90,8 @@ def told(error: Exception) -> str:
 def refuse(what: str) -> EdgeError:
     """What this interpreter does not do."""
     return EdgeError(
-        f"{what} is not understood", "make the program without it, or add it to phantom_edge/export/program/reading"
+        f"{' '.join(what.split())} is not understood",
+        "make the program without it, or add it to phantom_edge/export/program/reading",
     )
 
 

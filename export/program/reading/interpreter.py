@@ -25,9 +25,11 @@ from phantom_edge.export.program.reading.program import (
     Program,
     Typed,
     Unplanned,
+    Value,
 )
 
-INPUTS = {kernels.SDPA: 8, kernels.CACHE: 3, **dict.fromkeys(kernels.BITS, 6)}
+DECOMPOSED = {kernels.CHOOSE: 2, kernels.QUANTIZE: 6, kernels.DEQUANTIZE: 7, kernels.WEIGHT: 8}
+INPUTS = {kernels.SDPA: 8, kernels.CACHE: 3, **dict.fromkeys(kernels.BITS, 6), **DECOMPOSED}
 """How many arguments operators read; those behind are what they write."""
 
 
@@ -45,10 +47,13 @@ class Interpreter:
     def method(self, name: str) -> "Interpreted":
         """A method, its memory all zeros. Raises EdgeError where there is none, or it holds what is not understood."""
         if name not in self.program.methods:
-            raise EdgeError(f"the program has no method {name}: it has {', '.join(self.program.methods)}", AGAIN)
+            raise EdgeError(f"the program has no method {name}, but {list(self.program.methods)}", AGAIN)
         method = self.program.methods[name]
         graphs = read_payloads(method.payloads, self.program.named)
-        return Interpreted(method, [Delegate(one) for one in graphs])
+        try:
+            return Interpreted(method, [Delegate(one) for one in graphs])
+        except BROKEN as error:
+            raise EdgeError(f"{name} cannot be made ready to run: {told(error)}", AGAIN) from error
 
     def weights(self) -> list[Held]:
         """Weights of integers of all methods, in the order in which each method uses them."""
@@ -64,7 +69,8 @@ class Interpreted:
         known = {kernels.VIEW, *INPUTS, *kernels.NUMBERS}
         self.aten = {name: Aten(name) for name in sorted(names - known)}
         self.memory = [torch.zeros(size, dtype=torch.uint8) for size in method.memory]
-        self.table: list[Argument] = []
+        self.beginning = [self._beginning(value) for value in method.values]
+        self.table = list(self.beginning)
 
     def reset(self) -> None:
         """Forget what earlier runs left in memory."""
@@ -73,12 +79,13 @@ class Interpreted:
 
     def weights(self) -> Iterator[Held]:
         """Weights of integers in the order in which they are used, by delegates and by lookups."""
-        self.table = [self._beginning(number) for number in range(len(self.method.values))]
+        self.table = list(self.beginning)
         for step in self.method.steps:
             if isinstance(step, Handed):
                 yield from self.delegates[step.payload].held
-            elif step.name in kernels.BITS:
-                yield kernels.table_of(step.name, [self._argument(one) for one in step.args[: INPUTS[step.name]]])
+            elif step.name in kernels.BITS or step.name == kernels.WEIGHT:
+                args = [self._argument(one) for one in step.args[: INPUTS[step.name]]]
+                yield kernels.weight_of(args) if step.name == kernels.WEIGHT else kernels.table_of(step.name, args)
 
     @torch.no_grad()
     def run(self, inputs: Sequence[Tensor], *, rounds: bool) -> list[Tensor]:
@@ -87,20 +94,22 @@ class Interpreted:
         Raises EdgeError for inputs that do not fit, and where an instruction cannot be run.
         """
         method = self.method
-        self.table = [self._beginning(number) for number in range(len(method.values))]
+        self.table = list(self.beginning)
         if len(inputs) != len(method.inputs):
             raise EdgeError(f"{method.name} takes {len(method.inputs)} inputs, not {len(inputs)}", "give it all")
-        for number, given in zip(method.inputs, inputs, strict=True):
-            self._write(number, given)
-        for step in method.steps:
-            name = step.name if isinstance(step, Call) else "a call of XNNPACK"
-            try:
+        doing = f"the inputs of {method.name}"
+        try:
+            for number, given in zip(method.inputs, inputs, strict=True):
+                self._write(number, given)
+            for step in method.steps:
                 if isinstance(step, Handed):
+                    doing = f"payload {step.payload} in {method.name}"
                     self._delegate(step, rounds=rounds)
                 else:
-                    self._call(step)
-            except BROKEN as error:
-                raise EdgeError(f"{name} in {method.name} cannot be run: {told(error)}", AGAIN) from error
+                    doing = f"{step.name} in {method.name}"
+                    self._call(step, rounds=rounds)
+        except BROKEN as error:
+            raise EdgeError(f"{doing} cannot be run: {told(error)}", AGAIN) from error
         outputs = [self._argument(number) for number in method.outputs]
         return [one.clone() if isinstance(one, Tensor) else torch.tensor(one) for one in outputs]
 
@@ -110,7 +119,7 @@ class Interpreted:
         for place, found in self.delegates[step.payload].run(tensors, rounds=rounds).items():
             self._write(step.args[place], found)
 
-    def _call(self, step: Call) -> None:
+    def _call(self, step: Call, *, rounds: bool) -> None:
         name, numbers = step.name, step.args
         if name in self.aten:
             self._run_aten(self.aten[name], numbers)
@@ -124,6 +133,9 @@ class Interpreted:
         count = INPUTS[name]
         args = [self._argument(one) for one in numbers[:count]]
         written = numbers[count:]
+        if name in DECOMPOSED:
+            self._decomposed(name, args, written, rounds=rounds)
+            return
         if len(set(written)) != 1:
             raise ValueError(f"it has {len(numbers)} arguments")
         if name == kernels.CACHE:
@@ -133,6 +145,18 @@ class Interpreted:
             self._write(written[0], kernels.custom_sdpa(*args))  # type: ignore[arg-type]
         else:
             self._write(written[0], kernels.look_up(name, args))
+
+    def _decomposed(self, name: str, args: Sequence[Argument], written: Sequence[int], *, rounds: bool) -> None:
+        """Rounding outside of a delegate; without it, what would be integers stays as it is, and has no memory."""
+        given = args[0]
+        if name == kernels.QUANTIZE and not rounds and isinstance(given, Tensor):
+            self.table[written[0]] = given.clone()
+            return
+        is_kept = name == kernels.DEQUANTIZE and isinstance(given, Tensor) and given.is_floating_point()
+        found = [given] if is_kept else kernels.decomposed(name, args)
+        for number, tensor in zip(written, found, strict=False):
+            assert isinstance(tensor, Tensor)
+            self._write(number, tensor)
 
     def _run_aten(self, operator: Aten, numbers: Sequence[int]) -> None:
         count = len(operator.named)
@@ -160,9 +184,8 @@ class Interpreted:
         self._check(self._typed(out), found)
         self.table[out] = found
 
-    def _beginning(self, number: int) -> Argument:
+    def _beginning(self, value: Value) -> Argument:
         """A value before a run."""
-        value = self.method.values[number]
         if isinstance(value, Planned):
             return self._place(value, value.typed.shape)
         if isinstance(value, Constant):

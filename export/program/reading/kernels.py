@@ -88,6 +88,31 @@ def look_up(name: str, args: Sequence[Argument]) -> Tensor:
 BITS = {"quantized_decomposed::embedding_4bit.out": 4, "quantized_decomposed::embedding_byte.out": 8}
 """Operators that look up rows of integers."""
 
+
+def decomposed(name: str, args: Sequence[Argument]) -> list[Tensor]:
+    """What rounding and its undoing make outside of a delegate, by torch's own operators of the same names."""
+    import torch.ao.quantization.fx._decomposed  # makes torch know them
+
+    base = name.partition("::")[2].removesuffix(".out")
+    plain, by_name = (args[:-1], {"out_dtype": args[-1]}) if name == WEIGHT else (args, {})
+    found = getattr(torch.ops.quantized_decomposed, base).default(*plain, **by_name)
+    return list(found) if isinstance(found, tuple) else [found]
+
+
+def weight_of(args: Sequence[Argument]) -> Held:
+    """The weight of an operator that dequantizes one, by what it is given."""
+    integers, scales, zeros, axis, *_ = args
+    if not isinstance(integers, Tensor) or not isinstance(scales, Tensor) or not isinstance(zeros, Tensor | None):
+        raise TypeError("no weight")
+    if axis != 0 or integers.ndim != 2 or integers.dtype != torch.int8 or (zeros is not None and bool(zeros.any())):
+        raise refuse(f"{WEIGHT} with zero points, or of {integers.dtype} along {axis}")
+    return Held(integers, scales.float().view(-1, 1))
+
+
+QUANTIZE, DEQUANTIZE = "quantized_decomposed::quantize_per_token.out", "quantized_decomposed::dequantize_per_token.out"
+CHOOSE = "quantized_decomposed::choose_qparams_per_token_asymmetric.out"
+WEIGHT = "quantized_decomposed::dequantize_per_channel.out"
+
 SDPA, CACHE = "llama::custom_sdpa.out", "llama::update_cache.out"
 VIEW = "executorch_prim::et_view.default"
 
