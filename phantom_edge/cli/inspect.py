@@ -1,12 +1,14 @@
 """``phantom-edge inspect``: what is in a bundle, and how two differ."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table
+from phantom_edge.cli.console import JsonOption, friendly, load_torch, note, print_json, print_table
+from phantom_edge.errors import EdgeError
 
 if TYPE_CHECKING:
     from phantom_edge.export.bundle.manifest import Manifest
@@ -18,6 +20,9 @@ CONTEXTS = (256, 1024)
 def inspect(
     bundle: Annotated[Path, typer.Argument(help="Folder that phantom-edge export wrote.")],
     diff: Annotated[Path | None, typer.Option(help="Another bundle: show only what differs.")] = None,
+    etdump: Annotated[
+        Path | None, typer.Option(help="Of executorch: an ETDump of the program; show where its time went.")
+    ] = None,
     context: Annotated[int | None, typer.Option(min=1, help="Tokens of context to tell the memory for.")] = None,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
@@ -28,6 +33,9 @@ def inspect(
     manifest = Bundle.open(bundle).manifest
     if diff is not None:
         _show_difference((diff, Bundle.open(diff).manifest), (bundle, manifest), json)
+        return
+    if etdump is not None:
+        _show_profile(bundle, manifest, etdump, json)
         return
     contexts = sorted({*(c for c in CONTEXTS if c < manifest.cache.max_context), manifest.cache.max_context})
     contexts = contexts if context is None else [context]
@@ -128,6 +136,33 @@ def _show_delegation(manifest: "Manifest") -> None:
             rows,
             "shares that run in the backend; multiply-adds of one tile, or of one token that sees a full cache",
         )
+
+
+def _show_profile(bundle: Path, manifest: "Manifest", etdump: Path, as_json: bool) -> None:
+    if manifest.target != "executorch":
+        raise EdgeError(f"{bundle} is for target {manifest.target}, which writes no ETDump", "leave --etdump out")
+    load_torch()
+    from phantom_edge.export.program.profile import read_etdump
+
+    found = read_etdump(etdump)
+    if as_json:
+        print_json(asdict(found) | {"delegated_milliseconds": found.delegated})
+        return
+    print_table(
+        f"{etdump}: {found.milliseconds:,.2f} ms in all runs",
+        ("operator", "where", "calls", "ms", "share"),
+        [
+            (
+                one.operator,
+                "delegate" if one.is_delegated else "outside",
+                f"{one.calls:,}",
+                f"{one.milliseconds:,.3f}",
+                f"{one.milliseconds / found.milliseconds:.1%}",
+            )
+            for one in found.operators
+        ],
+        f"{found.delegated / found.milliseconds:.1%} of the time is spent in operators of the delegate",
+    )
 
 
 def _show_difference(one: tuple[Path, "Manifest"], other: tuple[Path, "Manifest"], as_json: bool) -> None:

@@ -1,0 +1,37 @@
+"""ETDumps: where the time of a program went. The one here was written by a build with ExecuTorch's event tracer."""
+
+from pathlib import Path
+
+import pytest
+from reference import GOLDEN
+
+from phantom_edge.errors import EdgeError
+
+pytest.importorskip("executorch")
+
+from phantom_edge.export.program.profile import NAMELESS, read_etdump
+
+ETDUMP = GOLDEN / "executorch" / "tiny.etdp"
+"""Of a tiny program of four bits: three embeddings, a prompt of three tokens, and one token after it."""
+
+
+def test_operators_are_told_with_their_times() -> None:
+    found = read_etdump(ETDUMP)
+    named = {one.operator: one for one in found.operators}
+    assert named["embedding_4bit"].calls == 1 and not named["embedding_4bit"].is_delegated
+    quantized = named["Fully Connected (NC, QDU8, F32, QB4W) GEMM"]
+    assert quantized.is_delegated and quantized.calls == 2 * (2 * 7 + 1)  # seven of each layer, and the head
+    assert named[NAMELESS].calls > 0 and named[NAMELESS].milliseconds > 0
+    times = [one.milliseconds for one in found.operators]
+    assert times == sorted(times, reverse=True) and 0 < sum(times) <= found.milliseconds
+    assert 0 < found.delegated < found.milliseconds
+
+
+@pytest.mark.parametrize("name", ["gone", "empty", "garbage", "cut", "text"])
+def test_what_is_no_etdump_is_one_line(name: str, tmp_path: Path) -> None:
+    whole = ETDUMP.read_bytes()
+    contents = {"empty": b"", "garbage": bytes(range(256)) * 9, "cut": whole[:9000], "text": b"import this\n"}
+    if name in contents:
+        (tmp_path / "dump").write_bytes(contents[name])
+    with pytest.raises(EdgeError, match="is no ETDump of a run"):
+        read_etdump(tmp_path / "dump")
