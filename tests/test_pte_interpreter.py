@@ -388,6 +388,8 @@ def test_inputs_that_do_not_fit_are_refused(layers: Path) -> None:
             method.run(inputs, rounds=False)
     with pytest.raises(EdgeError, match="no method backward"):
         Interpreter.open(layers).method("backward")
+    nothing = replace(method.method, outputs=method.method.inputs[:0], steps=())
+    assert Interpreted(nothing, []).run([numbers(1, 5, 64)], rounds=False) == []
 
 
 def test_plain_values_are_read(layers: Path) -> None:

@@ -1,6 +1,7 @@
 """Runs methods of a program."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -85,7 +86,13 @@ class Interpreted:
                 yield from self.delegates[step.payload].held
             elif step.name in kernels.BITS or step.name == kernels.WEIGHT:
                 args = [self._argument(one) for one in step.args[: INPUTS[step.name]]]
-                yield kernels.weight_of(args) if step.name == kernels.WEIGHT else kernels.table_of(step.name, args)
+                read = kernels.weight_of if step.name == kernels.WEIGHT else partial(kernels.table_of, step.name)
+                try:
+                    yield read(args)
+                except BROKEN as error:
+                    raise EdgeError(
+                        f"{step.name} in {self.method.name} holds no weight: {told(error)}", AGAIN
+                    ) from error
 
     @torch.no_grad()
     def run(self, inputs: Sequence[Tensor], *, rounds: bool) -> list[Tensor]:
@@ -108,10 +115,11 @@ class Interpreted:
                 else:
                     doing = f"{step.name} in {method.name}"
                     self._call(step, rounds=rounds)
+            doing = f"the outputs of {method.name}"
+            outputs = [self._argument(number) for number in method.outputs]
+            return [one.clone() if isinstance(one, Tensor) else torch.tensor(one) for one in outputs]
         except BROKEN as error:
-            raise EdgeError(f"{doing} cannot be run: {told(error)}", AGAIN) from error
-        outputs = [self._argument(number) for number in method.outputs]
-        return [one.clone() if isinstance(one, Tensor) else torch.tensor(one) for one in outputs]
+            raise EdgeError(f"{doing} cannot be computed: {told(error)}", AGAIN) from error
 
     def _delegate(self, step: Handed, *, rounds: bool) -> None:
         args = [self._argument(number) for number in step.args]
