@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,25 @@ from test_export_cli import document, edge
 
 from phantom_edge.checkpoint.random import write_random
 from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.folder import listing, sealed
-from phantom_edge.export.bundle.manifest import MANIFEST, UNSEALED, Delegation
+from phantom_edge.export.bundle.folder import Bundle, listing, sealed
+from phantom_edge.export.bundle.manifest import MANIFEST, OTHERS, RELATIVE, UNSEALED, Delegation, Part
+from phantom_edge.export.names import DECODER
+from phantom_edge.export.source import Source
+from phantom_edge.export.verify import verify
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.processing.tiling import to_pixel_values
+from phantom_edge.quantize.folder import QuantizedFiles
 from phantom_edge.runtime.sampling import Sampling
 from phantom_edge.runtime.session import open_session
 from phantom_edge.runtime.text import question_of
 
 pytest.importorskip("executorch")
 
+from programs import decoder_of
+
 from phantom_edge.export.program.importing import executorch, fused_operators, quantized_operators, said
+from phantom_edge.export.program.linear import signed
+from phantom_edge.export.program.reading import Interpreter
 from phantom_edge.export.pte import PROGRAM, SELF_TEST, check_delegation
 from phantom_edge.export.settings import Settings
 
@@ -43,7 +52,7 @@ vision = "int8"
 projector = "int4-g64-pos"
 
 [[rules]]
-match = '.*\\.(v_proj|down_proj)\\.weight'
+match = '.*\\.(self_attn\\.v_proj|mlp\\.down_proj)\\.weight'
 scheme = "int8"
 """
 QUESTION = "What is it?"
@@ -85,6 +94,69 @@ def test_what_was_delegated_is_told(desk: Path) -> None:
     assert set(decoder["multiply_adds_outside"]) == {"custom_sdpa"}
     shown = edge("inspect", desk / "bundle").stdout
     assert "XnnpackBackend" in shown and "custom_sdpa" in shown
+
+
+def test_it_was_proved_with_rounding_and_without(desk: Path) -> None:
+    """Without, what it computes with its own integers is what the checkpoint's integers mean, token for token."""
+    proof = Bundle.open(desk / "bundle").manifest.proof
+    assert proof is not None and proof.passed
+    exact = [check for check in proof.checks if check.stage.startswith("exact ")]
+    assert {check.stage for check in exact} == {"exact vision", "exact prefill", "exact decode"}
+    assert all(check.value is not None and check.value <= 1e-5 for check in exact if check.measure == RELATIVE)
+    assert all(check.value == 0 for check in exact if check.measure == OTHERS)
+
+
+def test_integers_are_the_checkpoints_bit_for_bit(desk: Path) -> None:
+    """Each weight's integers and scales, as they lie in the delegates' payloads and in the table of embeddings."""
+    files = QuantizedFiles.open(desk / "bundle.quantized")
+    wanted: Counter[tuple[bytes, bytes]] = Counter()
+    for name in files.schemes:
+        held = files.quantized(name)
+        wanted[signed(held).numpy().tobytes(), held.scales.float().numpy().tobytes()] += 1
+    found: Counter[tuple[bytes, bytes]] = Counter()
+    for one in Interpreter.open(desk / "bundle" / PROGRAM).weights():
+        found[one.integers.to(torch.int8).numpy().tobytes(), one.scales.float().numpy().tobytes()] += 1
+    assert found == wanted and len(found) > 20
+
+
+def a_scale(program: bytearray, bundle: Bundle, files: QuantizedFiles) -> None:
+    """A group's scale, 1 % larger."""
+    name = f"{DECODER}layers.1.mlp.gate_proj.weight"
+    scales = files.quantized(name).scales.bfloat16()
+    place = program.index(scales.view(torch.uint8).numpy().tobytes())
+    program[place] += 2
+
+
+def an_integer(program: bytearray, bundle: Bundle, files: QuantizedFiles) -> None:
+    """Of one of the values' rows, in a sign."""
+    integers = signed(files.quantized(f"{DECODER}layers.0.self_attn.v_proj.weight")).numpy().tobytes()
+    place = program.index(integers)
+    program[place + 3] ^= 0x80
+
+
+def a_rotation(program: bytearray, bundle: Bundle, files: QuantizedFiles) -> None:
+    """Sines of all positions, one position off."""
+    module = decoder_of(Source.open(files.folder), bundle.manifest.cache.max_context)
+    sines = module.sines.numpy()
+    place, row = program.index(sines.tobytes()), sines[0].nbytes
+    program[place : place + sines.nbytes - row] = sines.tobytes()[row:]
+
+
+FAULTS = {"scale": a_scale, "integer": an_integer, "rotation": a_rotation}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_program_that_computes_something_else_fails_its_verification(name: str, desk: Path, tmp_path: Path) -> None:
+    """Faults planted in the file on disk: it runs, and at least the stages without rounding tell."""
+    shutil.copytree(desk / "bundle", tmp_path / "bundle")
+    path, files = tmp_path / "bundle" / PROGRAM, QuantizedFiles.open(desk / "bundle.quantized")
+    program = bytearray(path.read_bytes())
+    FAULTS[name](program, Bundle.open(desk / "bundle"), files)
+    path.write_bytes(program)
+    resealed(tmp_path / "bundle")
+    proof = verify(Bundle.open(tmp_path / "bundle"), Source.open(desk / "bundle.quantized"))
+    assert not proof.passed
+    assert any(check.stage.startswith("exact ") for check in proof.checks if not check.passed)
 
 
 def test_executorchs_own_runner_gives_the_same_answer(desk: Path) -> None:
@@ -129,8 +201,6 @@ def test_a_device_can_try_itself(desk: Path) -> None:
 
 
 def test_too_little_in_the_delegate_is_an_error_that_names_the_rest() -> None:
-    from phantom_edge.export.bundle.manifest import Part
-
     found = Delegation("XnnpackBackend", 2, 10, {"custom_sdpa": 1}, 100, {"custom_sdpa": 30})
     part = Part(PROGRAM, (), "fp32", {}, {}, (), (), "text_decoder", (), found)
     check_delegation({"decoder": part}, Settings(max_context=64, least_delegated=0.7))
