@@ -17,11 +17,20 @@ CONTEXT, PROMPT = 96, 64
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["0_5b-1.0", "1_8b-1.0", "3_8b-sw16-1.0", "7b-1.0"])
-def test_programs_compute_the_model(name: str, golden) -> None:
+@pytest.mark.parametrize(
+    ("name", "phantom"),
+    [
+        ("0_5b-1.0", "full"),
+        ("1_8b-1.0", "full"),
+        ("3_8b-sw16-1.0", "full"),
+        ("7b-1.0", "full"),
+        ("0_5b-1e-4", "rank=auto"),
+    ],
+)
+def test_programs_compute_the_model(name: str, phantom: str, golden) -> None:
     """A prompt of 64 in chunks, 32 tokens one by one to the cache's last slot; and odd chunks over what that left."""
     g = golden(name)
-    method, ids = decoder_program(golden_source(g), CONTEXT), prompt_of(g, CONTEXT)
+    method, ids = decoder_program(golden_source(g), CONTEXT, phantom), prompt_of(g, CONTEXT)
     wanted = g.model(input_ids=ids[None]).logits[0].numpy()
     embeds = g.model.get_input_embeddings()(ids)
     for chunks in ((16,) * 4 + (1,) * 32, (5, 1, 37, 53)):

@@ -110,8 +110,10 @@ class Attention(nn.Module):
             self.value_phantom = Coordinates(maps.value, bases.value, self.rank)
         half = torch.eye(self.dim // 2)
         self.across = fixed(torch.cat([F.pad(-half, (len(half), 0)), F.pad(half, (0, len(half)))]))
-        self.gate = Gate(form, name, read, self.dim, self.dim + self.rank)
-        shape = (1, context, self.kv_heads, self.dim + self.rank)
+        width = self.dim + self.rank
+        self.widened = fixed(torch.eye(width, self.dim)) if self.rank else nn.Identity()
+        self.gate = Gate(form, name, read, self.dim, width)
+        shape = (1, context, self.kv_heads, width)
         self.register_buffer("keys", torch.zeros(shape))
         self.register_buffer("values", torch.zeros(shape))
 
@@ -148,7 +150,8 @@ class Attention(nn.Module):
         """Rows with their phantom coordinates beside them, or zeros where only the others have some."""
         if phantom is not None:
             return torch.cat([rows, phantom(rows)], dim=-1)
-        return F.pad(rows, (0, self.rank)) if self.rank else rows
+        found: Tensor = self.widened(rows)
+        return found
 
 
 class Layer(nn.Module):
