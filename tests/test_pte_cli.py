@@ -276,6 +276,19 @@ def test_a_damaged_program_is_refused(name: str, desk: Path, tmp_path: Path) -> 
     assert problem in complaint(tmp_path / "bundle")
 
 
+def test_threads_are_the_same_for_all_sessions_of_a_process(desk: Path) -> None:
+    """ExecuTorch ends the process otherwise, sooner or later; so each number is tried in a process of its own."""
+    code = (
+        "import sys; from phantom_edge.runtime.session import open_session as open_it;"
+        "first, second = open_it(sys.argv[1], 1), open_it(sys.argv[1], 1);"
+        "[''.join(one.ask('Who?', sampling=None)) for one in (first, second)]; open_it(sys.argv[1], 2)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(desk / "bundle")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and "ExecuTorch has 1 threads in this process" in done.stderr
+
+
 def test_a_program_for_another_backend_is_refused(desk: Path, tmp_path: Path) -> None:
     shutil.copytree(desk / "bundle", tmp_path / "bundle")
 

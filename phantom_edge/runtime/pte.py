@@ -4,7 +4,7 @@ ExecuTorch runs them, or the interpreter that proves them. What is around the me
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -36,6 +36,9 @@ class PteEngine:
     LOADED: tuple[str, ...] = ("vision", "embedding", "decoder")
     """Parts that are made ready to run."""
 
+    has_loaded: ClassVar[bool] = False
+    """Whether any did in this process."""
+
     def __init__(self, bundle: Bundle, threads: int = 0) -> None:
         self.manifest = bundle.manifest
         self.methods = self._loaded(bundle, {name: self.manifest.parts[name] for name in self.LOADED}, threads)
@@ -48,9 +51,9 @@ class PteEngine:
             fused_operators()
             quantized_operators()
             runtime = executorch("executorch.runtime").Runtime.get()
-            if threads:  # before anything is loaded: afterwards it breaks what is
-                executorch("executorch.extension.pybindings.portable_lib")._unsafe_reset_threadpool(threads)
+            _set_threads(threads)
             _check_backends(bundle, parts, runtime.backend_registry)
+            PteEngine.has_loaded = True
             path = bundle.file(parts["decoder"].file)
             try:
                 program = runtime.load_program(path)
@@ -124,6 +127,23 @@ def _interpreted(program: Interpreter, function: str) -> Run:
         return found
 
     return run
+
+
+def _set_threads(threads: int) -> None:
+    """Of the pool that all programs of a process share; 0 leaves it as it is.
+
+    Raises EdgeError for another number once a program is loaded: that would break it (it is called unsafe for this).
+    """
+    lib = executorch("executorch.extension.pybindings.portable_lib")
+    known = lib._threadpool_get_thread_count()
+    if not threads or threads == known:
+        return
+    if PteEngine.has_loaded:
+        raise EdgeError(
+            f"ExecuTorch has {known} threads in this process, and cannot have {threads} after a program was loaded",
+            "give every session of a process the same number of threads",
+        )
+    lib._unsafe_reset_threadpool(threads)
 
 
 def _check_backends(bundle: Bundle, parts: Mapping[str, Part], registry: Any) -> None:
