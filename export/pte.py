@@ -41,7 +41,7 @@ EXAMPLE = 7
 
 NOT_RUN = (
     "lowered, but {} is not executed on this machine: that its delegate computes the model is unverified. What was "
-    "compared is the same methods, run by ExecuTorch's own kernels"
+    "compared is the same methods, lowered for the CPU and run here, with what their torch modules compute"
 )
 
 BLOCK = 32
@@ -90,7 +90,9 @@ def _why_not(scheme: Scheme, *, is_table: bool) -> str:
         return "XNNPACK has no groups of 8 bits"
     if scheme.group is not None and scheme.group % BLOCK:
         return f"XNNPACK's groups are multiples of {BLOCK}"
-    return "" if scheme.bits == 8 or scheme.positive else "its scales may be negative, and XNNPACK's are not"
+    if scheme.bits == 8 or scheme.positive:
+        return ""
+    return f"its scales may be negative, and XNNPACK's are not; those of int4-g{scheme.group}-pos are not, either"
 
 
 def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Begin) -> Lowered:

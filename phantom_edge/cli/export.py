@@ -73,7 +73,13 @@ def export(
         ),
     ] = "auto",
     ios: Annotated[int, typer.Option(help="Of coreml: the least release it must run on, 17 or 18.")] = 18,
-    backend: Annotated[str, typer.Option(help="Of executorch: what operators are handed to.")] = "xnnpack",
+    backend: Annotated[
+        str,
+        typer.Option(
+            help="Of executorch: what operators are handed to. xnnpack, for CPUs; portable: nothing; coreml and vulkan "
+            "are lowered and not run here."
+        ),
+    ] = "xnnpack",
     strict_delegation: Annotated[
         float | None,
         typer.Option(help="Of executorch: fail if less than this share of multiply-adds runs in the backend: 0.9."),
