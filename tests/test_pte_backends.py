@@ -133,7 +133,7 @@ def test_a_program_that_computes_something_else_is_refused(golden) -> None:
     method = method_of(decoder)
     wanted = decoder(*method.inputs)
     decoder.forget()
-    with pytest.raises(EdgeError, match=r"are 9\.9e-03 off"):
+    with pytest.raises(EdgeError, match=r"is 9\.9e-03 off"):
         check_twin({"forward": method}, {"forward": [(method.inputs, wanted * 1.01)]})
 
 
