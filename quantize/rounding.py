@@ -17,6 +17,10 @@ MOST_BFLOAT16 = 65280.0
 """The largest of those that bfloat16 holds, too."""
 
 
+SHRINKS = [1 - step / 40 for step in range(13)]
+"""Scales that are tried, as shares of the one that covers a whole group."""
+
+
 def scales_of(weight: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor | None]:
     """Scales and zero points (rows, groups) of a weight (rows, columns), float32.
 
@@ -60,12 +64,39 @@ def round_to(weight: Tensor, scheme: Scheme, scales: Tensor, zeros: Tensor | Non
     return integers.clamp(least, scheme.levels - 1).to(torch.uint8).view(rows, columns)
 
 
+def fitted_scales(weight: Tensor, scheme: Scheme, importance: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Scales and zero points whose rounding leaves the least squares, weighed by ``importance`` (columns,).
+
+    The importance of an input is its mean square: so this is the error of the output where inputs are independent.
+    """
+    rows, columns = weight.shape
+    groups = scheme.groups(columns)
+    weights = torch.ones(columns) if importance is None else importance.clamp(min=0) + 1e-12 * importance.max()
+    covering, middle = scales_of(weight, scheme)
+    best = torch.full((rows, groups), float("inf"))
+    chosen, points = covering.clone(), None if middle is None else middle.clone()
+    for shrink in SHRINKS:
+        scales = held_scales(covering * shrink, scheme)
+        zeros = middle
+        integers = round_to(weight, scheme, scales, zeros)
+        off = (Quantized(scheme, integers, scales, zeros).dequantize() - weight).square() * weights
+        lost = off.view(rows, groups, -1).sum(-1)
+        better = lost < best
+        best = torch.where(better, lost, best)
+        chosen = torch.where(better, scales, chosen)
+    return chosen, points
+
+
 def nearest(weight: Tensor, scheme: Scheme) -> Quantized:
-    """A weight (rows, columns) rounded to nearest, palettes found by k-means. Raises EdgeError as ``Scheme.groups``."""
+    """A weight (rows, columns) rounded to nearest, palettes found by k-means. Raises EdgeError as ``Scheme.groups``.
+
+    Scales cover what they are for. Positive ones would waste a level wherever a group's largest number is above 0:
+    they are those of least squares, which may cut it off.
+    """
     scheme.groups(weight.shape[1])
     if scheme.palette_rows is not None:
         return with_palettes(weight, scheme, None)
-    scales, zeros = scales_of(weight, scheme)
+    scales, zeros = fitted_scales(weight, scheme, None) if scheme.positive else scales_of(weight, scheme)
     integers = round_to(weight, scheme, scales, zeros)
     return Quantized(scheme, integers, scales.half(), None if zeros is None else zeros.to(torch.uint8))
 

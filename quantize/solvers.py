@@ -11,40 +11,14 @@ from torch import Tensor
 
 from phantom_edge.errors import EdgeError, need
 from phantom_edge.quantize.palettes import entries, fitted_palettes, with_palettes
-from phantom_edge.quantize.rounding import held_scales, round_to, scales_of
+from phantom_edge.quantize.rounding import fitted_scales, round_to, scales_of
 from phantom_edge.quantize.schemes import Quantized, Scheme, palettized
-
-SHRINKS = [1 - step / 40 for step in range(13)]
-"""Scales that are tried, as shares of the one that covers a whole group."""
 
 DAMPING = 0.01
 """Of the mean of the Gram matrix' diagonal, added to it (GPTQ, section 3.3)."""
 
 HALF = 128
 """Columns between two updates of all the rest."""
-
-
-def fitted_scales(weight: Tensor, scheme: Scheme, importance: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Scales and zero points whose rounding leaves the least squares, weighed by ``importance`` (columns,).
-
-    The importance of an input is its mean square: so this is the error of the output where inputs are independent.
-    """
-    rows, columns = weight.shape
-    groups = scheme.groups(columns)
-    weights = torch.ones(columns) if importance is None else importance.clamp(min=0) + 1e-12 * importance.max()
-    covering, middle = scales_of(weight, scheme)
-    best = torch.full((rows, groups), float("inf"))
-    chosen, points = covering.clone(), None if middle is None else middle.clone()
-    for shrink in SHRINKS:
-        scales = held_scales(covering * shrink, scheme)
-        zeros = middle
-        integers = round_to(weight, scheme, scales, zeros)
-        off = (Quantized(scheme, integers, scales, zeros).dequantize() - weight).square() * weights
-        lost = off.view(rows, groups, -1).sum(-1)
-        better = lost < best
-        best = torch.where(better, lost, best)
-        chosen = torch.where(better, scales, chosen)
-    return chosen, points
 
 
 def fitted(weight: Tensor, scheme: Scheme, gram: Tensor | None) -> Quantized:
