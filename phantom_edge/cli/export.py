@@ -185,6 +185,7 @@ def document(exported: "Exported") -> dict[str, object]:
     return {
         "bundle": str(exported.bundle.path),
         "verified": manifest.verified,
+        "unproved": exported.unproved,
         "files": {name: file.bytes for name, file in manifest.files.items()},
         "seconds": exported.seconds,
         "relative_error": exported.errors,
