@@ -122,7 +122,7 @@ class Lowering:
     def __init__(self, source: Source, chosen: Sequence[Chosen], settings: Settings, begin: Begin) -> None:
         context, backend = settings.max_context, BACKENDS[settings.backend]
         step = begin("lowering to ExecuTorch", len(METHODS) + 2)
-        self.source, self.modules = source, modules_of(source, chosen, context, backend)
+        self.source, self.context, self.modules = source, context, modules_of(source, chosen, context, backend)
         methods = _methods(source, self.modules, context)
         edge = lowered(
             methods, backend.partitioners(), _constants(source, context, backend), step, traced=settings.etrecord
@@ -149,7 +149,7 @@ class Lowering:
 
     def cases(self) -> dict[str, list[Case]]:
         """Inputs of every method, and what the torch modules make of them."""
-        return {METHODS[part]: cases_of(part, self.modules[part], self.source) for part in METHODS}
+        return {METHODS[part]: cases_of(part, self.modules[part], self.source, self.context) for part in METHODS}
 
     def write_etrecord(self, path: Path) -> None:
         """ExecuTorch's own file of where every operator came from."""

@@ -5,6 +5,7 @@ delegate. Of Core ML's delegate the program inside is taken out and run by our i
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ pytest.importorskip("executorch")
 
 from programs import Loaded, decoder_of, logits
 
+from phantom_edge.checkpoint.loading import EMBEDDING
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.manifest import Delegation
 from phantom_edge.export.forms import STEP, choose_forms
@@ -25,10 +27,13 @@ from phantom_edge.export.forms import Phantom as Wanted
 from phantom_edge.export.mil.interpreter import Interpreter, Mode
 from phantom_edge.export.mil.package import Package
 from phantom_edge.export.program.backends import BACKENDS
+from phantom_edge.export.program.decoder import TextDecoder
 from phantom_edge.export.program.delegation import delegation_of
 from phantom_edge.export.program.importing import executorch, fused_operators, said
+from phantom_edge.export.program.linear import FloatEmbedding
 from phantom_edge.export.program.lowering import Method, assembled, lowered
 from phantom_edge.export.program.plain import PlainDecoder, for_half
+from phantom_edge.export.program.self_test import cases_of
 from phantom_edge.export.program.twin import check_twin
 from phantom_edge.export.pte import linear_of, settle
 from phantom_edge.export.settings import Settings
@@ -135,6 +140,20 @@ def test_a_program_that_computes_something_else_is_refused(golden) -> None:
     decoder.forget()
     with pytest.raises(EdgeError, match=r"is 9\.9e-03 off"):
         check_twin({"forward": method}, {"forward": [(method.inputs, wanted * 1.01)]})
+
+
+@pytest.mark.parametrize("decoder_kind", [decoder_of, plain_of])
+def test_a_self_test_fits_into_the_least_cache(decoder_kind: Callable[[Source, int], TextDecoder]) -> None:
+    """The methods of a program take no more tokens than one less than its cache holds, that of embeddings, too."""
+    fused_operators()
+    source, context = Source.open(NANO), 16
+    table = FloatEmbedding(source.read(EMBEDDING))
+    (((ids,), rows),) = cases_of("embedding", table, source, context)
+    assert ids.shape == (1, context - 1) and rows.shape[1] == context - 1
+    cases = cases_of("decoder", decoder_kind(source, context), source, context)
+    read = [(int(start), embeds.shape[1]) for (embeds, start), _ in cases]
+    assert torch.equal(torch.cat([embeds[0] for (embeds, _), _ in cases])[:-1], rows[0])
+    assert read == ([(0, 15), (15, 1)] if decoder_kind is decoder_of else [(place, 1) for place in range(16)])
 
 
 def test_what_cannot_be_lowered_is_said_at_once(golden) -> None:

@@ -18,9 +18,12 @@ PROMPT = "Is it red, or is it blue?"
 
 
 @torch.no_grad()
-def cases_of(part: str, module: nn.Module, source: Source) -> list[Case]:
-    """Of a part: a tile; a prompt's words; or that prompt and its first token after it, to be run in this order."""
-    ids = torch.tensor([source.words([{"role": "user", "content": PROMPT}])])
+def cases_of(part: str, module: nn.Module, source: Source, context: int) -> list[Case]:
+    """Of a part: a tile; a prompt's words; or that prompt and its first token after it, to be run in this order.
+
+    The prompt ends where only one token more fits into a cache of ``context``.
+    """
+    ids = torch.tensor([source.words([{"role": "user", "content": PROMPT}])[: context - 1]])
     match part:
         case "vision":
             side = source.config.vision.image_size
@@ -31,7 +34,7 @@ def cases_of(part: str, module: nn.Module, source: Source) -> list[Case]:
             return [((ids,), module(ids))]
     assert isinstance(module, TextDecoder)
     module.forget()
-    rows = source.embeddings(ids[0, : module.context - 1])[None]
+    rows = source.embeddings(ids[0])[None]
     tokens = rows.shape[1]
     rows = torch.cat([rows, rows[:, :1]], dim=1)
     found: list[Case] = []
