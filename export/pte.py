@@ -62,13 +62,24 @@ def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Setti
     constant_tables(config.text, settings.max_context)  # or EdgeError, now and not later
     backend = BACKENDS[settings.backend]
     backend.partitioners()  # the same
+    if settings.least_delegated is not None and not backend.name:
+        raise EdgeError(
+            f"--backend {settings.backend} has no delegate that any share could run in",
+            "leave --strict-delegation out, or give --backend xnnpack",
+        )
     for name, scheme in schemes.items():
         if not backend.fused:
             raise EdgeError(
                 f"{name} is {scheme.name}, and --backend {settings.backend} is made for floats",
                 "give the checkpoint before it was quantized and leave --weights out, or give --backend xnnpack",
             )
-        why = _why_not(scheme, is_table=name == EMBEDDING and not config.tie_word_embeddings)
+        is_table = name == EMBEDDING and not config.tie_word_embeddings
+        if not backend.name and scheme.group is not None and not is_table:
+            raise EdgeError(
+                f"{name} is {scheme.name}, and ExecuTorch's own kernels (--backend portable) multiply with no groups",
+                "give --weights int8, or --backend xnnpack",
+            )
+        why = _why_not(scheme, is_table=is_table)
         if why:
             raise EdgeError(
                 f"{name} is {scheme.name}: {why}", "give --weights int8 or int4, whose schemes run everywhere"
@@ -270,9 +281,10 @@ def check_delegation(parts: Mapping[str, Part], settings: Settings) -> None:
         if least is None or found is None or found.share_of_work >= least:
             continue
         rest = ", ".join(f"{one} {work:,}" for one, work in found.multiply_adds_outside.items())
+        most = int(found.share_of_work * 100) / 100
         raise EdgeError(
             f"{found.share_of_work:.1%} of the {name}'s multiply-adds run in {settings.backend}; outside are: {rest}",
-            f"give --strict-delegation {int(found.share_of_work * 100) / 100:g} or less, or leave it out",
+            f"give --strict-delegation {most:g} or less, or leave it out" if most else "leave --strict-delegation out",
         )
 
 

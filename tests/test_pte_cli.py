@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,10 @@ def test_too_little_in_the_delegate_is_an_error_that_names_the_rest() -> None:
     check_delegation({"decoder": part}, Settings(max_context=64, least_delegated=0.7))
     with pytest.raises(EdgeError, match=r"70.0% of the decoder's multiply-adds .* custom_sdpa 30"):
         check_delegation({"decoder": part}, Settings(max_context=64, least_delegated=0.71))
+    little = replace(part, delegation=replace(found, multiply_adds_outside={"custom_sdpa": 100}))
+    with pytest.raises(EdgeError) as error:
+        check_delegation({"decoder": little}, Settings(max_context=64, least_delegated=0.71))
+    assert error.value.remedy == "leave --strict-delegation out"
 
 
 WRONG: dict[str, tuple[tuple[object, ...], str]] = {

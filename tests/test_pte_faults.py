@@ -9,7 +9,7 @@ pytest.importorskip("executorch")
 from programs import Loaded, program_of
 
 from phantom_edge.errors import EdgeError
-from phantom_edge.export.program.importing import quiet
+from phantom_edge.export.program.importing import quantized_operators, quiet
 from phantom_edge.export.program.linear import RoundedEmbedding, RoundedLinear
 from phantom_edge.export.program.lowering import Method, assembled, lowered
 from phantom_edge.export.program.vision import CentredNorm
@@ -68,6 +68,20 @@ def test_scales_of_groups_may_not_be_negative() -> None:
         Loaded(program_of(RoundedLinear(held), torch.randn(1, 3, 64)).buffer)
 
 
+def test_own_kernels_multiply_with_no_groups() -> None:
+    """So such schemes are refused without a delegate; rows of 8 bits are not."""
+    quantized_operators()
+    x, weight = torch.randn(1, 3, 64), torch.randn(24, 64)
+    for scheme in ("int8", "int4-g32-pos"):
+        methods = {"forward": Method(RoundedLinear(nearest(weight, SCHEMES[scheme])), (x,))}
+        edge = lowered(methods, [], {}, lambda _: None, traced=False)
+        if scheme == "int8":
+            assembled(edge)
+            continue
+        with pytest.raises(RuntimeError, match="dequantize_per_channel_group"):
+            assembled(edge)
+
+
 def test_layer_norms_of_float16_are_wrong() -> None:
     x = torch.randn(1, 5, 256, generator=torch.Generator().manual_seed(5))
     theirs = nn.LayerNorm(256).half().eval()
@@ -108,6 +122,8 @@ def test_methods_do_not_share_what_they_write() -> None:
         ("float16", {"precision": "fp16"}, {}, "fp32"),
         ("cache", {"cache": "int8"}, {}, "cache"),
         ("opset", {"opset_only": True}, {}, "--opset-only"),
+        ("no delegate", {"backend": "portable", "least_delegated": 0.1}, {}, "no delegate"),
+        ("no kernel", {"backend": "portable"}, {"lm_head.weight": "int4-g32-pos"}, "no groups"),
         ("negative", {}, {"lm_head.weight": "int4-g32"}, "may be negative"),
         ("groups", {}, {"lm_head.weight": "int8-g32"}, "groups of 8 bits"),
         ("zeros", {}, {"lm_head.weight": "int4-g32-asym"}, "zero points"),
