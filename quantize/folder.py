@@ -144,13 +144,18 @@ class QuantizedFiles(TensorFiles):
         largest = max(int(part.max()) for part in (found.integers, found.zero_points) if part is not None)
         numbers = found.scales if found.palettes is None else found.palettes
         is_sound = bool(numbers.isfinite().all()) and bool(found.scales.all())
-        is_sound = is_sound and not (scheme.positive and bool((found.scales < 0).any()))
+        is_sound = is_sound and (not scheme.positive or _are_positive(found.scales))
         if largest >= scheme.levels or not is_sound:
             raise EdgeError(f"{name} in {self.folder} holds numbers that its scheme does not have", AGAIN)
         return found
 
 
 DTYPES = {INTEGERS: ("U8",), SCALES: ("F16", "F32"), ZEROS: ("U8",), PALETTES: ("F16",)}
+
+
+def _are_positive(scales: Tensor) -> bool:
+    """Whether scales are what ``Scheme.positive`` says: above 0, and bfloat16's, too."""
+    return bool((scales > 0).all()) and torch.equal(scales.bfloat16().to(scales.dtype), scales)
 
 
 def _entry(scheme: Scheme, parts: dict[str, Entry]) -> Entry:

@@ -300,6 +300,13 @@ def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]
 
 
 ONE = f"{DECODER}layers.0.mlp.up_proj.weight"
+
+
+def rounded_by_bfloat16(folder: Path) -> None:
+    damaged(lambda t: t[f"{ONE}.scales"].fill_(1 + 2**-10))(folder)
+    edited(lambda d: d["weights"][ONE].update(positive=True))(folder)
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "no scales": (damaged(lambda t: t.pop(f"{ONE}.scales")), "lacks its integers, scales"),
     "zero points": (
@@ -318,6 +325,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
         edited(lambda d: d["weights"][ONE].update(positive=True)),
         "numbers that its scheme does not have",
     ),
+    "a scale that bfloat16 rounds": (rounded_by_bfloat16, "numbers that its scheme does not have"),
     "zero scales": (damaged(lambda t: t[f"{ONE}.scales"].zero_()), "numbers that its scheme does not have"),
     "another weight": (edited(lambda d: d["weights"].pop(ONE)), "belongs to no part of the model"),
     "no such bits": (edited(lambda d: d["weights"][ONE].update(bits=5)), "bits is 5"),
