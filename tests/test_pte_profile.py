@@ -9,6 +9,7 @@ from phantom_edge.errors import EdgeError
 
 pytest.importorskip("executorch")
 
+from phantom_edge.export.program import profile
 from phantom_edge.export.program.profile import NAMELESS, read_etdump
 
 ETDUMP = GOLDEN / "executorch" / "tiny.etdp"
@@ -25,6 +26,13 @@ def test_operators_are_told_with_their_times() -> None:
     times = [one.milliseconds for one in found.operators]
     assert times == sorted(times, reverse=True) and 0 < sum(times) <= found.milliseconds
     assert 0 < found.delegated < found.milliseconds
+
+
+def test_operators_without_a_whole_run_are_no_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of which there would be no share to tell."""
+    monkeypatch.setattr(profile, "WHOLE", "nothing is called so")
+    with pytest.raises(EdgeError, match="is no ETDump of a run"):
+        read_etdump(ETDUMP)
 
 
 @pytest.mark.parametrize("name", ["gone", "empty", "garbage", "cut", "text"])

@@ -68,9 +68,9 @@ def read_etdump(path: Path) -> Profile:
         if name:
             calls[name, bool(event.is_delegated_op)] += len(runs)
             took[name, bool(event.is_delegated_op)] += sum(runs)
-    if not took:
+    if not took or not whole:
         raise _no_etdump(path)
-    order = sorted(took, key=lambda key: -took[key])
+    order = sorted((key for key in took if calls[key]), key=lambda key: -took[key])
     return Profile(tuple(Timed(*key, calls[key], took[key]) for key in order), whole)
 
 
