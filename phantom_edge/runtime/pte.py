@@ -177,7 +177,7 @@ def _same(port: Port, sizes: Sequence[int], dtype: int) -> bool:
 
 
 def _reason(words: Any, error: Exception) -> str:
-    """The last line that tells of a failure, else the error's own words."""
+    """The first line that tells of a failure, which is nearest to its cause, else the error's own words."""
     words.seek(0)
     lines = [line.strip() for line in words.read().decode(errors="replace").splitlines() if line.startswith("[")]
     lines = [line.partition("] ")[2] for line in lines if not line.startswith(CHATTER)]
