@@ -7,8 +7,10 @@ delegate. Of Core ML's delegate the program inside is taken out and run by our i
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from packages import CONTEXT, golden_source
@@ -21,7 +23,7 @@ from programs import Loaded, decoder_of, logits
 
 from phantom_edge.checkpoint.loading import EMBEDDING
 from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.manifest import Delegation
+from phantom_edge.export.bundle.manifest import Delegation, Port
 from phantom_edge.export.forms import STEP, choose_forms
 from phantom_edge.export.forms import Phantom as Wanted
 from phantom_edge.export.mil.interpreter import Interpreter, Mode
@@ -39,6 +41,7 @@ from phantom_edge.export.pte import linear_of, settle
 from phantom_edge.export.settings import Settings
 from phantom_edge.export.source import Source
 from phantom_edge.quantize.schemes import SCHEMES
+from phantom_edge.runtime.pte import PteEngine
 from phantom_edge.shipped import NANO
 
 TOKENS = 32
@@ -140,6 +143,26 @@ def test_a_program_that_computes_something_else_is_refused(golden) -> None:
     decoder.forget()
     with pytest.raises(EdgeError, match=r"is 9\.9e-03 off"):
         check_twin({"forward": method}, {"forward": [(method.inputs, wanted * 1.01)]})
+
+
+def test_a_session_feeds_it_one_by_one() -> None:
+    """On a Mac, whose ExecuTorch has Core ML's delegate: the same logits as of the form that reads whole chunks."""
+    fused_operators()
+    source = Source.open(NANO)
+    config = source.config.text
+    embeds = np.random.default_rng(0).normal(size=(TOKENS, config.hidden_size)).astype(np.float32)
+    found = []
+    for decoder, tokens in ((decoder_of(source, CONTEXT), "tokens"), (plain_of(source), 1)):
+        engine = PteEngine.__new__(PteEngine)
+        part = SimpleNamespace(inputs=(Port("inputs_embeds", (1, tokens, config.hidden_size), "float32"),))
+        engine.manifest = SimpleNamespace(  # type: ignore[assignment]
+            parts={"decoder": part}, cache=SimpleNamespace(max_context=CONTEXT), model=config
+        )
+        engine.methods = {"decoder": lambda inputs, decoder=decoder: decoder(*inputs)}  # type: ignore[misc]
+        with said(), torch.no_grad():
+            assert engine.forward(embeds[:7], 0, np.zeros(0, np.int64)).shape == (0, config.vocab_size)
+            found.append(engine.forward(embeds[7:], 7, np.array([4, 0, TOKENS - 8])))
+    assert found[0].shape == (3, config.vocab_size) and np.abs(found[0] - found[1]).max() < 1e-5
 
 
 @pytest.mark.parametrize("decoder_kind", [decoder_of, plain_of])

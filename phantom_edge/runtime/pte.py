@@ -80,12 +80,17 @@ class PteEngine:
         return np.concatenate([self._run("embedding", [torch.from_numpy(part)[None]]) for part in parts])
 
     def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
-        """See Engine; the tokens up to each kept position are read anew, and all at last."""
+        """See Engine; the tokens up to each kept position are read anew, and all at last; or all one by one."""
         assert start + len(embeds) <= self.manifest.cache.max_context
         rows = torch.from_numpy(np.ascontiguousarray(embeds, np.float32))[None]
-        ends = sorted({int(one) for one in keep} | {len(embeds) - 1})
-        place = torch.tensor([start])
-        found = {end: self._run("decoder", [rows[:, : end + 1], place])[0] for end in ends}
+        kept = {int(one) for one in keep}
+        is_one_by_one = self.manifest.parts["decoder"].inputs[0].shape[1] == 1
+        ends = range(len(embeds)) if is_one_by_one else sorted(kept | {len(embeds) - 1})
+        found: dict[int, Floats] = {}
+        for end in ends:
+            first = end if is_one_by_one else 0
+            logits = self._run("decoder", [rows[:, first : end + 1], torch.tensor([start + first])])[0]
+            found |= {end: logits} if end in kept else {}
         vocab = self.manifest.model.vocab_size
         return np.stack([found[int(one)] for one in keep]) if len(keep) else np.zeros((0, vocab), np.float32)
 
