@@ -319,6 +319,26 @@ def test_what_another_export_left_is_not_used(
     assert half.manifest.parts["vision"].precision == "fp16" and Bundle.open(half.path)
 
 
+def test_what_a_part_told_is_told_again(tmp_path: Path) -> None:
+    """A part is not written again, and what it returned comes back out of the record of an interrupted export."""
+
+    def write(folder: Path) -> dict[str, Any]:
+        (folder / "a").write_text("a")
+        return {"operators": {"mul": 2}, "shape": [1, "tokens"]}
+
+    about = {"model": "one"}
+    with pytest.raises(KeyboardInterrupt), unfinished(tmp_path / "bundle", about) as parts:
+        told = parts.part("one", write)
+        raise KeyboardInterrupt
+    with unfinished(tmp_path / "bundle", about) as parts:
+        assert parts.part("one", lambda _: pytest.fail("it is there")) == told
+        (parts.folder / "a").write_text("half of it")
+    with unfinished(tmp_path / "bundle", about) as parts:
+        assert not parts.done and parts.part("one", write) == told
+    with unfinished(tmp_path / "bundle", {"model": "another"}) as parts:
+        assert not parts.done
+
+
 def test_only_one_export_writes_a_bundle(checkpoint: Path, tmp_path: Path) -> None:
     with (
         unfinished(tmp_path / "bundle", {}) as parts,
