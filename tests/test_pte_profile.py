@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from reference import GOLDEN
 
 from phantom_edge.errors import EdgeError
@@ -10,7 +11,13 @@ from phantom_edge.errors import EdgeError
 pytest.importorskip("executorch")
 
 from phantom_edge.export.program import profile
+from phantom_edge.export.program.backends import BACKENDS
+from phantom_edge.export.program.importing import executorch, quiet
+from phantom_edge.export.program.linear import RoundedLinear
+from phantom_edge.export.program.lowering import Method, assembled, lowered
 from phantom_edge.export.program.profile import NAMELESS, read_etdump
+from phantom_edge.quantize.rounding import nearest
+from phantom_edge.quantize.schemes import SCHEMES
 
 ETDUMP = GOLDEN / "executorch" / "tiny.etdp"
 """Of a tiny program of four bits: three embeddings, a prompt of three tokens, and one token after it."""
@@ -26,6 +33,24 @@ def test_operators_are_told_with_their_times() -> None:
     times = [one.milliseconds for one in found.operators]
     assert times == sorted(times, reverse=True) and 0 < sum(times) <= found.milliseconds
     assert 0 < found.delegated < found.milliseconds
+
+
+@pytest.mark.slow
+def test_an_etrecord_is_of_the_program_that_is_made_without_one(tmp_path: Path) -> None:
+    """ExecuTorch's own reader finds every method in it, and its operators by the handles that profiles have."""
+    module = RoundedLinear(nearest(torch.randn(24, 64), SCHEMES["int4-g32-pos"]))
+    methods = {name: Method(module, (torch.randn(1, 3, 64),)) for name in ("one", "other")}
+    plain, traced = (
+        assembled(lowered(methods, BACKENDS["xnnpack"].partitioners(), {}, lambda _: None, traced=traced))
+        for traced in (False, True)
+    )
+    assert plain.buffer == traced.buffer
+    path = tmp_path / "etrecord.bin"
+    with quiet():
+        traced.get_etrecord().save(path)
+        found = executorch("executorch.devtools.etrecord").parse_etrecord(str(path))
+    assert found._debug_handle_map.keys() == found._delegate_map.keys() == methods.keys()
+    assert {"one", "other"} == set(found.edge_dialect_program)
 
 
 def test_operators_without_a_whole_run_are_no_profile(monkeypatch: pytest.MonkeyPatch) -> None:
