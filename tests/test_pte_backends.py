@@ -79,6 +79,20 @@ def test_in_torch_it_is_the_fused_form(name: str, golden) -> None:
     assert torch.allclose(one_by_one(for_half(plain), embeds), wanted, rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize("name", ["nano", WINDOWED])
+def test_a_cache_may_begin_with_any_numbers(name: str, golden) -> None:
+    """Memory of a device holds what was there before."""
+    source = Source.open(NANO) if name == "nano" else golden_source(golden(name))
+    plain = plain_of(source)
+    embeds = torch.randn(TOKENS, source.config.text.hidden_size, generator=torch.Generator().manual_seed(0))
+    wanted = one_by_one(plain, embeds)
+    for number in (1e30, float("nan")):
+        for layer in plain.layers:
+            layer.attention.keys.fill_(number)
+            layer.attention.values.fill_(number)
+        assert torch.equal(one_by_one(plain, embeds), wanted)
+
+
 def test_as_a_program_without_a_delegate_it_is_the_model(golden) -> None:
     """Float32, sums in another order; past the window, and over a cache that held another prompt."""
     g = golden(WINDOWED)

@@ -32,11 +32,15 @@ class PlainAttention(Attention):
             self.register_buffer(rows, torch.zeros(self.kv_heads, context, self.dim + self.rank))
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, start: Start, mask: Tensor | None) -> Tensor:
-        """As Attention's, of one token; ``start`` (context, 1) is true at its place."""
+        """As Attention's, of one token; ``start`` (context, 1) is true before its place.
+
+        Nobody sees what is behind that until it is written anew: so the token is written there, too, and a cache may
+        begin with any numbers, as memory of a device does.
+        """
         assert mask is not None
         heads, width = self.kv_heads, query.shape[-1]
         for held, new in ((self.keys, key), (self.values, value)):
-            held.copy_(torch.where(start, new.view(heads, 1, width), held))
+            held.copy_(torch.where(start, held, new.view(heads, 1, width)))
         scores = query.view(heads, -1, width) * (1 / math.sqrt(self.dim)) @ self.keys.permute(0, 2, 1) + mask
         return (scores.softmax(-1) @ self.values).view(1, 1, self.heads, width)
 
@@ -64,9 +68,9 @@ class PlainDecoder(TextDecoder):
         unseen = self.places > start_pos
         if self.window is not None:
             unseen = torch.logical_or(unseen, self.places <= start_pos - self.window)
-        here = (self.places == start_pos)[:, None]
+        before = (self.places < start_pos)[:, None]
         mask = torch.where(unseen, self.added[1:], self.added[:1])
-        return self.logits(inputs_embeds, rope, here, mask)
+        return self.logits(inputs_embeds, rope, before, mask)
 
 
 class HalfNorm(Norm):
