@@ -59,6 +59,11 @@ def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Setti
         raise EdgeError("target executorch keeps its cache in float32", "leave --cache out")
     if settings.opset_only:
         raise EdgeError("--opset-only is for target onnx", "leave it out")
+    if (settings.compute, settings.ios) != ("auto", 18):
+        raise EdgeError(
+            "--compute and --ios are for target coreml; --backend coreml is for the Neural Engine from iOS 18 on",
+            "leave them out, or give --target coreml",
+        )
     constant_tables(config.text, settings.max_context)  # or EdgeError, now and not later
     backend = BACKENDS[settings.backend]
     backend.partitioners()  # the same

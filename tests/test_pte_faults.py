@@ -122,6 +122,8 @@ def test_methods_do_not_share_what_they_write() -> None:
         ("float16", {"precision": "fp16"}, {}, "fp32"),
         ("cache", {"cache": "int8"}, {}, "cache"),
         ("opset", {"opset_only": True}, {}, "--opset-only"),
+        ("ios", {"ios": 17, "backend": "coreml"}, {}, "from iOS 18 on"),
+        ("compute", {"compute": "gpu"}, {}, "are for target coreml"),
         ("no delegate", {"backend": "portable", "least_delegated": 0.1}, {}, "no delegate"),
         ("no kernel", {"backend": "portable"}, {"lm_head.weight": "int4-g32-pos"}, "no groups"),
         ("negative", {}, {"lm_head.weight": "int4-g32"}, "may be negative"),
