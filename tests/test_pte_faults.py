@@ -52,7 +52,7 @@ def test_our_layers_of_integers_are_what_torch_makes_of_them(scheme: str) -> Non
     assert all(off(one, other) < 1e-5 for one, other in zip(found[0], wanted[0], strict=True))
 
 
-@pytest.mark.parametrize("scheme", ["int8", "int4-g32", "int4-g32-pos", "int3-g32"])
+@pytest.mark.parametrize("scheme", ["int8", "int8-g32", "int4-g32", "int4-g32-pos", "int3-g32"])
 def test_embeddings_of_integers_are_their_dequantized_rows(scheme: str) -> None:
     held = nearest(torch.randn(50, 64, generator=torch.Generator().manual_seed(3)), SCHEMES[scheme])
     ids = torch.tensor([[0, 49, 7, 7]])
