@@ -127,7 +127,10 @@ def main() -> None:
     if options.only_export:
         return
     peers.CONTEXTS = CONTEXTS
-    measured = []
+    measured: list[dict[str, Any]] = []
+    if options.out is not None and options.out.is_file():  # of other numbers of threads
+        known = json.loads(options.out.read_text(encoding="utf-8"))["rows"]
+        measured = [row for row in known if row["threads"] not in options.threads]
     for threads in options.threads:
         kinds = {"executorch": "program", "onnx": "ours"}
         systems = [System(job.name, kinds[job.target], options.scratch / job.folder, sys.executable) for job in JOBS]

@@ -80,10 +80,12 @@ def export(checkpoint: Path, out: Path, *more: object) -> tuple[object, ...]:
 
 @pytest.mark.slow
 def test_it_is_asked_like_any_bundle(desk: Path) -> None:
-    """The bundle rounds what layers read, the checkpoint does not: they may part, but not at once."""
+    """The prompt is the checkpoint's, the answer what a session in another process says."""
     arguments = ("--image", desk / "photo.png", "--max-new-tokens", 3, QUESTION)
     ours, theirs = (document("run", "--model", desk / name, *arguments) for name in ("bundle", "bundle.quantized"))
     assert ours["prompt_tokens"] == theirs["prompt_tokens"] and ours["tokens"] == theirs["tokens"] == 3
+    session, photo = open_session(desk / "bundle"), Image.open(desk / "photo.png")
+    assert ours["text"] == "".join(session.ask(QUESTION, [photo], Sampling(max_new_tokens=3)))
 
 
 @pytest.mark.slow

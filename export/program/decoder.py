@@ -179,7 +179,11 @@ class Layer(nn.Module):
 
 
 class TextDecoder(nn.Module):
-    """``inputs_embeds`` (1, N, hidden) at positions ``start_pos`` (1,) on, to logits (1, 1, vocab) of the last."""
+    """``inputs_embeds`` (1, N, hidden) at positions ``start_pos`` (1,) on, to logits (1, 1, vocab) of the last.
+
+    With a sliding window the fused operator reads what is masked, too: there the cache must begin as numbers that are
+    finite. ExecuTorch's own modules begin with zeros.
+    """
 
     attends: type[Attention] = Attention
     at_once: int | None = None

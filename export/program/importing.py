@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,10 +46,14 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
+ONE_AT_A_TIME = threading.RLock()
+"""Threads that take stderr away from each other would not give it back in order."""
+
+
 @contextmanager
 def said() -> Iterator[Any]:
     """A file of what ExecuTorch writes to stderr meanwhile, by itself and not through Python."""
-    with tempfile.TemporaryFile() as words:
+    with ONE_AT_A_TIME, tempfile.TemporaryFile() as words:
         sys.stderr.flush()
         kept = os.dup(2)
         os.dup2(words.fileno(), 2)
