@@ -21,7 +21,7 @@ from phantom_edge.typed import WrongJson, from_json, to_json
 STEPS = 60
 """Of training, where a recipe does not say."""
 
-SHIPPED = ("int8", "int4", "int4-g128", "mixed", "lut4")
+SHIPPED = ("int8", "int4", "int4-g64", "int4-g128", "mixed", "lut4")
 """Recipes inside the package."""
 
 PARTS = {
