@@ -20,6 +20,7 @@ def cache_of(
     *,
     rounded: bool = False,
     square: bool = False,
+    together: bool = False,
 ) -> Cache:
     """As the manifest describes it; ``square``: the keys and values of a layer are as wide as the wider of both."""
     widths = [row_widths(config, form) for form in forms]
@@ -33,4 +34,5 @@ def cache_of(
         dtype=dtype,
         max_context=max_context,
         rounded=rounded,
+        together=together,
     )

@@ -110,6 +110,7 @@ def export_bundle(
                 seal=UNSEALED,
                 integers=_integers(source),
                 fixed=lowered.fixed,
+                board=lowered.board,
             )
             if prove and not lowered.unproved:
                 manifest = replace(manifest, proof=_proved(Bundle(parts.folder, manifest), source, parts, begin))
@@ -135,6 +136,7 @@ def _proved(bundle: Bundle, source: Source, parts: Unfinished, begin: Begin) -> 
         worst = f": {broken[0].text()}" + (f", and {len(broken) - 1} more" if len(broken) > 1 else "") if broken else ""
         cache = "--cache float, " if bundle.manifest.cache.rounded else ""
         other = "another --compute" if bundle.manifest.fixed else "--weights fp32"
+        other = "--weights fp16" if bundle.manifest.board else other
         raise EdgeError(
             f"this bundle does not compute its model, and was not written{worst}",
             f"try {cache}--phantom full or {other}; to look into it: --no-verify, then phantom-edge verify",

@@ -55,24 +55,19 @@ class DecoderDrawing(LinearDrawing):
         self.positions = self.input("position_ids", (1, "N"), ir.DataType.INT64)
         keep = self.input("logits_to_keep", ("R",), ir.DataType.INT64)
         self.rows = ir.DataType.INT8 if rounds_cache else None
-        self.past = {
-            name: self.input(name, ("P", width), self.rows)
-            for layer, form in enumerate(forms)
-            for head in range(self.kv_heads)
-            for name, width in zip(cache_inputs(layer, head), row_widths(config, form), strict=True)
-        }
+        self.past = self._past(forms)
         self.scales = [
             self.input(f"past_scale.{layer}", ("P", 2 * self.kv_heads)) for layer in range(len(forms)) if rounds_cache
         ]
         self.tables = [self.held(name, table) for name, table in zip(("cosines", "sines"), tables, strict=True)]
         past = self.op("Shape", self.past[cache_inputs(0, 0)[0]])
-        self.counts = self.op("Concat", self.op("Slice", past, self.ints(0), self.ints(1)), self._length(), axis=0)
+        self.past_length = self.op("Slice", past, self.ints(0), self.ints(1))
         columns = self.op("Mul", self._length(), self.ints(self.groups))  # no -1, which no keys leave open
         self.together = self.op("Concat", self.ints(0), columns, axis=0)
         window = config.sliding_window
         is_windowed = window is not None and window < len(tables[0])
         self.new_mask = self._mask(self.reshape(self.positions, -1, 1), window if is_windowed else None)
-        self.past_mask = self._mask(self._past_positions(past), window) if is_windowed else None
+        self.past_mask = self._mask_of_past(past, window if is_windowed else None)
         hidden = embeds
         for number, form in enumerate(forms):
             hidden = self._layer(hidden, number, form)
@@ -82,6 +77,19 @@ class DecoderDrawing(LinearDrawing):
             hidden, head, [head], [config.vocab_size], config.hidden_size, is_table=config.tie_word_embeddings
         )
         self.output(logits, "logits", ("R", config.vocab_size))
+        self._hand_out()
+
+    def _past(self, forms: Sequence[LayerForm]) -> dict[str, Value]:
+        """The cached rows of every head, as inputs."""
+        return {
+            name: self.input(name, ("P", width), self.rows)
+            for layer, form in enumerate(forms)
+            for head in range(self.kv_heads)
+            for name, width in zip(cache_inputs(layer, head), row_widths(self.config, form), strict=True)
+        }
+
+    def _hand_out(self) -> None:
+        """Make outputs of the new rows, as the cached ones come in."""
         for name, value in self.new.items():
             self.output(value, name, ("N", self.past[name.replace("new_", "past_")].shape[1]), self.rows)
         for layer, value in enumerate(self.new_scales):
@@ -90,6 +98,10 @@ class DecoderDrawing(LinearDrawing):
     def _length(self) -> Value:
         """[N]."""
         return self.op("Slice", self.op("Shape", self.positions), self.ints(1), self.ints(2))
+
+    def _mask_of_past(self, past_shape: Value, window: int | None) -> Value | None:
+        """As ``_mask``, of the cached rows; None where every query may look at all of them."""
+        return None if window is None else self._mask(self._past_positions(past_shape), window)
 
     def _past_positions(self, past_shape: Value) -> Value:
         """(P, 1): the cache begins at position 0."""
@@ -167,20 +179,19 @@ class DecoderDrawing(LinearDrawing):
             names = [f"{own}{part}_proj.weight" for part in "qkv"]
             three = self.linear(x, f"{name}.weight", names, rows, config.hidden_size, bias)
         turning, value = self.ops("Split", three, self.ints(wide + narrow, narrow), outputs=2, axis=-1)
-        turned = self.op(
-            "RotaryEmbedding",
-            self.op("Unsqueeze", turning, self.ints(0)),
-            *self.tables,
-            self.positions,
-            num_heads=(wide + narrow) // dim,
-        )
-        return self.reshape(turned, -1, (wide + narrow) // dim, dim), self.reshape(value, 0, self.kv_heads, dim)
+        return self._rotated(turning, (wide + narrow) // dim), self.reshape(value, 0, self.kv_heads, dim)
+
+    def _rotated(self, x: Value, heads: int) -> Value:
+        """(N, heads d) to (N, heads, d)."""
+        x = self.op("Unsqueeze", x, self.ints(0))
+        turned = self.op("RotaryEmbedding", x, *self.tables, self.positions, num_heads=heads)
+        return self.reshape(turned, -1, heads, self.dim)
 
     def _direction(self, x: Value, folded: FoldedMap, name: str, scale: float = 1.0) -> Value:
         """``folded.direction(x / scale)``."""
-        inner = self.op("Gelu", self.op("MatMul", x, self.held(f"{name}.query", folded.query.T / scale)))
+        inner = self.gelu(self.op("MatMul", x, self.held(f"{name}.query", folded.query.T / scale)))
         weights = self.op("Softmax", self.op("MatMul", inner, self.held(f"{name}.keys", folded.keys.T)), axis=-1)
-        return self.op("Gelu", self.op("MatMul", weights, self.held(f"{name}.values", folded.values)))
+        return self.gelu(self.op("MatMul", weights, self.held(f"{name}.values", folded.values)))
 
     def _beside(self, plain: Value, direction: Value, basis: Basis, name: str) -> Value:
         """``plain`` and, beside it, the coordinates of ``direction``."""
@@ -201,12 +212,18 @@ class DecoderDrawing(LinearDrawing):
             over_new = self._scores(keys[head], rows, self.new_mask)
             scores = self.op("Transpose", self.op("Concat", over_past, over_new, axis=0), perm=[1, 0])
             weights = self.op("Softmax", scores, axis=-1)  # (N G, P + N)
-            of_past, of_new = self.ops("Split", weights, self.counts, outputs=2, axis=1)
+            of_past, of_new = self._parted(weights)
             if value_scales:
                 of_past = self.rounding("Mul", of_past, self.reshape(value_scales[head], 1, -1))
             mixed = self.op("Add", self.op("MatMul", of_past, past_value), self.op("MatMul", of_new, values[head]))
             found.append(self.reshape(mixed, -1, self.groups, value_width))
         return found[0] if len(found) == 1 else self.op("Concat", *found, axis=1)
+
+    def _parted(self, weights: Value) -> Sequence[Value]:
+        """Attention (N G, P + N) on cached and on new rows."""
+        if ("counts",) not in self.constants:
+            self.constants["counts",] = self.op("Concat", self.past_length, self._length(), axis=0)
+        return self.ops("Split", weights, self.constants["counts",], outputs=2, axis=1)
 
     def _scores(self, keys: Value, queries: Value, mask: Value | None, scales: Value | None = None) -> Value:
         """``keys`` (K, e) by a head's queries (N G, e), masked: (K, N G)."""

@@ -32,7 +32,7 @@ class Drawing:
         self.inputs: list[Value] = []
         self.outputs: list[Value] = []
         self.constants: dict[tuple[Any, ...], Value] = {}
-        self.opsets = {"": OPSET}
+        self.opsets, self.ir_version = {"": OPSET}, IR_VERSION
         self.kinds: dict[str, str] = {}  # what initializers of bytes hold
 
     def input(self, name: str, shape: Sequence[Dim], dtype: ir.DataType | None = None) -> Value:
@@ -97,6 +97,10 @@ class Drawing:
         found: Value = self.tape.op(kind, inputs, attributes, name=f"{ROUNDING}{len(self.tape.nodes)}")
         return found
 
+    def gelu(self, x: Value) -> Value:
+        """The exact one."""
+        return self.op("Gelu", x)
+
     def ops(self, kind: str, *inputs: Value | None, outputs: int, **attributes: Any) -> Sequence[Value]:
         """The outputs of a node that has several."""
         found: Sequence[Value] = self.tape.op_multi_out(kind, inputs, attributes, num_outputs=outputs)
@@ -133,5 +137,5 @@ class Drawing:
             opset_imports=self.opsets,
             name=self.name,
         )
-        model = ir.Model(graph, ir_version=IR_VERSION, producer_name="phantom-edge")
+        model = ir.Model(graph, ir_version=self.ir_version, producer_name="phantom-edge")
         ir.save(model, path, external_data=data, callback=lambda tensor, _info: progress(tensor.nbytes))

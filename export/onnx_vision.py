@@ -113,7 +113,7 @@ class VisionDrawing(LinearDrawing):
 
     def _mlp(self, x: Value, start: str) -> Value:
         width, inner = self.vision.hidden_size, self.vision.intermediate_size
-        x = self.op("Gelu", self._linear(x, f"{start}mlp.fc1", (inner, width)))
+        x = self.gelu(self._linear(x, f"{start}mlp.fc1", (inner, width)))
         return self._linear(x, f"{start}mlp.fc2", (width, inner), scale=f"{start}ls2")
 
     def _projected(self, x: Value) -> Value:
@@ -124,5 +124,5 @@ class VisionDrawing(LinearDrawing):
         x = self.reshape(x, side // block, block, side // block, block * width)
         x = self.reshape(self.op("Transpose", x, perm=[0, 2, 1, 3]), self.config.tokens_per_tile, merged)
         x = self._norm(x, f"{PROJECTOR}norm", eps=1e-5, width=merged)
-        x = self.op("Gelu", self._linear(x, f"{PROJECTOR}fc1", (hidden, merged)))
+        x = self.gelu(self._linear(x, f"{PROJECTOR}fc1", (hidden, merged)))
         return self._linear(x, f"{PROJECTOR}fc2", (hidden, hidden))

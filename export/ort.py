@@ -47,18 +47,18 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
     }
     described = {}
     for name, drawing in drawings.items():
-        parts.part(name, partial(_save, drawing, name, begin))
+        parts.part(name, partial(save, drawing, name, begin))
         described[name] = Part(
             file=f"{name}.onnx",
             weights=(f"{name}.data",),
             precision=settings.precision,
             operators=drawing.operators(),
             weight_bytes=drawing.weight_bytes(),
-            inputs=tuple(map(_port, drawing.inputs)),
-            outputs=tuple(map(_port, drawing.outputs)),
+            inputs=tuple(map(port_of, drawing.inputs)),
+            outputs=tuple(map(port_of, drawing.outputs)),
         )
     cache = cache_of(text, forms, NUMBERS[dtype], settings.max_context, rounded=settings.cache == "int8")
-    embedding = _embedding(source, settings, parts, begin)
+    embedding = embedding_of(source, settings, parts, begin)
     return Lowered(described, embedding, cache, ("onnx", "onnx-ir", "torch"))
 
 
@@ -76,7 +76,8 @@ def _settle(_config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Set
 TARGET = Target(lower, _settle)
 
 
-def _port(value: Value) -> Port:
+def port_of(value: Value) -> Port:
+    """As the manifest describes it."""
     names: dict[ir.DataType, Number] = {
         ir.DataType.FLOAT: "float32",
         ir.DataType.FLOAT16: "float16",
@@ -87,11 +88,12 @@ def _port(value: Value) -> Port:
     return Port(value.name, shape, names[value.dtype])
 
 
-def _save(drawing: Drawing, name: str, begin: Begin, folder: Path) -> None:
+def save(drawing: Drawing, name: str, begin: Begin, folder: Path) -> None:
+    """Write a part's graph and weights."""
     drawing.save(folder / f"{name}.onnx", f"{name}.data", begin(name, drawing.bytes))
 
 
-def _embedding(source: Source, settings: Settings, parts: Unfinished, begin: Begin) -> Embedding:
+def embedding_of(source: Source, settings: Settings, parts: Unfinished, begin: Begin) -> Embedding:
     """Where the embedding lies: in the decoder's file if the head is the same, else in a file that is written.
 
     The head's integers of standard operators lie column by column, where rows cannot be read.

@@ -7,7 +7,7 @@ from typing import Literal, Protocol, get_args
 import torch
 
 from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.manifest import Cache, Embedding, Fixed, Part
+from phantom_edge.export.bundle.manifest import Board, Cache, Embedding, Fixed, Part
 from phantom_edge.export.forms import Chosen
 from phantom_edge.export.source import Source
 from phantom_edge.export.unfinished import Unfinished
@@ -22,6 +22,9 @@ SYSTEMS = (17, 18)
 Backend = Literal["xnnpack", "portable", "coreml", "vulkan", "qnn"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 """What runs a program of target executorch."""
+BoardName = Literal["orin-nano", "orin-nx", "agx-orin"]
+BOARDS: tuple[BoardName, ...] = get_args(BoardName)
+"""What bundles of target jetson are for."""
 Rows = Literal["float", "int8"]
 ROWS: tuple[Rows, ...] = get_args(Rows)
 """How a cache is kept: in the format of the activations, or in 8 bits with a scale for every row."""
@@ -37,7 +40,7 @@ class Settings:
     ``opset_only``: no operator outside the target's standard set. ``compute`` and ``ios`` are of target coreml: what
     computes there, and the least system that it must run on. Of target executorch are ``backend``; ``least_delegated``,
     the share of multiply-adds that must run in it; ``self_test``, with inputs and outputs for a device to try itself;
-    and ``etrecord``, with what profiles are read with.
+    and ``etrecord``, with what profiles are read with. ``board`` is of target jetson.
     """
 
     precision: Precision = "fp32"
@@ -53,6 +56,7 @@ class Settings:
     least_delegated: float | None = None
     self_test: bool = True
     etrecord: bool = False
+    board: BoardName = "orin-nano"
 
     def __post_init__(self) -> None:
         rules = (
@@ -60,6 +64,7 @@ class Settings:
             (self.compute in COMPUTES, f"--compute is {self.compute}", f"choose from {', '.join(COMPUTES)}"),
             (self.ios in SYSTEMS, f"--ios is {self.ios}", f"choose from {', '.join(map(str, SYSTEMS))}"),
             (self.backend in BACKENDS, f"--backend is {self.backend}", f"choose from {', '.join(BACKENDS)}"),
+            (self.board in BOARDS, f"--board is {self.board}", f"choose from {', '.join(BOARDS)}"),
             (
                 self.least_delegated is None or 0 < self.least_delegated <= 1,
                 f"--strict-delegation is {self.least_delegated}",
@@ -94,6 +99,7 @@ class Lowered:
     tools: tuple[str, ...]
     fixed: Fixed | None = None
     unproved: str = ""
+    board: Board | None = None
 
 
 class Lower(Protocol):

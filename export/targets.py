@@ -38,10 +38,23 @@ def _executorch() -> Target:
     return TARGET
 
 
-TARGETS = {"onnx": _onnx, "coreml": _coreml, "coreai": _coreai, "executorch": _executorch}
+def _jetson() -> Target:
+    need("onnx_ir", "export")
+    from phantom_edge.export.trt import TARGET
+
+    return TARGET
+
+
+TARGETS = {"onnx": _onnx, "coreml": _coreml, "coreai": _coreai, "executorch": _executorch, "jetson": _jetson}
 """What makes each target, its packages imported only then."""
 
-PRECISIONS: dict[str, Precision] = {"onnx": "fp32", "coreml": "fp16", "coreai": "fp16", "executorch": "fp32"}
+PRECISIONS: dict[str, Precision] = {
+    "onnx": "fp32",
+    "coreml": "fp16",
+    "coreai": "fp16",
+    "executorch": "fp32",
+    "jetson": "fp16",
+}
 """The number format of each unless another is asked for."""
 
 

@@ -435,8 +435,8 @@ def _is_of_another_precision(manifest: Manifest, source: Source) -> bool:
 
 
 def _rounds(manifest: Manifest) -> bool:
-    """Whether the bundle rounds activations as it runs."""
-    return manifest.integers is not None or manifest.cache.rounded
+    """Whether the bundle rounds activations as it runs: all that are quantized do, but those for boards."""
+    return (manifest.integers is not None and manifest.board is None) or manifest.cache.rounded
 
 
 def _sees_in_integers(source: Source) -> bool:

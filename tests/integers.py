@@ -3,17 +3,38 @@
 Each target gives a function here that returns its weights dequantized, and all are held to the same definition.
 """
 
+import re
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from phantom_edge.export.bundle.folder import Bundle
 from phantom_edge.export.mil.package import Package
+from phantom_edge.quantize.folder import QuantizedFiles
 
 Weights = dict[str, NDArray[np.float32]]
+PARTS_OF = {"qkv": ("q", "k", "v"), "gate_up": ("gate", "up")}
+
+
+def compare(bundle: Bundle, files: QuantizedFiles) -> set[str]:
+    """Holds each matrix of the decoder to the weights that it stands for; the names of those."""
+    compared: set[str] = set()
+    matrices_ = {**onnx_weights(bundle.file("vision.onnx")), **onnx_weights(bundle.file("decoder.onnx"))}
+    for key, got in matrices_.items():
+        match = re.fullmatch(r"(.*(?:self_attn|mlp)\.)(qkv|gate_up)\.weight(?:\.(\d+))?", key)
+        names = [key] if match is None else [f"{match[1]}{part}_proj.weight" for part in PARTS_OF[match[2]]]
+        runs = [list(run) for _, run in groupby(names, key=files.schemes.get)]
+        names = runs[int(match[3]) if match and match[3] else 0]
+        want = torch.cat([files.quantized(name).dequantize() for name in names])
+        assert np.array_equal(got, want.numpy()), key
+        compared.update(names)
+    return compared
 
 
 def onnx_weights(path: Path) -> Weights:

@@ -1,11 +1,9 @@
 """Integers are what the scheme says, come back from disk as they went, and mean the same in every file."""
 
 import json
-import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,14 +13,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from integers import onnx_weights
+from integers import compare, onnx_weights
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from phantom_edge.checkpoint.loading import EMBEDDING, HEAD, open_checkpoint
 from phantom_edge.checkpoint.random import write_random
 from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.folder import Bundle
 from phantom_edge.export.bundle.manifest import STAGES, Manifest
 from phantom_edge.export.export import export_bundle
 from phantom_edge.export.names import DECODER
@@ -210,24 +207,6 @@ def test_a_bundle_holds_the_integers_and_computes_with_them(name: str, opset_onl
     assert proof is not None and proof.passed and {check.stage for check in proof.checks} > set(STAGES)
     rows = Rows(bundle)[np.arange(bundle.manifest.embedding.rows)]
     assert np.array_equal(rows, files.read(EMBEDDING).float().numpy())
-
-
-PARTS_OF = {"qkv": ("q", "k", "v"), "gate_up": ("gate", "up")}
-
-
-def compare(bundle: Bundle, files: QuantizedFiles) -> set[str]:
-    """Holds each matrix of the decoder to the weights that it stands for; the names of those."""
-    compared: set[str] = set()
-    matrices_ = {**onnx_weights(bundle.file("vision.onnx")), **onnx_weights(bundle.file("decoder.onnx"))}
-    for key, got in matrices_.items():
-        match = re.fullmatch(r"(.*(?:self_attn|mlp)\.)(qkv|gate_up)\.weight(?:\.(\d+))?", key)
-        names = [key] if match is None else [f"{match[1]}{part}_proj.weight" for part in PARTS_OF[match[2]]]
-        runs = [list(run) for _, run in groupby(names, key=files.schemes.get)]
-        names = runs[int(match[3]) if match and match[3] else 0]
-        want = torch.cat([files.quantized(name).dequantize() for name in names])
-        assert np.array_equal(got, want.numpy()), key
-        compared.update(names)
-    return compared
 
 
 def test_a_tied_head_and_the_embedding_are_one_copy(tmp_path: Path) -> None:

@@ -108,6 +108,8 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
         used |= set(part.weights) | ({part.file} if manifest.fixed is None else set())
     if manifest.fixed is not None:
         used.add(manifest.fixed.rotary)
+    if manifest.board is not None:
+        used |= {manifest.board.runner, manifest.board.golden}
     for name in sorted(used - set(manifest.files)):
         raise EdgeError(f"{folder / MANIFEST}: {name!r} is used but not in files", AGAIN)
     for name in manifest.files:

@@ -30,6 +30,9 @@ RELATIVE, ABSOLUTE, DIVERGENCE, OTHERS = "relative error", "absolute error", "di
 next-token distributions, and the share of positions whose likeliest token is another."""
 
 
+ALIGNED = 256
+"""Bytes: what addresses of tensors must be multiples of for TensorRT."""
+
 MOST_CONTEXT, MOST_TOKENS = 2**20, 2**20
 """Beyond what any model here holds: of a cache, and of one picture's tokens."""
 
@@ -143,6 +146,28 @@ class Fixed:
 
 
 @dataclass(frozen=True)
+class Board:
+    """What engines are built of by a bundle's own runner, on the board itself.
+
+    ``tensorrt`` is the least version, ``jetpack`` the first that has it. The builder may use ``workspace_megabytes``.
+    ``golden`` is a file of inputs, and of what the checkpoint makes of them: a new engine is held against it.
+    """
+
+    name: str
+    tensorrt: str
+    jetpack: str
+    workspace_megabytes: int
+    runner: str
+    golden: str
+
+    def __post_init__(self) -> None:
+        _check(
+            tensorrt=re.fullmatch(r"\d+(\.\d+)*", self.tensorrt) is not None,
+            workspace_megabytes=self.workspace_megabytes > 0,
+        )
+
+
+@dataclass(frozen=True)
 class Rounded:
     """A table of integers: a number is ``(integer - zero point) * scale``, with a scale for every ``block`` of a row.
 
@@ -218,6 +243,11 @@ class Cache:
     A token takes a row of ``key_widths[layer]`` and ``value_widths[layer]`` numbers: ``dtype``, or where the cache is
     ``rounded`` int8, to be multiplied by a scale of ``dtype``. Those of a layer are one buffer more, a row a token: of
     the keys of every kv head, then of their values.
+
+    ``together``: one buffer holds the rows of all, layer by layer the keys of every kv head and then their values, and
+    is filled up so that every row begins at a multiple of 256 bytes. Its first row is blank: it is always there, tokens
+    come behind it, and no token looks at it. So no device is asked for an empty input, or for an address that it does
+    not take.
     """
 
     layers: int
@@ -227,9 +257,11 @@ class Cache:
     dtype: Float
     max_context: int
     rounded: bool = False
+    together: bool = False
 
     def __post_init__(self) -> None:
         _check(
+            together=not (self.together and self.rounded),
             max_context=0 < self.max_context <= MOST_CONTEXT,
             kv_heads=0 < self.kv_heads <= 1024,
             layers=0 < self.layers <= 1024,
@@ -251,6 +283,9 @@ class Cache:
     def buffers(self) -> dict[str, tuple[int, Number]]:
         """Every buffer: numbers in a row, and their format. Graphs read ``past_NAME`` and make ``new_NAME``."""
         found: dict[str, tuple[int, Number]] = {}
+        if self.together:
+            width, step = self.kv_heads * sum(self.key_widths + self.value_widths), ALIGNED // BYTES[self.dtype]
+            return {"rows": (-(-width // step) * step, self.dtype)}
         for layer, widths in enumerate(zip(self.key_widths, self.value_widths, strict=True)):
             for head in range(self.kv_heads):
                 for what, width in zip(("key", "value"), widths, strict=True):
@@ -438,6 +473,7 @@ class Manifest:
     integers: Integers | None = None
     proof: Proof | None = None
     fixed: Fixed | None = None
+    board: Board | None = None
 
     def __post_init__(self) -> None:
         """ValueError where two places contradict each other."""

@@ -4,20 +4,63 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import AGAIN, Begin, Bundle, nobody, read_manifest
 from phantom_edge.export.bundle.manifest import Part
 from phantom_edge.export.lint.nodes import Node, nodes
-from phantom_edge.export.lint.rules import RULES, Rule, Severity
+from phantom_edge.export.lint.rules import RULES, Severity
 from phantom_edge.export.lint.sources import ELIGIBLE, Source
 from phantom_edge.export.lint.work import multiply_adds
 from phantom_edge.export.mil import Package
 from phantom_edge.typed import to_json
 
-TARGET = "coreml"
+TARGETS = ("coreml", "jetson")
 EXAMPLES = 3
+
+
+class Named(Protocol):
+    """An operation of any kind of program."""
+
+    @property
+    def type(self) -> str:
+        """What it computes."""
+
+    @property
+    def name(self) -> str:
+        """Of it, in its program."""
+
+
+Operation = TypeVar("Operation", bound=Named)
+Read = TypeVar("Read", bound=Named, contravariant=True)
+
+
+class OneRule(Protocol[Read]):
+    """A rule over operations of one kind."""
+
+    @property
+    def name(self) -> str:
+        """Of the rule."""
+
+    @property
+    def severity(self) -> Severity:
+        """What breaking it does."""
+
+    @property
+    def what(self) -> str:
+        """What it asks, in words."""
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Who says so."""
+
+    @property
+    def note(self) -> str:
+        """Where it holds, and what speaks against it."""
+
+    def is_broken(self, node: Read, /) -> bool:
+        """By this operation."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +122,7 @@ class _Broken:
     multiply_adds: int = 0
     examples: list[str] = field(default_factory=list)
 
-    def add(self, part: str, node: Node, work: int) -> None:
+    def add(self, part: str, node: Named, work: int) -> None:
         self.parts[part] = self.parts.get(part, 0) + 1
         self.multiply_adds += work
         if len(self.examples) < EXAMPLES:
@@ -90,12 +133,26 @@ class _Broken:
 def lint(folder: Path, begin: Begin = nobody) -> Report:
     """Look through a bundle, of which ``begin`` is told the bytes to read. Raises EdgeError for what is no such."""
     target = read_manifest(folder).target
-    if target != TARGET:
+    if target not in TARGETS:
         raise EdgeError(
-            f"lint knows target {TARGET}; {folder} was made for target {target}",
-            f"export it again: phantom-edge export --target {TARGET}",
+            f"lint knows targets {' and '.join(TARGETS)}; {folder} was made for target {target}",
+            f"export it again: phantom-edge export --target {TARGETS[0]}",
         )
     bundle = Bundle.open(folder, begin=begin)
+    return _of_graphs(bundle) if target == "jetson" else _of_packages(bundle)
+
+
+def _of_graphs(bundle: Bundle) -> Report:
+    """By what TensorRT documents; multiply-adds are those with weights, of one row."""
+    from phantom_edge.export.lint.tensorrt import DOCUMENTED, RULES, graphs_of
+
+    assert bundle.manifest.board is not None
+    graphs = {name: graph.nodes for name, graph in graphs_of(bundle).items()}
+    return report(bundle.manifest.board.name, graphs, RULES, lambda node: node.work, DOCUMENTED)
+
+
+def _of_packages(bundle: Bundle) -> Report:
+    folder = bundle.path
     fixed = bundle.manifest.fixed
     if fixed is None:
         raise EdgeError(f"{folder} does not say what computes", AGAIN)
@@ -110,19 +167,24 @@ def lint(folder: Path, begin: Begin = nobody) -> Report:
         found = package(part)
         return nodes(found, found.function(part.function or None))
 
-    return report(fixed.compute, {name: partial(read, part) for name, part in bundle.manifest.parts.items()})
+    parts = {name: partial(read, part) for name, part in bundle.manifest.parts.items()}
+    return report(fixed.compute, parts, tuple(RULES), multiply_adds)
 
 
 def report(
-    compute: str, parts: Mapping[str, Callable[[], Iterator[Node]]], rules: Sequence[Rule] = tuple(RULES)
+    compute: str,
+    parts: Mapping[str, Callable[[], Iterator[Operation]]],
+    rules: Sequence["OneRule[Operation]"],
+    work_of: Callable[[Operation], int],
+    placement: str = ELIGIBLE,
 ) -> Report:
-    """Hold the operations of parts against rules."""
+    """Hold the operations of parts against rules; ``work_of`` counts their multiply-adds."""
     broken = {rule.name: _Broken() for rule in rules}
     found: dict[str, PartReport] = {}
     for name, read in parts.items():
         operations = eligible = all_work = eligible_work = 0
         for node in read():
-            work = multiply_adds(node)
+            work = work_of(node)
             against = [rule for rule in rules if rule.is_broken(node)]
             for rule in against:
                 broken[rule.name].add(name, node, work)
@@ -131,10 +193,10 @@ def report(
             eligible, eligible_work = eligible + is_eligible, eligible_work + work * is_eligible
         found[name] = PartReport(operations, eligible, all_work, eligible_work)
     findings = tuple(_finding(rule, broken[rule.name]) for rule in rules if broken[rule.name].parts)
-    return Report(compute, found, findings)
+    return Report(compute, found, findings, placement)
 
 
-def _finding(rule: Rule, broken: _Broken) -> Finding:
+def _finding(rule: "OneRule[Any]", broken: _Broken) -> Finding:
     return Finding(
         rule.name,
         rule.severity,

@@ -92,3 +92,5 @@ PLACEMENT = (
     "run all of them elsewhere. Xcode's performance report of a package, or MLComputePlan on the device, tells what "
     f"runs where. See {MERIDIAN.url} and {INTEGERS_CPU.url}"
 )
+
+TAKEN = "By its documents TensorRT takes such graphs. Only a board tells for sure: python3 runner.py, in the bundle."

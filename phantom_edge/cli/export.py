@@ -13,7 +13,7 @@ from phantom_edge.shipped import NAME
 
 if TYPE_CHECKING:
     from phantom_edge.export.export import Exported
-    from phantom_edge.export.settings import Backend, Begin, Compute, Precision, Rows, Settings
+    from phantom_edge.export.settings import Backend, Begin, BoardName, Compute, Precision, Rows, Settings
 
 
 @friendly
@@ -23,8 +23,8 @@ def export(
         typer.Option(
             "--target",
             "-t",
-            help="What is to run it: onnx; coreml, for iPhones and Macs; executorch, for Android and iOS; or coreai, "
-            "an experiment.",
+            help="What is to run it: onnx; coreml, for iPhones and Macs; executorch, for Android and iOS; jetson, "
+            "for boards with TensorRT; or coreai, an experiment.",
         ),
     ],
     model: Annotated[
@@ -36,9 +36,9 @@ def export(
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Number format: fp32 (the default of onnx); fp16 (that of coreml, which knows no other); or a recipe "
-            "(int8, int4, int4-g128, lut4, mixed, or a .toml file), by which it is quantized first. A checkpoint that "
-            "is quantized stays so, and this is the format of the rest."
+            help="Number format: fp32 (the default of onnx); fp16 (that of coreml and jetson, which know no other); or "
+            "a recipe (int8, int4, int4-g64, int4-g128, lut4, mixed, or a .toml file), by which it is quantized first. "
+            "A checkpoint that is quantized stays so, and this is the format of the rest."
         ),
     ] = None,
     calib: Annotated[
@@ -94,6 +94,10 @@ def export(
     etrecord: Annotated[
         bool, typer.Option("--etrecord", help="Of executorch: keep what profiles are read with; it is large.")
     ] = False,
+    board: Annotated[
+        str,
+        typer.Option(help="Of jetson: orin-nano, orin-nx or agx-orin; it says what the builder of engines may use."),
+    ] = "orin-nano",
     prefill_chunk: Annotated[int, typer.Option(help="Tokens of a prompt that are fed at a time.")] = 64,
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Compare with the checkpoint; without, it stays unverified.")
@@ -128,6 +132,7 @@ def export(
         strict_delegation,
         self_test,
         etrecord,
+        cast("BoardName", board),
     )
     try:
         with tasks() as begin:

@@ -1,4 +1,4 @@
-"""``phantom-edge lint``: what of a bundle the Neural Engine can take, and why not the rest."""
+"""``phantom-edge lint``: what of a bundle a device can take by what is documented, and why not the rest."""
 
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ LEAST = 0.99
 
 @friendly
 def lint(
-    bundle: Annotated[Path, typer.Argument(help="Folder that phantom-edge export --target coreml wrote.")],
+    bundle: Annotated[Path, typer.Argument(help="Folder that phantom-edge export wrote, for coreml or jetson.")],
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with code 1 where a part has less than --least of its work eligible.")
     ] = False,
@@ -26,15 +26,16 @@ def lint(
     ] = LEAST,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
-    """Show which operations of a Core ML bundle the Neural Engine can take, and why not the rest, with sources.
+    """Show which operations a device can take, and why not the rest, with sources.
 
-    That an operation can run there does not say that it will: where it runs is told by a device alone.
+    Of coreml: Apple's Neural Engine; that an operation can run there does not say that it will. Of jetson: TensorRT,
+    by its documents, which refuses all of a graph for one operation. Only a device tells for sure.
     """
     from phantom_edge.export.bundle.folder import read_manifest
 
-    read_manifest(bundle)  # before torch is loaded
+    target = read_manifest(bundle).target  # before torch is loaded
     note("loading torch ...")
-    need("torch", "coreml")
+    need("torch", "coreml" if target == "coreml" else "export")
     from phantom_edge.export.lint import lint as look_through
 
     with tasks() as begin:
@@ -42,7 +43,7 @@ def lint(
     if json:
         print_json({"bundle": str(bundle), **report.document()})
     else:
-        _show(bundle, report)
+        _show(bundle, report, *WHERE["jetson" if target == "jetson" else "coreml"])
     short = {name: part.share for name, part in report.parts.items() if part.share < least}
     for name, share in short.items() if strict else ():
         note(f"{name}: {_percent(share)} of the multiply-adds are eligible, less than {_percent(least)}")
@@ -55,11 +56,19 @@ def _percent(share: float) -> str:
     return f"{int(share * 1000) / 10:.1f} %"
 
 
-def _show(bundle: Path, report: "Report") -> None:
-    from phantom_edge.export.lint import PLACEMENT
+WHERE = {
+    "coreml": ("({} profile) on the Neural Engine", "PLACEMENT"),
+    "jetson": ("(for {}) in TensorRT", "TAKEN"),
+}
+"""Of a target: where its operations are to run, and the name of what is to be said about that."""
 
+
+def _show(bundle: Path, report: "Report", where: str, about: str) -> None:
+    from phantom_edge.export import lint
+
+    told: str = getattr(lint, about)
     print_table(
-        f"{bundle} ({report.compute} profile) on the Neural Engine: {report.placement}",
+        f"{bundle} {where.format(report.compute)}: {report.placement}",
         ("part", "operations", "eligible", "multiply-adds, M", "share eligible"),
         [
             (
@@ -71,7 +80,7 @@ def _show(bundle: Path, report: "Report") -> None:
             )
             for name, part in report.parts.items()
         ],
-        None if report.findings else f"no rule is broken. {PLACEMENT}",
+        None if report.findings else f"no rule is broken. {told}",
     )
     if not report.findings:
         return
@@ -89,7 +98,7 @@ def _show(bundle: Path, report: "Report") -> None:
         "Who says so",
         ("source", "of rules"),
         [(f"{source.title}\n  {source.url}", "\n".join(names)) for source, names in rules.items()],
-        PLACEMENT,
+        told,
     )
 
 

@@ -36,8 +36,9 @@ class OrtEngine:
         self.run_errors: tuple[type[Exception], ...] = (*_errors(self.ort), RuntimeError)
         self.table = Rows(bundle)
         cache = self.manifest.cache
+        self.blank = int(cache.together)
         self.cache: Buffers = {
-            name: np.zeros((cache.max_context, width), self._stored(dtype))
+            name: np.zeros((self.blank + cache.max_context, width), self._stored(dtype))
             for name, (width, dtype) in cache.buffers().items()
         }
         fed = {"vision": {"pixel_values"}, "decoder": {*DECODER_INPUTS, *(f"past_{name}" for name in self.cache)}}
@@ -61,12 +62,16 @@ class OrtEngine:
         if self.manifest.integers is not None:
             make_exact(self.ort, options)
         try:
-            return self.ort.InferenceSession(self._model(path, options), options, providers=["CPUExecutionProvider"])
+            return self.ort.InferenceSession(self._model(path, options), options, providers=self._providers(path))
         except _errors(self.ort) as error:
             raise EdgeError(
                 f"ONNX Runtime {self.ort.__version__} does not load {path} ({' '.join(str(error).split())[:200]})",
                 "export it again: phantom-edge export; if that does not help: phantom-edge doctor",
             ) from error
+
+    def _providers(self, path: Path) -> list[Any]:
+        """What computes, in the order that ONNX Runtime is to ask."""
+        return ["CPUExecutionProvider"]
 
     def _model(self, path: Path, options: Any) -> str | bytes:
         """What ONNX Runtime is given: a path, or a graph."""
@@ -99,9 +104,10 @@ class OrtEngine:
         binding.bind_cpu_input("logits_to_keep", np.ascontiguousarray(keep, np.int64))
         binding.bind_output("logits")  # outputs come back in the order of binding
         for name, rows in self.cache.items():
-            address, row = rows.ctypes.data, rows.strides[0]
-            binding.bind_input(f"past_{name}", "cpu", 0, rows.dtype, (start, rows.shape[1]), address)
-            binding.bind_output(f"new_{name}", "cpu", 0, rows.dtype, (count, rows.shape[1]), address + start * row)
+            address, filled, width = rows.ctypes.data, self.blank + start, rows.shape[1]
+            behind = address + filled * rows.strides[0]
+            binding.bind_input(f"past_{name}", "cpu", 0, rows.dtype, (filled, width), address)
+            binding.bind_output(f"new_{name}", "cpu", 0, rows.dtype, (count, width), behind)
         try:
             self.decoder.run_with_iobinding(binding)
         except self.run_errors as error:

@@ -57,7 +57,19 @@ def _executorch(bundle: Bundle, threads: int) -> Engine:
     return PteEngine(bundle, threads)
 
 
-ENGINES: dict[str, MakeEngine] = {"onnx": _onnx, "coreml": _coreml, "coreai": _coreai, "executorch": _executorch}
+def _jetson(bundle: Bundle, threads: int) -> Engine:
+    from phantom_edge.runtime.jetson import engine_of
+
+    return engine_of(bundle, threads)
+
+
+ENGINES: dict[str, MakeEngine] = {
+    "onnx": _onnx,
+    "coreml": _coreml,
+    "coreai": _coreai,
+    "executorch": _executorch,
+    "jetson": _jetson,
+}
 """What runs a target here, its packages imported only then."""
 
 REMEMBERED = 8
