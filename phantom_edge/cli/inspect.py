@@ -83,6 +83,11 @@ def _show(bundle: Path, manifest: "Manifest") -> None:
                 f"{cache.bytes_per_token / 1e3:,.1f} KB a token ({cache.stored}), up to {cache.max_context:,} tokens",
             ),
             ("prefill", f"{manifest.prefill_chunk} tokens at a time"),
+            *(
+                [("for", f"{board.name}, TensorRT {board.tensorrt} or later (JetPack {board.jetpack})")]
+                if (board := manifest.board) is not None
+                else []
+            ),
             ("made by", ", ".join([manifest.made_by, *(f"{name} {v}" for name, v in manifest.tools.items())])),
         ],
     )

@@ -33,7 +33,9 @@ def quantize(
     recipe: Annotated[
         str,
         typer.Option(
-            "--recipe", "-r", help="int8, int4, int4-g128, mixed, lut4 (for Core ML), or one of your own: a .toml file."
+            "--recipe",
+            "-r",
+            help="int8, int4, int4-g64, int4-g128, mixed, lut4 (for Core ML), or one of your own: a .toml file.",
         ),
     ] = "int4",
     algorithm: Annotated[

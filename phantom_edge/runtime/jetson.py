@@ -4,6 +4,8 @@ On a machine without either, ONNX Runtime's CPU computes the very graph, node by
 integers otherwise rounds activations.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,16 @@ TENSORRT = "TensorrtExecutionProvider"
 
 def engine_of(bundle: Bundle, threads: int) -> Engine:
     """The best that is here."""
-    return TrtEngine(bundle) if find_spec("tensorrt") is not None else OrtJetsonEngine(bundle, threads)
+    has_tensorrt = all(find_spec(package) is not None for package in ("tensorrt", "cuda"))
+    return TrtEngine(bundle) if has_tensorrt else OrtJetsonEngine(bundle, threads)
+
+
+@contextmanager
+def _for_users() -> Iterator[None]:
+    try:
+        yield
+    except BoardError as error:
+        raise EdgeError(error.problem, error.remedy) from error
 
 
 class TrtEngine:
@@ -29,14 +40,13 @@ class TrtEngine:
 
     def __init__(self, bundle: Bundle) -> None:
         self.table = Rows(bundle)
-        try:
+        with _for_users():
             self.engines = Engines(bundle.path)
-        except BoardError as error:
-            raise EdgeError(error.problem, error.remedy) from error
 
     def see(self, pixel_values: Floats) -> Floats:
         """See Engine."""
-        return self.engines.see(pixel_values)
+        with _for_users():
+            return self.engines.see(pixel_values)
 
     def embed(self, ids: Ints) -> Floats:
         """See Engine."""
@@ -44,7 +54,8 @@ class TrtEngine:
 
     def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
         """See Engine."""
-        return self.engines.forward(embeds, start, keep)
+        with _for_users():
+            return self.engines.forward(embeds, start, keep)
 
 
 class OrtJetsonEngine(OrtEngine):

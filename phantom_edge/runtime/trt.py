@@ -259,7 +259,7 @@ class Loaded:
         self.engine = self.runtime.deserialize_cuda_engine(plan)
         if self.engine is None:
             raise BoardError(f"TensorRT {trt.__version__} does not load its own engine of {part}", "run with --rebuild")
-        self.stream = cuda.call("cudaStreamCreate")
+        self.stream = int(cuda.call("cudaStreamCreate"))
         self.contexts = []
         for number in range(max(len(bundle.profiles(part)), 1)):
             context = self.engine.create_execution_context()
@@ -291,7 +291,7 @@ class Loaded:
             self._bind(context, name, address, shape if name.startswith("past_") else None)
         for name in outputs:
             self._bind(context, name, self.memory[name], None)
-        if not context.execute_async_v3(int(self.stream)):
+        if not context.execute_async_v3(self.stream):
             raise BoardError(f"the engine of {self.part} does not run", "see what TensorRT wrote above")
         self.cuda.call("cudaStreamSynchronize", self.stream)
         found = {}
