@@ -18,7 +18,7 @@ from phantom_edge.export.passes.rope import constant_tables
 from phantom_edge.export.program.backends import BACKENDS, Backend
 from phantom_edge.export.program.decoder import TextDecoder
 from phantom_edge.export.program.delegation import delegation_of, operators_of
-from phantom_edge.export.program.importing import fused_operators, quantized_operators, quiet
+from phantom_edge.export.program.importing import fused_operators, quantized_operators
 from phantom_edge.export.program.linear import FloatEmbedding, MakeLinear, RoundedEmbedding, RoundedLinear, fixed
 from phantom_edge.export.program.lowering import Method, assembled, lowered
 from phantom_edge.export.program.plain import PlainDecoder, for_half
@@ -30,6 +30,7 @@ from phantom_edge.export.source import Source
 from phantom_edge.export.unfinished import Unfinished
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.quantize.schemes import Scheme
+from phantom_edge.quiet import quiet
 from phantom_edge.typed import from_json, to_json
 
 PROGRAM, SELF_TEST, ETRECORD = "model.pte", "self_test.bpte", "etrecord.bin"

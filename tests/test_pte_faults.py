@@ -9,7 +9,7 @@ pytest.importorskip("executorch")
 from programs import Loaded, program_of
 
 from phantom_edge.errors import EdgeError
-from phantom_edge.export.program.importing import quantized_operators, quiet
+from phantom_edge.export.program.importing import quantized_operators
 from phantom_edge.export.program.linear import RoundedEmbedding, RoundedLinear
 from phantom_edge.export.program.lowering import Method, assembled, lowered
 from phantom_edge.export.program.vision import CentredNorm
@@ -17,6 +17,7 @@ from phantom_edge.export.pte import settle
 from phantom_edge.export.settings import Settings
 from phantom_edge.quantize.rounding import nearest
 from phantom_edge.quantize.schemes import SCHEMES
+from phantom_edge.quiet import quiet
 
 
 def off(found: torch.Tensor, wanted: torch.Tensor) -> float:

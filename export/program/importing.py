@@ -1,17 +1,16 @@
 """ExecuTorch, which speaks while it is imported and while it works."""
 
-import logging
 import os
 import sys
 import tempfile
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
 from phantom_edge.errors import need
+from phantom_edge.quiet import quiet
 
 EXTRA = "executorch"
 
@@ -31,19 +30,6 @@ def quantized_operators() -> None:
     """Make torch know embeddings of integers, and the runtime what runs them."""
     executorch("executorch.exir.passes._quant_patterns_and_replacements")
     executorch("executorch.kernels.quantized")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No warnings, of which there are many about torch's own code and about kernels for other machines."""
-    before = logging.root.manager.disable
-    logging.disable(max(before, logging.WARNING))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 ONE_AT_A_TIME = threading.RLock()

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from phantom_edge.export.program.importing import executorch, quiet, said
+from phantom_edge.export.program.importing import executorch, said
+from phantom_edge.quiet import quiet
 
 Step = Callable[[int], None]
 

@@ -9,7 +9,8 @@ from subprocess import SubprocessError
 from typing import Any
 
 from phantom_edge.errors import EdgeError
-from phantom_edge.export.program.importing import executorch, quiet, said
+from phantom_edge.export.program.importing import executorch, said
+from phantom_edge.quiet import quiet
 
 KERNEL, CALL, WHOLE = "native_call_", "OPERATOR_CALL", "Method::execute"
 """What the events of most kernels outside of delegates begin with; that of every such call; and that of a whole run."""

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from phantom_edge.export.program.decoder import TextDecoder
-from phantom_edge.export.program.importing import executorch, quiet, said
+from phantom_edge.export.program.importing import executorch, said
 from phantom_edge.export.source import Source
+from phantom_edge.quiet import quiet
 
 Case = tuple[tuple[Tensor, ...], Tensor]
 """Inputs, and the output that they must have."""

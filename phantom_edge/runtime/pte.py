@@ -3,6 +3,7 @@
 ExecuTorch runs them, or the interpreter that proves them. What is around the methods is the same for both.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -20,8 +21,11 @@ from phantom_edge.runtime.engine import Floats, Ints
 Run = Callable[[Sequence[Tensor]], Tensor]
 """A method: inputs to its output."""
 
-CHATTER = ("[cpuinfo_utils.cpp", "[operator_registry.cpp")
-"""Lines that tell of no failure."""
+LINE = re.compile(r"(\[|E [\d:.]+ executorch:)(?P<file>[\w.]+):\d+\] (?P<what>.*\S)")
+"""Of ExecuTorch's log: of its Python bindings, or as its C++ runners have it once they are loaded."""
+
+CHATTER = ("cpuinfo_utils.cpp", "operator_registry.cpp")
+"""Files whose lines tell of no failure."""
 
 NUMBERS = {"float32": 6, "int64": 4, "uint8": 0}
 """Number format to ExecuTorch's ScalarType."""
@@ -184,6 +188,6 @@ def _same(port: Port, sizes: Sequence[int], dtype: int) -> bool:
 def _reason(words: Any, error: Exception) -> str:
     """The first line that tells of a failure, which is nearest to its cause, else the error's own words."""
     words.seek(0)
-    lines = [line.strip() for line in words.read().decode(errors="replace").splitlines() if line.startswith("[")]
-    lines = [line.partition("] ")[2] for line in lines if not line.startswith(CHATTER)]
-    return (lines[0] if lines else " ".join(str(error).split()))[:200]
+    lines = map(LINE.match, words.read().decode(errors="replace").splitlines())
+    told = [line["what"] for line in lines if line is not None and line["file"] not in CHATTER]
+    return (told[0] if told else " ".join(str(error).split()))[:200]
