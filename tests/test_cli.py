@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from inside import edge_inside
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -28,9 +29,9 @@ def edge(*arguments: str | bytes, stdin: bytes = b"", cwd: Path = ROOT) -> subpr
     return subprocess.run([*COMMAND, *arguments], input=stdin, capture_output=True, check=False, cwd=cwd)
 
 
-def refusal(done: subprocess.CompletedProcess[bytes], about: object) -> str:
+def refusal(done: subprocess.CompletedProcess[Any], about: object) -> str:
     """The problem of a command that must have failed for one: a line and its remedy on stderr, nothing on stdout."""
-    stderr = done.stderr.decode()
+    stderr = done.stderr if isinstance(done.stderr, str) else done.stderr.decode()
     assert done.returncode == 1, (about, stderr)
     assert not done.stdout and "Traceback" not in stderr, (about, stderr)
     errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
@@ -233,8 +234,9 @@ def test_bad_input_is_one_line_and_exit_1(tiny: Path, tmp_path: Path, picture: P
         (("convert", str(tiny), str(tiny)), "exists already"),
         (("convert", str(nan), str(tmp_path / "x")), "NaN"),
     ):
-        assert message in refusal(edge(*arguments), arguments)
+        assert message in refusal(edge_inside(*arguments), arguments)
         assert not (tmp_path / "x").exists()
+    assert "there is no folder" in refusal(edge("run", "--model", str(tmp_path / "none"), "hi"), "a process of its own")
 
 
 @pytest.mark.slow

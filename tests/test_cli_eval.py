@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from inside import edge_inside
 from PIL import Image
 from test_benchmarks import make_mmbench, make_pope
 from test_cli import COMMAND, document, edge, refusal
@@ -111,7 +112,7 @@ def test_bad_input_is_one_line_and_exit_1(tiny: Path, data: Path, tmp_path: Path
         (("eval", str(tiny), "--data", str(tmp_path), "--benchmark", "ai2d"), "there is no file"),
         ((*good, "--out", str(tmp_path), "--force"), "holds other things"),
     ):
-        assert message in refusal(edge(*arguments), arguments)
+        assert message in refusal(edge_inside(*arguments), arguments)
         assert not out.exists() and not list(tmp_path.glob(".out*"))
 
 

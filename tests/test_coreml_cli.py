@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from inside import edge_inside
 from PIL import Image
 from test_export_cli import document, edge
 
@@ -104,7 +105,7 @@ WRONG: dict[str, tuple[tuple[object, ...], str]] = {
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_wishes_are_one_line_and_nothing_is_written(name: str, desk: Path, tmp_path: Path) -> None:
     more, problem = WRONG[name]
-    done = edge(*export(desk / "checkpoint", tmp_path / "out", *more))
+    done = edge_inside(*export(desk / "checkpoint", tmp_path / "out", *more))
     assert done.returncode == 1 and problem in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
 
@@ -134,7 +135,7 @@ def test_a_damaged_package_is_refused(name: str, reseal: bool, desk: Path, tmp_p
         text["files"] = {name: {"bytes": file.bytes, "sha256": file.sha256} for name, file in files.items()}
         text["seal"] = UNSEALED
         (tmp_path / "bundle" / MANIFEST).write_text(sealed(json.dumps(text, indent=1)))
-    done = edge("run", "--model", tmp_path / "bundle", "Who are you?")
+    done = edge_inside("run", "--model", tmp_path / "bundle", "Who are you?")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     problems = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(problems) == 1 and "decoder.mlpackage" in problems[0]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from inside import edge_inside
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
@@ -154,7 +155,7 @@ REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
 def test_refusals_are_one_line_and_a_remedy(name: str, desk: Path) -> None:
     arguments, message = REFUSED[name]
     (desk / "triples.jsonl").write_text('{"image": "photo.png", "question": "q", "chosen": "a", "rejected": "b"}')
-    done = edge(*(str(argument).replace("{desk}", str(desk)) for argument in arguments), cwd=desk)
+    done = edge_inside(*(str(argument).replace("{desk}", str(desk)) for argument in arguments), cwd=desk)
     assert done.returncode == 1 and not done.stdout
     lines = [line for line in done.stderr.splitlines() if not line.startswith("loading")]
     assert len(lines) == 2 and lines[0].startswith("error: ") and message in lines[0] and lines[1].startswith("  ")
@@ -241,6 +242,6 @@ QUANTIZE_WRONG: dict[str, tuple[tuple[str, ...], str]] = {
 @pytest.mark.parametrize("name", QUANTIZE_WRONG)
 def test_quantize_refuses(name: str, desk: Path, tmp_path: Path) -> None:
     arguments, complaint = QUANTIZE_WRONG[name]
-    done = edge("quantize", desk / "checkpoint", *arguments, "--out", tmp_path / "out", "--json")
+    done = edge_inside("quantize", desk / "checkpoint", *arguments, "--out", tmp_path / "out", "--json")
     assert done.returncode == 1 and complaint in done.stderr and done.stdout == ""
     assert not (tmp_path / "out").exists()

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from inside import edge_inside
 from PIL import Image
 from test_export_cli import document, edge
 
@@ -227,7 +228,7 @@ WRONG: dict[str, tuple[tuple[object, ...], str]] = {
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_wishes_are_one_line_and_nothing_is_written(name: str, desk: Path, tmp_path: Path) -> None:
     more, problem = WRONG[name]
-    done = edge(*export(desk / "checkpoint", tmp_path / "out", *more))
+    done = edge_inside(*export(desk / "checkpoint", tmp_path / "out", *more))
     assert done.returncode == 1 and problem in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
 
