@@ -53,7 +53,7 @@ def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Setti
     """Refuse what cannot be."""
     if settings.precision != "fp32":
         raise EdgeError(
-            f"target executorch computes in fp32, not in {settings.precision} (its LayerNorm of float16 is wrong)",
+            f"target executorch takes floats in fp32, not in {settings.precision} (its LayerNorm of float16 is wrong)",
             "leave --weights out, or give a recipe: int8, int4",
         )
     if settings.cache != "float":

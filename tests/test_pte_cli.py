@@ -216,8 +216,16 @@ def test_too_little_in_the_delegate_is_an_error_that_names_the_rest() -> None:
     assert error.value.remedy == "leave --strict-delegation out"
 
 
+@pytest.mark.parametrize(
+    "impossible", [(1, 0, {}, 0, {}), (-1, 2, {}, 0, {}), (1, 2, {"mul": -1}, 0, {}), (1, 2, {}, 5, {"mm": 6})]
+)
+def test_delegations_that_cannot_be_are_refused(impossible: tuple[Any, ...]) -> None:
+    with pytest.raises(ValueError, match="is impossible"):
+        Delegation("XnnpackBackend", *impossible)
+
+
 WRONG: dict[str, tuple[tuple[object, ...], str]] = {
-    "fp16": (("--weights", "fp16"), "computes in fp32"),
+    "fp16": (("--weights", "fp16"), "takes floats in fp32"),
     "int8 cache": (("--cache", "int8"), "keeps its cache in float32"),
     "backend": (("--backend", "tpu"), "--backend is tpu"),
     "share": (("--strict-delegation", "1.5"), "--strict-delegation is 1.5"),

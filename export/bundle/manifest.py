@@ -81,7 +81,8 @@ class Delegation:
 
     def __post_init__(self) -> None:
         _check(
-            subgraphs=0 <= self.subgraphs <= self.delegated or not self.delegated,
+            subgraphs=0 <= self.subgraphs <= self.delegated,
+            outside=all(count > 0 for count in (*self.outside.values(), *self.multiply_adds_outside.values())),
             multiply_adds=0 <= sum(self.multiply_adds_outside.values()) <= self.multiply_adds,
         )
 
@@ -519,7 +520,7 @@ def _fits(port: Port, manifest: Manifest, buffers: dict[str, tuple[int, Number]]
     """Whether a port's width is what the rest of the manifest says, as far as that is about it."""
     cache, hidden = manifest.cache, manifest.model.hidden_size
     widths = {
-        "pixel_values": (3, manifest.pictures.tile_size, manifest.pictures.tile_size),
+        **dict.fromkeys(("pixel_values", "pixels"), (3, manifest.pictures.tile_size, manifest.pictures.tile_size)),
         "image_tokens": (hidden,),
         "inputs_embeds": (hidden,),
         "logits": (manifest.model.vocab_size,),
@@ -530,4 +531,5 @@ def _fits(port: Port, manifest: Manifest, buffers: dict[str, tuple[int, Number]]
     if port.name not in widths:
         return True
     width = widths[port.name]
-    return port.dtype == cache.dtype and port.shape[-len(width) :] == width
+    is_fitting = port.shape[1:] == width or (port.shape[:1] == (1,) and port.shape[2:] == width)
+    return is_fitting and port.dtype == ("uint8" if port.name == "pixels" else cache.dtype)

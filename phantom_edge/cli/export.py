@@ -36,7 +36,7 @@ def export(
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Number format: fp32 (the default of onnx); fp16 (that of coreml and jetson, which know no other); or "
+            help="Number format: fp32 (of onnx and executorch); fp16 (of coreml and jetson, which know no other); or "
             "a recipe (int8, int4, int4-g64, int4-g128, lut4, mixed, or a .toml file), by which it is quantized first. "
             "A checkpoint that is quantized stays so, and this is the format of the rest."
         ),
@@ -82,7 +82,7 @@ def export(
     ] = "xnnpack",
     strict_delegation: Annotated[
         float | None,
-        typer.Option(help="Of executorch: fail if less than this share of multiply-adds runs in the backend: 0.9."),
+        typer.Option(help="Of executorch: fail if less of a part's multiply-adds runs in the backend: 0.9."),
     ] = None,
     self_test: Annotated[
         bool,
