@@ -13,6 +13,9 @@ from onnx_ir import Value
 from onnx_ir.tensor_adapters import TorchTensor
 from torch import Tensor
 
+SMALL = 256
+"""Bytes of a tensor that lies in the graph's own file."""
+
 OPSET, IR_VERSION = 23, 11
 """RMSNormalization and RotaryEmbedding are standard from opset 23 on."""
 
@@ -32,7 +35,7 @@ class Drawing:
         self.inputs: list[Value] = []
         self.outputs: list[Value] = []
         self.constants: dict[tuple[Any, ...], Value] = {}
-        self.opsets, self.ir_version = {"": OPSET}, IR_VERSION
+        self.opsets, self.ir_version, self.small = {"": OPSET}, IR_VERSION, SMALL
         self.kinds: dict[str, str] = {}  # what initializers of bytes hold
 
     def input(self, name: str, shape: Sequence[Dim], dtype: ir.DataType | None = None) -> Value:
@@ -138,4 +141,10 @@ class Drawing:
             name=self.name,
         )
         model = ir.Model(graph, ir_version=self.ir_version, producer_name="phantom-edge")
-        ir.save(model, path, external_data=data, callback=lambda tensor, _info: progress(tensor.nbytes))
+        ir.save(
+            model,
+            path,
+            external_data=data,
+            size_threshold_bytes=self.small,
+            callback=lambda tensor, _info: progress(tensor.nbytes),
+        )

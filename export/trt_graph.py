@@ -26,6 +26,10 @@ PLAIN, BLOCKS = 20, 21
 IR_VERSIONS = {PLAIN: 9, BLOCKS: 10}
 """Opsets, and the version of the file format that came with each."""
 
+SMALL = 2**13
+"""Bytes of tensors that lie in the graph's own file: where a row is split is one of a number for each head, and who
+infers shapes reads it without the weights."""
+
 
 def opset_for(schemes: Mapping[str, Scheme]) -> int:
     """The least that can hold weights of these schemes."""
@@ -38,7 +42,7 @@ class PlainDrawing(LinearDrawing):
     def limit(self) -> None:
         """Say that the graph is of the least opset."""
         opset = opset_for({} if self.integers is None else self.integers.schemes)
-        self.opsets[""], self.ir_version = opset, IR_VERSIONS[opset]
+        self.opsets[""], self.ir_version, self.small = opset, IR_VERSIONS[opset], SMALL
 
     def gelu(self, x: Value) -> Value:
         """``x / 2 * (1 + erf(x / sqrt(2)))``."""

@@ -7,9 +7,11 @@ golden vectors that the runner makes on the board.
 
 import ctypes
 import json
+import re
 import runpy
 import sys
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -155,6 +157,30 @@ def test_rows_are_filled_up(golden: Any) -> None:
         opset_only=True,
     )
     assert drawing.padding > 0 and drawing.width * 2 % 256 == 0
+
+
+def test_as_many_layers_as_real_models_have(golden: Any, tmp_path: Path) -> None:
+    """The places where rows are split are more than ONNX writes into the graph's file by itself."""
+    g: Golden = golden("0_5b-1.0")
+    text, language, weights = deepcopy(g.model.config.text), g.model.model.language_model, g.model.state_dict()
+    _, maps = next(iter(fold_layers(text, language.layers, language.embed_tokens.weight[1])))
+    form, text.num_hidden_layers = LayerForm(maps, Bases(whole(maps.key), whole(maps.value))), 24
+
+    def read(name: str) -> torch.Tensor:
+        return weights[re.sub(r"layers\.\d+", "layers.0", name)]
+
+    tables = constant_tables(text, CONTEXT)
+    drawing = TrtDecoderDrawing(text, [form] * 24, tables, read, torch.float16, opset_only=True)
+    drawing.limit()
+    drawing.save(tmp_path / "decoder.onnx", "decoder.data")
+    (split,) = (len(node.outputs) for node in drawing.tape.nodes if len(node.outputs) > 3)
+    assert split * 8 > 256
+    embeds = np.zeros((2, text.hidden_size), np.float16)
+    fed = {"inputs_embeds": embeds, "position_ids": np.arange(2)[None], "logits_to_keep": np.arange(1)}
+    (logits,) = session(tmp_path / "decoder.onnx").run(
+        ["logits"], fed | {"past_rows": np.zeros((1, drawing.width), np.float16)}
+    )
+    assert np.isfinite(logits).all()
 
 
 @pytest.fixture(scope="module")
