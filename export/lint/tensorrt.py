@@ -25,9 +25,9 @@ OPSETS_BY_VERSION = Source(
 )
 SCHEMES = Source("TensorRT, Quantization Schemes", f"{NVIDIA}/latest/inference-library/quantized-types-schemes.html")
 DEQUANTIZE = Source("TensorRT operators, Dequantize", f"{NVIDIA}/operators/docs/Dequantize.html")
-ADDRESSES = Source(
-    "TensorRT, IExecutionContext: addresses are multiples of 256 bytes",
-    f"{NVIDIA}/latest/_static/python-api/infer/Core/ExecutionContext.html",
+LAYER = Source(
+    "TensorRT 10, IDequantizeLayer",
+    f"{NVIDIA}/api/c_api/classnvinfer1_1_1_i_dequantize_layer.html",
 )
 
 DOCUMENTED = "as documented, not run"
@@ -65,7 +65,7 @@ WEIGHTS = ("INT8", "INT4")
 
 @dataclass(frozen=True)
 class GraphRule:
-    """What must not be, and who says so; ``condition`` is over one node, and over the least opset of the bundle."""
+    """What graphs must keep, and who says so; ``condition`` tells whether a node breaks it."""
 
     name: str
     severity: Severity
@@ -178,21 +178,19 @@ RULES: tuple[GraphRule, ...] = (
     GraphRule(
         "constants", "blocks", "weights and scales are there when an engine is built", (DEQUANTIZE,), _is_not_held
     ),
-    GraphRule("zero-points", "blocks", "zero points are zero", (OPERATORS, DEQUANTIZE), _has_zero_points),
+    GraphRule("zero-points", "blocks", "zero points are zero", (OPERATORS, LAYER), _has_zero_points),
     GraphRule(
         "scales",
         "blocks",
         "scales are positive",
-        (SCHEMES,),
+        (LAYER,),
         _has_odd_scales,
     ),
     GraphRule("scale-types", "blocks", "scales are of 16 or 32 bits", (DEQUANTIZE, SCHEMES), _has_odd_scale_types),
     GraphRule(
         "block-size", "blocks", "4 bits have a scale for 64 or 128, and 8 bits no blocks", (SCHEMES,), _has_odd_blocks
     ),
-    GraphRule(
-        "block-axis", "blocks", "blocks lie in one of the last two dimensions", (SCHEMES, DEQUANTIZE), _blocks_elsewhere
-    ),
+    GraphRule("block-axis", "blocks", "blocks lie in one of the last two dimensions", (LAYER,), _blocks_elsewhere),
     GraphRule("axes", "blocks", "axes of reductions and of squeezing are constants", (OPERATORS,), _has_running_axes),
     GraphRule(
         "attention", "blocks", "Attention has no cache, no lengths, no softcap", (OPERATORS,), _has_odd_attention

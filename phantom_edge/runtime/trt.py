@@ -39,6 +39,9 @@ MODEL = Path("/proc/device-tree/model")
 """Where Jetson Linux says which board it is."""
 
 
+REPORT = "see what TensorRT wrote above; its graphs keep all that phantom-edge lint knows of its documents"
+
+
 class BoardError(Exception):
     """What is wrong, and what to do about it, in a line each."""
 
@@ -207,7 +210,7 @@ def build(bundle: Bundle, part: str, trt: Any) -> bytes:
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(bundle.graph(part))):
         told = "; ".join(str(parser.get_error(number)) for number in range(parser.num_errors))
-        raise BoardError(f"TensorRT {trt.__version__} does not take the graph {part}: {told[:400]}", _report(bundle))
+        raise BoardError(f"TensorRT {trt.__version__} does not take the graph {part}: {told[:400]}", REPORT)
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, bundle.board["workspace_megabytes"] << 20)
     for shapes in bundle.profiles(part):
@@ -217,12 +220,8 @@ def build(bundle: Bundle, part: str, trt: Any) -> bytes:
         config.add_optimization_profile(profile)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise BoardError(f"TensorRT {trt.__version__} builds no engine of the graph {part}", _report(bundle))
+        raise BoardError(f"TensorRT {trt.__version__} builds no engine of the graph {part}", REPORT)
     return bytes(plan)
-
-
-def _report(bundle: Bundle) -> str:
-    return f"see what it wrote above; tested are the documents of TensorRT {bundle.board['tensorrt']} and later"
 
 
 def write_engine(path: Path, about: Mapping[str, str], plan: bytes) -> None:
