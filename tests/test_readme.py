@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-ALONE = ("Core ML", "ExecuTorch")
+ALONE = ("Core ML", "ExecuTorch", "Jetson")
 """Sections whose commands need nothing that others make."""
 
 
