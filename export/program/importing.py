@@ -5,7 +5,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from types import ModuleType
 from typing import Any
 
@@ -38,14 +38,18 @@ ONE_AT_A_TIME = threading.RLock()
 
 @contextmanager
 def said() -> Iterator[Any]:
-    """A file of what ExecuTorch writes to stderr meanwhile, by itself and not through Python."""
-    with ONE_AT_A_TIME, tempfile.TemporaryFile() as words:
+    """A file of what ExecuTorch writes to stderr meanwhile, by itself or through Python's ``sys.stderr``."""
+    with (
+        ONE_AT_A_TIME,
+        tempfile.TemporaryFile() as words,
+        open(os.dup(words.fileno()), "w", buffering=1, errors="replace") as lines,
+    ):
         sys.stderr.flush()
         kept = os.dup(2)
         os.dup2(words.fileno(), 2)
         try:
-            yield words
+            with redirect_stderr(lines):
+                yield words
         finally:
-            sys.stderr.flush()
             os.dup2(kept, 2)
             os.close(kept)
