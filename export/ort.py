@@ -45,18 +45,7 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
             opset_only=settings.opset_only,
         ),
     }
-    described = {}
-    for name, drawing in drawings.items():
-        parts.part(name, partial(save, drawing, name, begin))
-        described[name] = Part(
-            file=f"{name}.onnx",
-            weights=(f"{name}.data",),
-            precision=settings.precision,
-            operators=drawing.operators(),
-            weight_bytes=drawing.weight_bytes(),
-            inputs=tuple(map(port_of, drawing.inputs)),
-            outputs=tuple(map(port_of, drawing.outputs)),
-        )
+    described = written(drawings, settings, parts, begin)
     cache = cache_of(text, forms, NUMBERS[dtype], settings.max_context, rounded=settings.cache == "int8")
     embedding = embedding_of(source, settings, parts, begin)
     return Lowered(described, embedding, cache, ("onnx", "onnx-ir", "torch"))
@@ -76,8 +65,24 @@ def _settle(_config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Set
 TARGET = Target(lower, _settle)
 
 
-def port_of(value: Value) -> Port:
-    """As the manifest describes it."""
+def written(drawings: Mapping[str, Drawing], settings: Settings, parts: Unfinished, begin: Begin) -> dict[str, Part]:
+    """Write graphs and weights, a part each, unless they are there; what the parts are."""
+    described: dict[str, Part] = {}
+    for name, drawing in drawings.items():
+        parts.part(name, partial(_save, drawing, name, begin))
+        described[name] = Part(
+            file=f"{name}.onnx",
+            weights=(f"{name}.data",),
+            precision=settings.precision,
+            operators=drawing.operators(),
+            weight_bytes=drawing.weight_bytes(),
+            inputs=tuple(map(_port, drawing.inputs)),
+            outputs=tuple(map(_port, drawing.outputs)),
+        )
+    return described
+
+
+def _port(value: Value) -> Port:
     names: dict[ir.DataType, Number] = {
         ir.DataType.FLOAT: "float32",
         ir.DataType.FLOAT16: "float16",
@@ -88,8 +93,7 @@ def port_of(value: Value) -> Port:
     return Port(value.name, shape, names[value.dtype])
 
 
-def save(drawing: Drawing, name: str, begin: Begin, folder: Path) -> None:
-    """Write a part's graph and weights."""
+def _save(drawing: Drawing, name: str, begin: Begin, folder: Path) -> None:
     drawing.save(folder / f"{name}.onnx", f"{name}.data", begin(name, drawing.bytes))
 
 

@@ -15,12 +15,12 @@ import torch
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.boards import LEAST as LEAST_VERSIONS
 from phantom_edge.export.boards import MODULES, jetpack_for
-from phantom_edge.export.bundle.manifest import Board, Part
+from phantom_edge.export.bundle.manifest import Board
 from phantom_edge.export.cache import cache_of
 from phantom_edge.export.embedding import NUMBERS
 from phantom_edge.export.forms import LEAST, STEP, Chosen
 from phantom_edge.export.golden import GOLDEN, write_golden
-from phantom_edge.export.ort import embedding_of, port_of, save
+from phantom_edge.export.ort import embedding_of, written
 from phantom_edge.export.passes.rope import constant_tables
 from phantom_edge.export.settings import SYSTEMS, Begin, Lowered, Settings, Target
 from phantom_edge.export.source import Source
@@ -106,19 +106,9 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
         "vision": TrtVisionDrawing(source.config, source.read, dtype, source.integers, opset_only=True),
         "decoder": TrtDecoderDrawing(text, forms, tables, source.read, dtype, source.integers, opset_only=True),
     }
-    described = {}
-    for name, drawing in drawings.items():
+    for drawing in drawings.values():
         drawing.limit()
-        parts.part(name, partial(save, drawing, name, begin))
-        described[name] = Part(
-            file=f"{name}.onnx",
-            weights=(f"{name}.data",),
-            precision="fp16",
-            operators=drawing.operators(),
-            weight_bytes=drawing.weight_bytes(),
-            inputs=tuple(map(port_of, drawing.inputs)),
-            outputs=tuple(map(port_of, drawing.outputs)),
-        )
+    described = written(drawings, settings, parts, begin)
     cache = cache_of(text, forms, NUMBERS[dtype], settings.max_context, together=True)
     embedding = embedding_of(source, settings, parts, begin)
     step = begin("golden vectors", text.num_hidden_layers)

@@ -1,23 +1,16 @@
 """Core ML bundles from the command line: exported, proved, asked, stopped in the middle, and refused in one line."""
 
-import json
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from inside import edge_inside
+from inside import edge_inside, resealed, stopped
 from PIL import Image
 from test_export_cli import document, edge
 
 from phantom_edge.checkpoint.random import write_random
-from phantom_edge.export.bundle.folder import Bundle, listing, sealed
-from phantom_edge.export.bundle.manifest import MANIFEST, UNSEALED
+from phantom_edge.export.bundle.folder import Bundle
 from phantom_edge.models.sizes import SIZES
 
 pytest.importorskip("coremltools")
@@ -77,17 +70,9 @@ def test_two_exports_are_the_same_bytes(desk: Path, tmp_path: Path) -> None:
 
 
 def test_a_stopped_export_leaves_no_bundle_and_goes_on(desk: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "phantom_edge", *map(str, export(desk / "checkpoint", tmp_path / "out"))]
-    signals = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # a background job's children ignore it
-    reset = f"import signal, sys, os; {signals}; os.execv(sys.argv[1], sys.argv[1:])"
-    process = subprocess.Popen([sys.executable, "-c", reset, *command], stderr=subprocess.PIPE, text=True)
-    unfinished = tmp_path / ".out.unfinished"
-    deadline = time.monotonic() + 120
-    while not (unfinished / "decoder.mlpackage").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, complaint = process.communicate(timeout=120)
-    assert process.returncode == 1 and "Traceback" not in complaint and "goes on" in complaint
+    package = tmp_path / ".out.unfinished" / "decoder.mlpackage"
+    code, complaint = stopped(export(desk / "checkpoint", tmp_path / "out"), package.exists)
+    assert code == 1 and "Traceback" not in complaint and "goes on" in complaint
     assert [path.name for path in tmp_path.iterdir()] == [".out.unfinished"]
     done = edge(*export(desk / "checkpoint", tmp_path / "out", "--no-verify"))
     assert done.returncode == 0 and [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -130,11 +115,7 @@ def test_a_damaged_package_is_refused(name: str, reseal: bool, desk: Path, tmp_p
     shutil.copytree(desk / "bundle", tmp_path / "bundle")
     DAMAGE[name](tmp_path / "bundle")
     if reseal:
-        text: Any = json.loads((tmp_path / "bundle" / MANIFEST).read_text())
-        files = listing(tmp_path / "bundle", text["files"])
-        text["files"] = {name: {"bytes": file.bytes, "sha256": file.sha256} for name, file in files.items()}
-        text["seal"] = UNSEALED
-        (tmp_path / "bundle" / MANIFEST).write_text(sealed(json.dumps(text, indent=1)))
+        resealed(tmp_path / "bundle")
     done = edge_inside("run", "--model", tmp_path / "bundle", "Who are you?")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     problems = [line for line in done.stderr.splitlines() if line.startswith("error: ")]

@@ -1,8 +1,6 @@
 """ExecuTorch bundles from the command line: exported, proved, asked, driven by ExecuTorch's own runner, and refused."""
 
-import json
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -15,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from inside import edge_inside
+from inside import edge_inside, resealed, stopped
 from PIL import Image
 from test_export_cli import document, edge
 
 from phantom_edge.checkpoint.random import write_random
 from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.folder import Bundle, listing, sealed
-from phantom_edge.export.bundle.manifest import MANIFEST, OTHERS, RELATIVE, UNSEALED, Delegation, Part
+from phantom_edge.export.bundle.folder import Bundle
+from phantom_edge.export.bundle.manifest import OTHERS, RELATIVE, Delegation, Part
 from phantom_edge.export.names import DECODER
 from phantom_edge.export.source import Source
 from phantom_edge.export.verify import verify
@@ -264,16 +262,6 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
-def resealed(folder: Path, change: Callable[[Any], None] = lambda _: None) -> None:
-    """As if it had been exported like this."""
-    text: Any = json.loads((folder / MANIFEST).read_text())
-    files = listing(folder, text["files"])
-    text["files"] = {name: {"bytes": file.bytes, "sha256": file.sha256} for name, file in files.items()}
-    text["seal"] = UNSEALED
-    change(text)
-    (folder / MANIFEST).write_text(sealed(json.dumps(text, indent=1)))
-
-
 def complaint(folder: Path) -> str:
     with pytest.raises(EdgeError) as caught:
         open_session(folder)
@@ -317,15 +305,12 @@ def test_a_program_for_another_backend_is_refused(desk: Path, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_a_stopped_export_leaves_no_bundle(desk: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "phantom_edge", *map(str, export(desk / "checkpoint", tmp_path / "out"))]
-    signals = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # a background job's children ignore it
-    reset = f"import signal, sys, os; {signals}; os.execv(sys.argv[1], sys.argv[1:])"
-    process = subprocess.Popen([sys.executable, "-c", reset, *command], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / ".out.unfinished" / "writing").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(2)  # in the middle of lowering
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=120)
-    assert process.returncode == 1 and "Traceback" not in told and "stopped" in told
+    def is_lowering() -> bool:
+        if not (tmp_path / ".out.unfinished" / "writing").exists():
+            return False
+        time.sleep(2)
+        return True
+
+    code, told = stopped(export(desk / "checkpoint", tmp_path / "out"), is_lowering)
+    assert code == 1 and "Traceback" not in told and "stopped" in told
     assert not list(tmp_path.iterdir())
