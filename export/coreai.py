@@ -16,7 +16,7 @@ from phantom_edge.export.aimodel.drawing import FILES, AssetDrawing
 from phantom_edge.export.aimodel.scales import scaled
 from phantom_edge.export.bundle.manifest import Fixed, Part
 from phantom_edge.export.cache import cache_of
-from phantom_edge.export.coreml import FUNCTIONS, MAIN, MASKED, MULTIPLE, ROTARY, draw_part, write_rotary
+from phantom_edge.export.coreml import FUNCTIONS, MAIN, MASKED, MULTIPLE, draw_part
 from phantom_edge.export.embedding import write_embedding
 from phantom_edge.export.forms import LEAST, Chosen
 from phantom_edge.export.mlpackage.decoder import DecoderFunctions

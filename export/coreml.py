@@ -20,10 +20,11 @@ from phantom_edge.export.mlpackage.readme import write_readme
 from phantom_edge.export.mlpackage.vision import VisionFunction
 from phantom_edge.export.mlpackage.weights import Weights
 from phantom_edge.export.passes.rope import constant_tables
+from phantom_edge.export.rotary import ROTARY, write_rotary
 from phantom_edge.export.settings import Begin, Compute, Lowered, Settings, Target
 from phantom_edge.export.source import Source
 from phantom_edge.export.unfinished import Unfinished
-from phantom_edge.models.config import PhantomConfig, PhantomTextConfig
+from phantom_edge.models.config import PhantomConfig
 from phantom_edge.quantize.recipe import matrices, part_of
 from phantom_edge.quantize.schemes import Scheme
 
@@ -33,7 +34,6 @@ MASKED = -4e4
 MULTIPLE = 32
 """Numbers of a cached row, as Apple's compiler wants them (coremltools issue 2631)."""
 
-ROTARY = "rotary.data"
 LAYOUTS: dict[str, type[Layout]] = {"gpu": Rows, "ane": Channels}
 MAIN = "main"
 FUNCTIONS = {"decoder": DECODE, "prefill": PREFILL, "head": ONLY_HEAD}
@@ -131,12 +131,6 @@ def draw_part(
     else:
         is_one = part == "decoder"
         decoder.draw_steps(package, function, 1 if is_one else chunk, has_head=is_one)
-
-
-def write_rotary(text: PhantomTextConfig, positions: int, folder: Path) -> None:
-    """The tables of rotations, as ``Fixed`` describes them."""
-    tables = constant_tables(text, positions)
-    (folder / ROTARY).write_bytes(b"".join(table.float().numpy().tobytes() for table in tables))
 
 
 def _packages(ios: int) -> dict[str, dict[str, str]]:

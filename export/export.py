@@ -80,8 +80,10 @@ def export_bundle(
     step = begin("folding", source.config.text.num_hidden_layers)
     chosen = choose_forms(source, wanted, step, multiple=to.multiple, least=to.least)
     prompt, phantom = source.prompt(TOKENIZER, TEMPLATE), tuple(map(_phantom, chosen))
+    calibration = None if settings.calibration is None else settings.calibration.digest
     about = {
-        **asdict(settings),
+        **asdict(replace(settings, calibration=None)),
+        "calibration": calibration,
         "by": __version__,
         "target": target,
         "model": fingerprint,
@@ -111,6 +113,7 @@ def export_bundle(
                 integers=_integers(source),
                 fixed=lowered.fixed,
                 board=lowered.board,
+                chip=lowered.chip,
             )
             if prove and not lowered.unproved:
                 manifest = replace(manifest, proof=_proved(Bundle(parts.folder, manifest), source, parts, begin))

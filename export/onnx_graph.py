@@ -132,6 +132,24 @@ class Drawing:
 
     def save(self, path: Path, data: str, progress: Callable[[int], None] = lambda _: None) -> None:
         """Write the graph to ``path`` and its weights to a file called ``data`` beside it."""
+        ir.save(
+            self._model(),
+            path,
+            external_data=data,
+            size_threshold_bytes=self.small,
+            callback=lambda tensor, _info: progress(tensor.nbytes),
+        )
+
+    def save_beside(self, path: Path, other: Path) -> None:
+        """Write the graph to ``path``, with the weights of the graph at ``other``, which has all of them."""
+        known = ir.load(other).graph.initializers
+        for value in self.tape.initializers:
+            assert value.name is not None and value.const_value is not None
+            if value.const_value.nbytes >= self.small:
+                value.const_value = known[value.name].const_value
+        ir.save(self._model(), path)
+
+    def _model(self) -> ir.Model:
         graph = ir.Graph(
             self.inputs,
             self.outputs,
@@ -140,11 +158,4 @@ class Drawing:
             opset_imports=self.opsets,
             name=self.name,
         )
-        model = ir.Model(graph, ir_version=self.ir_version, producer_name="phantom-edge")
-        ir.save(
-            model,
-            path,
-            external_data=data,
-            size_threshold_bytes=self.small,
-            callback=lambda tensor, _info: progress(tensor.nbytes),
-        )
+        return ir.Model(graph, ir_version=self.ir_version, producer_name="phantom-edge")

@@ -76,18 +76,20 @@ def written(drawings: Mapping[str, Drawing], settings: Settings, parts: Unfinish
             precision=settings.precision,
             operators=drawing.operators(),
             weight_bytes=drawing.weight_bytes(),
-            inputs=tuple(map(_port, drawing.inputs)),
-            outputs=tuple(map(_port, drawing.outputs)),
+            inputs=tuple(map(port_of, drawing.inputs)),
+            outputs=tuple(map(port_of, drawing.outputs)),
         )
     return described
 
 
-def _port(value: Value) -> Port:
+def port_of(value: Value) -> Port:
+    """As the manifest describes it."""
     names: dict[ir.DataType, Number] = {
         ir.DataType.FLOAT: "float32",
         ir.DataType.FLOAT16: "float16",
         ir.DataType.INT64: "int64",
         ir.DataType.INT8: "int8",
+        ir.DataType.UINT16: "uint16",
     }
     shape = tuple(dim if isinstance(dim, int) else str(dim.value) for dim in value.shape)
     return Port(value.name, shape, names[value.dtype])

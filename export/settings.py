@@ -7,11 +7,12 @@ from typing import Literal, Protocol, get_args
 import torch
 
 from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.manifest import Board, Cache, Embedding, Fixed, Part
+from phantom_edge.export.bundle.manifest import Board, Cache, Chip, Embedding, Fixed, Part
 from phantom_edge.export.forms import Chosen
 from phantom_edge.export.source import Source
 from phantom_edge.export.unfinished import Unfinished
 from phantom_edge.models.config import PhantomConfig
+from phantom_edge.quantize.calibration import Calibration
 from phantom_edge.quantize.schemes import Scheme
 
 Precision = Literal["fp32", "fp16"]
@@ -40,7 +41,8 @@ class Settings:
     ``opset_only``: no operator outside the target's standard set. ``compute`` and ``ios`` are of target coreml: what
     computes there, and the least system that it must run on. Of target executorch are ``backend``; ``least_delegated``,
     the share of multiply-adds that must run in it; ``self_test``, with inputs and outputs for a device to try itself;
-    and ``etrecord``, with what profiles are read with. ``board`` is of target jetson.
+    and ``etrecord``, with what profiles are read with. ``board`` is of target jetson. Of target qnn are ``soc``, the
+    chip; ``calibration``, by what scales are chosen; and ``shared``, whether the decoder's functions share one file.
     """
 
     precision: Precision = "fp32"
@@ -57,6 +59,9 @@ class Settings:
     self_test: bool = True
     etrecord: bool = False
     board: BoardName = "orin-nano"
+    soc: str = "sm8650"
+    calibration: Calibration | None = None
+    shared: bool = False
 
     def __post_init__(self) -> None:
         rules = (
@@ -100,6 +105,7 @@ class Lowered:
     fixed: Fixed | None = None
     unproved: str = ""
     board: Board | None = None
+    chip: Chip | None = None
 
 
 class Lower(Protocol):

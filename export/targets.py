@@ -45,7 +45,24 @@ def _jetson() -> Target:
     return TARGET
 
 
-TARGETS = {"onnx": _onnx, "coreml": _coreml, "coreai": _coreai, "executorch": _executorch, "jetson": _jetson}
+def _qnn() -> Target:
+    need("onnx_ir", "export")
+    from phantom_edge.runtime.qnn import register
+
+    register()
+    from phantom_edge.export.qnn import TARGET
+
+    return TARGET
+
+
+TARGETS = {
+    "onnx": _onnx,
+    "coreml": _coreml,
+    "coreai": _coreai,
+    "executorch": _executorch,
+    "jetson": _jetson,
+    "qnn": _qnn,
+}
 """What makes each target, its packages imported only then."""
 
 PRECISIONS: dict[str, Precision] = {
@@ -54,6 +71,7 @@ PRECISIONS: dict[str, Precision] = {
     "coreai": "fp16",
     "executorch": "fp32",
     "jetson": "fp16",
+    "qnn": "fp16",
 }
 """The number format of each unless another is asked for."""
 

@@ -105,11 +105,14 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
     used = {manifest.prompt.tokenizer, manifest.prompt.chat_template}
     used |= set() if manifest.embedding is None else {manifest.embedding.file}
     for part in manifest.parts.values():
-        used |= set(part.weights) | ({part.file} if manifest.fixed is None else set())
+        is_file = manifest.fixed is None or manifest.chip is not None  # and not a folder
+        used |= set(part.weights) | ({part.file} if is_file else set()) | ({part.source} if part.source else set())
     if manifest.fixed is not None:
         used.add(manifest.fixed.rotary)
     if manifest.board is not None:
         used |= {manifest.board.runner, manifest.board.golden}
+    if manifest.chip is not None:
+        used.add(manifest.chip.ranges)
     for name in sorted(used - set(manifest.files)):
         raise EdgeError(f"{folder / MANIFEST}: {name!r} is used but not in files", AGAIN)
     for name in manifest.files:

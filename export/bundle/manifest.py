@@ -8,8 +8,9 @@ SCHEMA_VERSION = 1
 MANIFEST = "phantom.json"
 
 Float = Literal["float32", "float16"]
-Number = Literal["float32", "float16", "int64", "int32", "int8", "uint8"]
-BYTES = {"float32": 4, "float16": 2, "int64": 8, "int32": 4, "int8": 1, "uint8": 1}
+Kept = Literal["float32", "float16", "uint16"]
+Number = Literal["float32", "float16", "uint16", "int64", "int32", "int8", "uint8"]
+BYTES = {"float32": 4, "float16": 2, "uint16": 2, "int64": 8, "int32": 4, "int8": 1, "uint8": 1}
 
 Stage = Literal[
     "vision",
@@ -106,11 +107,12 @@ class Part:
     ``operators`` counts its nodes by kind, ``weight_bytes`` its weights by number format, without those that it shares
     with a part before it. ``function`` is its name where the file holds several, ``states`` what it keeps from one run
     to the next, and shares with other functions of the file. ``delegation`` is of targets that hand operators over.
+    ``source`` is the graph that the file was compiled from, where it was.
     """
 
     file: str
     weights: tuple[str, ...]
-    precision: Literal["fp32", "fp16"]
+    precision: Literal["fp32", "fp16", "int16"]
     operators: dict[str, int]
     weight_bytes: dict[str, int]
     inputs: tuple[Port, ...]
@@ -118,6 +120,7 @@ class Part:
     function: str = ""
     states: tuple[Port, ...] = ()
     delegation: Delegation | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,12 +131,13 @@ class Fixed:
     feeds rows of ``rotary``: a file of float32 cosines (positions, head_dim / 2) and, behind them, sines; a mask of 0
     and ``masked``, which hides what comes later, and with a ``window`` what lies that many tokens back; and, as
     ``compute`` says, the place ``start`` at which new rows enter the cache (gpu), or the cache itself, into which it
-    writes the rows that come out (ane). A chunk that is not full is filled up with its last row: no later token looks
-    at what it wrote past its end, but what is no number there would reach the others. ``ios`` is the least release.
+    writes the rows that come out (ane, npu). A chunk that is not full is filled up with its last row: no later token
+    looks at what it wrote past its end, but what is no number there would reach the others. ``ios`` is the least
+    release, of what is for Apple's systems.
     """
 
-    compute: Literal["gpu", "ane"]
-    ios: int
+    compute: Literal["gpu", "ane", "npu"]
+    ios: int | None
     rotary: str
     masked: float
     window: int | None = None
@@ -141,7 +145,7 @@ class Fixed:
     def __post_init__(self) -> None:
         _check(
             masked=-65504 <= self.masked < 0,
-            ios=self.ios in (17, 18, 27),
+            ios=self.ios is None if self.compute == "npu" else self.ios in (17, 18, 27),
             window=self.window is None or self.window > 0,
         )
 
@@ -166,6 +170,25 @@ class Board:
             tensorrt=re.fullmatch(r"\d+(\.\d+)*", self.tensorrt) is not None,
             workspace_megabytes=self.workspace_megabytes > 0,
         )
+
+
+@dataclass(frozen=True)
+class Chip:
+    """What Qualcomm's compiler was told: a chip, its number, and the architecture of its tensor processor.
+
+    ``sdk`` is the compiler's version: an older one does not load what it wrote. ``shared``: one file holds the weights
+    of all functions of the decoder. ``ranges`` is a file of the least and largest number of every tensor.
+    """
+
+    name: str
+    soc: int
+    arch: int
+    sdk: str
+    shared: bool
+    ranges: str
+
+    def __post_init__(self) -> None:
+        _check(soc=self.soc > 0, arch=self.arch > 0, sdk=re.fullmatch(r"\d+(\.\d+)*", self.sdk) is not None)
 
 
 @dataclass(frozen=True)
@@ -249,13 +272,15 @@ class Cache:
     is filled up so that every row begins at a multiple of 256 bytes. Its first row is blank: it is always there, tokens
     come behind it, and no token looks at it. So no device is asked for an empty input, or for an address that it does
     not take.
+
+    Rows of ``uint16`` are integers whose scales the graphs hold: the host moves them and need not know.
     """
 
     layers: int
     kv_heads: int
     key_widths: tuple[int, ...]
     value_widths: tuple[int, ...]
-    dtype: Float
+    dtype: Kept
     max_context: int
     rounded: bool = False
     together: bool = False
@@ -397,15 +422,29 @@ class Hazard:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """How near a layer's output is to that of the checkpoint: signal to noise in decibels, None where it is no number.
+
+    The noise is that of all layers before it, too.
+    """
+
+    part: str
+    layer: int
+    decibels: float | None
+
+
+@dataclass(frozen=True)
 class Proof:
     """A comparison with the checkpoint. ``left_out`` names the cases whose prompts did not fit into the cache.
 
-    ``hazards`` are those of bundles that the interpreter runs, the worst first.
+    ``hazards`` are those of bundles that the interpreter runs, the worst first; ``layers`` those of bundles in fixed
+    point, the worst first, too.
     """
 
     checks: tuple[Check, ...]
     left_out: tuple[str, ...]
     hazards: tuple[Hazard, ...] = ()
+    layers: tuple[Layer, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -475,6 +514,7 @@ class Manifest:
     proof: Proof | None = None
     fixed: Fixed | None = None
     board: Board | None = None
+    chip: Chip | None = None
 
     def __post_init__(self) -> None:
         """ValueError where two places contradict each other."""

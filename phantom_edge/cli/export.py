@@ -24,7 +24,7 @@ def export(
             "--target",
             "-t",
             help="What is to run it: onnx; coreml, for iPhones and Macs; executorch, for Android and iOS; jetson, "
-            "for boards with TensorRT; or coreai, an experiment.",
+            "for boards with TensorRT; qnn, for Snapdragons; or coreai, an experiment.",
         ),
     ],
     model: Annotated[
@@ -42,7 +42,8 @@ def export(
         ),
     ] = None,
     calib: Annotated[
-        Path | None, typer.Option(help="JSONL file of triples to calibrate on, for recipes that do.")
+        Path | None,
+        typer.Option(help="JSONL file of triples to calibrate on, for recipes that do, and for target qnn."),
     ] = None,
     phantom: Annotated[
         str,
@@ -98,6 +99,16 @@ def export(
         str,
         typer.Option(help="Of jetson: orin-nano, orin-nx or agx-orin; it says what the builder of engines may use."),
     ] = "orin-nano",
+    soc: Annotated[
+        str, typer.Option(help="Of qnn: the chip, sm8450, sm8550, sm8650, sm8750, sm8850 or sc8380xp.")
+    ] = "sm8650",
+    share_weights: Annotated[
+        bool,
+        typer.Option(
+            "--share-weights",
+            help="Of qnn: one file for all that the decoder does, which only a device loads: nearly half the size.",
+        ),
+    ] = False,
     prefill_chunk: Annotated[int, typer.Option(help="Tokens of a prompt that are fed at a time.")] = 64,
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Compare with the checkpoint; without, it stays unverified.")
@@ -116,6 +127,7 @@ def export(
     from phantom_edge.export.export import export_bundle
     from phantom_edge.export.settings import DTYPES, Settings
     from phantom_edge.export.targets import PRECISIONS
+    from phantom_edge.quantize.calibration import Calibration
 
     usual = PRECISIONS.get(target, "fp32")
     settings = Settings(
@@ -133,6 +145,9 @@ def export(
         self_test,
         etrecord,
         cast("BoardName", board),
+        soc,
+        Calibration(calib) if target == "qnn" and calib is not None else None,
+        share_weights,
     )
     try:
         with tasks() as begin:

@@ -92,7 +92,7 @@ class CoreMlEngine:
     def see(self, pixel_values: Floats) -> Floats:
         """See Engine; one tile at a time."""
         found = [self.vision.run({"pixel_values": tile[None]})["image_tokens"] for tile in pixel_values]
-        tokens = [one[0] if self.steps.is_gpu else one[0, :, 0].T for one in found]
+        tokens = [one[0] if self.steps.layout.is_state else one[0, :, 0].T for one in found]
         return np.concatenate(tokens).astype(np.float32)
 
     def embed(self, ids: Ints) -> Floats:

@@ -63,12 +63,19 @@ def _jetson(bundle: Bundle, threads: int) -> Engine:
     return engine_of(bundle, threads)
 
 
+def _qnn(bundle: Bundle, threads: int) -> Engine:
+    from phantom_edge.runtime.qnn import QnnEngine
+
+    return QnnEngine(bundle, threads)
+
+
 ENGINES: dict[str, MakeEngine] = {
     "onnx": _onnx,
     "coreml": _coreml,
     "coreai": _coreai,
     "executorch": _executorch,
     "jetson": _jetson,
+    "qnn": _qnn,
 }
 """What runs a target here, its packages imported only then."""
 

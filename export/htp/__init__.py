@@ -1,0 +1,1 @@
+"""Graphs for Qualcomm's Hexagon tensor processor (HTP): fixed shapes, fixed point, compiled for a chip."""

@@ -1,0 +1,126 @@
+"""Compile graphs for a chip, in a process of its own: the compiler is native code, and may take minutes or fall.
+
+    python -m phantom_edge.export.htp.compiling TASK.json
+
+The task is a ``Task`` as JSON; what there is to tell is written to the file that it names.
+"""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from phantom_edge.errors import EdgeError
+from phantom_edge.runtime.qnn import PROVIDER, open_session
+
+CONTEXT = "EPContext"
+SHOWN = 3
+"""Operators that a message names."""
+
+Outside = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Graphs and where each goes once it is compiled; ``shared``: one file holds the weights of all."""
+
+    graphs: list[tuple[str, str]]
+    soc: int
+    arch: int
+    shared: bool
+    result: str
+
+
+def compile_graphs(graphs: Sequence[tuple[Path, Path]], soc: int, arch: int, *, shared: bool) -> str:
+    """Compile each graph to the path beside it; the compiler's version.
+
+    Raises EdgeError where an operator would run on the CPU, and where the compiler fails.
+    """
+    with TemporaryDirectory() as place:
+        told, task = Path(place) / "told.json", Path(place) / "task.json"
+        named = [(str(one), str(other)) for one, other in graphs]
+        task.write_text(json.dumps(asdict(Task(named, soc, arch, shared, str(told)))), encoding="utf-8")
+        ran = subprocess.run(
+            [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()", task],
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
+        if not told.exists():
+            lines = ran.stderr.strip().splitlines() or ["it said nothing"]
+            raise EdgeError(
+                f"Qualcomm's compiler ended with code {ran.returncode} ({lines[-1][:200]})",
+                "try a smaller --max-context or --prefill-chunk; to see which versions are here: phantom-edge doctor",
+            )
+        found = json.loads(told.read_text(encoding="utf-8"))
+    if "error" in found:
+        raise EdgeError(found["error"], "try another --soc or recipe: --weights int8")
+    return str(found["sdk"])
+
+
+def main() -> None:
+    """Do the task of the command line."""
+    document = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    task = Task(**document)
+    try:
+        found: dict[str, Any] = {"sdk": _compiled(task)}
+    except EdgeError as error:
+        found = {"error": error.problem}
+    Path(task.result).write_text(json.dumps(found), encoding="utf-8")
+
+
+def _compiled(task: Task) -> str:
+    for number, (graph, out) in enumerate(task.graphs):
+        entries = {"ep.context_enable": "1", "ep.context_file_path": out, "ep.context_embed_mode": "0"}
+        if task.shared:
+            entries["ep.share_ep_contexts"] = "1"
+            if number == len(task.graphs) - 1:
+                entries["ep.stop_share_ep_contexts"] = "1"
+        try:
+            open_session(Path(graph), task.soc, task.arch, entries=entries)
+        except EdgeError:
+            raise
+        except Exception as error:
+            raise EdgeError(_why(Path(graph), task, error), "") from error
+    return version_of(Path(task.graphs[0][1]))
+
+
+def _why(graph: Path, task: Task, error: Exception) -> str:
+    """Which operators the processor does not take, or what the compiler said."""
+    outside = placed_elsewhere(graph, task.soc, task.arch)
+    if not outside:
+        return f"Qualcomm's compiler does not take {graph.name} ({' '.join(str(error).split())[:200]})"
+    shown = ", ".join(f"{kind} '{name}'" for kind, name in outside[:SHOWN])
+    return f"{len(outside)} operators of {graph.name} would run on the CPU: {shown}"
+
+
+def placed_elsewhere(graph: Path, soc: int, arch: int) -> Outside:
+    """Kind and name of every operator that the processor does not take."""
+    session = open_session(graph, soc, arch, entries={"session.record_ep_graph_assignment_info": "1"}, is_strict=False)
+    return [
+        (node.op_type, node.name)
+        for part in session.get_provider_graph_assignment_info()
+        if part.ep_name != PROVIDER
+        for node in part.get_nodes()
+    ]
+
+
+def version_of(path: Path) -> str:
+    """The compiler's version, as a compiled graph tells it. Raises EdgeError where there is not one node for all."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    kinds = Counter(node.op_type for node in graph.node)
+    if kinds != {CONTEXT: 1}:
+        raise EdgeError(f"{path.name} came out of Qualcomm's compiler as {dict(kinds)}, not as one piece", "")
+    told = {one.name: one.s.decode() for one in graph.node[0].attribute if one.name == "ep_sdk_version"}
+    return ".".join(told["ep_sdk_version"].removeprefix("v").split(".")[:3])
+
+
+if __name__ == "__main__":
+    main()
