@@ -23,6 +23,7 @@ from phantom_edge.export.bundle.manifest import (
     RELATIVE,
     Check,
     Hazard,
+    Layer,
     Manifest,
     Proof,
     Stage,
@@ -55,6 +56,12 @@ ROUNDED = {RELATIVE: 1e-1, DIVERGENCE: 1e-2}
 """The same where activations are rounded to 8 bits on the way into quantized layers or the cache: it turns ties, so
 other tokens are told and not bound. That nothing else is off, the exact stages show."""
 
+FIXED_POINT = {"vision": 5e-2, RELATIVE: 5e-2, DIVERGENCE: 1e-2, OTHERS: 0.1}
+"""The same where every tensor is rounded to 16 bits, by scales that were chosen before."""
+
+CONSTANTS = {"vision": 1e-3, RELATIVE: 1e-3, DIVERGENCE: 1e-6, OTHERS: 0.0}
+"""The same where only what is constant and small is."""
+
 STRICT = {"vision": 5e-2, RELATIVE: 1e-1, DIVERGENCE: 1e-2}
 """The same where float16 is meant inside operators, too, in sums that no device need take so badly."""
 
@@ -64,6 +71,9 @@ float32 sums decides, in the reference, too."""
 
 EXACT: dict[Stage, Stage] = {"vision": "exact vision", "prefill": "exact prefill", "decode": "exact decode"}
 STRICTLY: dict[Stage, Stage] = {"vision": "strict vision", "prefill": "strict prefill", "decode": "strict decode"}
+
+LAYERED = 2
+"""Parts that are compared layer by layer, where that can be seen."""
 
 WORST = 12
 """Hazards that are kept."""
@@ -206,15 +216,19 @@ class Judge:
         self, runner: Runner, reference: Reference, *, is_exact: bool = False, is_strict: bool = False
     ) -> None:
         self.runner, self.reference, self.is_exact, self.is_strict = runner, reference, is_exact, is_strict
-        is_stored = is_exact and runner.manifest.fixed is not None  # constants are the reference's own
-        self.bounds = BOUNDS["float32" if is_stored else runner.manifest.cache.dtype]
-        if _is_of_another_precision(runner.manifest, reference.source):
-            self.bounds = {}
+        manifest = runner.manifest
+        is_stored = is_exact and manifest.fixed is not None  # constants are the reference's own
+        if _is_of_another_precision(manifest, reference.source):
+            self.bounds: dict[str, float] = {}
+        elif manifest.chip is not None:
+            self.bounds = CONSTANTS if is_exact else FIXED_POINT
         elif is_strict:
             self.bounds = STRICT
-        elif _rounds(runner.manifest) and not is_exact:
-            vision = ROUNDED[RELATIVE] if _sees_in_integers(reference.source) else self.bounds["vision"]
-            self.bounds = {"vision": vision, **ROUNDED}
+        else:
+            self.bounds = BOUNDS["float32" if is_stored else manifest.cache.dtype]
+            if _rounds(manifest) and not is_exact:
+                vision = ROUNDED[RELATIVE] if _sees_in_integers(reference.source) else self.bounds["vision"]
+                self.bounds = {"vision": vision, **ROUNDED}
 
     def look(self, image: Image.Image, wanted: torch.Tensor | None = None) -> tuple[Seen, list[Check]]:
         """A picture as both see it, compared; ``wanted`` if the reference looked at it before."""
@@ -300,7 +314,7 @@ def verify(bundle: Bundle, source: Source, begin: Begin = nobody, *, strict: boo
     judges = _judges(bundle, source, strict=strict)
     references = list({id(judge.reference): judge.reference for judge in judges}.values())
     layers = source.config.text.num_hidden_layers * len(references)
-    step = begin((len(images) + 2 * len(todo)) * len(judges) + layers)
+    step = begin((len(images) + 2 * len(todo)) * len(judges) + layers + (LAYERED if bundle.manifest.chip else 0))
     looked, checks = _looked(judges, images, step)
     left_out: dict[str, None] = {}
     reads: list[tuple[Judge, Read, torch.Tensor]] = []
@@ -324,13 +338,28 @@ def verify(bundle: Bundle, source: Source, begin: Begin = nobody, *, strict: boo
         for (judge, read, _), hidden in zip(own, wanted, strict=True):
             checks += judge.compare(read, hidden)
             step(1)
-    return Proof(tuple(checks), tuple(left_out), _hazards(judges[0].runner.engine))
+    by_layer = _by_layer(bundle, [one for one in reads if one[0] is judges[0]], lambda: step(1))
+    return Proof(tuple(checks), tuple(left_out), _hazards(judges[0].runner.engine), by_layer)
+
+
+def _by_layer(
+    bundle: Bundle, reads: Sequence[tuple[Judge, Read, torch.Tensor]], done: Callable[[], None]
+) -> tuple[Layer, ...]:
+    """How near each layer of a bundle in fixed point is, over a prompt with a picture if there is one."""
+    if bundle.manifest.chip is None:
+        return ()
+    from phantom_edge.export.htp.layers import measure_layers
+
+    judge, read, prompt = max(reads, key=lambda one: bool(one[1].case.images))
+    side = bundle.manifest.pictures.tile_size
+    pixels = to_pixel_values((*read.case.images, picture(side, side, 1))[0], judge.runner.session.tiling)[:1]
+    return measure_layers(bundle, judge.reference, pixels, prompt.numpy(), done)
 
 
 def _judges(bundle: Bundle, source: Source, *, strict: bool) -> list[Judge]:
     """One for the bundle as it runs, and where that rounds, one for what it would compute if it did not."""
     manifest, reference = bundle.manifest, Reference(source)
-    if manifest.fixed is not None:
+    if manifest.fixed is not None and manifest.chip is None:
         return _judges_of_packages(bundle, reference, strict=strict)
     if strict:
         raise EdgeError(
@@ -371,7 +400,13 @@ def _executorch() -> MakeEngine:
     return ExactPteEngine
 
 
-EXACTLY: dict[str, Callable[[], MakeEngine]] = {"onnx": _onnx, "executorch": _executorch}
+def _qnn() -> MakeEngine:
+    from phantom_edge.export.htp.exact import ExactQnnEngine
+
+    return ExactQnnEngine
+
+
+EXACTLY: dict[str, Callable[[], MakeEngine]] = {"onnx": _onnx, "executorch": _executorch, "qnn": _qnn}
 """What runs a target's bundle without rounding activations, its own packages imported only then."""
 
 

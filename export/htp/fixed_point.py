@@ -147,7 +147,7 @@ class FixedDrawing(LinearDrawing):
         array = whole.numpy().astype(np.uint16)
         self.kinds[name] = "uint16"
         integers = self.tape.initializer(ir.tensor(array, name=name), name)
-        return self._decoded(integers, self._scale_of(name, about))
+        return self.op("DequantizeLinear", integers, *self._scale_of(name, about))
 
     def static_once(self, name: str, tensor: Tensor) -> Value:
         """The same constant for all who ask for it by name."""

@@ -64,6 +64,10 @@ def verify(
         raise typer.Exit(1)
 
 
+SHOWN = 12
+"""Layers in the table; ``--json`` has all."""
+
+
 def document(bundle: Path, proof: "Proof") -> dict[str, object]:
     """The document of ``--json``."""
     return {
@@ -82,6 +86,7 @@ def document(bundle: Path, proof: "Proof") -> dict[str, object]:
             for check in proof.checks
         ],
         "hazards": [asdict(hazard) for hazard in proof.hazards],
+        "layers": [asdict(layer) for layer in proof.layers],
     }
 
 
@@ -111,6 +116,16 @@ def _show(bundle: Path, proof: "Proof") -> None:
                 for one in proof.hazards
             ],
             "numbers that became NaN or passed the range, and shares that became 0 or lost bits as they are small",
+        )
+    if proof.layers:
+        print_table(
+            "Layers, worst first",
+            ("part", "layer", "signal to noise, dB"),
+            [
+                (one.part, str(one.layer), "-" if one.decibels is None else f"{one.decibels:.1f}")
+                for one in proof.layers[:SHOWN]
+            ],
+            f"{min(SHOWN, len(proof.layers))} of {len(proof.layers)}; noise is that of all layers before it, too",
         )
     for case in proof.left_out:
         note(f"prompt left out: {case} (does not fit into the cache)")

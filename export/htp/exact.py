@@ -1,0 +1,75 @@
+"""The graphs that a bundle was compiled from, in float: without what rounding activations adds, on ONNX Runtime's CPU.
+
+Constants stay as they are stored: integers of 4 and 8 bits, and of 16 for what is small.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
+from phantom_edge.errors import need
+from phantom_edge.export.bundle.folder import Bundle
+from phantom_edge.export.onnx_graph import ROUNDING
+from phantom_edge.runtime.engine import Floats, Ints
+from phantom_edge.runtime.qnn import steps_of
+from phantom_edge.runtime.rows import Rows
+from phantom_edge.runtime.steps import Arrays
+
+
+class InFloat:
+    """A function in float32."""
+
+    def __init__(self, path: Path) -> None:
+        ort = need("onnxruntime", "ort")
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
+        self.session = ort.InferenceSession(without_rounding(path), options, providers=["CPUExecutionProvider"])
+        self.outputs = [port.name for port in self.session.get_outputs()]
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """See Function."""
+        return dict(zip(self.outputs, self.session.run(None, dict(inputs)), strict=True))
+
+
+class ExactQnnEngine:
+    """As QnnEngine, but in float."""
+
+    def __init__(self, bundle: Bundle, threads: int = 0) -> None:
+        parts = bundle.manifest.parts
+        functions = {name: InFloat(bundle.file(part.source)) for name, part in parts.items()}
+        self.vision, self.table = functions["vision"], Rows(bundle)
+        self.vocabulary = bundle.manifest.model.vocab_size
+        ports = tuple(replace(port, dtype="float32") for port in parts["decoder"].inputs)
+        self.steps = steps_of(bundle, functions, ports)
+
+    def see(self, pixel_values: Floats) -> Floats:
+        """See Engine; one tile at a time."""
+        return np.concatenate([self.vision.run({"pixel_values": tile[None]})["image_tokens"] for tile in pixel_values])
+
+    def embed(self, ids: Ints) -> Floats:
+        """Rows of the embedding table."""
+        return self.table[ids]
+
+    def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
+        """See Engine."""
+        return self.steps.forward(embeds, start, keep, self.vocabulary)
+
+
+def without_rounding(path: Path) -> bytes:
+    """A graph without the operators that only round."""
+    model = onnx.load(path, load_external_data=False)
+    for node in model.graph.node:
+        if node.name.startswith(ROUNDING):
+            node.CopyFrom(helper.make_node("Identity", node.input[:1], node.output))
+    for port in (*model.graph.input, *model.graph.output):
+        port.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    found: bytes = model.SerializeToString()
+    return found
