@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from phantom_edge.export.bundle.manifest import Cache, Float
+from phantom_edge.export.bundle.manifest import Cache, Kept
 from phantom_edge.export.layer_form import LayerForm
 from phantom_edge.models.config import PhantomTextConfig
 
@@ -15,7 +15,7 @@ def row_widths(config: PhantomTextConfig, form: LayerForm) -> tuple[int, int]:
 def cache_of(
     config: PhantomTextConfig,
     forms: Sequence[LayerForm],
-    dtype: Float,
+    dtype: Kept,
     max_context: int,
     *,
     rounded: bool = False,

@@ -89,7 +89,7 @@ def port_of(value: Value) -> Port:
         ir.DataType.FLOAT16: "float16",
         ir.DataType.INT64: "int64",
         ir.DataType.INT8: "int8",
-        ir.DataType.UINT16: "uint16",
+        ir.DataType.INT16: "int16",
     }
     shape = tuple(dim if isinstance(dim, int) else str(dim.value) for dim in value.shape)
     return Port(value.name, shape, names[value.dtype])

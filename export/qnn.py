@@ -94,7 +94,7 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
     described = {name: _part(name, drawing, parts.folder) for name, drawing in drawings.items()}
     embedding = write_embedding(source, torch.float16, parts, begin)
     parts.part("rotary", partial(write_rotary, text, settings.max_context))
-    cache = cache_of(text, forms, "uint16", settings.max_context)
+    cache = cache_of(text, forms, "int16", settings.max_context)
     fixed = Fixed("npu", None, ROTARY, about.masked, text.sliding_window)
     chip = Chip(settings.soc, soc.number, soc.arch, max(versions), settings.shared, RANGES)
     parts.part("readme", lambda folder: write_readme(folder, described, cache, fixed, chip), anew=True)

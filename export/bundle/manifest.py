@@ -8,9 +8,9 @@ SCHEMA_VERSION = 1
 MANIFEST = "phantom.json"
 
 Float = Literal["float32", "float16"]
-Kept = Literal["float32", "float16", "uint16"]
-Number = Literal["float32", "float16", "uint16", "int64", "int32", "int8", "uint8"]
-BYTES = {"float32": 4, "float16": 2, "uint16": 2, "int64": 8, "int32": 4, "int8": 1, "uint8": 1}
+Kept = Literal["float32", "float16", "int16"]
+Number = Literal["float32", "float16", "int16", "int64", "int32", "int8", "uint8"]
+BYTES = {"float32": 4, "float16": 2, "int16": 2, "int64": 8, "int32": 4, "int8": 1, "uint8": 1}
 
 Stage = Literal[
     "vision",
@@ -273,7 +273,7 @@ class Cache:
     come behind it, and no token looks at it. So no device is asked for an empty input, or for an address that it does
     not take.
 
-    Rows of ``uint16`` are integers whose scales the graphs hold: the host moves them and need not know.
+    Rows of ``int16`` are integers whose scales the graphs hold: the host moves them and need not know.
     """
 
     layers: int

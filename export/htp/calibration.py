@@ -119,8 +119,9 @@ def calibrate(
     if not tiles:
         raise EdgeError("target qnn is calibrated on pictures, and there are none", MAKE)
     found: Found = {}
+    drawing = VisionDrawing(source.config, source.read, source.integers, None)
     with TemporaryDirectory() as place:
-        vision = Watched(VisionDrawing(source.config, source.read, source.integers, None), Path(place), found)
+        vision = Watched(drawing, Path(place), found)
         for tile in tiles:
             vision.run({"pixel_values": tile[None].numpy()})
             step(1)
@@ -128,8 +129,8 @@ def calibrate(
     prompts = [prompt[:context].numpy() for prompt in embedded(Reference(source), samples)]
     balances = (Balance(),) * len(forms)
     balances = _balanced(*_watched(source, source.integers, forms, context, balances, prompts[:FIRST], step))
-    decoder, _ = _watched(source, source.integers, forms, context, balances, prompts, step)
-    ranges = {name: one.times(HEADROOM) for name, one in (found | decoder).items()}
+    read, decoder = _watched(source, source.integers, forms, context, balances, prompts, step)
+    ranges = {name: one.times(HEADROOM) for name, one in (found | read).items()}
     return _settled(ranges, balances)
 
 

@@ -5,7 +5,7 @@ The cache comes in as integers of 16 bits and new rows go out as such, for the h
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from onnx_ir import Value
@@ -44,7 +44,7 @@ class DecoderDrawing(FixedDrawing):
         config: PhantomTextConfig,
         forms: Sequence[LayerForm],
         read: Read,
-        integers: QuantizedFiles,
+        integers: QuantizedFiles | None,
         ranges: Ranges | None,
         balances: Sequence[Balance],
         *,
@@ -100,18 +100,18 @@ class DecoderDrawing(FixedDrawing):
             self._headed(x, f"{own}{part}_proj", heads)
             for part, heads in (("q", self.heads), ("k", self.kv_heads), ("v", self.kv_heads))
         )
-        scale = self.static_once("attention_scale", torch.tensor(self.dim**-0.5))
-        query, key = self.op("Mul", self._turned(query), scale), self._turned(key)
+        query, key = self._turned(query), self._turned(key)
         maps, bases = form.maps, form.bases
         if bases.key.rank:
-            strength = maps.query.eta * maps.key.eta * balance.key  # queries are over sqrt(d) already
-            unscaled = replace(maps.query, query=maps.query.query * self.dim**0.5)
-            shadow = self._coordinates(query, unscaled, strength * self.dim**-0.5 * bases.key.vectors, own, "query")
+            strength = maps.query.eta * maps.key.eta * balance.key
+            shadow = self._coordinates(query, maps.query, strength * bases.key.vectors, own, "query")
             directed = self._coordinates(key, maps.key, bases.key.vectors / balance.key, own, "key")
             query, key = self._beside(query, shadow, number, "query"), self._beside(key, directed, number, "key")
         if bases.value.rank:
             phantom = self._coordinates(value, maps.value, bases.value.vectors * balance.value, own, "value")
             value = self._beside(value, phantom, number, "value")
+        query = self.op("Mul", query, self.static_once("query_scale", torch.tensor(self.dim**-0.5)))
+        key, value = self.multiplier(key), self.multiplier(value)
         attended = self._gated(self._attend(query, key, value, number, form), form, own, balance)
         joined = self.reshape(self.op("Transpose", attended, perm=[1, 0, 2]), self.tokens, self.heads * self.dim)
         return self._linear(joined, f"{own}o_proj.weight", config.hidden_size, self.heads * self.dim)
@@ -198,7 +198,7 @@ class HeadDrawing(FixedDrawing):
     """Draws hidden states (tokens, hidden) to their logits."""
 
     def __init__(
-        self, config: PhantomTextConfig, read: Read, integers: QuantizedFiles, ranges: Ranges | None, tokens: int = 1
+        self, config: PhantomTextConfig, read: Read, integers: QuantizedFiles | None, ranges: Ranges | None, tokens: int = 1
     ) -> None:
         super().__init__("head", read, integers, ranges)
         draw_head(self, config, self.fixed(self.input("hidden", (tokens, config.hidden_size)), "hidden"), tokens)

@@ -49,7 +49,7 @@ class Range:
     @classmethod
     def of(cls, tensor: Tensor) -> "Range":
         """That of a constant, without headroom."""
-        return cls(min(float(tensor.min()), 0.0), max(float(tensor.max()), 0.0))
+        return cls(min(float(tensor.min()), 0.0), max(float(tensor.max()), 0.0)).even()
 
     @property
     def scale(self) -> float:
@@ -63,6 +63,11 @@ class Range:
 
     def __or__(self, other: "Range") -> "Range":
         return Range(min(self.low, other.low), max(self.high, other.high))
+
+    def even(self) -> "Range":
+        """As far below 0 as above it, and one level further: its zero point is the middle of the levels."""
+        middle = LEVELS // 2
+        return Range(-self.size * middle / (middle - 1), self.size)
 
     def times(self, factor: float) -> "Range":
         """Of the tensor times a positive number."""
@@ -84,7 +89,7 @@ class FixedDrawing(LinearDrawing):
     and with them their scales.
     """
 
-    def __init__(self, name: str, read: Read, integers: QuantizedFiles, ranges: Ranges | None) -> None:
+    def __init__(self, name: str, read: Read, integers: QuantizedFiles | None, ranges: Ranges | None) -> None:
         super().__init__(name, torch.float32, read, integers, opset_only=True)
         self.ranges = ranges
         self.part, self.number = name, 0
@@ -128,14 +133,14 @@ class FixedDrawing(LinearDrawing):
         """A graph input that is integers already, of the scale of ``like``."""
         if self.ranges is None:
             return self.input(name, shape)
-        return self._decoded(self.input(name, shape, ir.DataType.UINT16), self.scales[like])
+        return self._decoded(self.input(name, shape, ir.DataType.INT16), self.scales[like])
 
     def integers_out(self, value: Value, name: str, shape: Sequence[int]) -> None:
         """Make integers a graph output, as ``integers_in`` reads them."""
         if self.ranges is None:
             self.output(value, name, shape)
             return
-        self.output(self._integers(value), name, shape, ir.DataType.UINT16)
+        self.output(self._integers(value), name, shape, ir.DataType.INT16)
 
     def static(self, name: str, tensor: Tensor) -> Value:
         """A constant in 16 bits, with a scale of its own."""
@@ -154,6 +159,19 @@ class FixedDrawing(LinearDrawing):
         if ("static", name) not in self.constants:
             self.constants["static", name] = self.static(name, tensor)
         return self.constants["static", name]
+
+    def multiplier(self, x: Value) -> Value:
+        """``x``, by which others are multiplied as matrices: signed, around zero.
+
+        ONNX Runtime leaves such a tensor 8 bits of its 16 if they are not signed.
+        """
+        if self.ranges is None:
+            return x
+        name = self.names[x]
+        scale = self.ranges[name].even().scale
+        found = self._rounded_by(x, self._around_zero(f"{name}.signed", scale))
+        self.names[found] = name
+        return found
 
     def bytes_once(self, name: str, tensor: Tensor) -> Value:
         """A constant of numbers from 0 on, in 8 bits, the same for all who ask for it by name."""
@@ -203,8 +221,14 @@ class FixedDrawing(LinearDrawing):
         self.scales[found] = about
         return found
 
+    def _around_zero(self, name: str, scale: float) -> tuple[Value, Value]:
+        """Scale and zero point of signed integers."""
+        return self._held_scale(name, np.float32(scale), np.int16(0))
+
     def _scale_of(self, name: str, about: Range) -> tuple[Value, Value]:
-        values = (np.float32(about.scale), np.uint16(about.zero_point))
+        return self._held_scale(name, np.float32(about.scale), np.uint16(about.zero_point))
+
+    def _held_scale(self, name: str, *values: np.generic) -> tuple[Value, Value]:
         scale, zero = (
             self.tape.initializer(ir.tensor(np.array(value), name=f"{name}.{what}"), f"{name}.{what}")
             for what, value in zip(("scale", "zero"), values, strict=True)

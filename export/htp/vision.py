@@ -22,7 +22,7 @@ class VisionDrawing(FixedDrawing):
         self,
         config: PhantomConfig,
         read: Read,
-        integers: QuantizedFiles,
+        integers: QuantizedFiles | None,
         ranges: Ranges | None,
         layers: range | None = None,
     ) -> None:
@@ -93,9 +93,10 @@ class VisionDrawing(FixedDrawing):
             self.op("Transpose", self.reshape(part, self.tokens, heads, dim), perm=perm)
             for part, perm in zip(parts, ([1, 0, 2], [1, 2, 0], [1, 0, 2]), strict=True)
         )
-        query = self.op("Mul", query, self.static_once("attention_scale", torch.tensor(dim**-0.5)))
-        weights = self.op("Softmax", self.op("MatMul", query, key), axis=-1)
-        mixed = self.op("Transpose", self.op("MatMul", weights, value), perm=[1, 0, 2])
+        query = self.op("Mul", query, self.static_once("query_scale", torch.tensor(dim**-0.5)))
+        weights = self.op("Softmax", self.op("MatMul", query, self.multiplier(key)), axis=-1)
+        mixed = self.op("MatMul", weights, self.multiplier(value))
+        mixed = self.op("Transpose", mixed, perm=[1, 0, 2])
         return self._linear(self.reshape(mixed, self.tokens, width), f"{start}attn.proj", (width, width), f"{start}ls1")
 
     def _mlp(self, x: Value, start: str) -> Value:

@@ -1,6 +1,7 @@
 """Which operations of a bundle a device can take, and why not, with a source for every rule.
 
-Of Core ML bundles that is the Neural Engine. What TensorRT documents of ONNX graphs is in ``tensorrt``.
+Of Core ML bundles that is the Neural Engine. What TensorRT documents of ONNX graphs is in ``tensorrt``; what Qualcomm's
+processor takes, and takes and gets wrong, in ``hexagon``.
 Nobody but Apple's compiler decides where an operation runs, and it says so on a device only. What is told here is
 whether an operation may run there: *eligible, unverified*.
 
@@ -18,10 +19,11 @@ A rule is one entry of ``RULES``, with its sources.
 from phantom_edge.export.lint.lint import Finding, PartReport, Report, lint
 from phantom_edge.export.lint.nodes import Node, nodes
 from phantom_edge.export.lint.rules import RULES, Rule
-from phantom_edge.export.lint.sources import ELIGIBLE, PLACEMENT, TAKEN, Source
+from phantom_edge.export.lint.sources import COMPILED, ELIGIBLE, PLACEMENT, TAKEN, Source
 from phantom_edge.export.lint.work import multiply_adds
 
 __all__ = [
+    "COMPILED",
     "ELIGIBLE",
     "PLACEMENT",
     "RULES",

@@ -16,7 +16,7 @@ from phantom_edge.export.lint.work import multiply_adds
 from phantom_edge.export.mil import Package
 from phantom_edge.typed import to_json
 
-TARGETS = ("coreml", "jetson")
+TARGETS = ("coreml", "jetson", "qnn")
 EXAMPLES = 3
 
 
@@ -65,7 +65,7 @@ class OneRule(Protocol[Read]):
 
 @dataclass(frozen=True)
 class PartReport:
-    """How much of a part is eligible: no rule blocks it."""
+    """How much of a part is eligible: no rule blocks it or says that it computes something else."""
 
     operations: int
     eligible: int
@@ -135,14 +135,23 @@ def lint(folder: Path, begin: Begin = nobody) -> Report:
     target = read_manifest(folder).target
     if target not in TARGETS:
         raise EdgeError(
-            f"lint knows targets {' and '.join(TARGETS)}; {folder} was made for target {target}",
+            f"lint knows targets {', '.join(TARGETS[:-1])} and {TARGETS[-1]}; {folder} was made for target {target}",
             f"export it again: phantom-edge export --target {TARGETS[0]}",
         )
     bundle = Bundle.open(folder, begin=begin)
-    return _of_graphs(bundle) if target == "jetson" else _of_packages(bundle)
+    return {"coreml": _of_packages, "jetson": _for_tensorrt, "qnn": _for_hexagon}[target](bundle)
 
 
-def _of_graphs(bundle: Bundle) -> Report:
+def _for_hexagon(bundle: Bundle) -> Report:
+    """By what Qualcomm documents and its simulator shows, in the graphs that were compiled."""
+    from phantom_edge.export.lint.hexagon import PLACED, RULES, graphs_of, multiply_adds
+
+    assert bundle.manifest.chip is not None
+    graphs = {name: graph.nodes for name, graph in graphs_of(bundle).items()}
+    return report(bundle.manifest.chip.name, graphs, RULES, multiply_adds, PLACED)
+
+
+def _for_tensorrt(bundle: Bundle) -> Report:
     """By what TensorRT documents; multiply-adds are those with weights, of one row."""
     from phantom_edge.export.lint.tensorrt import DOCUMENTED, RULES, graphs_of
 
@@ -188,7 +197,7 @@ def report(
             against = [rule for rule in rules if rule.is_broken(node)]
             for rule in against:
                 broken[rule.name].add(name, node, work)
-            is_eligible = all(rule.severity != "blocks" for rule in against)
+            is_eligible = all(rule.severity == "slows" for rule in against)
             operations, all_work = operations + 1, all_work + work
             eligible, eligible_work = eligible + is_eligible, eligible_work + work * is_eligible
         found[name] = PartReport(operations, eligible, all_work, eligible_work)

@@ -1,6 +1,7 @@
-"""Nodes of an ONNX graph as rules look at them: with the formats and shapes of all that they read."""
+"""Nodes of an ONNX graph as rules look at them: with formats and shapes of what they read, and what is around them."""
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,47 @@ from phantom_edge.errors import EdgeError, need
 from phantom_edge.export.bundle.folder import AGAIN
 
 Array = NDArray[Any]
+Shape = tuple[int | str, ...]
+"""Of a tensor; a dimension that may differ from run to run is a name."""
+
+
+class Wires:
+    """What makes each tensor of a graph, and what reads it; ``beside`` are those of graphs that share its cache."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.model = model
+        self.nodes: list[GraphNode] = []
+        self.makers: dict[str, GraphNode] = {}
+        self.readers: defaultdict[str, list[GraphNode]] = defaultdict(list)
+        self.inputs = {port.name for port in model.graph.input}
+        self.outputs = {port.name for port in model.graph.output}
+        self.beside: Sequence[Wires] = ()
+
+    def add(self, node: "GraphNode") -> None:
+        """The next node."""
+        self.nodes.append(node)
+        self.makers |= dict.fromkeys(node.outputs, node)
+        for name in node.inputs:
+            self.readers[name].append(node)
+
+    @cached_property
+    def shapes(self) -> dict[str, Shape]:
+        """Of the tensors that onnx tells a shape of."""
+        return {name: tuple(map(_dim, port.shape.dim)) for name, port in self._ports.items() if port.HasField("shape")}
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """Of the tensors that onnx tells a format of."""
+        return {name: _kind(port.elem_type) for name, port in self._ports.items()}
+
+    @cached_property
+    def _ports(self) -> dict[str, onnx.TypeProto.Tensor]:
+        graph = onnx.shape_inference.infer_shapes(self.model).graph
+        return {port.name: port.type.tensor_type for port in (*graph.value_info, *graph.input, *graph.output)}
+
+
+def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str:
+    return int(dim.dim_value) if dim.HasField("dim_value") else str(dim.dim_param)
 
 
 @dataclass(frozen=True)
@@ -30,6 +72,8 @@ class GraphNode:
     kinds: tuple[str, ...]
     held: Mapping[int, onnx.TensorProto]
     folder: Path = field(repr=False)
+    outputs: tuple[str, ...]
+    wires: Wires = field(repr=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.type} '{self.name}'"
@@ -42,6 +86,15 @@ class GraphNode:
         """An input that the file holds."""
         found: Array = numpy_helper.to_array(self.held[place], str(self.folder))
         return found
+
+    def maker(self, place: int) -> "GraphNode | None":
+        """What makes an input."""
+        return self.wires.makers.get(self.inputs[place]) if place < len(self.inputs) else None
+
+    @property
+    def readers(self) -> list["GraphNode"]:
+        """Of its outputs."""
+        return [node for name in self.outputs for node in self.wires.readers[name]]
 
     @cached_property
     def work(self) -> int:
@@ -66,8 +119,19 @@ class Graph:
         except (OSError, need("google.protobuf.message").DecodeError) as error:
             raise EdgeError(f"{path} is no ONNX graph ({type(error).__name__})", AGAIN) from error
 
+    @cached_property
+    def wires(self) -> Wires:
+        """Of all of its nodes."""
+        wires = Wires(self.model)
+        for node in self._nodes(wires):
+            wires.add(node)
+        return wires
+
     def nodes(self) -> Iterator[GraphNode]:
         """In the graph's order."""
+        return iter(self.wires.nodes)
+
+    def _nodes(self, wires: Wires) -> Iterator[GraphNode]:
         graph = self.model.graph
         held = {tensor.name: tensor for tensor in graph.initializer}
         kinds = {name: _kind(tensor.data_type) for name, tensor in held.items()}
@@ -88,6 +152,8 @@ class Graph:
                 tuple(kinds.get(name, "") for name in node.input),
                 {place: tensor for place, tensor in found.items() if tensor is not None},
                 self.path.parent,
+                tuple(node.output),
+                wires,
             )
 
 

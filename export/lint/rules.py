@@ -13,7 +13,8 @@ from phantom_edge.export.lint.nodes import Node
 from phantom_edge.export.lint.operations import GATHER, NO_PATH, RECURRENT, SORT, TRIGONOMETRIC
 from phantom_edge.export.lint.sources import Source
 
-Severity = Literal["blocks", "slows"]
+Severity = Literal["blocks", "wrong", "slows"]
+"""What breaking a rule does: not eligible; eligible, but computes something else; eligible, but slow or fragile."""
 
 
 @dataclass(frozen=True)

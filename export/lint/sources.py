@@ -94,3 +94,8 @@ PLACEMENT = (
 )
 
 TAKEN = "By its documents TensorRT takes such graphs. Only a board tells for sure: python3 runner.py, in the bundle."
+
+COMPILED = (
+    "Placement is proved: the graphs were compiled with the CPU disabled. What compiles may still compute something "
+    "else, and that is what rules look for. To compare numbers: phantom-edge verify"
+)

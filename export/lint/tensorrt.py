@@ -3,8 +3,7 @@
 Documents are not TensorRT: only a board tells that it builds an engine.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,9 @@ import numpy as np
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.boards import LEAST
 from phantom_edge.export.bundle.folder import AGAIN, Bundle
+from phantom_edge.export.lint import graph_rules
+from phantom_edge.export.lint.graph_rules import GraphRule
 from phantom_edge.export.lint.onnx_nodes import Graph, GraphNode
-from phantom_edge.export.lint.rules import Severity
 from phantom_edge.export.lint.sources import GITHUB, Source
 
 NVIDIA = "https://docs.nvidia.com/deeplearning/tensorrt"
@@ -61,22 +61,6 @@ TYPES = {"FLOAT", "FLOAT16", "BFLOAT16", "INT32", "INT64", "BOOL", ""}
 
 BLOCKS = (64, 128)
 WEIGHTS = ("INT8", "INT4")
-
-
-@dataclass(frozen=True)
-class GraphRule:
-    """What graphs must keep, and who says so; ``condition`` tells whether a node breaks it."""
-
-    name: str
-    severity: Severity
-    what: str
-    sources: tuple[Source, ...]
-    condition: Callable[[GraphNode], bool]
-    note: str = ""
-
-    def is_broken(self, node: GraphNode) -> bool:
-        """By this node."""
-        return self.condition(node)
 
 
 def _is_dequantizing(node: GraphNode) -> bool:
@@ -216,4 +200,4 @@ def graphs_of(bundle: Bundle) -> dict[str, Graph]:
 
 def broken(path: Path, rules: Sequence[GraphRule] = RULES) -> set[str]:
     """Names of the rules that a graph breaks."""
-    return {rule.name for node in Graph.open(path).nodes() for rule in rules if rule.is_broken(node)}
+    return graph_rules.broken(path, rules)

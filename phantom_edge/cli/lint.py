@@ -17,7 +17,7 @@ LEAST = 0.99
 
 @friendly
 def lint(
-    bundle: Annotated[Path, typer.Argument(help="Folder that phantom-edge export wrote, for coreml or jetson.")],
+    bundle: Annotated[Path, typer.Argument(help="Folder that phantom-edge export wrote, for coreml, jetson or qnn.")],
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with code 1 where a part has less than --least of its work eligible.")
     ] = False,
@@ -29,7 +29,8 @@ def lint(
     """Show which operations a device can take, and why not the rest, with sources.
 
     Of coreml: Apple's Neural Engine; that an operation can run there does not say that it will. Of jetson: TensorRT,
-    by its documents, which refuses all of a graph for one operation. Only a device tells for sure.
+    by its documents, which refuses all of a graph for one operation. Only a device tells for sure. Of qnn: Qualcomm's
+    Hexagon, for which all was compiled already; lint tells what compiles and computes something else.
     """
     from phantom_edge.export.bundle.folder import read_manifest
 
@@ -43,7 +44,7 @@ def lint(
     if json:
         print_json({"bundle": str(bundle), **report.document()})
     else:
-        _show(bundle, report, *WHERE["jetson" if target == "jetson" else "coreml"])
+        _show(bundle, report, *WHERE[target])
     short = {name: part.share for name, part in report.parts.items() if part.share < least}
     for name, share in short.items() if strict else ():
         note(f"{name}: {_percent(share)} of the multiply-adds are eligible, less than {_percent(least)}")
@@ -59,6 +60,7 @@ def _percent(share: float) -> str:
 WHERE = {
     "coreml": ("({} profile) on the Neural Engine", "PLACEMENT"),
     "jetson": ("(for {}) in TensorRT", "TAKEN"),
+    "qnn": ("(for {}) on Hexagon", "COMPILED"),
 }
 """Of a target: where its operations are to run, and the name of what is to be said about that."""
 
@@ -88,7 +90,7 @@ def _show(bundle: Path, report: "Report", where: str, about: str) -> None:
         "Rules broken",
         ("rule and why", "effect", "operations in", "multiply-adds, M", "for example"),
         [_row(one) for one in report.findings],
-        "blocks: not eligible; slows: eligible, but known to be slow or fragile",
+        "blocks: not eligible; wrong: runs, and computes something else; slows: eligible, but slow or fragile",
     )
     rules: dict[Source, list[str]] = {}
     for one in report.findings:

@@ -22,7 +22,7 @@ from phantom_edge.runtime.steps import Arrays, Steps
 from phantom_edge.versions import installed
 
 PROVIDER, PLUGIN = "QNNExecutionProvider", "onnxruntime-qnn"
-TYPES = {"tensor(float)": "float32", "tensor(uint16)": "uint16"}
+TYPES = {"tensor(float)": "float32", "tensor(int16)": "int16"}
 
 
 def register() -> tuple[Any, Any]:

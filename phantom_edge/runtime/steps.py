@@ -14,7 +14,7 @@ from phantom_edge.export.bundle.manifest import Fixed, Port
 from phantom_edge.runtime.engine import Floats, Ints
 
 Arrays = dict[str, NDArray[Any]]
-HELD: dict[str, type[np.generic]] = {"uint16": np.uint16}
+HELD: dict[str, type[np.generic]] = {"int16": np.int16}
 """Formats of a cache that a host keeps as they are; floats it keeps in 32 bits."""
 
 

@@ -1,0 +1,143 @@
+"""The 0.5b shape for Qualcomm's processor: random weights, quantized, compiled for one chip, and run in its simulator.
+
+    python benchmarks/qnn_large.py runs/qnn-large --out benchmarks/results/qnn-large.json
+
+A chunk of a prompt with a picture, then tokens one by one, beside the quantized checkpoint in torch; and how near every
+layer of tower and decoder comes. Takes hours: the simulator computes what the processor would, bit by bit. What was
+measured is on disk after each step: killed, the same command goes on.
+"""
+
+import argparse
+import json
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from phantom_edge.checkpoint.random import write_random
+from phantom_edge.data.scenes.write import write_scenes
+from phantom_edge.export.bundle.folder import Bundle
+from phantom_edge.export.export import export_bundle
+from phantom_edge.export.htp.layers import decibels, measure_layers
+from phantom_edge.export.reference import Reference
+from phantom_edge.export.settings import Settings
+from phantom_edge.export.source import Source
+from phantom_edge.files import whole_file
+from phantom_edge.models.sizes import SIZES
+from phantom_edge.quantize.calibration import Calibration, embedded, read_samples
+from phantom_edge.quantize.quantize import quantize_checkpoint
+from phantom_edge.quantize.recipe import read_recipe
+from phantom_edge.runtime.qnn import QnnEngine
+from phantom_edge.typed import to_json
+
+SIZE, SOC, CONTEXT, CHUNK, STEPS, SAMPLES = "0.5b", "sm8650", 512, 64, 20, 6
+
+
+def exported(weights: str, scratch: Path) -> dict[str, Any]:
+    """The bundle, and what making it took."""
+    random, quantized = scratch / SIZE, scratch / f"{weights}.quantized"
+    if not random.is_dir():
+        write_random(SIZES[SIZE], random, seed=0, dtype=torch.float16)
+    if not quantized.is_dir():
+        quantize_checkpoint(random, read_recipe(weights), quantized, name=weights)
+    if not (scratch / "calib").is_dir():
+        write_scenes(scratch / "calib", 4, split="train", first_seed=10_000_000, size=448)
+    settings = Settings(
+        "fp16",
+        max_context=CONTEXT,
+        prefill_chunk=CHUNK,
+        max_tiles=1,
+        soc=SOC,
+        calibration=Calibration(scratch / "calib" / "triples.jsonl", SAMPLES),
+    )
+    found = export_bundle(str(quantized), "qnn", scratch / f"{weights}-{SOC}", settings, prove=False, force=True)
+    parts = found.bundle.manifest.parts
+    files = found.bundle.manifest.files
+    placed = {name: one.delegation for name, one in parts.items() if one.delegation is not None}
+    return {
+        "seconds": found.seconds,
+        "megabytes": {name: round(files[one.weights[0]].bytes / 1e6) for name, one in parts.items()},
+        "operators": {name: one.delegated for name, one in placed.items()},
+        "share_on_the_processor": min(one.share for one in placed.values()),
+        "export_peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000,
+        "compiler_peak_megabytes": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1000,
+    }
+
+
+class Beside:
+    """The bundle and its checkpoint, and a prompt."""
+
+    def __init__(self, weights: str, scratch: Path) -> None:
+        self.bundle = Bundle.open(scratch / f"{weights}-{SOC}")
+        self.source = Source.open(scratch / f"{weights}.quantized")
+        self.reference = Reference(self.source)
+        (sample, *_) = read_samples(scratch / "calib" / "triples.jsonl", self.source, SAMPLES, with_pictures=True)[-1:]
+        assert sample.pixels is not None
+        self.tile = sample.pixels[:1].numpy()
+        (rows,) = embedded(self.reference, [sample])
+        self.rows = rows[: CHUNK + STEPS]
+
+    def steps(self) -> dict[str, Any]:
+        """A chunk, and tokens behind it."""
+        (hidden,) = self.reference.hidden([self.rows])
+        wanted = self.reference.logits(hidden).numpy()
+        engine, embeds = QnnEngine(self.bundle), self.rows.numpy()
+        start = time.perf_counter()
+        found = [engine.forward(embeds[:CHUNK], 0, np.array([CHUNK - 1]))]
+        first = time.perf_counter() - start
+        for place in range(CHUNK, CHUNK + STEPS):
+            found.append(engine.forward(embeds[place : place + 1], place, np.array([0])))
+            print(f"step {place - CHUNK + 1}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
+        ours, theirs = np.concatenate(found), wanted[CHUNK - 1 :]
+        return {
+            "decibels_prefill": decibels(ours[:1], theirs[:1]),
+            "decibels_steps": decibels(ours[1:], theirs[1:]),
+            "steps": STEPS,
+            "same_token": int((ours[1:].argmax(-1) == theirs[1:].argmax(-1)).sum()),
+            "seconds_prefill": round(first, 1),
+            "seconds_a_step": round((time.perf_counter() - start - first) / STEPS, 1),
+            "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000,
+        }
+
+    def layers(self) -> dict[str, Any]:
+        """All layers of tower and decoder, the worst first."""
+        measured = measure_layers(self.bundle, self.reference, self.tile, self.rows[:CHUNK].numpy())
+        return {"layers": to_json(measured)}
+
+
+def main() -> None:
+    """Measure what is missing, and write all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scratch", type=Path)
+    parser.add_argument("--weights", nargs="+", default=["int4", "int8"])
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows: dict[str, dict[str, Any]] = {}
+    for weights in options.weights:
+        stages: dict[str, Callable[[], dict[str, Any]]] = {
+            "export": lambda weights=weights: exported(weights, options.scratch),  # type: ignore[misc]
+            "steps": lambda weights=weights: Beside(weights, options.scratch).steps(),  # type: ignore[misc]
+            "layers": lambda weights=weights: Beside(weights, options.scratch).layers(),  # type: ignore[misc]
+        }
+        for stage, measure in stages.items():
+            known = options.scratch / f"{weights}-{stage}.json"
+            if not known.is_file():
+                found = measure()
+                with whole_file(known) as file:
+                    json.dump(found, file)
+            rows.setdefault(weights, {})[stage] = json.loads(known.read_text(encoding="utf-8"))
+            print(weights, stage, rows[weights][stage], file=sys.stderr)
+    document = {"size": SIZE, "soc": SOC, "context": CONTEXT, "chunk": CHUNK, "rows": rows}
+    document["machine"] = f"{platform.machine()}, Qualcomm's simulator"
+    options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
