@@ -23,6 +23,7 @@ from phantom_edge.export.mlpackage.decoder import DecoderFunctions
 from phantom_edge.export.mlpackage.layouts import Channels
 from phantom_edge.export.mlpackage.vision import VisionFunction
 from phantom_edge.export.mlpackage.weights import Weights
+from phantom_edge.export.rotary import ROTARY, write_rotary
 from phantom_edge.export.settings import SYSTEMS, Begin, Lowered, Settings, Target
 from phantom_edge.export.source import Source
 from phantom_edge.export.unfinished import Unfinished

@@ -161,7 +161,7 @@ def _part(name: str, drawing: FixedDrawing, folder: Path) -> Part:
 def context_of(path: Path) -> str:
     """Name of the file that a compiled graph reads."""
     node = onnx.load(path, load_external_data=False).graph.node[0]
-    return next(one.s.decode() for one in node.attribute if one.name == "ep_cache_context")
+    return str(next(one.s.decode() for one in node.attribute if one.name == "ep_cache_context"))
 
 
 def multiply_adds(path: Path) -> int:

@@ -106,7 +106,9 @@ def _dequantized(node: onnx.NodeProto, arrays: dict[str, NDArray[Any]]) -> NDArr
     if "block_size" in about:
         others = [np.repeat(one, about["block_size"], axis=about["axis"]) for one in others]
     else:
-        others = [one.reshape([-1 if axis == about["axis"] else 1 for axis in (0, 1)]) for one in others]
+        others = [
+            one.reshape([-1 if axis == about["axis"] else 1 for axis in (0, 1)]) if one.ndim else one for one in others
+        ]
     scales, zeros = others if len(others) == 2 else (others[0], np.float32(0))
     return (integers - zeros) * scales
 

@@ -129,7 +129,7 @@ def calibrate(
     prompts = [prompt[:context].numpy() for prompt in embedded(Reference(source), samples)]
     balances = (Balance(),) * len(forms)
     balances = _balanced(*_watched(source, source.integers, forms, context, balances, prompts[:FIRST], step))
-    read, decoder = _watched(source, source.integers, forms, context, balances, prompts, step)
+    read, _ = _watched(source, source.integers, forms, context, balances, prompts, step)
     ranges = {name: one.times(HEADROOM) for name, one in (found | read).items()}
     return _settled(ranges, balances)
 

@@ -46,7 +46,12 @@ def compile_graphs(graphs: Sequence[tuple[Path, Path]], soc: int, arch: int, *, 
         named = [(str(one), str(other)) for one, other in graphs]
         task.write_text(json.dumps(asdict(Task(named, soc, arch, shared, str(told)))), encoding="utf-8")
         ran = subprocess.run(
-            [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()", task],
+            [
+                sys.executable,
+                "-c",
+                f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()",
+                task,
+            ],
             capture_output=True,
             text=True,
             errors="replace",

@@ -198,7 +198,12 @@ class HeadDrawing(FixedDrawing):
     """Draws hidden states (tokens, hidden) to their logits."""
 
     def __init__(
-        self, config: PhantomTextConfig, read: Read, integers: QuantizedFiles | None, ranges: Ranges | None, tokens: int = 1
+        self,
+        config: PhantomTextConfig,
+        read: Read,
+        integers: QuantizedFiles | None,
+        ranges: Ranges | None,
+        tokens: int = 1,
     ) -> None:
         super().__init__("head", read, integers, ranges)
         draw_head(self, config, self.fixed(self.input("hidden", (tokens, config.hidden_size)), "hidden"), tokens)

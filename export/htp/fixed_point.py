@@ -21,7 +21,7 @@ from phantom_edge.quantize.folder import QuantizedFiles
 
 LEVELS = 2**16
 HEADROOM = 1.25
-"""How far beyond what calibration saw a range reaches: a third of a bit, and no clipping where inputs differ a little."""
+"""How far beyond what calibration saw a range reaches: a third of a bit, for inputs that differ a little."""
 
 LEAST = 1e-8
 """Of scales: below, a tensor is 0 for all that anybody can tell."""

@@ -79,13 +79,15 @@ class Telling:
         model = onnx.load(path, load_external_data=False)
         constants = {one.name: one for one in model.graph.initializer}
         made = {output for node in model.graph.node for output in node.output}
-        names = []
+        names: list[str] = []
         while (name := f"{start}{len(names)}") + ROUNDED in made:
             names.append(name)
         kind = onnx.TensorProto.UINT16
         model.graph.output.extend(helper.make_tensor_value_info(f"{name}{ROUNDED}", kind, None) for name in names)
         self.encodings = {
-            name: tuple(numpy_helper.to_array(constants[f"{name}.{what}"], str(path.parent)) for what in ("scale", "zero"))
+            name: tuple(
+                numpy_helper.to_array(constants[f"{name}.{what}"], str(path.parent)) for what in ("scale", "zero")
+            )
             for name in names
         }
         entries = {"session.model_external_initializers_file_folder_path": str(path.parent)}

@@ -27,8 +27,8 @@ holds the graphs that were compiled, for another chip or for whoever wants to lo
 An answer, as `phantom-edge run` computes it:
 
 1. `vision` of each tile (1, 3, {side}, {side}), normalized, to `image_tokens`; rows of `{table}` for all other tokens.
-2. `prefill` of {chunk} rows at a time. `cosines` and `sines` are rows of `{rotary}` (`2, {context}, {half}`, float32, at
-   the rows' positions) said twice, of the sines the first time negative. `mask` is 0 where a query may look and
+2. `prefill` of {chunk} rows at a time. `cosines` and `sines` are rows of `{rotary}` (`2, {context}, {half}`, float32,
+   at the rows' positions) said twice, of the sines the first time negative. `mask` is 0 where a query may look and
    {masked:g} elsewhere, over {context} cached places and then the rows themselves, once for each of the {groups} query
    heads that share a kv head. A chunk that is not full is filled up with its last row.
 3. `past_key_N` and `past_value_N` begin as zeros. Of `new_key_N` (kv heads, rows, width), write the rows of real tokens

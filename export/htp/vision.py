@@ -31,7 +31,11 @@ class VisionDrawing(FixedDrawing):
         self.tokens = self.vision.patches_per_side**2 + 1
         drawn, states = layers or range(self.vision.num_hidden_layers), (self.tokens, self.vision.hidden_size)
         is_first, is_last = drawn.start == 0, drawn.stop == self.vision.num_hidden_layers
-        x = self._embedded() if is_first else self.fixed(self.input("states", states), f"vision.layer.{drawn.start - 1}")
+        x = (
+            self._embedded()
+            if is_first
+            else self.fixed(self.input("states", states), f"vision.layer.{drawn.start - 1}")
+        )
         x = self._layers(x, drawn)
         if is_last:
             self.begin("projector")
@@ -40,7 +44,7 @@ class VisionDrawing(FixedDrawing):
             self.output(x, "states", states)
 
     def _embedded(self) -> Value:
-        """Patches behind the CLS token, with their positions; the convolution is a product, for patches do not overlap."""
+        """Patches behind the CLS token, with their positions; none overlap, so their convolution is a product."""
         vision, name = self.vision, f"{TOWER}patch_embedding"
         side, patch, width = vision.patches_per_side, vision.patch_size, vision.hidden_size
         size, channels = vision.image_size, vision.num_channels
@@ -49,10 +53,9 @@ class VisionDrawing(FixedDrawing):
         rows = self.reshape(self.op("Transpose", parts, perm=[1, 3, 0, 2, 4]), side**2, channels * patch**2)
         weight = self.static(f"{name}.weight", self.read(f"{name}.weight").reshape(width, -1).T)
         patches = self.op("MatMul", rows, weight)
-        positions = self.read(f"{TOWER}position_embedding").float()[0]
-        positions[1:] += self.read(f"{name}.bias").float()
+        positions, bias = self.read(f"{TOWER}position_embedding").float()[0], self.read(f"{name}.bias").float()
         cls = self.static(f"{TOWER}class", self.read(f"{TOWER}class_embedding").float()[0] + positions[:1])
-        placed = self.op("Add", patches, self.static(f"{TOWER}position_embedding", positions[1:]))
+        placed = self.op("Add", patches, self.static(f"{TOWER}position_embedding", positions[1:] + bias))
         return self.op("Concat", cls, placed, axis=0)
 
     def _layers(self, x: Value, drawn: Iterable[int]) -> Value:

@@ -11,7 +11,7 @@ from phantom_edge.cli.console import JsonOption, friendly, load_torch, note, pri
 from phantom_edge.errors import EdgeError
 
 if TYPE_CHECKING:
-    from phantom_edge.export.bundle.manifest import Manifest
+    from phantom_edge.export.bundle.manifest import Chip, Manifest
 
 CONTEXTS = (256, 1024)
 
@@ -88,6 +88,7 @@ def _show(bundle: Path, manifest: "Manifest") -> None:
                 if (board := manifest.board) is not None
                 else []
             ),
+            *([("for", _chip(manifest.chip))] if manifest.chip is not None else []),
             ("made by", ", ".join([manifest.made_by, *(f"{name} {v}" for name, v in manifest.tools.items())])),
         ],
     )
@@ -119,6 +120,14 @@ def _show(bundle: Path, manifest: "Manifest") -> None:
         ],
         "at most; a value's change is relative to its norm",
     )
+
+
+def _chip(chip: "Chip") -> str:
+    from phantom_edge.export.htp.chips import SOCS
+
+    sold = f" ({SOCS[chip.name].sold_as})" if chip.name in SOCS else ""
+    shared = "; the decoder's functions share one file, which only a device loads" if chip.shared else ""
+    return f"{chip.name}{sold}, compiled by QNN {chip.sdk}{shared}"
 
 
 def _show_delegation(manifest: "Manifest") -> None:

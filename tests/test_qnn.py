@@ -1,0 +1,438 @@
+"""Target qnn: the graphs compute the model, in float and in fixed point; the simulator computes what was compiled."""
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from inside import edge_inside, resealed
+from integers import onnx_weights
+from npu import CHUNK, CONTEXT, settings_of, write_bundle, write_desk
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from reference import ARCHITECTURES, Golden
+
+from phantom_edge.errors import EdgeError
+from phantom_edge.export import qnn as target
+from phantom_edge.export.bundle.folder import Bundle
+from phantom_edge.export.bundle.manifest import STAGES, Fixed
+from phantom_edge.export.export import export_bundle
+from phantom_edge.export.htp.calibration import Watched, _balanced
+from phantom_edge.export.htp.chips import SOCS
+from phantom_edge.export.htp.compiling import compile_graphs, version_of
+from phantom_edge.export.htp.decoder import Balance, DecoderDrawing, HeadDrawing
+from phantom_edge.export.htp.exact import ExactQnnEngine
+from phantom_edge.export.htp.fixed_point import Range
+from phantom_edge.export.htp.layers import decibels
+from phantom_edge.export.htp.vision import VisionDrawing
+from phantom_edge.export.layer_form import LayerForm
+from phantom_edge.export.ort import port_of
+from phantom_edge.export.passes.fold import fold_layers
+from phantom_edge.export.passes.rank import Bases, bases_of, whole
+from phantom_edge.export.passes.rope import constant_tables
+from phantom_edge.export.reference import Reference
+from phantom_edge.export.source import Source
+from phantom_edge.export.verify import verify
+from phantom_edge.quantize.calibration import embedded, read_samples
+from phantom_edge.quantize.folder import QuantizedFiles
+from phantom_edge.runtime.qnn import QnnEngine
+from phantom_edge.runtime.session import Session
+from phantom_edge.runtime.steps import Steps
+
+ort = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxruntime_qnn")
+
+BOUND = 1e-4
+GOLDEN = [*(f"{name}-1.0" for name in ARCHITECTURES), "0_5b-tied-1.0", "3_8b-sw16-1.0"]
+Floats = NDArray[np.float32]
+
+
+def forms_of(g: Golden, rank: int | None = None) -> list[LayerForm]:
+    text, language = g.model.config.text, g.model.model.language_model
+    first = language.embed_tokens.weight[g.io["input_ids"][0, 0]]
+    found = []
+    for _, maps in fold_layers(text, language.layers, first):
+        ranked = (whole(m) if rank is None else bases_of(m, [rank])[0] for m in (maps.key, maps.value))
+        found.append(LayerForm(maps, Bases(*ranked)))
+    return found
+
+
+def in_float(g: Golden, folder: Path, balance: Balance, rank: int | None = None) -> Steps:
+    """The loop over the golden model's graphs, as calibration runs them."""
+    text, read = g.model.config.text, g.model.state_dict().__getitem__
+    forms, found = forms_of(g, rank), {}  # type: ignore[var-annotated]
+    drawn = {
+        name: DecoderDrawing(
+            text,
+            forms,
+            read,
+            None,
+            None,
+            [balance] * len(forms),
+            tokens=tokens,
+            context=CONTEXT,
+            has_head=name == "decoder",
+        )
+        for name, tokens in (("prefill", CHUNK), ("decoder", 1))
+    }
+    functions = {}
+    for name, drawing in (*drawn.items(), ("head", HeadDrawing(text, read, None, None))):
+        (folder / name).mkdir(exist_ok=True)
+        functions[name] = Watched(drawing, folder / name, found)
+    tables = np.stack([table.numpy() for table in constant_tables(text, CONTEXT)])
+    fixed = Fixed("npu", None, "", -1e4, text.sliding_window)
+    ports = [port_of(one) for one in drawn["decoder"].inputs]
+    return Steps(functions, ports, fixed, CHUNK, tables, drawn["decoder"].groups)
+
+
+def prompt_of(g: Golden, tokens: int) -> tuple[Floats, Floats]:
+    """Embeddings of the golden prompt's first token and any others, and what the model makes of them."""
+    torch.manual_seed(1)
+    ids = torch.randint(6, g.model.config.text.vocab_size, (1, tokens))
+    ids[ids == g.model.config.image_token_id] = 0
+    ids[0, 0] = g.io["input_ids"][0, 0]
+    return g.model.get_input_embeddings()(ids)[0].numpy(), g.model(input_ids=ids).logits[0].numpy()
+
+
+def read_through(loop: Steps, embeds: Floats, sizes: Sequence[int], vocabulary: int) -> Floats:
+    found, start = [], 0
+    for size in sizes:
+        found.append(loop.forward(embeds[start : start + size], start, np.arange(size), vocabulary))
+        start += size
+    return np.concatenate(found)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_decoder_computes_the_model(name: str, golden: Any, tmp_path: Path) -> None:
+    """In float, at eta 1, in full chunks and odd ones and token by token, to the cache's last slot; balanced or not."""
+    g: Golden = golden(name)
+    embeds, want = prompt_of(g, CONTEXT)
+    for balance, sizes in ((Balance(), [40, 7, 1, 48]), (Balance(3.0, 0.25), [1, CONTEXT - 1])):
+        loop = in_float(g, tmp_path, balance)
+        got = read_through(loop, embeds, sizes, g.model.config.text.vocab_size)
+        assert np.abs(got - want).max() <= BOUND, (balance, sizes)
+
+
+def test_less_rank_is_less_exact(golden: Any, tmp_path: Path) -> None:
+    """The graphs say of the phantom dimension what they are given, no more."""
+    g: Golden = golden("0_5b-1.0")
+    embeds, want = prompt_of(g, 20)
+    errors = [
+        np.abs(read_through(in_float(g, tmp_path, Balance(), rank), embeds, [20], want.shape[-1]) - want).max()
+        for rank in (0, 4, None)
+    ]
+    assert errors[0] > errors[1] > errors[2] and errors[2] <= BOUND and errors[0] > 1e-3
+
+
+@pytest.mark.parametrize("name", GOLDEN[:2])
+def test_vision_computes_the_model(name: str, golden: Any, tmp_path: Path) -> None:
+    """Whole, and in two pieces."""
+    g: Golden = golden(name)
+    config, read, pixels = g.model.config, g.model.state_dict().__getitem__, g.io["pixel_values"][:1]
+    want = g.model.get_image_features(pixels).pooler_output.flatten(0, 1).numpy()
+    layers = config.vision.num_hidden_layers
+    for cuts in ([0, layers], [0, 1, layers]):
+        state = {"pixel_values": pixels.numpy()}
+        for start, end in pairwise(cuts):
+            state = Watched(VisionDrawing(config, read, None, None, range(start, end)), tmp_path, {}).run(state)
+        assert np.abs(state["image_tokens"] - want).max() <= BOUND, cuts
+
+
+@given(st.floats(-1e4, 0), st.floats(1e-3, 1e4), st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_levels(low: float, high: float, seed: int) -> None:
+    """Zero is a level; what is in range is off by half a level; and an even range has zero in the middle."""
+    about = Range(low, high)
+    numbers = torch.empty(64).uniform_(low, high, generator=torch.Generator().manual_seed(seed)).double()
+    integers = (numbers / about.scale).round() + about.zero_point
+    assert 0 <= about.zero_point <= 65535
+    assert (((integers.clamp(0, 65535) - about.zero_point) * about.scale) - numbers).abs().max() <= about.scale * 1.01
+    even = about.even()
+    assert even.zero_point == 32768 and even.size >= about.size
+
+
+@given(st.lists(st.floats(1e-6, 1e6), min_size=6, max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_balance_leaves_neither_half_without_levels(sizes: list[float]) -> None:
+    """Plain and phantom halves: beside queries and keys the same share of a range, beside values all of it."""
+    names = {what: (f"{what}.plain", f"{what}.phantom") for what in ("query", "key", "value")}
+    found = {
+        name: Range(0.0, size)
+        for name, size in zip((name for pair in names.values() for name in pair), sizes, strict=True)
+    }
+
+    halves = {(0, what): pair for what, pair in names.items()}
+    drawing: Any = SimpleNamespace(halves=halves, config=SimpleNamespace(num_hidden_layers=1))
+    (balance,) = _balanced(found, drawing)
+    share = {what: found[phantom].size / found[plain].size for what, (plain, phantom) in names.items()}
+    assert share["query"] * balance.key == pytest.approx(share["key"] / balance.key)
+    assert share["value"] * balance.value == pytest.approx(1.0)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_desk(tmp_path_factory.mktemp("qnn"))
+
+
+@pytest.fixture(scope="module")
+def eight(desk: Path) -> Path:
+    return write_bundle(desk, "int8")
+
+
+@pytest.fixture(scope="module")
+def four(desk: Path) -> Path:
+    return write_bundle(desk, "int4", "sm8750")
+
+
+def asked(desk: Path, which: str) -> tuple[Floats, Floats]:
+    """A tile of the pictures that were calibrated on, and the rows of a question about it."""
+    source = Source.open(desk / {"eight": "int8", "four": "int4"}[which])
+    (sample, *_) = read_samples(desk / "triples.jsonl", source, 4, with_pictures=True)
+    assert sample.pixels is not None
+    (rows,) = embedded(Reference(source), [sample])
+    return sample.pixels[:1].numpy(), rows.numpy()
+
+
+def graph_of(bundle: Path, part: str) -> onnx.ModelProto:
+    return onnx.load(bundle / "source" / f"{part}.onnx")
+
+
+def test_bundle_is_proved_in_the_simulator(desk: Path, eight: Path) -> None:
+    """Every stage keeps its bounds; without rounding nothing but constants of 16 bits is left; and layers are told."""
+    source = Source.open(desk / "int8")
+    proof = verify(Bundle.open(eight), source)
+    assert proof.passed and {check.stage for check in proof.checks} > set(STAGES)
+    exact = [check.value for check in proof.checks if check.stage.startswith("exact") and check.measure[:3] == "rel"]
+    assert exact and max(one for one in exact if one is not None) < 2e-4
+    layers = {(one.part, one.layer): one.decibels for one in proof.layers}
+    assert set(layers) == {(part, layer) for part in ("vision", "prefill") for layer in range(2)}
+    told = [one.decibels for one in proof.layers if one.decibels is not None]
+    assert told == sorted(told) and min(told) > 45
+
+
+@pytest.mark.parametrize("which", ["eight", "four"])
+def test_every_operator_is_on_the_processor(which: str, request: pytest.FixtureRequest) -> None:
+    """One node is left of each graph, and the fallback was off; what chip it is for, and what compiled it, is told."""
+    bundle = Bundle.open(request.getfixturevalue(which))
+    chip = bundle.manifest.chip
+    assert chip is not None and (SOCS[chip.name].number, SOCS[chip.name].arch) == (chip.soc, chip.arch)
+    for name, part in bundle.manifest.parts.items():
+        assert version_of(bundle.file(part.file)) == chip.sdk
+        assert part.delegation is not None and part.delegation.share == 1.0 and not part.delegation.outside
+        compiled = onnx.load(bundle.file(part.file), load_external_data=False).graph
+        assert [port.name for port in compiled.input] == [port.name for port in part.inputs], name
+
+
+@pytest.mark.parametrize("which", ["eight", "four"])
+def test_simulator_and_graphs_agree(which: str, desk: Path, request: pytest.FixtureRequest) -> None:
+    """In a chunk and token by token, and looking at a tile: the ranges that calibration saw are those that are met."""
+    bundle = Bundle.open(request.getfixturevalue(which))
+    pixels, embeds = asked(desk, which)
+    seen, said = [], []
+    for engine in (QnnEngine(bundle), ExactQnnEngine(bundle)):
+        seen.append(engine.see(pixels))
+        logits = [engine.forward(embeds[:CHUNK], 0, np.arange(CHUNK))]
+        logits += [engine.forward(embeds[at : at + 1], at, np.array([0])) for at in range(CHUNK, CHUNK + 4)]
+        said.append(np.concatenate(logits))
+    assert (decibels(seen[0], seen[1]) or 0) > 45 and (decibels(said[0], said[1]) or 0) > 45
+
+
+def test_integers_are_the_checkpoints(desk: Path, eight: Path, four: Path) -> None:
+    """And their scales; each is in one file once, for a chunk, a token and the head."""
+    for bundle, name in ((eight, "int8"), (four, "int4")):
+        files = Source.open(desk / name).integers
+        assert isinstance(files, QuantizedFiles)
+        found = {**onnx_weights(bundle / "source/vision.onnx"), **onnx_weights(bundle / "source/decoder.onnx")}
+        compared = {key for key in found if key in files.schemes}
+        for key in compared:
+            assert np.array_equal(found[key], files.quantized(key).dequantize().numpy()), key
+        assert len(compared) == len(files.schemes) - (0 if Source.open(desk / name).config.tie_word_embeddings else 1)
+        for part in ("prefill", "head"):
+            graph = onnx.load(bundle / "source" / f"{part}.onnx", load_external_data=False).graph
+            places = {
+                entry.value for one in graph.initializer for entry in one.external_data if entry.key == "location"
+            }
+            assert places == {"decoder.data"}
+
+
+def test_scales_of_the_cache_are_the_same_everywhere(four: Path) -> None:
+    """In and out, for a chunk and for one token: a row that one graph wrote means the same to the other."""
+    found = []
+    for part in ("prefill", "decoder"):
+        graph = graph_of(four, part).graph
+        held = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+        scales = {}
+        for node in graph.node:
+            for name in (*node.input[:1], *node.output):
+                if name.startswith(("past_", "new_")) and "Linear" in node.op_type:
+                    scales.setdefault(name, set()).add(tuple(held[one].item() for one in node.input[1:]))
+        assert all(len(one) == 1 for one in scales.values())
+        assert all(scales[name] == scales[name.replace("new_", "past_")] for name in scales)
+        found.append(scales)
+    assert found[0] == found[1] and len(found[0]) == 8
+
+
+def test_shared_weights(desk: Path, eight: Path) -> None:
+    """One file for a chunk, a token and the head, smaller than theirs; the simulator runs what it was compiled from."""
+    shared = Bundle.open(write_bundle(desk, "int8", shared=True))
+    own = {shared.manifest.parts[name].weights[0] for name in target.DECODER}
+    assert len(own) == 1
+    apart = sum((eight / f"{name}_qnn.bin").stat().st_size for name in target.DECODER)
+    assert shared.file(own.pop()).stat().st_size < 0.8 * apart
+    embeds = QnnEngine(shared).embed(np.array([1, 7, 9]))
+    ours, theirs = (QnnEngine(one).forward(embeds, 0, np.array([2])) for one in (shared, Bundle.open(eight)))
+    assert np.array_equal(ours, theirs)
+    assert "for the first time" in (shared.path / "README.md").read_text()
+
+
+def test_readme_says_how_to_feed(eight: Path) -> None:
+    text = (eight / "README.md").read_text()
+    assert "Snapdragon 8 Gen 3" in text and f"`prefill` of {CHUNK} rows" in text and "{" not in text
+
+
+def test_a_question(desk: Path, eight: Path) -> None:
+    """Asked through the command line, of a bundle that nothing has proved."""
+    ran = edge_inside("run", "--model", eight, "--image", desk / "0.png", "--max-new-tokens", 3, "Is it red?")
+    assert ran.returncode == 0 and "unverified" in ran.stderr, ran.stderr
+
+
+def exported(desk: Path, *arguments: object) -> Any:
+    calib = [] if "--no-calib" in arguments else ["--calib", desk / "triples.jsonl"]
+    words = [one for one in arguments if one != "--no-calib"]
+    return edge_inside("export", *words, "--target", "qnn", *calib, "--max-context", CONTEXT, "--out", desk / "none")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["int8", "--no-calib"], "--calib"),
+        (["int8", "--soc", "sm9999"], "there is no chip 'sm9999'"),
+        (["float"], "is float"),
+        (["float", "--weights", "fp32"], "not in fp32"),
+        (["float", "--weights", "lut4"], "lut4"),
+        (["int8", "--cache", "int8"], "--cache is not for target qnn"),
+        (["int8", "--opset-only"], "--opset-only is not for target qnn"),
+        (["int8", "--compute", "ane"], "for target coreml"),
+        (["int8", "--prefill-chunk", "1"], "one token"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line(desk: Path, arguments: list[str], said: str) -> None:
+    ran = exported(desk, desk / arguments[0], *arguments[1:])
+    assert ran.returncode == 1 and said in ran.stderr and "Traceback" not in ran.stderr, ran.stderr
+    assert not (desk / "none").exists()
+
+
+def test_calibration_needs_pictures(desk: Path) -> None:
+    (desk / "words.jsonl").write_text(json.dumps({"question": "Who?", "chosen": "me"}))
+    ran = edge_inside("export", desk / "int8", "-t", "qnn", "--calib", desk / "words.jsonl", "--out", desk / "none")
+    assert ran.returncode == 1 and "no pictures" in ran.stderr
+
+
+def test_simulator_that_is_not_there(desk: Path, eight: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime_qnn", None)
+    for ran in (exported(desk, desk / "int8"), edge_inside("run", "--model", eight, "Who?")):
+        assert ran.returncode == 1 and "pip install 'phantom-edge[qnn]'" in ran.stderr, ran.stderr
+
+
+def changed(bundle: Path, out: Path, change: Any = lambda _: None) -> Path:
+    shutil.copytree(bundle, out)
+    resealed(out, change)
+    return out
+
+
+def test_older_compiler(eight: Path, tmp_path: Path) -> None:
+    def newer(document: Any) -> None:
+        document["tools"]["onnxruntime-qnn"] = "99.0"
+
+    with pytest.raises(EdgeError, match=r"onnxruntime-qnn 99\.0, here is .*\n.*pip install 'onnxruntime-qnn>=99\.0'"):
+        Session(Bundle.open(changed(eight, tmp_path / "newer", newer)))
+
+
+def test_damaged_files(eight: Path, tmp_path: Path) -> None:
+    """Half a binary, and one of another part."""
+    half, other = tmp_path / "half", tmp_path / "other"
+    shutil.copytree(eight, half)
+    binary = half / "decoder_qnn.bin"
+    binary.write_bytes(binary.read_bytes()[: binary.stat().st_size // 2])
+    resealed(half)
+    with pytest.raises(EdgeError, match=r"decoder\.onnx does not load"):
+        Session(Bundle.open(half))
+    shutil.copytree(eight, other)
+    shutil.copy(other / "head.onnx", other / "decoder.onnx")
+    resealed(other)
+    with pytest.raises(EdgeError, match="other inputs or outputs"):
+        Session(Bundle.open(other))
+
+
+def test_other_weights_are_seen(desk: Path, eight: Path, tmp_path: Path) -> None:
+    """A layer whose integers are another's, in what is run: far off, and so is what it was compiled from."""
+    spoiled = tmp_path / "spoiled"
+    shutil.copytree(eight, spoiled)
+    path = spoiled / "source/decoder.onnx"
+    model = onnx.load(path, load_external_data=False)
+    places: dict[str, Mapping[str, str]] = {
+        one.name: {entry.key: entry.value for entry in one.external_data} for one in model.graph.initializer
+    }
+    name = next(name for name in places if "o_proj" in name and name.endswith(".integers"))
+    data = bytearray((spoiled / "source/decoder.data").read_bytes())
+    start, length = int(places[name]["offset"]), int(places[name]["length"])
+    data[start : start + length] = data[start : start + length][::-1]
+    (spoiled / "source/decoder.data").write_bytes(data)
+    resealed(spoiled)
+    embeds, keep = asked(desk, "eight")[1][:CHUNK], np.arange(CHUNK)
+    right, wrong = (ExactQnnEngine(Bundle.open(one)).forward(embeds, 0, keep) for one in (eight, spoiled))
+    ours = QnnEngine(Bundle.open(eight)).forward(embeds, 0, keep)
+    assert (decibels(ours, right) or 0) > 45 > 20 > (decibels(ours, wrong) or 0)
+
+
+def test_what_falls_to_the_cpu_is_named(tmp_path: Path) -> None:
+    """And what is no graph at all."""
+    node = helper.make_node("Det", ["x"], ["y"], name="alone")
+    ports = [helper.make_tensor_value_info(one, TensorProto.FLOAT, shape) for one, shape in (("x", [4, 4]), ("y", []))]
+    model = helper.make_model(
+        helper.make_graph([node], "one", ports[:1], ports[1:]),
+        opset_imports=[helper.make_opsetid("", 21)],
+        ir_version=10,
+    )
+    onnx.save(model, tmp_path / "one.onnx")
+    (tmp_path / "none.onnx").write_bytes(b"nothing")
+    with pytest.raises(EdgeError, match=r"1 operators of one\.onnx would run on the CPU: Det 'alone'"):
+        compile_graphs([(tmp_path / "one.onnx", tmp_path / "out.onnx")], 57, 75, shared=False)
+    with pytest.raises(EdgeError, match="Qualcomm's compiler"):
+        compile_graphs([(tmp_path / "none.onnx", tmp_path / "out.onnx")], 57, 75, shared=False)
+
+
+def test_interrupted_export_goes_on(desk: Path, eight: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calibration is not repeated, nor is what is compiled already; nothing half-written is left.
+
+    The compiler's part is played, by what it made of the same graphs before.
+    """
+    out = desk / "again"
+    calls: list[str] = []
+
+    def stopping(graphs: Sequence[tuple[Path, Path]], *_: Any, **__: Any) -> str:
+        ((graph, compiled),) = graphs
+        calls.append(graph.stem)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        for name in (compiled.name, f"{graph.stem}_qnn.bin"):
+            shutil.copy(eight / name, compiled.with_name(name))
+        return version_of(compiled)
+
+    monkeypatch.setattr(target, "compile_graphs", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        export_bundle(str(desk / "int8"), "qnn", out, settings_of(desk), prove=False)
+    assert not out.exists() and calls == ["vision", "decoder"]
+    monkeypatch.setattr(target, "calibrate", None)
+    export_bundle(str(desk / "int8"), "qnn", out, settings_of(desk), prove=False)
+    assert calls == ["vision", "decoder", "decoder", "prefill", "head"] and Bundle.open(out)
