@@ -19,7 +19,11 @@ LEAST = 0.99
 def lint(
     bundle: Annotated[Path, typer.Argument(help="Folder that phantom-edge export wrote, for coreml, jetson or qnn.")],
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with code 1 where a part has less than --least of its work eligible.")
+        bool,
+        typer.Option(
+            "--strict",
+            help="Exit with code 1 where a part has less than --least of its work eligible, or computes else.",
+        ),
     ] = False,
     least: Annotated[
         float, typer.Option(min=0, max=1, help="Of the multiply-adds of every part, for --strict.")
@@ -46,9 +50,12 @@ def lint(
     else:
         _show(bundle, report, *WHERE[target])
     short = {name: part.share for name, part in report.parts.items() if part.share < least}
+    wrong = [one for one in report.findings if one.severity == "wrong"]
     for name, share in short.items() if strict else ():
         note(f"{name}: {_percent(share)} of the multiply-adds are eligible, less than {_percent(least)}")
-    if strict and short:
+    for one in wrong if strict else ():
+        note(f"{', '.join(one.parts)}: {one.rule} is broken, and something else is computed")
+    if strict and (short or wrong):
         raise typer.Exit(1)
 
 
