@@ -41,6 +41,7 @@ from phantom_edge.export.passes.fold import fold_layers
 from phantom_edge.export.passes.rank import Bases, bases_of, whole
 from phantom_edge.export.passes.rope import constant_tables
 from phantom_edge.export.reference import Reference
+from phantom_edge.export.report import write_report
 from phantom_edge.export.source import Source
 from phantom_edge.export.verify import verify
 from phantom_edge.quantize.calibration import embedded, read_samples
@@ -218,6 +219,8 @@ def test_bundle_is_proved_in_the_simulator(desk: Path, eight: Path) -> None:
     assert set(layers) == {(part, layer) for part in ("vision", "prefill") for layer in range(2)}
     told = [one.decibels for one in proof.layers if one.decibels is not None]
     assert told == sorted(told) and min(told) > 45
+    write_report(desk / "report.html", Bundle.open(eight), proof)
+    assert f"<td>vision<td>1<td>{layers['vision', 1]:.1f}" in (desk / "report.html").read_text()
 
 
 @pytest.mark.parametrize("which", ["eight", "four"])
