@@ -87,16 +87,19 @@ class Hazards:
 
 
 def _counted(old: Hazard, inputs: list[Tensor], x: Tensor, is_half: bool) -> Hazard:
-    nans = int(x.isnan().sum())
-    if nans and any(bool(one.isnan().any()) for one in inputs):
-        nans = 0
     size = x.abs()
-    beyond = int((size >= LARGEST).sum()) if is_half else int(size.isinf().sum())
-    came_in = beyond and any(bool(one.isinf().any()) for one in inputs)
-    finite = torch.where(size.isfinite(), size, 0.0)
-    there = int((size > 0).sum()) if is_half else 0
-    flushed = there - int((size > VANISHES).sum()) if is_half else 0
-    below = there - int((size >= NORMAL).sum()) - flushed if is_half else 0
+    largest, nans, beyond, came_in = float(size.max()), 0, 0, False
+    if not largest < (LARGEST if is_half else torch.inf):  # or NaN
+        nans = _count(x.isnan())
+        if nans and any(bool(one.isnan().any()) for one in inputs):
+            nans = 0
+        beyond = _count(size >= LARGEST) if is_half else _count(size.isinf())
+        came_in = beyond > 0 and any(bool(one.isinf().any()) for one in inputs)
+        largest = float(torch.where(size.isfinite(), size, 0.0).max())
+    flushed = below = 0
+    if is_half:
+        above = _count(size > VANISHES)
+        flushed, below = _count(size > 0) - above, above - _count(size >= NORMAL)
     return replace(
         old,
         elements=old.elements + x.numel(),
@@ -105,5 +108,9 @@ def _counted(old: Hazard, inputs: list[Tensor], x: Tensor, is_half: bool) -> Haz
         infinite=old.infinite + (beyond if came_in else 0),
         flushed=old.flushed + flushed,
         subnormal=old.subnormal + below,
-        largest=max(old.largest, float(finite.max())),
+        largest=max(old.largest, largest),
     )
+
+
+def _count(true: Tensor) -> int:
+    return int(true.count_nonzero())
