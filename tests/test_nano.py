@@ -216,7 +216,13 @@ def test_stage_by_stage(tmp_path: Path) -> None:
     with torch.enable_grad():
         for _ in range(2):
             model = train_nano(
-                NANO, tmp_path, stages=stages, workers=0, bf16=False, begin=lambda stage: begun.append(stage.name)
+                NANO,
+                tmp_path,
+                stages=stages,
+                workers=0,
+                bf16=False,
+                validation=8,
+                begin=lambda stage: begun.append(stage.name),
             )
     assert begun == [stage.name for stage in stages] and model == tmp_path / "finish" / "model"
     read, prefer = (load(str(tmp_path / name / "model"))[0].state_dict() for name in ("read", "prefer"))

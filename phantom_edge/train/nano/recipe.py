@@ -81,6 +81,9 @@ NANO_STAGES = (
 SEED_STRIDE = 10_000_000
 """Scenes of different stages never meet: stage n begins at n times this seed."""
 
+VALIDATION = 192
+"""Scenes of the validation split that a stage is watched on."""
+
 
 def first_seed(stages: tuple[Stage, ...], stage: Stage) -> int:
     """Seed of the first scene of ``stage``."""
@@ -96,6 +99,7 @@ def train_nano(
     eta: float = NANO_ETA,
     workers: int = 1,
     bf16: bool = True,
+    validation: int = VALIDATION,
     watch: Callable[[str], TrainerCallback] | None = None,
     begin: Callable[[Stage], None] = lambda _: None,
 ) -> Path:
@@ -120,6 +124,7 @@ def train_nano(
                 seed=seed,
                 workers=workers,
                 bf16=bf16,
+                validation=validation,
                 callbacks=() if watch is None else (watch(stage.name),),
             )
             processor.save_pretrained(done)
@@ -144,6 +149,7 @@ def run_stage(
     workers: int = 1,
     bf16: bool = True,
     evaluate: bool = True,
+    validation: int = VALIDATION,
     callbacks: tuple[TrainerCallback, ...] = (),
 ) -> None:
     """Train ``model`` in place through one stage, on training scenes from ``first_scene`` on."""
@@ -199,7 +205,7 @@ def run_stage(
             args=arguments,
             data_collator=Collator(processor, kinds=SCENE_KINDS),
             train_dataset=SceneGroups(scenes, stage.rounds, stage.objective != "sft", stage.relations),
-            eval_dataset=SceneGroups(SceneRange("validation", 0, 192)),
+            eval_dataset=SceneGroups(SceneRange("validation", 0, validation)),
             objective=stage.objective,
             kinds=SCENE_KINDS,
             callbacks=list(callbacks),
