@@ -14,13 +14,15 @@ from subprocess import CompletedProcess
 from typing import Any
 from unittest.mock import patch
 
+import torch
+
 from phantom_edge.cli.main import main
 from phantom_edge.export.bundle.folder import listing, sealed
 from phantom_edge.export.bundle.manifest import MANIFEST, UNSEALED
 
 
 def edge_inside(*arguments: object, cwd: Path | None = None, stdin: bytes = b"") -> CompletedProcess[str]:
-    """As a process of its own would do, in the seconds less that importing torch takes."""
+    """As a process of its own would do, in the seconds less that importing torch takes; it may train, too."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     words = [os.fsdecode(one) if isinstance(one, bytes) else str(one) for one in arguments]
     before, code = Path.cwd(), 0
@@ -32,6 +34,7 @@ def edge_inside(*arguments: object, cwd: Path | None = None, stdin: bytes = b"")
             redirect_stdout(out),
             redirect_stderr(err),
             patch.multiple(sys, argv=["phantom-edge", *words], stdin=given),
+            torch.enable_grad(),
         ):
             main()
     except SystemExit as end:

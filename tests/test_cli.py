@@ -1,4 +1,4 @@
-"""The command line as a person or a script meets it: in processes of its own."""
+"""The command line as a person or a script meets it: in processes of its own, where the process is the point."""
 
 import io
 import json
@@ -40,9 +40,9 @@ def refusal(done: subprocess.CompletedProcess[Any], about: object) -> str:
     return errors[0]
 
 
-def document(*arguments: str, stdin: bytes = b"") -> dict:
-    done = edge(*arguments, "--json", stdin=stdin)
-    assert done.returncode == 0, done.stderr.decode()
+def document(*arguments: str) -> dict:
+    done = edge_inside(*arguments, "--json", cwd=ROOT)
+    assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)  # exactly one document: anything beside it would not parse
 
 
@@ -80,8 +80,8 @@ def test_version_and_usage() -> None:
         ["init", "tiny", "x", "--dtype", "int3"],
         ["run"],
     ):
-        done = edge(*wrong)
-        assert done.returncode == 2 and b"Usage" in done.stderr and not done.stdout, wrong
+        done = edge_inside(*wrong)
+        assert done.returncode == 2 and "Usage" in done.stderr and not done.stdout, wrong
 
 
 def test_models() -> None:
@@ -160,13 +160,13 @@ def test_init_run_and_convert(tmp_path: Path, picture: Path) -> None:
 
 def test_answer_on_stdout_and_the_rest_on_stderr(tiny: Path, picture: Path) -> None:
     arguments = ("run", "--model", str(tiny), "--max-new-tokens", "5", "what?")
-    from_file = edge(*arguments, "--image", str(picture))
+    from_file = edge_inside(*arguments, "--image", picture)
     from_stdin = edge(*arguments, "--image", "-", stdin=picture.read_bytes())
-    text_only = edge(*arguments)
+    text_only = edge_inside(*arguments)
     assert from_file.returncode == from_stdin.returncode == text_only.returncode == 0
-    assert from_file.stdout == from_stdin.stdout != text_only.stdout
-    assert b"tokens" in from_file.stderr and b"tokens" not in from_file.stdout
-    assert document(*arguments)["text"] == text_only.stdout.decode().removesuffix("\n")
+    assert from_file.stdout == from_stdin.stdout.decode() != text_only.stdout
+    assert b"tokens" in from_stdin.stderr and b"tokens" not in from_stdin.stdout
+    assert document(*arguments)["text"] == text_only.stdout.removesuffix("\n")
 
 
 def images(folder: Path) -> dict[str, bytes]:
@@ -325,15 +325,15 @@ def test_closed_streams(tiny: Path) -> None:
 
 def test_letters_that_the_terminal_lacks(tiny: Path) -> None:
     arguments = ("run", "--model", str(tiny), "--max-new-tokens", "40", "hi")
-    plain = edge(*arguments)
-    assert plain.stdout.decode() and not plain.stdout.isascii()
+    plain = edge_inside(*arguments).stdout
+    assert plain and not plain.isascii()
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     for more in ((), ("--json",)):
         with start(*arguments, *more, env=environment) as process:
             stdout, stderr = process.communicate(timeout=60)
         assert process.returncode == 0, stderr
         assert stdout.isascii()
-    assert json.loads(stdout)["text"] == plain.stdout.decode().removesuffix("\n")
+    assert json.loads(stdout)["text"] == plain.removesuffix("\n")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")

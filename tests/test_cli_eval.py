@@ -63,8 +63,8 @@ def test_the_report_and_its_files_agree(tiny: Path, data: Path, tmp_path: Path) 
         assert asked["text"] == line["answer"]
     with Image.open(out / "chart.png") as chart:
         assert chart.format == "PNG" and chart.width > 500
-    assert edge("eval", str(tiny), "--data", str(data), "--out", str(out)).returncode == 1
-    again = edge("eval", str(tiny), "--data", str(data), "--out", str(out), "--force", "--max-new-tokens", "1")
+    assert edge_inside("eval", tiny, "--data", data, "--out", out).returncode == 1
+    again = edge_inside("eval", tiny, "--data", data, "--out", out, "--force", "--max-new-tokens", 1)
     assert again.returncode == 0 and json.loads((out / "report.json").read_text())["settings"]["max_new_tokens"] == 1
 
 

@@ -57,13 +57,13 @@ def test_verify_tells_of_float16_inside_operators(desk: Path) -> None:
 def test_where_no_place_is_given_it_is_named_after_model_and_target(desk: Path, tmp_path: Path) -> None:
     """The README's command, with nothing but the target, is run by its own test."""
     for problem in ("", "checkpoint-coreml exists already"):
-        done = edge("export", desk / "checkpoint", "--target", "coreml", "--no-verify", cwd=tmp_path)
+        done = edge_inside("export", desk / "checkpoint", "--target", "coreml", "--no-verify", cwd=tmp_path)
         assert done.returncode == bool(problem) and problem in done.stderr
         assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-coreml"]
 
 
 def test_two_exports_are_the_same_bytes(desk: Path, tmp_path: Path) -> None:
-    done = edge(*export(desk / "checkpoint", tmp_path / "again", "--no-verify"))
+    done = edge_inside(*export(desk / "checkpoint", tmp_path / "again", "--no-verify"))
     assert done.returncode == 0, done.stderr
     ours, theirs = (Bundle.open(path).manifest.files for path in (tmp_path / "again", desk / "bundle"))
     assert ours == theirs
@@ -74,7 +74,7 @@ def test_a_stopped_export_leaves_no_bundle_and_goes_on(desk: Path, tmp_path: Pat
     code, complaint = stopped(export(desk / "checkpoint", tmp_path / "out"), package.exists)
     assert code == 1 and "Traceback" not in complaint and "goes on" in complaint
     assert [path.name for path in tmp_path.iterdir()] == [".out.unfinished"]
-    done = edge(*export(desk / "checkpoint", tmp_path / "out", "--no-verify"))
+    done = edge_inside(*export(desk / "checkpoint", tmp_path / "out", "--no-verify"))
     assert done.returncode == 0 and [path.name for path in tmp_path.iterdir()] == ["out"]
 
 

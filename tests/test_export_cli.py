@@ -1,4 +1,7 @@
-"""The commands around bundles, as a person runs them: export, inspect, verify, run, eval; and what they refuse."""
+"""The commands around bundles, as a person runs them: export, inspect, verify, run, eval; and what they refuse.
+
+One of each kind in a process of its own, the rest in this one.
+"""
 
 import json
 import os
@@ -29,7 +32,7 @@ def edge(*arguments: object, **more: Any) -> subprocess.CompletedProcess[str]:
 
 
 def document(*arguments: object) -> Any:
-    done = edge(*arguments, "--json")
+    done = edge_inside(*arguments, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -66,7 +69,7 @@ def test_eval_of_a_bundle_equals_that_of_its_checkpoint(desk: Path) -> None:
     answers = []
     for name in ("bundle", "checkpoint"):
         out = desk / f"report of {name}"
-        done = edge("eval", desk / name, "--data", desk / "triples.jsonl", "--out", out, "--max-new-tokens", 6)
+        done = edge_inside("eval", desk / name, "--data", desk / "triples.jsonl", "--out", out, "--max-new-tokens", 6)
         assert done.returncode == 0, done.stderr
         answers.append([json.loads(line)["answer"] for line in (out / "answers.jsonl").read_text().splitlines()])
         settings = json.loads((out / "report.json").read_text())["settings"]
@@ -80,7 +83,7 @@ def test_inspect(desk: Path) -> None:
     memory = found["memory_bytes"]["100"]
     assert memory["together"] == memory["weights"] + memory["cache"]
     assert found["parts"]["decoder"]["operators"]["MatMul"] > 4
-    table = edge("inspect", desk / "bundle").stdout
+    table = edge_inside("inspect", desk / "bundle").stdout
     assert "KB a token" in table and "all inputs" in table and "RMSNormalization" in table
 
 
@@ -88,16 +91,16 @@ def test_inspect(desk: Path) -> None:
 def test_inspect_diff_and_unverified_bundles(desk: Path) -> None:
     """An unverified bundle says so wherever it is used, until a verification is recorded in it."""
     out = desk / "unverified"
-    made = edge("export", desk / "checkpoint", "-t", "onnx", "-o", out, "--max-context", 128, "--no-verify")
+    made = edge_inside("export", desk / "checkpoint", "-t", "onnx", "-o", out, "--max-context", 128, "--no-verify")
     assert made.returncode == 0 and "unverified" in made.stdout and f"phantom-edge verify {out}" in made.stderr
     differs = document("inspect", out, "--diff", desk / "bundle")
     assert differs["cache.max_context"] == [256, 128] and differs["verified"] == [True, False]
-    assert "the two bundles are the same" in edge("inspect", out, "--diff", out).stderr
-    assert "is unverified" in edge("run", "--model", out, "--max-new-tokens", 2, "Why?").stderr
-    verified = edge("verify", out, "--record")
+    assert "the two bundles are the same" in edge_inside("inspect", out, "--diff", out).stderr
+    assert "is unverified" in edge_inside("run", "--model", out, "--max-new-tokens", 2, "Why?").stderr
+    verified = edge_inside("verify", out, "--record")
     assert verified.returncode == 0 and "left out" in verified.stderr  # the pictures do not fit into 128 tokens
     assert document("inspect", out)["verified"] is True
-    assert "unverified" not in edge("run", "--model", out, "--max-new-tokens", 2, "Why?").stderr
+    assert "unverified" not in edge_inside("run", "--model", out, "--max-new-tokens", 2, "Why?").stderr
 
 
 @pytest.mark.slow
@@ -111,11 +114,11 @@ def test_verify_reports_and_fails(desk: Path, tmp_path: Path) -> None:
     weights = load_file(other / "model.safetensors")
     weights["model.language_model.layers.1.mlp.down_proj.weight"] *= 1.02
     save_file(weights, other / "model.safetensors", {"format": "pt"})
-    done = edge("verify", desk / "bundle", "--against", other, "--html", tmp_path / "bad.html")
+    done = edge_inside("verify", desk / "bundle", "--against", other, "--html", tmp_path / "bad.html")
     assert done.returncode == 1 and "FAILED" in done.stdout and "is not the checkpoint that" in done.stderr
     assert 'class="failed"' in (tmp_path / "bad.html").read_text()
     write_random(SIZES["nano"], tmp_path / "nano")
-    done = edge("verify", desk / "bundle", "--against", tmp_path / "nano")
+    done = edge_inside("verify", desk / "bundle", "--against", tmp_path / "nano")
     assert done.returncode == 1 and "was made from another model than" in done.stderr and not done.stdout
 
 
@@ -170,7 +173,7 @@ def test_a_damaged_bundle_answers_nothing(desk: Path, tmp_path: Path) -> None:
         content[len(content) // 2] ^= 4
         (damaged / name).write_bytes(content)
         for command in (("run", "--model", damaged, "hi"), ("inspect", damaged), ("verify", damaged)):
-            done = edge(*command)
+            done = edge_inside(*command)
             assert done.returncode == 1 and not done.stdout and name in done.stderr
             assert "Traceback" not in done.stderr
 
@@ -194,21 +197,21 @@ def test_bundles_run_without_torch(desk: Path, tmp_path: Path) -> None:
 def test_quantize_then_export_and_both_at_once(desk: Path, tmp_path: Path) -> None:
     """Both ways end in the same integers; the quantized checkpoint stays, the bundle is verified against it."""
     quantized, bundle = tmp_path / "quantized", tmp_path / "bundle"
-    done = edge("quantize", desk / "checkpoint", "--recipe", "int4", "--out", quantized)
+    done = edge_inside("quantize", desk / "checkpoint", "--recipe", "int4", "--out", quantized)
     assert done.returncode == 0 and "int4-g32" in done.stdout and "next: phantom-edge export" in done.stderr
     parts = document("quantize", desk / "checkpoint", "--out", quantized, "--force")["parts"]
     assert {part["part"] for part in parts} == {"decoder", "embedding", "head", "vision", "projector"}
     options = ("--target", "onnx", "--max-context", 128)
-    done = edge("export", desk / "checkpoint", *options, "--weights", "int4", "--out", bundle)
+    done = edge_inside("export", desk / "checkpoint", *options, "--weights", "int4", "--out", bundle)
     assert done.returncode == 0 and f"{bundle}.quantized" in done.stderr
-    made = edge("export", quantized, *options, "--out", tmp_path / "other")
+    made = edge_inside("export", quantized, *options, "--out", tmp_path / "other")
     assert made.returncode == 0, made.stderr
     one, other = (document("inspect", path)["files"]["decoder.data"] for path in (bundle, tmp_path / "other"))
     assert one == other and document("inspect", bundle)["integers"]["algorithm"] == "rtn"
-    assert edge("verify", bundle).returncode == 0
-    beside = edge("verify", bundle, "--against", desk / "checkpoint")
+    assert edge_inside("verify", bundle).returncode == 0
+    beside = edge_inside("verify", bundle, "--against", desk / "checkpoint")
     assert beside.returncode == 0 and "no bound asked" in beside.stderr and "none" in beside.stdout
-    refused = edge("verify", bundle, "--against", desk / "checkpoint", "--record")
+    refused = edge_inside("verify", bundle, "--against", desk / "checkpoint", "--record")
     assert refused.returncode == 1 and "--record is for a proof" in refused.stderr
     answers = [document("run", "--model", one, "--max-new-tokens", 4, "Why?")["text"] for one in (bundle, quantized)]
     assert answers[0] and answers[1]
@@ -219,13 +222,15 @@ def test_an_int8_cache_and_standard_operators(desk: Path, tmp_path: Path) -> Non
     """Both at once, proved, inspected and asked; and what they are called where they are misspelt."""
     bundle = tmp_path / "bundle"
     options = ("--target", "onnx", "--max-context", 128, "--weights", "int8", "--opset-only", "--cache", "int8")
-    done = edge("export", desk / "checkpoint", *options, "--out", bundle)
+    done = edge_inside("export", desk / "checkpoint", *options, "--out", bundle)
     assert done.returncode == 0, done.stderr
     about = document("inspect", bundle)
     assert about["cache"]["rounded"] and "MatMulNBits" not in about["parts"]["decoder"]["operators"]
-    assert "(int8)" in edge("inspect", bundle).stdout
+    assert "(int8)" in edge_inside("inspect", bundle).stdout
     assert document("run", "--model", bundle, "--max-new-tokens", 4, "Why?")["text"]
-    wrong = edge("export", desk / "checkpoint", "--target", "onnx", "--cache", "int9", "--out", tmp_path / "none")
+    wrong = edge_inside(
+        "export", desk / "checkpoint", "--target", "onnx", "--cache", "int9", "--out", tmp_path / "none"
+    )
     assert wrong.returncode == 1 and "--cache is int9" in wrong.stderr and not (tmp_path / "none").exists()
 
 

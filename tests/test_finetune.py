@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from inside import edge_inside
 from safetensors.torch import load_file
 from test_cli import COMMAND, ROOT
 
@@ -78,7 +79,7 @@ def test_the_run_folder(whole: Path, tiny: Path) -> None:
         assert last < first
     logged = [line for line in RunFolder(whole).lines() if "loss" in line]
     assert all({"sft_loss", "margin", "chosen_log_prob", "rejected_log_prob"} <= set(line) for line in logged)
-    done = edge("run", "--model", str(whole / "model"), "--max-new-tokens", "2", "hi")
+    done = edge_inside("run", "--model", whole / "model", "--max-new-tokens", 2, "hi")
     assert done.returncode == 0, done.stderr
 
 
@@ -115,9 +116,9 @@ def test_a_killed_run_goes_on_to_the_same_losses(whole: Path, tiny: Path, scenes
                 time.sleep(0.02)
             killed.send_signal(signal.SIGKILL)
     assert not (out / "model").exists()
-    refused = edge(*command)
+    refused = edge_inside(*command)
     assert refused.returncode == 1 and "holds a run" in refused.stderr and "--resume" in refused.stderr
-    other = edge(*command, "--resume", "--seed", "5")
+    other = edge_inside(*command, "--resume", "--seed", 5)
     assert other.returncode == 1 and "other settings: seed" in other.stderr
     done = edge(*command, "--resume")
     assert done.returncode == 0, done.stderr
@@ -139,9 +140,8 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
 
 def test_micro_batches_change_nothing(whole: Path, tiny: Path, scenes: Path, tmp_path: Path) -> None:
     """The same batch in one piece and in four: float32 sums in another order."""
-    done = edge(
-        "train", "po", str(tiny), "--data", str(scenes), "--out", str(tmp_path / "run"), *SMALL, "--micro-batch", "1"
-    )
+    more = ("--data", scenes, "--out", tmp_path / "run", *SMALL, "--micro-batch", 1)
+    done = edge_inside("train", "po", tiny, *more)
     assert done.returncode == 0, done.stderr
     for (*place, mine), (*same, theirs) in zip(losses(tmp_path / "run"), losses(whole), strict=True):
         assert place == same and mine == pytest.approx(theirs, rel=2e-4)
@@ -245,10 +245,10 @@ def test_what_cannot_be_trained_on(tiny: Path, scenes: Path, tmp_path: Path) -> 
         (("--data", str(scenes), "--max-tokens", "30"), "more than 30"),  # what did nothing is begun anew
     ]
     for more, problem in cases:
-        done = edge("train", "po", str(tiny), "--out", str(tmp_path / "run"), *more)
+        done = edge_inside("train", "po", tiny, "--out", tmp_path / "run", *more)
         assert done.returncode == 1 and problem in done.stderr, (more, done.stderr)
         assert "Traceback" not in done.stderr and not (tmp_path / "run" / "model").exists()
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "me.jpg").write_bytes(b"x")
-    done = edge("train", "po", str(tiny), "--out", str(tmp_path / "photos"), "--data", str(scenes))
+    done = edge_inside("train", "po", tiny, "--out", tmp_path / "photos", "--data", scenes)
     assert done.returncode == 1 and "holds no run" in done.stderr
