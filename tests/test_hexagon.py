@@ -445,6 +445,14 @@ def test_what_is_right_though_fragile() -> None:
     assert ours > 70 and other < ours - 25
 
 
+def test_the_oldest_chip_multiplies_by_8_of_16_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not take the form that is right on all others."""
+    monkeypatch.setitem(globals(), "CHIP", SOCS["sm8450"])
+    assert 35 < activations(np.uint16).decibels() < 50
+    with pytest.raises(Exception, match=FALLBACK):
+        activations(np.int16).decibels()
+
+
 def test_a_norm_of_float32_compiles_in_other_forms() -> None:
     for net in (float_norm(False), float_norm(True, "Mul")):
         assert net.decibels() > RIGHT

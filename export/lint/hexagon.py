@@ -92,7 +92,7 @@ RULES: tuple[GraphRule, ...] = (
         "the second factor of a product of two activations is int16, where the first is uint16",
         (MEASURED,),
         when.multiplies_unsigned,
-        "as uint16 it is placed and keeps 8 of its bits: 44 dB where int16 has 80",
+        "as uint16 it is placed and keeps 8 of its bits: 44 dB where int16 has 80; SM8450 takes uint16 alone",
     ),
     GraphRule(
         "multiplier-zero-point",
