@@ -23,7 +23,7 @@ import onnxruntime as ort
 
 from phantom_edge.cli.main import app
 from phantom_edge.export.bundle.folder import Bundle
-from phantom_edge.export.htp.chips import SOCS
+from phantom_edge.export.htp.chips import OLDER, SOCS
 from phantom_edge.export.htp.compiling import placed_elsewhere
 from phantom_edge.export.lint import lint
 from phantom_edge.export.lint.hexagon import RULES, beside, broken, graphs_of
@@ -447,7 +447,7 @@ def test_what_is_right_though_fragile() -> None:
 
 def test_the_oldest_chip_multiplies_by_8_of_16_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not take the form that is right on all others."""
-    monkeypatch.setitem(globals(), "CHIP", SOCS["sm8450"])
+    monkeypatch.setitem(globals(), "CHIP", OLDER["sm8450"])
     assert 35 < activations(np.uint16).decibels() < 50
     with pytest.raises(Exception, match=FALLBACK):
         activations(np.int16).decibels()

@@ -320,6 +320,7 @@ def exported(desk: Path, *arguments: object) -> Any:
     [
         (["int8", "--no-calib"], "--calib"),
         (["int8", "--soc", "sm9999"], "there is no chip 'sm9999'"),
+        (["int8", "--soc", "sm8450"], "sm8450 (Snapdragon 8 Gen 1) multiplies"),
         (["float"], "is float"),
         (["float", "--weights", "fp32"], "not in fp32"),
         (["float", "--weights", "lut4"], "lut4"),

@@ -18,7 +18,6 @@ class Soc:
 
 
 SOCS: dict[str, Soc] = {
-    "sm8450": Soc(36, 69, "Snapdragon 8 Gen 1"),
     "sm8550": Soc(43, 73, "Snapdragon 8 Gen 2"),
     "sm8650": Soc(57, 75, "Snapdragon 8 Gen 3"),
     "sm8750": Soc(69, 79, "Snapdragon 8 Elite"),
@@ -26,9 +25,17 @@ SOCS: dict[str, Soc] = {
     "sc8380xp": Soc(60, 73, "Snapdragon X Elite"),
 }
 
+OLDER = {"sm8450": Soc(36, 69, "Snapdragon 8 Gen 1")}
+"""Known, and of an architecture that multiplies 16 bits by 8 at most: keys and values would be left 8."""
+
 
 def soc_named(name: str) -> Soc:
     """Raises EdgeError for a chip that is not known."""
+    if name in OLDER:
+        raise EdgeError(
+            f"{name} ({OLDER[name].sold_as}) multiplies numbers of 16 bits by 8 bits at most, which target qnn does not do",
+            "choose a newer chip, or --target executorch, which runs on its CPU",
+        )
     if name not in SOCS:
         known = ", ".join(f"{one} ({soc.sold_as})" for one, soc in SOCS.items())
         raise EdgeError(f"there is no chip '{name}' that target qnn knows", f"give --soc one of: {known}")

@@ -99,9 +99,7 @@ def export(
         str,
         typer.Option(help="Of jetson: orin-nano, orin-nx or agx-orin; it says what the builder of engines may use."),
     ] = "orin-nano",
-    soc: Annotated[
-        str, typer.Option(help="Of qnn: the chip, sm8450, sm8550, sm8650, sm8750, sm8850 or sc8380xp.")
-    ] = "sm8650",
+    soc: Annotated[str, typer.Option(help="Of qnn: the chip, sm8550, sm8650, sm8750, sm8850 or sc8380xp.")] = "sm8650",
     share_weights: Annotated[
         bool,
         typer.Option(
