@@ -33,7 +33,7 @@ def soc_named(name: str) -> Soc:
     """Raises EdgeError for a chip that is not known."""
     if name in OLDER:
         raise EdgeError(
-            f"{name} ({OLDER[name].sold_as}) multiplies numbers of 16 bits by 8 bits at most, which target qnn does not do",
+            f"{name} ({OLDER[name].sold_as}) multiplies 16 bits by 8 at most, which is too coarse for target qnn",
             "choose a newer chip, or --target executorch, which runs on its CPU",
         )
     if name not in SOCS:
