@@ -11,11 +11,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-FIRST = ("test_readme.py::test_commands_run", "test_pte_cli.py")
+FIRST = ("test_readme.py::test_commands_run", "test_pte_cli.py", "test_coreml_cli.py", "test_jetson.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes minutes in one piece begins first: at the end the other worker would have nothing left to do."""
+    """What takes long in one piece begins first: at the end, where workers meet, they would wait or make it twice."""
     items.sort(key=lambda item: next((place for place, one in enumerate(FIRST) if one in item.nodeid), len(FIRST)))
 
 
