@@ -58,8 +58,8 @@ def _moved(item: Item, random: Random) -> Item:
     """The item at another place of its cell."""
     across, down = (min(MOST_MOVE, 0.5 / GRID - extent) for extent in reach(item))
     x, y = item.place.x + random.uniform(-across, across), item.place.y + random.uniform(-down, down)
-    inside = (min(max(round(at, 4), edge), 1 - edge) for at, edge in zip((x, y), reach(item), strict=True))
-    return replace(item, place=Place(*inside, item.place.radius))  # rounded alone, it might be beyond the edge
+    x, y = (min(max(round(at, 4), edge), 1 - edge) for at, edge in zip((x, y), reach(item), strict=True))
+    return replace(item, place=Place(x, y, item.place.radius))  # rounded alone, it might be beyond the edge
 
 
 def _make(kind: str, place: Place, random: Random, *, held_out: bool, taken: list[Item]) -> Item:
