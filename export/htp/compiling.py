@@ -58,9 +58,10 @@ def compile_graphs(graphs: Sequence[tuple[Path, Path]], soc: int, arch: int, *, 
         )
         if not told.exists():
             lines = ran.stderr.strip().splitlines() or ["it said nothing"]
+            how = f"was ended by signal {-ran.returncode}" if ran.returncode < 0 else f"ended with {ran.returncode}"
             raise EdgeError(
-                f"Qualcomm's compiler ended with code {ran.returncode} ({lines[-1][:200]})",
-                "try a smaller --max-context or --prefill-chunk; to see which versions are here: phantom-edge doctor",
+                f"Qualcomm's compiler {how} ({lines[-1][:200]})",
+                "see that there is memory left and give the same command again, or a smaller --max-context",
             )
         found = json.loads(told.read_text(encoding="utf-8"))
     if "error" in found:

@@ -16,6 +16,7 @@ from phantom_edge.cli import (
     lint,
     mix,
     models,
+    profile,
     quantize,
     run,
     train,
@@ -40,6 +41,7 @@ app.command("verify")(verify.verify)
 app.command("inspect")(inspect.inspect)
 app.command("lint")(lint.lint)
 app.command("eval")(evaluate.evaluate)
+app.command("profile")(profile.profile)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.command("doctor")(doctor.doctor)

@@ -7,6 +7,7 @@ so a second question about a picture costs its own words only, and a system prom
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,14 @@ from phantom_edge.runtime.text import Text, question_of
 
 MakeEngine = Callable[[Bundle, int], Engine]
 """From a bundle and a number of threads."""
+
+Trace = Callable[[str], AbstractContextManager[object]]
+"""Entered around each stage of an answer: preprocess, words, vision, prefill, decode, choose."""
+
+
+def untraced(_stage: str) -> AbstractContextManager[object]:
+    """Nobody wants to know."""
+    return nullcontext()
 
 
 def _onnx(bundle: Bundle, threads: int) -> Engine:
@@ -145,6 +154,7 @@ class Session:
         self.seen: dict[bytes, Floats] = {}
         self.asked = 0  # how often; an older answer cannot go on, its words are no longer in the cache
         self.cached: list[tuple[int, bytes]] = []  # what each position of the cache holds: token, picture's digest
+        self.trace: Trace = untraced
 
     def ask(
         self,
@@ -172,16 +182,21 @@ class Session:
             raise EdgeError("images is one picture, not a list", "put it into a list: [picture]")
         sampling, answer = sampling or Sampling(), answer if answer is not None else Answer()
         start = time.perf_counter()
-        pixels = [to_pixel_values(open_image(image), self.tiling) for image in images]
+        with self.trace("preprocess"):
+            pixels = [to_pixel_values(open_image(image), self.tiling) for image in images]
         tiles = [len(one) for one in pixels]
-        ids = self.text.ids(messages, tiles, self.manifest.pictures.tokens_per_tile)
+        with self.trace("words"):
+            ids = self.text.ids(messages, tiles, self.manifest.pictures.tokens_per_tile)
         self._check_room(len(ids))
         answer.prompt_tokens = len(ids)
-        digests = [hashlib.sha256(one.tobytes()).digest() for one in pixels]
-        seen = [self._look(one, digest) for one, digest in zip(pixels, digests, strict=True)]
+        with self.trace("preprocess"):
+            digests = [hashlib.sha256(one.tobytes()).digest() for one in pixels]
+        with self.trace("vision"):
+            seen = [self._look(one, digest) for one, digest in zip(pixels, digests, strict=True)]
         answer.vision_seconds = time.perf_counter() - start
         self.asked += 1
-        logits = self._prefill(ids, digests, seen, answer)
+        with self.trace("prefill"):
+            logits = self._prefill(ids, digests, seen, answer)
         answer.prefill_seconds = time.perf_counter() - start - answer.vision_seconds
         yield from self._decode(logits, sampling, answer)
 
@@ -249,7 +264,8 @@ class Session:
         said: list[int] = []
         for token in self._tokens(logits, sampling, answer):
             said.append(token)
-            piece = words.step(self.text.tokenizer, token)
+            with self.trace("words"):
+                piece = words.step(self.text.tokenizer, token)
             if piece:
                 answer.text += piece
                 yield piece
@@ -264,7 +280,8 @@ class Session:
         choose = sampling.chooser()
         own = self.asked
         while True:
-            token = choose(logits)
+            with self.trace("choose"):
+                token = choose(logits)
             answer.ids.append(token)
             answer.decode_seconds = time.perf_counter() - start
             if token in self.manifest.prompt.stop_tokens:
@@ -281,8 +298,9 @@ class Session:
                 raise EdgeError(
                     "this session was asked something else before the answer ended", "read an answer to its end first"
                 )
-            row = self.engine.embed(np.array([token]))
-            logits = self.engine.forward(row, len(self.cached), np.array([0]))[0]
+            with self.trace("decode"):
+                row = self.engine.embed(np.array([token]))
+                logits = self.engine.forward(row, len(self.cached), np.array([0]))[0]
             self.cached.append((token, b""))
 
 

@@ -1,0 +1,113 @@
+"""``phantom-edge profile``: how fast a bundle is on a device, and how much of what the device could do that is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table, tasks
+from phantom_edge.files import check_target
+
+if TYPE_CHECKING:
+    from phantom_edge.profile.result import Run
+
+
+@friendly
+def profile(
+    bundle: Annotated[Path, typer.Argument(help="Folder that phantom-edge export wrote.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File for the profile, JSON.")] = None,
+    repeats: Annotated[int, typer.Option(help="How often each stage is measured after its first time.")] = 5,
+    tokens: Annotated[int, typer.Option(help="Tokens of an answer.")] = 16,
+    threads: Annotated[int, typer.Option(help="Threads; 0 lets the runtime choose.")] = 0,
+    depth: Annotated[
+        list[int] | None, typer.Option(help="Cached tokens at which single ones are timed; may be given again.")
+    ] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture to ask about, instead of a plain one.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite --out.")] = False,
+    json: Annotated[bool, JsonOption] = False,
+) -> None:
+    """Measure a bundle on this machine, stage by stage: cold and warm, at several lengths of the cache.
+
+    Interrupted, what was measured is kept, and says that it is not all.
+    """
+    from phantom_edge.profile.host import profile_here
+    from phantom_edge.profile.result import write_run
+    from phantom_edge.profile.stages import Wish
+
+    if out is not None:
+        check_target(out, force)
+    wish = Wish(repeats, tokens, threads, tuple(depth or ()), image=image)
+    with tasks() as begin:
+        run = profile_here(bundle, wish, begin)
+    if out is not None:
+        write_run(out, run)
+        note(f"wrote {out}")
+    if json:
+        from phantom_edge.typed import to_json
+
+        print_json(to_json(run))
+    else:
+        show(run)
+    if run.partial:
+        note(run.partial)
+        raise typer.Exit(1)
+
+
+def show(run: "Run") -> None:
+    """The tables of a profile."""
+    from phantom_edge.profile.roofline import roofline
+
+    rows = [
+        (
+            stage.name,
+            f"{stage.units:,}",
+            f"{1e3 * stage.cold:,.2f}",
+            *(f"{1e3 * value:,.2f}" for value in quantiles(stage.warm)),
+        )
+        for stage in run.stages
+    ]
+    print_table(
+        f"{run.subject.bundle} on {run.device.name} ({run.device.processor})",
+        ("stage", "units", "cold, ms", "median, ms", "p90, ms", "p99, ms"),
+        rows,
+        "units: tiles of vision, tokens of prefill and decode",
+    )
+    print_table(
+        "Roofline",
+        ("what", "bytes", "multiply-adds", "least, ms", "took, ms", "share"),
+        [
+            (
+                line.what,
+                f"{line.bytes:,}",
+                f"{line.products:,}",
+                f"{1e3 * line.least:,.3f}",
+                f"{1e3 * line.took:,.3f}",
+                f"{line.share:.0%} of {line.bound}",
+            )
+            for line in roofline(run)
+        ],
+        "least: bytes over bandwidth or multiply-adds over peak, as measured here, whichever takes longer",
+    )
+    speeds = run.tokens_per_second
+    if speeds:
+        print_table(
+            "Single tokens",
+            ("cached before", "tokens a second"),
+            [(f"{context:,}", f"{speed:,.1f}") for context, speed in speeds.items()],
+        )
+    if run.answers:
+        first, apart = run.seconds_to_first_token, median(answer.told_apart for answer in run.answers)
+        note(f"first token after {1e3 * (first or 0):,.1f} ms; stages account for {apart:.1%} of an answer's time")
+    if run.peak_bytes:
+        weights = run.subject.vision_bytes + run.subject.decoder_bytes
+        note(f"{run.peak_bytes / 1e6:,.0f} MB resident at most, of which weights are {weights / 1e6:,.0f} MB")
+
+
+def quantiles(seconds: Sequence[float]) -> tuple[float, float, float]:
+    """Median, and what 90 and 99 of 100 do not exceed."""
+    import numpy as np
+
+    half, most, nearly_all = np.quantile(seconds or (float("nan"),), (0.5, 0.9, 0.99))
+    return float(half), float(most), float(nearly_all)

@@ -1,0 +1,138 @@
+"""What this machine says of itself: memory, clock, heat, and energy where it counts that."""
+
+import os
+import platform
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phantom_edge.errors import need
+from phantom_edge.profile.result import Device, Reading
+
+RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
+"""Of Intel's and AMD's processors, in microjoules; who may read it is the administrator's choice."""
+
+PERIOD = 0.1
+"""Seconds between two readings."""
+
+STREAM_BYTES, SIDE, TRIES = 1 << 28, 1024, 5
+"""What bandwidth is measured on, the side of the matrices that products are counted with, and how often."""
+
+
+def describe(threads: int) -> Device:
+    """This machine; bandwidth and products are measured on ``threads`` threads (0: one a core)."""
+    psutil = need("psutil", "profile")
+    count = threads or os.cpu_count() or 1
+    return Device(
+        kind="host",
+        name=platform.node(),
+        processor=_processor(),
+        system=f"{platform.system()} {platform.release()}",
+        cores=os.cpu_count() or 1,
+        memory_bytes=psutil.virtual_memory().total,
+        bandwidth=bandwidth(count),
+        products=products(),
+    )
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def bandwidth(threads: int) -> float:
+    """Bytes a second that so many threads read together: the best of several passes over what no cache holds."""
+    parts = [np.ones(STREAM_BYTES // 8 // threads) for _ in range(threads)]
+    best = float("inf")
+    for _ in range(TRIES):
+        workers = [threading.Thread(target=part.sum) for part in parts]
+        start = time.perf_counter()
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        best = min(best, time.perf_counter() - start)
+    return sum(part.nbytes for part in parts) / best
+
+
+def products() -> float:
+    """Multiply-adds a second of float32 matrices, on as many threads as numpy's library takes."""
+    left = right = np.ones((SIDE, SIDE), np.float32)
+    best = float("inf")
+    for _ in range(TRIES):
+        start = time.perf_counter()
+        left @ right
+        best = min(best, time.perf_counter() - start)
+    return SIDE**3 / best
+
+
+def joules() -> float | None:
+    """Of the processor since some moment; None where it does not tell."""
+    with suppress(OSError, ValueError):
+        return int(RAPL.read_text()) / 1e6
+    return None
+
+
+class Watch:
+    """Readings of this process, from before until after a block, on a thread of its own."""
+
+    def __init__(self) -> None:
+        self.psutil = need("psutil", "profile")
+        self.process = self.psutil.Process()
+        self.began = time.perf_counter()
+        self.readings: list[Reading] = []
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Read before, every ``PERIOD`` seconds, and after."""
+        over = threading.Event()
+        self.read("before")
+
+        def keep_reading() -> None:
+            while not over.wait(PERIOD):
+                self.read("during")
+
+        worker = threading.Thread(target=keep_reading, daemon=True)
+        worker.start()
+        try:
+            yield
+        finally:
+            over.set()
+            worker.join()
+            self.read("after")
+
+    def read(self, when: str) -> None:
+        """One reading."""
+        frequency = self.psutil.cpu_freq()
+        self.readings.append(
+            Reading(
+                seconds=time.perf_counter() - self.began,
+                when=when,  # type: ignore[arg-type]
+                resident_bytes=self.process.memory_info().rss,
+                megahertz=frequency.current if frequency else None,
+                celsius=self._celsius(),
+                battery=self._battery(),
+            )
+        )
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most memory that was resident when it was read."""
+        return max(one.resident_bytes or 0 for one in self.readings)
+
+    def _celsius(self) -> float | None:
+        sensors: dict[str, list[Any]] = getattr(self.psutil, "sensors_temperatures", dict)()
+        found = [one.current for group in sensors.values() for one in group if one.current]
+        return max(found) if found else None
+
+    def _battery(self) -> float | None:
+        found = getattr(self.psutil, "sensors_battery", lambda: None)()
+        return found.percent if found else None

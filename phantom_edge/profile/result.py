@@ -1,0 +1,191 @@
+"""A profile as a document: one schema for every device, so that any two can be compared."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Literal
+
+from phantom_edge.errors import EdgeError
+from phantom_edge.files import whole_file
+from phantom_edge.typed import WrongJson, from_json, strict_json, to_json
+
+SCHEMA_VERSION = 1
+
+StageName = Literal["load", "preprocess", "words", "vision", "prefill", "decode", "choose"]
+STAGES: tuple[StageName, ...] = ("load", "preprocess", "words", "vision", "prefill", "decode", "choose")
+"""In their order: opening the bundle; a picture to pixels; a question to tokens; pixels to image tokens, a tile at a
+time; a prompt into the cache, a chunk at a time; one more token; choosing it."""
+
+MOST = 10**6
+"""Measurements of a kind that a document may hold."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where it ran. Bandwidth (bytes a second) and products (multiply-adds of float32 a second) were measured there."""
+
+    kind: Literal["host", "ssh", "android", "ios"]
+    name: str
+    processor: str
+    system: str
+    cores: int
+    memory_bytes: int
+    bandwidth: float | None = None
+    products: float | None = None
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What ran: a bundle, by the seal of its manifest, and on how many threads (0: as many as the runtime took).
+
+    Sizes are of bytes: ``weights`` of vision and decoder, and what a token's rows take in the cache.
+    """
+
+    bundle: str
+    seal: str
+    target: str
+    model: str
+    fingerprint: str
+    weights: str
+    threads: int
+    vision_bytes: int
+    decoder_bytes: int
+    cache_bytes_per_token: int
+    vision_products: int
+    decoder_products: int
+    tools: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Seconds of one stage: the first time (cold), and each time after that. ``units`` is how much one time was."""
+
+    name: StageName
+    units: int
+    cold: float
+    warm: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Seconds of single tokens behind so many cached ones."""
+
+    context: int
+    seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One whole question: its wall time, and what each stage took of it."""
+
+    seconds: float
+    first_token: float
+    stages: dict[str, float]
+
+    @property
+    def told_apart(self) -> float:
+        """The share of the wall time that stages account for."""
+        return sum(self.stages.values()) / self.seconds if self.seconds else 1.0
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The device at a moment, in seconds since the beginning; None where it does not tell."""
+
+    seconds: float
+    when: Literal["before", "during", "after"]
+    resident_bytes: int | None = None
+    megahertz: float | None = None
+    celsius: float | None = None
+    battery: float | None = None
+    state: str = ""
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Joules over the answers, and what told them."""
+
+    source: str
+    joules: float
+    tokens: int
+    idle_watts: float | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Seconds that the runtime's own profiler found in one group of operators, over ``calls`` nodes."""
+
+    group: str
+    operator: str
+    seconds: float
+    calls: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """One profile. ``partial`` says why it is not whole; empty where it is."""
+
+    schema_version: Literal[1]
+    made_by: str
+    when: str
+    device: Device
+    subject: Subject
+    repeats: int
+    stages: tuple[Stage, ...]
+    depths: tuple[Depth, ...]
+    answers: tuple[Answered, ...]
+    readings: tuple[Reading, ...]
+    peak_bytes: int | None = None
+    energy: Energy | None = None
+    operators: tuple[Group, ...] = ()
+    partial: str = ""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", self.when):
+            raise ValueError("when is no time such as 2026-11-26T20:00:00Z")
+        if not self.partial and not {"load", "prefill", "decode"} <= {stage.name for stage in self.stages}:
+            raise ValueError("stages has not all that a whole profile has")
+        if any(len(stage.warm) > MOST or min((stage.cold, *stage.warm)) < 0 for stage in self.stages):
+            raise ValueError("stages has impossible times")
+
+    def stage(self, name: StageName) -> Stage | None:
+        """The stage of that name, None where it was not measured."""
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+    @property
+    def tokens_per_second(self) -> dict[int, float]:
+        """Of single tokens, by how many are cached before them."""
+        return {depth.context: 1 / median(depth.seconds) for depth in self.depths if depth.seconds}
+
+    @property
+    def seconds_to_first_token(self) -> float | None:
+        """The median over answers."""
+        return median(answer.first_token for answer in self.answers) if self.answers else None
+
+
+def write_run(path: Path, run: Run) -> None:
+    """Write a profile. Raises EdgeError where ``path`` cannot be written."""
+    with whole_file(path) as file:
+        file.write(json.dumps(to_json(run), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_run(path: Path) -> Run:
+    """Read a profile. Raises EdgeError for what is none."""
+    again = "make one: phantom-edge profile BUNDLE --out run.json"
+    try:
+        document = strict_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise EdgeError(f"{path} cannot be read ({type(error).__name__})", again) from error
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if type(version) is int and version > SCHEMA_VERSION:
+        raise EdgeError(
+            f"{path} has schema version {version}, this phantom-edge knows {SCHEMA_VERSION}",
+            "update it: pip install --upgrade phantom-edge",
+        )
+    try:
+        return from_json(Run, document)
+    except WrongJson as error:
+        raise EdgeError(f"{path} is no profile: {error}", again) from error

@@ -1,0 +1,51 @@
+"""What a stage must take at least on a machine, beside what it took."""
+
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+from phantom_edge.profile.result import Run
+
+
+@dataclass(frozen=True)
+class Line:
+    """Bytes and multiply-adds of one stage, the seconds that they take at least, and those that it took."""
+
+    what: str
+    bytes: int
+    products: int
+    least: float
+    took: float
+    bound: Literal["bandwidth", "peak"]
+
+    @property
+    def share(self) -> float:
+        """Of what the machine could do; above 1 where products of small integers are faster than those of floats."""
+        return self.least / self.took if self.took else 0.0
+
+
+def roofline(run: Run) -> list[Line]:
+    """Of vision, of a chunk, and of single tokens at every depth; nothing where the machine was not measured."""
+    about, device = run.subject, run.device
+    if device.bandwidth is None or device.products is None:
+        return []
+    found = []
+
+    def line(what: str, size: int, products: int, took: float) -> None:
+        assert device.bandwidth is not None and device.products is not None
+        moving, multiplying = size / device.bandwidth, products / device.products
+        bound: Literal["bandwidth", "peak"] = "bandwidth" if moving >= multiplying else "peak"
+        found.append(Line(what, size, products, max(moving, multiplying), took, bound))
+
+    for stage in run.stages:
+        if not stage.warm:
+            continue
+        if stage.name == "vision":
+            line("vision, a tile", about.vision_bytes, about.vision_products, median(stage.warm))
+        if stage.name == "prefill":
+            size = about.decoder_bytes + stage.units * about.cache_bytes_per_token
+            line(f"prefill, {stage.units} tokens", size, stage.units * about.decoder_products, median(stage.warm))
+    for depth in run.depths:
+        size = about.decoder_bytes + depth.context * about.cache_bytes_per_token
+        line(f"a token behind {depth.context:,}", size, about.decoder_products, median(depth.seconds))
+    return found

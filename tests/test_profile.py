@@ -1,0 +1,161 @@
+"""Profiles: what is counted is what is there, what is measured adds up, and an end in the middle loses nothing.
+
+How long anything takes is for benchmarks; here only sums and shares are looked at.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from inside import edge_inside
+
+from phantom_edge.checkpoint.random import write_random
+from phantom_edge.errors import EdgeError
+from phantom_edge.export.bundle.folder import Bundle
+from phantom_edge.export.export import export_bundle
+from phantom_edge.export.settings import Settings
+from phantom_edge.models.sizes import SIZES
+from phantom_edge.profile import host
+from phantom_edge.profile.host import profile_here
+from phantom_edge.profile.result import STAGES, Device, Run, read_run, write_run
+from phantom_edge.profile.roofline import roofline
+from phantom_edge.profile.stages import Clock, Measuring, Wish
+from phantom_edge.profile.work import work_of
+from phantom_edge.typed import to_json
+
+pytest.importorskip("psutil")
+DEVICE = Device("host", "here", "a processor", "a system", 2, 1 << 30, bandwidth=1e9, products=1e9)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    desk = tmp_path_factory.mktemp("profile")
+    write_random(SIZES["tiny"], desk / "model", seed=3, dtype=torch.float32, eta=1.0)
+    export_bundle(str(desk / "model"), "onnx", desk / "bundle", Settings(max_context=128), prove=False)
+    return desk / "bundle"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine is not measured each time."""
+    monkeypatch.setattr(host, "describe", lambda _threads: DEVICE)
+
+
+def quietly(_what: str, _steps: int):
+    return lambda _step: None
+
+
+@pytest.fixture(scope="module")
+def measured(bundle: Path) -> Run:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(host, "describe", lambda _threads: DEVICE)
+        return profile_here(bundle, Wish(repeats=2, tokens=4, threads=1, depths=(16, 64)), quietly)
+
+
+def test_stages_add_up(measured: Run) -> None:
+    """To the wall time of every answer, within 3 %: nothing that takes time goes untold."""
+    assert not measured.partial and len(measured.answers) == 3
+    assert max(answer.told_apart for answer in measured.answers) > 0.97
+    assert all(answer.told_apart <= 1.001 and 0 < answer.first_token <= answer.seconds for answer in measured.answers)
+    assert {name for answer in measured.answers for name in answer.stages} <= set(STAGES)
+
+
+def test_everything_is_measured(measured: Run) -> None:
+    assert {stage.name: len(stage.warm) for stage in measured.stages} == {
+        "load": 1,
+        "vision": 2,
+        "prefill": 2,
+        "decode": 2,
+    }
+    assert list(measured.tokens_per_second) == [16, 64] and measured.seconds_to_first_token
+    moments = [reading.when for reading in measured.readings]
+    assert moments[0] == "before" and moments[-1] == "after" and (measured.peak_bytes or 0) > 1e7
+
+
+def test_what_is_counted_is_there(bundle: Path) -> None:
+    """Bytes are those of the weights in the files; every weight is multiplied once for a token."""
+    opened = Bundle.open(bundle)
+    work, files = work_of(opened.manifest), opened.manifest.files
+    assert 0.9 < work.decoder_bytes / files["decoder.data"].bytes < 1.2
+    assert 0.9 < work.vision_bytes / files["vision.data"].bytes < 1.2
+    assert work.decoder_products * 4 == work.decoder_bytes
+    assert work.token_bytes(100) == work.decoder_bytes + 100 * opened.manifest.cache.bytes_per_token
+
+
+def test_roofline(measured: Run) -> None:
+    """The least time is that of what takes longer: moving or multiplying."""
+    lines = {line.what: line for line in roofline(measured)}
+    assert set(lines) == {"vision, a tile", "prefill, 64 tokens", "a token behind 16", "a token behind 64"}
+    for line in lines.values():
+        assert line.least == max(line.bytes / 1e9, line.products / 1e9) and line.share == line.least / line.took
+    assert lines["a token behind 64"].bytes > lines["a token behind 16"].bytes
+
+
+def test_documents_come_back(measured: Run, tmp_path: Path) -> None:
+    write_run(tmp_path / "run.json", measured)
+    assert read_run(tmp_path / "run.json") == measured
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d.pop("device"), "device is missing"),
+        (lambda d: d.update(when="yesterday"), "no time such as"),
+        (lambda d: d.update(stages=[]), "not all that a whole profile has"),
+        (lambda d: d.update(schema_version=9), "schema version 9"),
+    ],
+)
+def test_what_is_no_profile_is_refused(measured: Run, tmp_path: Path, change, said: str) -> None:
+    document = to_json(measured)
+    change(document)
+    (tmp_path / "run.json").write_text(json.dumps(document))
+    with pytest.raises(EdgeError, match=said):
+        read_run(tmp_path / "run.json")
+
+
+def test_an_end_in_the_middle_keeps_what_was_measured(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_self: Measuring, _session: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Measuring, "_decode", interrupted)
+    run = profile_here(bundle, Wish(repeats=1, tokens=2, threads=1), quietly)
+    assert run.partial and [stage.name for stage in run.stages] == ["load", "vision", "prefill"]
+
+
+def test_clock_tells_stages_apart() -> None:
+    clock = Clock()
+    for stage in ("vision", "decode", "decode"):
+        with clock(stage):
+            pass
+    assert {name: len(times) for name, times in clock.seconds.items()} == {"vision": 1, "decode": 2}
+
+
+def test_command(bundle: Path, tmp_path: Path) -> None:
+    """A table for people, a document for programs, a file that the next command reads."""
+    wanted = ["profile", bundle, "--repeats", 1, "--tokens", 2, "--threads", 1, "--out", tmp_path / "run.json"]
+    ran = edge_inside(*wanted, "--json")
+    assert ran.returncode == 0, ran.stderr
+    assert read_run(tmp_path / "run.json").stages and json.loads(ran.stdout)["subject"]["target"] == "onnx"
+    again = edge_inside(*wanted)
+    assert again.returncode == 1 and "--force" in again.stderr
+    ran = edge_inside(*wanted[:-2])
+    assert ran.returncode == 0 and "Roofline" in ran.stdout and "tokens a second" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--repeats", 0], "--repeats is impossible"),
+        (["--tokens", 1], "--tokens is impossible"),
+        (["--depth", 125], "--depth is 125, and this bundle holds 128"),
+    ],
+)
+def test_wishes_that_cannot_be(bundle: Path, arguments: list[object], said: str) -> None:
+    ran = edge_inside("profile", bundle, *arguments)
+    assert ran.returncode == 1 and said in ran.stderr and "Traceback" not in ran.stderr
+
+
+def test_no_bundle(tmp_path: Path) -> None:
+    ran = edge_inside("profile", tmp_path / "none")
+    assert ran.returncode == 1 and "there is no folder" in ran.stderr
