@@ -115,7 +115,7 @@ def test_what_is_no_profile_is_refused(measured: Run, tmp_path: Path, change, sa
 
 
 def test_an_end_in_the_middle_keeps_what_was_measured(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_self: Measuring, _session: object) -> None:
+    def interrupted(_measuring: Measuring, _session: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Measuring, "_decode", interrupted)

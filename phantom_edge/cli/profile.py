@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 @friendly
 def profile(
     bundle: Annotated[Path, typer.Argument(help="Folder that phantom-edge export wrote.")],
+    device: Annotated[
+        str,
+        typer.Option(
+            help="Where: host, this machine; or ssh://user@host[:port][/path/of/python], such as a Jetson board with "
+            "phantom-edge on it."
+        ),
+    ] = "host",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File for the profile, JSON.")] = None,
     repeats: Annotated[int, typer.Option(help="How often each stage is measured after its first time.")] = 5,
     tokens: Annotated[int, typer.Option(help="Tokens of an answer.")] = 16,
@@ -28,11 +35,11 @@ def profile(
     force: Annotated[bool, typer.Option("--force", help="Overwrite --out.")] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
-    """Measure a bundle on this machine, stage by stage: cold and warm, at several lengths of the cache.
+    """Measure a bundle on a device, stage by stage: cold and warm, at several lengths of the cache.
 
     Interrupted, what was measured is kept, and says that it is not all.
     """
-    from phantom_edge.profile.host import profile_here
+    from phantom_edge.profile.devices import profile_on
     from phantom_edge.profile.result import write_run
     from phantom_edge.profile.stages import Wish
 
@@ -40,7 +47,7 @@ def profile(
         check_target(out, force)
     wish = Wish(repeats, tokens, threads, tuple(depth or ()), image=image)
     with tasks() as begin:
-        run = profile_here(bundle, wish, begin)
+        run = profile_on(device, bundle, wish, begin)
     if out is not None:
         write_run(out, run)
         note(f"wrote {out}")

@@ -1,12 +1,11 @@
 """Profile a bundle on this machine."""
 
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from phantom_edge import __version__
 from phantom_edge.export.bundle.folder import Bundle
+from phantom_edge.profile.lines import COUNTED, Gathering
 from phantom_edge.profile.machine import Watch, describe, joules
 from phantom_edge.profile.result import Energy, Run, Subject
 from phantom_edge.profile.stages import Measuring, Wish
@@ -22,35 +21,29 @@ def profile_here(path: Path, wish: Wish, begin: Begin) -> Run:
     Raises EdgeError for what is no bundle, and for wishes that it cannot grant.
     """
     bundle = Bundle.open(path, begin=partial(begin, "reading the bundle"))
-    measuring = Measuring(bundle, wish)
-    step = begin("measuring the machine", 1)
-    device = describe(wish.threads)
-    step(1)
-    measuring.step = begin("measuring", measuring.steps)
-    watch, partly = Watch(), ""
+    measuring = Measuring(bundle, wish, Gathering())
+    gathering, step, partly = measuring.gathering, begin("measuring", measuring.steps), ""
+    gathering.tell = lambda kind, _line: step(1) if kind in COUNTED else None
+    try:
+        measure(measuring)
+    except KeyboardInterrupt:
+        partly = "stopped before all was measured"
+    return gathering.run(wish.repeats, partly)
+
+
+def measure(measuring: Measuring) -> None:
+    """All that there is, while the machine is watched."""
+    gathering, wish = measuring.gathering, measuring.wish
+    gathering.put("device", describe(wish.threads))
+    gathering.put("subject", subject_of(measuring.bundle, wish.threads))
+    gathering.put("steps", measuring.steps)
     used = joules()
-    with watch.watching():
-        try:
-            measuring.measure()
-        except KeyboardInterrupt:
-            partly = "stopped before all was measured"
-    now, found = joules(), measuring.found
-    energy = None if used is None or now is None or not found.tokens else Energy(ENERGY, now - used, found.tokens)
-    return Run(
-        schema_version=1,
-        made_by=f"phantom-edge {__version__}",
-        when=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        device=device,
-        subject=subject_of(bundle, wish.threads),
-        repeats=wish.repeats,
-        stages=tuple(found.stages),
-        depths=tuple(found.depths),
-        answers=tuple(found.answers),
-        readings=tuple(watch.readings),
-        peak_bytes=watch.peak_bytes,
-        energy=energy,
-        partial=partly,
-    )
+    with Watch(partial(gathering.put, "reading")).watching():
+        measuring.measure()
+    now = joules()
+    if used is not None and now is not None and measuring.tokens:
+        gathering.put("energy", Energy(ENERGY, now - used, measuring.tokens))
+    gathering.put("end", 1)
 
 
 def subject_of(bundle: Bundle, threads: int) -> Subject:

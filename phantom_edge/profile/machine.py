@@ -4,7 +4,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -84,11 +84,11 @@ def joules() -> float | None:
 class Watch:
     """Readings of this process, from before until after a block, on a thread of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: Callable[[Reading], None]) -> None:
+        self.keep = keep
         self.psutil = need("psutil", "profile")
         self.process = self.psutil.Process()
         self.began = time.perf_counter()
-        self.readings: list[Reading] = []
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -112,7 +112,7 @@ class Watch:
     def read(self, when: str) -> None:
         """One reading."""
         frequency = self.psutil.cpu_freq()
-        self.readings.append(
+        self.keep(
             Reading(
                 seconds=time.perf_counter() - self.began,
                 when=when,  # type: ignore[arg-type]
@@ -122,11 +122,6 @@ class Watch:
                 battery=self._battery(),
             )
         )
-
-    @property
-    def peak_bytes(self) -> int:
-        """The most memory that was resident when it was read."""
-        return max(one.resident_bytes or 0 for one in self.readings)
 
     def _celsius(self) -> float | None:
         sensors: dict[str, list[Any]] = getattr(self.psutil, "sensors_temperatures", dict)()

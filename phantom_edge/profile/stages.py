@@ -11,14 +11,13 @@ from PIL import Image
 
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import Bundle
+from phantom_edge.profile.lines import Gathering
 from phantom_edge.profile.result import Answered, Depth, Stage, StageName
 from phantom_edge.runtime.sampling import Sampling
 from phantom_edge.runtime.session import Session
 
 DEPTH_TOKENS = 8
 """Tokens that are timed behind a cache of one length."""
-
-Step = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -59,22 +58,12 @@ class Clock:
             self.seconds.setdefault(stage, []).append(time.perf_counter() - start)
 
 
-@dataclass
-class Measured:
-    """What was measured so far."""
-
-    stages: list[Stage]
-    depths: list[Depth]
-    answers: list[Answered]
-    tokens: int = 0
-
-
 class Measuring:
-    """Measures a bundle; ``found`` grows as it goes, so that an end in the middle loses nothing."""
+    """Measures a bundle, into ``gathering``; ``tokens`` of answers were chosen so far."""
 
-    def __init__(self, bundle: Bundle, wish: Wish, step: Step = lambda _: None) -> None:
-        self.bundle, self.wish, self.step = bundle, wish, step
-        self.found = Measured([], [], [])
+    def __init__(self, bundle: Bundle, wish: Wish, gathering: Gathering) -> None:
+        self.bundle, self.wish, self.gathering = bundle, wish, gathering
+        self.tokens = 0
         room = bundle.manifest.cache.max_context
         self.depths = wish.depths or tuple(depth for depth in (64, 256, 1024, 4096) if depth + DEPTH_TOKENS <= room)
         far = [depth for depth in self.depths if depth + DEPTH_TOKENS > room]
@@ -86,7 +75,7 @@ class Measuring:
     @property
     def steps(self) -> int:
         """How much of it there is."""
-        return 1 + 3 * (1 + self.wish.repeats) + len(self.depths) + 1 + self.wish.repeats
+        return 4 + len(self.depths) + 1 + self.wish.repeats
 
     def measure(self) -> None:
         """Everything, in the order of ``STAGES``."""
@@ -102,8 +91,7 @@ class Measuring:
             start = time.perf_counter()
             session = Session(Bundle.open(self.bundle.path), self.wish.threads)
             loads.append(time.perf_counter() - start)
-        self.found.stages.append(Stage("load", 1, loads[0], tuple(loads[1:])))
-        self.step(1)
+        self.gathering.put("stage", Stage("load", 1, loads[0], tuple(loads[1:])))
         return session
 
     def _timed(self, name: StageName, units: int, work: Callable[[], object]) -> None:
@@ -113,8 +101,7 @@ class Measuring:
             start = time.perf_counter()
             work()
             seconds.append(time.perf_counter() - start)
-            self.step(1)
-        self.found.stages.append(Stage(name, units, seconds[0], tuple(seconds[1:])))
+        self.gathering.put("stage", Stage(name, units, seconds[0], tuple(seconds[1:])))
 
     def _vision(self, session: Session) -> None:
         side = self.bundle.manifest.pictures.tile_size
@@ -139,8 +126,7 @@ class Measuring:
                 start = time.perf_counter()
                 session.engine.forward(row, place, zero)
                 seconds.append(time.perf_counter() - start)
-            self.found.depths.append(Depth(depth, tuple(seconds)))
-            self.step(1)
+            self.gathering.put("depth", Depth(depth, tuple(seconds)))
 
     def _fill(self, session: Session, depth: int) -> None:
         chunk = self.bundle.manifest.prefill_chunk
@@ -162,9 +148,8 @@ class Measuring:
                 first = first or time.perf_counter() - start
             seconds = time.perf_counter() - start
             stages = {name: sum(times) for name, times in clock.seconds.items()}
-            self.found.answers.append(Answered(seconds, first or seconds, stages))
-            self.found.tokens += len(clock.seconds.get("choose", []))
-            self.step(1)
+            self.tokens += len(clock.seconds.get("choose", []))
+            self.gathering.put("answer", Answered(seconds, first or seconds, stages))
 
     def _picture(self, number: int) -> Image.Image:
         """One pixel tells it from the others."""

@@ -1,0 +1,35 @@
+"""Devices by the names that ``--device`` takes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from phantom_edge.errors import EdgeError
+from phantom_edge.profile.result import Run
+from phantom_edge.profile.stages import Wish
+
+Begin = Callable[[str, int], Callable[[int], None]]
+ProfileOn = Callable[[str, Path, Wish, Begin], Run]
+
+
+def _host(_device: str, path: Path, wish: Wish, begin: Begin) -> Run:
+    from phantom_edge.profile.host import profile_here
+
+    return profile_here(path, wish, begin)
+
+
+def _ssh(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
+    from phantom_edge.profile.ssh import profile_by_ssh
+
+    return profile_by_ssh(device, path, wish, begin)
+
+
+DEVICES: dict[str, ProfileOn] = {"host": _host, "ssh": _ssh}
+"""By what a device's name begins with, up to a colon."""
+
+
+def profile_on(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
+    """Measure a bundle on a device. Raises EdgeError for a name that is none."""
+    kind = device.partition(":")[0]
+    if kind not in DEVICES:
+        raise EdgeError(f"--device is '{device}'", "give host, or ssh://user@host")
+    return DEVICES[kind](device, path, wish, begin)

@@ -1,0 +1,74 @@
+"""OpenSSH's own server on loopback, for a test's time, with keys of its own.
+
+It is the machine's, or Debian's package unpacked into a folder. Where neither can be had, who needs it is skipped.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+PACKAGES = ("openssh-server", "libwrap0")
+
+
+def program(desk: Path) -> tuple[Path, dict[str, str]]:
+    """The server, and the environment that it needs."""
+    found = shutil.which("sshd") or shutil.which("/usr/sbin/sshd")
+    if found:
+        return Path(found), {}
+    if not shutil.which("apt-get") or not shutil.which("dpkg"):
+        pytest.skip("no sshd here, and no apt-get that could bring it")
+    done = subprocess.run(["apt-get", "download", *PACKAGES], cwd=desk, capture_output=True, timeout=120, check=False)
+    if done.returncode:
+        pytest.skip("no sshd here, and apt-get does not bring it")
+    for package in desk.glob("*.deb"):
+        subprocess.run(["dpkg", "-x", package, desk / "root"], check=True)
+    libraries = os.pathsep.join(str(one.parent) for one in (desk / "root").rglob("libwrap.so.0"))
+    return desk / "root/usr/sbin/sshd", {"LD_LIBRARY_PATH": libraries}
+
+
+@contextmanager
+def serving(desk: Path) -> Iterator[tuple[int, str, subprocess.Popen[bytes]]]:
+    """A port, the ssh command that is let in, and the server."""
+    if not shutil.which("ssh") or not shutil.which("ssh-keygen"):
+        pytest.skip("no ssh here")
+    server, environment = program(desk)
+    for name in ("host", "me"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", desk / name], check=True)
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    (desk / "sshd_config").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {desk}/host\nPidFile none\nAuthorizedKeysFile {desk}/me.pub\n"
+        "StrictModes no\nUsePAM no\nPasswordAuthentication no\n"
+    )
+    (desk / "ssh_config").write_text(
+        f"Host *\nStrictHostKeyChecking no\nUserKnownHostsFile /dev/null\nIdentityFile {desk}/me\nIdentitiesOnly yes\n"
+        "LogLevel ERROR\n"
+    )
+    command = [str(server), "-D", "-e", "-f", str(desk / "sshd_config")]
+    if os.geteuid() == 0:  # it wants a user without rights, who need not be there: in a view of its own, he is
+        users = Path("/etc/passwd").read_text()
+        if "\nsshd:" not in users:
+            (desk / "passwd").write_text(f"{users}sshd:x:74:65534::/run/sshd:/usr/sbin/nologin\n")
+            script = f"mount --bind {desk}/passwd /etc/passwd && mkdir -p /run/sshd && exec {' '.join(command)}"
+            command = ["unshare", "-m", "sh", "-c", script]
+    with (desk / "sshd.log").open("wb") as log:
+        running = subprocess.Popen(command, stderr=log, env=os.environ | environment)
+    try:
+        for _ in range(100):
+            if "listening" in (desk / "sshd.log").read_text():
+                break
+            if running.poll() is not None:
+                pytest.skip(f"sshd does not start here: {(desk / 'sshd.log').read_text()[-200:]}")
+            time.sleep(0.1)
+        yield port, f"ssh -F {desk}/ssh_config", running
+    finally:
+        running.kill()
+        running.wait()
