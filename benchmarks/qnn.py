@@ -137,7 +137,6 @@ def measure(row: Row, everything: Sequence[Example], scratch: Path, calibration:
         "steps": len(same),
         "same_token": float(np.mean(same)),
         "operators": sum(one.delegated for one in placed.values()),
-        "operators_on_the_processor": sum(one.delegated * one.share for one in placed.values()),
         "megabytes_on_a_device": round(
             sum(file.bytes for name, file in bundle.manifest.files.items() if not name.startswith("source/")) / 1e6, 2
         ),

@@ -64,7 +64,6 @@ def exported(weights: str, scratch: Path) -> dict[str, Any]:
         "seconds": found.seconds,
         "megabytes": {name: round(files[one.weights[0]].bytes / 1e6) for name, one in parts.items()},
         "operators": {name: one.delegated for name, one in placed.items()},
-        "share_on_the_processor": min(one.share for one in placed.values()),
         "export_peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000,
         "compiler_peak_megabytes": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1000,
     }

@@ -21,6 +21,9 @@ from phantom_edge.files import check_target, whole_folder
 from phantom_edge.shipped import NAME, NANO
 from phantom_edge.versions import installed
 
+TOOLS = ("torch", "onnx", "onnxruntime", "onnxruntime-qnn", "coremltools", "coreai-torch", "executorch", "torchao")
+"""What makes files: an export that was begun by others is begun anew."""
+
 TOKENIZER, TEMPLATE = "tokenizer.json", "chat_template.jinja"
 
 
@@ -85,6 +88,7 @@ def export_bundle(
         **asdict(replace(settings, calibration=None)),
         "calibration": calibration,
         "by": __version__,
+        "tools": {name: installed(name) for name in TOOLS},
         "target": target,
         "model": fingerprint,
         "first_token": prompt.first_token,
@@ -135,11 +139,13 @@ def _proved(bundle: Bundle, source: Source, parts: Unfinished, begin: Begin) -> 
     proof = verify(bundle, source, partial(begin, "verifying"))
     broken = [check for check in proof.checks if not check.passed]
     if not proof.passed:
-        parts.discard()
+        if bundle.manifest.chip is None:
+            parts.discard()
         worst = f": {broken[0].text()}" + (f", and {len(broken) - 1} more" if len(broken) > 1 else "") if broken else ""
         cache = "--cache float, " if bundle.manifest.cache.rounded else ""
         other = "another --compute" if bundle.manifest.fixed else "--weights fp32"
         other = "--weights fp16" if bundle.manifest.board else other
+        other = "other questions for --calib, or more of them" if bundle.manifest.chip else other
         raise EdgeError(
             f"this bundle does not compute its model, and was not written{worst}",
             f"try {cache}--phantom full or {other}; to look into it: --no-verify, then phantom-edge verify",

@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 import torch
 
+from phantom_edge.checkpoint.loading import EMBEDDING
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.manifest import Chip, Delegation, Fixed, Part
 from phantom_edge.export.cache import cache_of
@@ -57,9 +58,10 @@ def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Setti
     if settings.prefill_chunk == 1:
         raise EdgeError("--prefill-chunk is 1, and target qnn has a graph of its own for one token", "give 16 or more")
     if settings.calibration is None:
-        raise EdgeError("target qnn has scales that never change, and needs data to choose them by", f"--calib; {MAKE}")
+        raise EdgeError("target qnn has scales that never change, and no --calib to choose them by", MAKE)
     constant_tables(config.text, settings.max_context)  # or EdgeError, now and not later
-    left = [name for name in matrices(config) if part_of(name) and name not in schemes]
+    looked_up = set() if config.tie_word_embeddings else {EMBEDDING}  # by the host, in any format
+    left = [name for name in matrices(config) if part_of(name) and name not in schemes and name not in looked_up]
     if left:
         raise EdgeError(f"target qnn computes in integers, and {left[0]} is float", remedy)
     wrong = next((name for name, scheme in schemes.items() if scheme.name not in SCHEMES), "")
@@ -76,7 +78,7 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
 
     def measured(folder: Path) -> object:
         step = begin("calibrating", steps(source, samples))
-        document = calibrate(source, forms, settings.max_context, samples, step).document()
+        document = calibrate(source, forms, settings.max_context, samples, folder, step).document()
         (folder / SOURCE).mkdir()
         (folder / RANGES).write_text(json.dumps(document, indent=1), encoding="utf-8")
         return document
@@ -91,12 +93,16 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
         step = begin(f"compiling {names[0]} for {settings.soc}", 1)
         versions.add(parts.part(names[0], partial(_compile, parts.folder, names, settings)))
         step(1)
-    described = {name: _part(name, drawing, parts.folder) for name, drawing in drawings.items()}
+    described = {
+        name: _part(name, drawing, parts.folder, has_weights=not settings.shared or name in ("vision", "decoder"))
+        for name, drawing in drawings.items()
+    }
     embedding = write_embedding(source, torch.float16, parts, begin)
     parts.part("rotary", partial(write_rotary, text, settings.max_context))
     cache = cache_of(text, forms, "int16", settings.max_context)
     fixed = Fixed("npu", None, ROTARY, about.masked, text.sliding_window)
-    chip = Chip(settings.soc, soc.number, soc.arch, max(versions), settings.shared, RANGES)
+    (version,) = versions
+    chip = Chip(settings.soc, soc.number, soc.arch, version, settings.shared, RANGES)
     parts.part("readme", lambda folder: write_readme(folder, described, cache, fixed, chip), anew=True)
     return Lowered(described, embedding, cache, (PLUGIN, "onnxruntime", "onnx", "onnx-ir", "torch"), fixed, chip=chip)
 
@@ -141,7 +147,7 @@ def _compile(folder: Path, names: Sequence[str], settings: Settings, out: Path) 
     return compile_graphs(graphs, soc.number, soc.arch, shared=settings.shared and len(names) > 1)
 
 
-def _part(name: str, drawing: FixedDrawing, folder: Path) -> Part:
+def _part(name: str, drawing: FixedDrawing, folder: Path, *, has_weights: bool) -> Part:
     graph = f"{SOURCE}/{name}.onnx"
     operators = drawing.operators()
     computing = sum(count for kind, count in operators.items() if kind not in ("QuantizeLinear", "DequantizeLinear"))
@@ -150,7 +156,7 @@ def _part(name: str, drawing: FixedDrawing, folder: Path) -> Part:
         weights=(context_of(folder / f"{name}.onnx"), f"{SOURCE}/{'vision' if name == 'vision' else 'decoder'}.data"),
         precision="int16",
         operators=operators,
-        weight_bytes=drawing.weight_bytes() if name in ("vision", "decoder") else {},
+        weight_bytes=drawing.weight_bytes() if has_weights else {},
         inputs=tuple(map(port_of, drawing.inputs)),
         outputs=tuple(map(port_of, drawing.outputs)),
         delegation=Delegation(PROCESSOR, 1, computing, {}, multiply_adds(folder / graph), {}),

@@ -65,9 +65,16 @@ class Calibration:
 def read_samples(path: Path, source: Source, count: int, *, with_pictures: bool) -> list[Sample]:
     """``count`` samples of a file of triples, or a few more: all questions of a picture stay together.
 
-    Raises EdgeError where there are none, or no pictures though they are needed.
+    Raises EdgeError where there are none, no pictures though they are needed, or where most pictures are missing.
     """
-    found = read_examples(path).found
+    examples = read_examples(path)
+    found = examples.found
+    if examples.without_picture > len(found):
+        every, without = examples.without_picture + len(found), examples.without_picture
+        raise EdgeError(
+            f"of {every:,} questions of {path} {without:,} have no picture",
+            "put the pictures there; paths count from the data file's folder",
+        )
     if with_pictures and not any(example.images for example in found):
         raise EdgeError(f"{path} has no pictures, and this calibrates on what they are turned into", MAKE)
     return [sample_of(example, source) for example in choose(found, limit=count)]

@@ -1,6 +1,7 @@
 """A small quantized checkpoint with questions about pictures, and bundles of it for Qualcomm's processor."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from PIL import Image
 from phantom_edge.checkpoint.random import write_random
 from phantom_edge.export.export import export_bundle
 from phantom_edge.export.settings import Settings
-from phantom_edge.models.sizes import SIZES
+from phantom_edge.models.sizes import SIZES, Size
 from phantom_edge.quantize.calibration import Calibration
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import read_recipe
@@ -17,15 +18,15 @@ from phantom_edge.quantize.recipe import read_recipe
 CONTEXT, CHUNK = 96, 16
 
 
-def write_desk(desk: Path, eta: float = 1.0) -> Path:
-    """In ``desk``: a float checkpoint, questions about two pictures, and checkpoints int8 and int4 of it."""
-    write_random(SIZES["tiny"], desk / "float", seed=3, dtype=torch.float32, eta=eta)
+def write_desk(desk: Path, size: Size = SIZES["tiny"], recipes: Sequence[str] = ("int8", "int4")) -> Path:
+    """In ``desk``: a float checkpoint, questions about two pictures, and the checkpoint quantized by each recipe."""
+    write_random(size, desk / "float", seed=3, dtype=torch.float32, eta=1.0)
     lines = []
     for number, size in enumerate(((112, 112), (230, 112))):
         Image.effect_noise(size, 80).convert("RGB").save(desk / f"{number}.png")
         lines += [{"image": f"{number}.png", "question": f"Is it {word}?", "chosen": "yes"} for word in ("red", "far")]
     (desk / "triples.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    for recipe in ("int8", "int4"):
+    for recipe in recipes:
         quantize_checkpoint(desk / "float", read_recipe(recipe), desk / recipe, name=recipe)
     return desk
 

@@ -2,8 +2,11 @@
 
 import json
 import shutil
+import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,9 +30,10 @@ from phantom_edge.export import qnn as target
 from phantom_edge.export.bundle.folder import Bundle
 from phantom_edge.export.bundle.manifest import STAGES, Fixed
 from phantom_edge.export.export import export_bundle
+from phantom_edge.export.htp import compiling
 from phantom_edge.export.htp.calibration import Watched, _balanced
 from phantom_edge.export.htp.chips import SOCS
-from phantom_edge.export.htp.compiling import compile_graphs, version_of
+from phantom_edge.export.htp.compiling import Task, compile_graphs, version_of, why
 from phantom_edge.export.htp.decoder import Balance, DecoderDrawing, HeadDrawing
 from phantom_edge.export.htp.exact import ExactQnnEngine
 from phantom_edge.export.htp.fixed_point import Range
@@ -44,6 +48,7 @@ from phantom_edge.export.reference import Reference
 from phantom_edge.export.report import write_report
 from phantom_edge.export.source import Source
 from phantom_edge.export.verify import verify
+from phantom_edge.models.sizes import SIZES
 from phantom_edge.quantize.calibration import embedded, read_samples
 from phantom_edge.quantize.folder import QuantizedFiles
 from phantom_edge.runtime.qnn import QnnEngine
@@ -152,12 +157,14 @@ def test_vision_computes_the_model(name: str, golden: Any, tmp_path: Path) -> No
 @given(st.floats(-1e4, 0), st.floats(1e-3, 1e4), st.integers(0, 99))
 @settings(max_examples=60, deadline=None)
 def test_levels(low: float, high: float, seed: int) -> None:
-    """Zero is a level; what is in range is off by half a level; and an even range has zero in the middle."""
+    """Zero is a level, so ends are off by one at most, all else by half; and an even range has zero in the middle."""
     about = Range(low, high)
     numbers = torch.empty(64).uniform_(low, high, generator=torch.Generator().manual_seed(seed)).double()
     integers = (numbers / about.scale).round() + about.zero_point
     assert 0 <= about.zero_point <= 65535
-    assert (((integers.clamp(0, 65535) - about.zero_point) * about.scale) - numbers).abs().max() <= about.scale * 1.01
+    off = (((integers.clamp(0, 65535) - about.zero_point) * about.scale) - numbers).abs()
+    inside = (integers > 0) & (integers < 65535)
+    assert off.max() <= about.scale * 1.01 and (off[inside] <= about.scale * 0.501).all()
     even = about.even()
     assert even.zero_point == 32768 and even.size >= about.size
 
@@ -296,11 +303,64 @@ def test_shared_weights(desk: Path, eight: Path) -> None:
     ours, theirs = (QnnEngine(one).forward(embeds, 0, np.array([2])) for one in (shared, Bundle.open(eight)))
     assert np.array_equal(ours, theirs)
     assert "for the first time" in (shared.path / "README.md").read_text()
+    ran = edge_inside("run", "--model", shared.path, "--max-new-tokens", 2, "Who?")
+    assert ran.returncode == 0 and "compiled apart" in ran.stderr
 
 
 def test_readme_says_how_to_feed(eight: Path) -> None:
     text = (eight / "README.md").read_text()
     assert "Snapdragon 8 Gen 3" in text and f"`prefill` of {CHUNK} rows" in text and "{" not in text
+
+
+def test_rotations_that_are_longer_than_one(tmp_path: Path) -> None:
+    """As some models have them past their first context: ranges reach as far, in what runs, too."""
+    rope = {"rope_type": "yarn", "factor": 4.0, "attention_factor": 1.3, "original_max_position_embeddings": 64}
+    desk = write_desk(tmp_path, replace(SIZES["tiny"], rope={**SIZES["tiny"].rope, **rope}), ("int8",))
+    bundle = Bundle.open(write_bundle(desk, "int8"))
+    rotary = np.fromfile(bundle.file("rotary.data"), np.float32)
+    assert np.abs(rotary).max() > 1.2
+    _, embeds = asked(desk, "eight")
+    ours, theirs = (one(bundle).forward(embeds[:CHUNK], 0, np.arange(CHUNK)) for one in (QnnEngine, ExactQnnEngine))
+    assert (decibels(ours, theirs) or 0) > 45
+
+
+def test_documents_are_alone_on_stdout(eight: Path) -> None:
+    """Of a process of its own: Qualcomm's library says a line when it loads."""
+    command = [
+        sys.executable,
+        "-m",
+        "phantom_edge",
+        "run",
+        "--model",
+        str(eight),
+        "--max-new-tokens",
+        "2",
+        "--json",
+        "Who?",
+    ]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(ran.stdout)["tokens"] >= 1
+
+
+def test_compiler_ends_with_who_asked(eight: Path, tmp_path: Path) -> None:
+    """Or it would write into the folder of the next export."""
+    graphs = [str(eight / "source/prefill.onnx"), str(tmp_path / "prefill.onnx")]
+    task = {"graphs": [graphs], "soc": 57, "arch": 75, "shared": False, "result": str(tmp_path / "told.json")}
+    (tmp_path / "task.json").write_text(json.dumps(task))
+    child = f"[{sys.executable!r}, '-m', 'phantom_edge.export.htp.compiling', {str(tmp_path / 'task.json')!r}]"
+    script = f"import subprocess; c = subprocess.Popen({child}); print(c.pid, flush=True); c.wait()"
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    time.sleep(1.0)  # until it has asked to end with its parent
+    parent.kill()
+    parent.wait()
+    for _ in range(100):
+        if not Path(f"/proc/{pid}").exists() or "State:\tZ" in Path(f"/proc/{pid}/status").read_text():
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("the compiler lives on")
 
 
 def test_a_question(desk: Path, eight: Path) -> None:
@@ -379,7 +439,7 @@ def test_damaged_files(eight: Path, tmp_path: Path) -> None:
 
 
 def test_other_weights_are_seen(desk: Path, eight: Path, tmp_path: Path) -> None:
-    """A layer whose integers are another's, in what is run: far off, and so is what it was compiled from."""
+    """A layer whose integers were changed after compiling: what runs is right, what it is said to be made of is not."""
     spoiled = tmp_path / "spoiled"
     shutil.copytree(eight, spoiled)
     path = spoiled / "source/decoder.onnx"
@@ -397,6 +457,25 @@ def test_other_weights_are_seen(desk: Path, eight: Path, tmp_path: Path) -> None
     right, wrong = (ExactQnnEngine(Bundle.open(one)).forward(embeds, 0, keep) for one in (eight, spoiled))
     ours = QnnEngine(Bundle.open(eight)).forward(embeds, 0, keep)
     assert (decibels(ours, right) or 0) > 45 > 20 > (decibels(ours, wrong) or 0)
+
+
+def test_full_disk_is_called_that(eight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not another chip asked for."""
+    out, task = tmp_path / "none" / "head.onnx", Task([], 57, 75, False, "")
+    out.parent.mkdir()
+    monkeypatch.setattr(compiling.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    error = why(eight / "source/head.onnx", out, task, RuntimeError("Failed to write context cache file"))
+    assert "the disk is full" in error.problem and "free" in error.remedy
+
+
+def test_missing_pictures_are_told(desk: Path, tmp_path: Path) -> None:
+    lines = [json.dumps({"image": f"{n}.png", "question": "Is it red?", "chosen": "yes"}) for n in range(4)]
+    (tmp_path / "triples.jsonl").write_text("\n".join(lines))
+    shutil.copy(desk / "0.png", tmp_path / "0.png")
+    ran = edge_inside(
+        "export", desk / "int8", "-t", "qnn", "--calib", tmp_path / "triples.jsonl", "--out", desk / "none"
+    )
+    assert ran.returncode == 1 and "of 4 questions" in ran.stderr and "3 have no picture" in ran.stderr, ran.stderr
 
 
 def test_what_falls_to_the_cpu_is_named(tmp_path: Path) -> None:

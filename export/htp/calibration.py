@@ -1,8 +1,10 @@
 """Ranges of all tensors: the graphs in float32, run over questions about pictures with their right answers."""
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from phantom_edge.errors import EdgeError, need
 from phantom_edge.export.bundle.manifest import Fixed
 from phantom_edge.export.htp.decoder import MASKED, MIXED, SCORES, WHICH, Balance, DecoderDrawing, HeadDrawing
-from phantom_edge.export.htp.fixed_point import HEADROOM, HIGH, LOW, FixedDrawing, Range
+from phantom_edge.export.htp.fixed_point import HIGH, LOW, FixedDrawing, Range
 from phantom_edge.export.htp.vision import VisionDrawing
 from phantom_edge.export.layer_form import LayerForm
 from phantom_edge.export.ort import port_of
@@ -108,9 +110,10 @@ def calibrate(
     forms: Sequence[LayerForm],
     context: int,
     samples: Sequence[Sample],
+    folder: Path,
     step: Callable[[int], None] = lambda _: None,
 ) -> Calibrated:
-    """Ranges of vision and decoder; ``step`` is told of each tile and sample.
+    """Ranges of vision and decoder; ``step`` is told of each tile and sample. Graphs lie in ``folder`` meanwhile.
 
     Raises EdgeError where there are no pictures, and where a tensor is not finite.
     """
@@ -119,8 +122,9 @@ def calibrate(
     if not tiles:
         raise EdgeError("target qnn is calibrated on pictures, and there are none", MAKE)
     found: Found = {}
+    text = source.config.text
     drawing = VisionDrawing(source.config, source.read, source.integers, None)
-    with TemporaryDirectory() as place:
+    with TemporaryDirectory(dir=folder) as place:
         vision = Watched(drawing, Path(place), found)
         for tile in tiles:
             vision.run({"pixel_values": tile[None].numpy()})
@@ -128,15 +132,17 @@ def calibrate(
     del vision
     prompts = [prompt[:context].numpy() for prompt in embedded(Reference(source), samples)]
     balances = (Balance(),) * len(forms)
-    balances = _balanced(*_watched(source, source.integers, forms, context, balances, prompts[:FIRST], step))
-    read, _ = _watched(source, source.integers, forms, context, balances, prompts, step)
-    ranges = {name: one.times(HEADROOM) for name, one in (found | read).items()}
-    return _settled(ranges, balances)
+    watched = partial(_watched, source, source.integers, forms, context, folder, step)
+    balances = _balanced(*watched(balances, prompts[:FIRST]))
+    read, _ = watched(balances, prompts)
+    ranges = {name: one.wider() for name, one in (found | read).items()}
+    return _settled(ranges, balances, max(float(table.abs().max()) for table in constant_tables(text, context)))
 
 
 def _tiles(samples: Sequence[Sample]) -> list[torch.Tensor]:
     """Different tiles, TILES at most."""
-    tiles = list({tile.numpy().tobytes(): tile for s in samples if s.pixels is not None for tile in s.pixels}.values())
+    every = (tile for sample in samples if sample.pixels is not None for tile in sample.pixels)
+    tiles = list({hashlib.sha256(tile.numpy().tobytes()).digest(): tile for tile in every}.values())
     return tiles[:: max(-(-len(tiles) // TILES), 1)]
 
 
@@ -145,9 +151,10 @@ def _watched(
     integers: QuantizedFiles,
     forms: Sequence[LayerForm],
     context: int,
+    folder: Path,
+    step: Callable[[int], None],
     balances: Sequence[Balance],
     prompts: Sequence[NDArray[np.float32]],
-    step: Callable[[int], None],
 ) -> tuple[Found, DecoderDrawing]:
     """Ranges of the decoder's tensors over ``prompts``, and the drawing."""
     text, found = source.config.text, Found()
@@ -158,7 +165,7 @@ def _watched(
     ports = [port_of(one) for one in drawing.inputs]
     tables = np.stack([table.numpy() for table in constant_tables(text, context)])
     fixed = Fixed("npu", None, "", UNSEEN, text.sliding_window)
-    with TemporaryDirectory() as place:
+    with TemporaryDirectory(dir=folder) as place:
         prefill = Watched(drawing, Path(place), found)
         head = Watched(HeadDrawing(text, source.read, integers, None, chunk), Path(place), found)
         for prompt in prompts:
@@ -187,8 +194,11 @@ def _balanced(found: Found, drawing: DecoderDrawing) -> tuple[Balance, ...]:
     return tuple(by_layer.get(layer, Balance()) for layer in range(drawing.config.num_hidden_layers))
 
 
-def _settled(ranges: Found, balances: tuple[Balance, ...]) -> Calibrated:
-    """What is the same by meaning gets one range; what is masked, one that is known; tables of rotations, too."""
+def _settled(ranges: Found, balances: tuple[Balance, ...], turn: float) -> Calibrated:
+    """What is the same by meaning gets one range; what is masked, one that is known; tables of rotations, too.
+
+    ``turn`` is the largest number of those: some models scale them.
+    """
     layers = range(len(balances))
     for layer in layers:
         for what in (SCORES, MIXED):
@@ -202,5 +212,5 @@ def _settled(ranges: Found, balances: tuple[Balance, ...]) -> Calibrated:
         scores = ranges[f"layer.{layer}.{SCORES}"]
         ranges[f"layer.{layer}.{MASKED}"] = Range(scores.low + masked, scores.high)
     ranges["mask"] = Range(masked, 0.0)
-    ranges |= dict.fromkeys(("cosines", "sines"), Range(-1.0, 1.0))
+    ranges |= dict.fromkeys(("cosines", "sines"), Range(-turn, turn))
     return Calibrated(ranges, balances, masked)

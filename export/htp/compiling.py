@@ -5,7 +5,10 @@
 The task is a ``Task`` as JSON; what there is to tell is written to the file that it names.
 """
 
+import ctypes
 import json
+import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -21,6 +24,15 @@ from phantom_edge.runtime.qnn import PROVIDER, open_session
 CONTEXT = "EPContext"
 SHOWN = 3
 """Operators that a message names."""
+
+FALLBACK = "fallback to CPU EP has been explicitly disabled"
+"""What ONNX Runtime says where the processor does not take everything."""
+
+DIE_WITH_PARENT = 1
+"""Of Linux's prctl: PR_SET_PDEATHSIG."""
+
+SPACE = 2**24
+"""Bytes: a disk with less is full."""
 
 Outside = list[tuple[str, str]]
 
@@ -65,18 +77,20 @@ def compile_graphs(graphs: Sequence[tuple[Path, Path]], soc: int, arch: int, *, 
             )
         found = json.loads(told.read_text(encoding="utf-8"))
     if "error" in found:
-        raise EdgeError(found["error"], "try another --soc or recipe: --weights int8")
+        raise EdgeError(found["error"], found["remedy"])
     return str(found["sdk"])
 
 
 def main() -> None:
     """Do the task of the command line."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)  # or it would go on writing where others write next
     document = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     task = Task(**document)
     try:
         found: dict[str, Any] = {"sdk": _compiled(task)}
     except EdgeError as error:
-        found = {"error": error.problem}
+        found = {"error": error.problem, "remedy": error.remedy}
     Path(task.result).write_text(json.dumps(found), encoding="utf-8")
 
 
@@ -92,17 +106,22 @@ def _compiled(task: Task) -> str:
         except EdgeError:
             raise
         except Exception as error:
-            raise EdgeError(_why(Path(graph), task, error), "") from error
-    return version_of(Path(task.graphs[0][1]))
+            raise why(Path(graph), Path(out), task, error) from error
+    (version,) = {version_of(Path(out)) for _, out in task.graphs}
+    return version
 
 
-def _why(graph: Path, task: Task, error: Exception) -> str:
-    """Which operators the processor does not take, or what the compiler said."""
-    outside = placed_elsewhere(graph, task.soc, task.arch)
+def why(graph: Path, out: Path, task: Task, error: Exception) -> EdgeError:
+    """There is no space; or which operators the processor does not take; or what the compiler said."""
+    said = " ".join(str(error).split())[:200]
+    if "write" in said and shutil.disk_usage(out.parent).free < SPACE:
+        return EdgeError(f"what {graph.name} compiles to cannot be written: the disk is full", "free some space")
+    remedy = "try another --soc or recipe: --weights int8"
+    outside = placed_elsewhere(graph, task.soc, task.arch) if FALLBACK in said else []
     if not outside:
-        return f"Qualcomm's compiler does not take {graph.name} ({' '.join(str(error).split())[:200]})"
+        return EdgeError(f"Qualcomm's compiler does not take {graph.name} ({said})", remedy)
     shown = ", ".join(f"{kind} '{name}'" for kind, name in outside[:SHOWN])
-    return f"{len(outside)} operators of {graph.name} would run on the CPU: {shown}"
+    return EdgeError(f"{len(outside)} operators of {graph.name} would run on the CPU: {shown}", remedy)
 
 
 def placed_elsewhere(graph: Path, soc: int, arch: int) -> Outside:
@@ -123,7 +142,10 @@ def version_of(path: Path) -> str:
     graph = onnx.load(path, load_external_data=False).graph
     kinds = Counter(node.op_type for node in graph.node)
     if kinds != {CONTEXT: 1}:
-        raise EdgeError(f"{path.name} came out of Qualcomm's compiler as {dict(kinds)}, not as one piece", "")
+        raise EdgeError(
+            f"{path.name} came out of Qualcomm's compiler as {dict(kinds)}, not as one piece",
+            "run: phantom-edge doctor",
+        )
     told = {one.name: one.s.decode() for one in graph.node[0].attribute if one.name == "ep_sdk_version"}
     return ".".join(told["ep_sdk_version"].removeprefix("v").split(".")[:3])
 

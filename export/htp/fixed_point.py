@@ -69,9 +69,10 @@ class Range:
         middle = LEVELS // 2
         return Range(-self.size * middle / (middle - 1), self.size)
 
-    def times(self, factor: float) -> "Range":
-        """Of the tensor times a positive number."""
-        return Range(self.low * factor, self.high * factor)
+    def wider(self) -> "Range":
+        """With headroom. Of two ends neither is nearer than half the other: no few samples tell an end so well."""
+        low, high = self.low * HEADROOM, self.high * HEADROOM
+        return Range(min(low, -high / 2), max(high, -low / 2)) if low and high else Range(low, high)
 
     @property
     def size(self) -> float:

@@ -18,6 +18,9 @@ from phantom_edge.runtime.engine import Floats
 from phantom_edge.runtime.qnn import open_session, steps_of
 from phantom_edge.runtime.steps import Arrays, Steps
 
+MOST = 200.0
+"""Decibels that are told at most."""
+
 
 def measure_layers(
     bundle: Bundle, reference: Reference, pixels: Floats, embeds: Floats, done: Callable[[], None] = lambda: None
@@ -34,10 +37,12 @@ def measure_layers(
 
 
 def decibels(found: NDArray[np.floating], wanted: NDArray[np.floating]) -> float | None:
-    """Signal to noise; None where something is not finite, or nothing differs."""
+    """Signal to noise, ``MOST`` where nothing differs; None where something is not finite."""
     noise = float(np.square(found.astype(np.float64) - wanted).mean())
     signal = float(np.square(wanted.astype(np.float64)).mean())
-    return 10 * math.log10(signal / noise) if noise and math.isfinite(noise) and signal else None
+    if not (math.isfinite(noise) and math.isfinite(signal)):
+        return None
+    return min(10 * math.log10(max(signal, 1e-30) / noise), MOST) if noise else MOST
 
 
 Pairs = Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]

@@ -22,20 +22,23 @@ it, another chip may not. `phantom.json` holds all of this for programs.
 Each file is a graph with one node, whose binary lies beside it: ONNX Runtime's QNN provider loads both, on Android,
 Windows and Linux. Give it `backend_path` (`libQnnHtp.so`, `QnnHtp.dll`) and `htp_performance_mode=burst`, and the
 session `session.disable_cpu_ep_fallback=1`: every operator of these graphs was placed on the processor. `{source}/`
-holds the graphs that were compiled, for another chip or for whoever wants to look; no device needs it.{shared}
+holds the graphs that were compiled, for phantom-edge's own checks; an app needs none of it.{shared}
 
 An answer, as `phantom-edge run` computes it:
 
-1. `vision` of each tile (1, 3, {side}, {side}), normalized, to `image_tokens`; rows of `{table}` for all other tokens.
+1. `vision` of each tile (1, 3, {side}, {side}), normalized, to `image_tokens`; rows of `{table}` for all other tokens:
+   numbers, or integers with their scales behind them, as `embedding` in `phantom.json` says.
 2. `prefill` of {chunk} rows at a time. `cosines` and `sines` are rows of `{rotary}` (`2, {context}, {half}`, float32,
    at the rows' positions) said twice, of the sines the first time negative. `mask` is 0 where a query may look and
    {masked:g} elsewhere, over {context} cached places and then the rows themselves, once for each of the {groups} query
-   heads that share a kv head. A chunk that is not full is filled up with its last row.
-3. `past_key_N` and `past_value_N` begin as zeros. Of `new_key_N` (kv heads, rows, width), write the rows of real tokens
-   into `past_key_N` (kv heads, width, places) as columns; of `new_value_N` into `past_value_N` as rows. They are
+   heads that share a kv head.{window} A chunk that is not full is filled up with its last row.
+3. `past_key.N` and `past_value.N` begin as zeros. Of `new_key.N` (kv heads, rows, width), write the rows of real tokens
+   into `past_key.N` (kv heads, width, places) as columns; of `new_value.N` into `past_value.N` as rows. They are
    integers with scales that the graphs hold, the same in `prefill` and `decoder`: move them, no more.
 4. `head` of the last row's `hidden` to logits; from there on `decoder`, one token at a time.
 """
+
+WINDOW = " No query looks {window} places back or further."
 
 SHARED = """
 
@@ -65,6 +68,7 @@ def write_readme(folder: Path, parts: Mapping[str, Part], cache: Cache, fixed: F
         half=int(prefill["cosines"][-1]) // 2,
         masked=fixed.masked,
         groups=int(prefill["mask"][1]) // chunk,
+        window="" if fixed.window is None else WINDOW.format(window=fixed.window),
     )
     (folder / README).write_text(text, encoding="utf-8")
 

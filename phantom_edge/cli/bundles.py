@@ -28,7 +28,21 @@ def open_bundle(folder: str) -> "Session":
         note(f"{folder} is {UNVERIFIED}; run: phantom-edge verify {quote(folder)} --record")
     elif not proof.passed:
         note(f"{folder} FAILED its verification: it does not compute its model; export it again: phantom-edge export")
+    _tell_stand_in(session)
     return session
+
+
+def _tell_stand_in(session: "Session") -> None:
+    """Say where something else runs than what a device would load."""
+    chip = session.manifest.chip
+    if chip is not None and chip.shared:
+        from phantom_edge.runtime.qnn import is_simulated
+
+        if is_simulated():
+            note(STAND_IN)
+
+
+STAND_IN = "no simulator loads a file that functions share: the graphs that it was made of are compiled apart, and run"
 
 
 def check_model(model: str) -> None:

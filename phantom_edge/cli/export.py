@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from phantom_edge.cli.bundles import UNVERIFIED, check_model
+from phantom_edge.cli.bundles import STAND_IN, UNVERIFIED, check_model
 from phantom_edge.cli.console import ForceOption, JsonOption, friendly, load_torch, note, print_json, print_table, tasks
 from phantom_edge.files import check_target
 from phantom_edge.shipped import NAME
@@ -36,14 +36,15 @@ def export(
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Number format: fp32 (of onnx and executorch); fp16 (of coreml and jetson, which know no other); or "
+            help="Number format: fp32 (of onnx and executorch); fp16 (of coreml and jetson, which know no other); or, "
+            "and for qnn always, "
             "a recipe (int8, int4, int4-g64, int4-g128, lut4, mixed, or a .toml file), by which it is quantized first. "
             "A checkpoint that is quantized stays so, and this is the format of the rest."
         ),
     ] = None,
     calib: Annotated[
         Path | None,
-        typer.Option(help="JSONL file of triples to calibrate on, for recipes that do, and for target qnn."),
+        typer.Option(help="JSONL file of triples to calibrate on: for recipes that do, and always for target qnn."),
     ] = None,
     phantom: Annotated[
         str,
@@ -236,4 +237,6 @@ def _show(exported: "Exported") -> None:
         note(exported.unproved or f"{UNVERIFIED}; run: phantom-edge verify {quote(str(bundle.path))} --record")
     if exported.unproved:
         return
+    if bundle.manifest.chip is not None and bundle.manifest.chip.shared:
+        note(STAND_IN)
     note(f'next: phantom-edge run --model {quote(str(bundle.path))} --image PICTURE "What is this?"')

@@ -65,6 +65,8 @@ def _show(bundle: Path, manifest: "Manifest") -> None:
     model, cache = manifest.model, manifest.cache
     proof = manifest.proof
     verdict = "unverified" if proof is None else f"{len(proof.checks)} measures kept" if proof.passed else "FAILED"
+    if proof is not None and manifest.chip is not None and manifest.chip.shared:
+        verdict += ", by the same graphs compiled apart: no simulator loads the file that they share"
     if proof is not None and proof.left_out:
         verdict += f"; prompts left out: {', '.join(proof.left_out)}"
     print_table(

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from phantom_edge.cli.bundles import STAND_IN
 from phantom_edge.cli.console import JsonOption, friendly, load_torch, note, print_json, print_table, tasks
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import read_manifest
 
 if TYPE_CHECKING:
-    from phantom_edge.export.bundle.manifest import Check, Proof
+    from phantom_edge.export.bundle.manifest import Check, Manifest, Proof
 
 
 @friendly
@@ -56,7 +57,7 @@ def verify(
     if json:
         print_json(document(bundle, proof))
     else:
-        _show(bundle, proof)
+        _show(bundle, proof, opened.manifest)
     if html is not None:
         write_report(html, opened, proof)
         note(f"wrote {html}")
@@ -90,7 +91,7 @@ def document(bundle: Path, proof: "Proof") -> dict[str, object]:
     }
 
 
-def _show(bundle: Path, proof: "Proof") -> None:
+def _show(bundle: Path, proof: "Proof", manifest: "Manifest") -> None:
     is_bound = any(check.bound is not None for check in proof.checks)
     rows = [(stage, case, *_cells(checks)) for (stage, case), checks in proof.by_stage().items()]
     print_table(
@@ -127,6 +128,8 @@ def _show(bundle: Path, proof: "Proof") -> None:
             ],
             f"{min(SHOWN, len(proof.layers))} of {len(proof.layers)}; noise is that of all layers before it, too",
         )
+    if manifest.chip is not None and manifest.chip.shared:
+        note(STAND_IN)
     for case in proof.left_out:
         note(f"prompt left out: {case} (does not fit into the cache)")
     if not proof.passed:

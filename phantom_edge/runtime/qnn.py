@@ -3,15 +3,17 @@
 What the processor does not take, nothing else takes: ONNX Runtime's CPU is never asked.
 """
 
+import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from phantom_edge.errors import EdgeError, need
 from phantom_edge.export.bundle.folder import AGAIN, Bundle
@@ -76,7 +78,21 @@ def open_session(
         "offload_graph_io_quantization": "0",
     }
     options.add_provider_for_devices(_devices(ort)[:1], given)
-    return ort.InferenceSession(model if isinstance(model, bytes) else str(model), options, enable_fallback=0)
+    with _stdout_kept():
+        return ort.InferenceSession(model if isinstance(model, bytes) else str(model), options, enable_fallback=0)
+
+
+@contextmanager
+def _stdout_kept() -> Iterator[None]:
+    """Qualcomm's library writes a line to the process's stdout, where documents go: it goes to stderr."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def is_simulated() -> bool:
@@ -163,7 +179,11 @@ def _check_version(bundle: Bundle) -> None:
     """EdgeError where what compiled the bundle is newer than what is here: compiled files are read forwards only."""
     need("onnxruntime_qnn", "qnn")
     made, here = bundle.manifest.tools.get(PLUGIN, ""), installed(PLUGIN) or ""
-    if made and here and Version(here) < Version(made):
+    try:
+        is_older = Version(here) < Version(made)
+    except InvalidVersion:  # one of them is not known
+        return
+    if is_older:
         raise EdgeError(
             f"{bundle.path} was compiled by {PLUGIN} {made}, here is {here}, which does not read it",
             f"run: pip install '{PLUGIN}>={made}', or compile it here: phantom-edge export --target qnn",
