@@ -16,6 +16,7 @@ from phantom_edge.cli import (
     lint,
     mix,
     models,
+    plan,
     profile,
     quantize,
     run,
@@ -42,6 +43,7 @@ app.command("inspect")(inspect.inspect)
 app.command("lint")(lint.lint)
 app.command("eval")(evaluate.evaluate)
 app.command("profile")(profile.profile)
+app.command("plan")(plan.plan)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.command("doctor")(doctor.doctor)

@@ -1,0 +1,228 @@
+"""``phantom-edge plan``: what to export for a device and its limits, before anything is exported."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table
+from phantom_edge.errors import EdgeError
+
+if TYPE_CHECKING:
+    from phantom_edge.profile.device_table import Entry
+    from phantom_edge.profile.predict import Missed, Range
+    from phantom_edge.profile.search import Plan, Predicted
+
+SECONDS = {"s": 1.0, "ms": 1e-3, "": 1.0}
+BYTES = {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
+
+
+@friendly
+def plan(
+    model: Annotated[
+        str, typer.Argument(help="A known size (phantom-edge models), a checkpoint folder or a hub id: its config.")
+    ],
+    device: Annotated[
+        str, typer.Option(help="Such as pixel-9, iphone-16-pro, jetson-orin-nano; or host, this machine.")
+    ],
+    ttft: Annotated[str | None, typer.Option(help="At most so long to the first token: 0.8s or 800ms.")] = None,
+    tokens_per_second: Annotated[
+        float | None, typer.Option(help="At least so many, at the end of the context.")
+    ] = None,
+    memory: Annotated[str | None, typer.Option(help="At most so much memory: 1.5GB.")] = None,
+    tiles: Annotated[
+        int | None, typer.Option(help="Tiles that a picture is cut into; default: several are tried.")
+    ] = None,
+    prompt: Annotated[int, typer.Option(help="Tokens of words in a question.")] = 64,
+    context: Annotated[
+        int | None, typer.Option(help="Tokens that the cache holds; default: as few as a question and answer need.")
+    ] = None,
+    rank: Annotated[
+        int | None,
+        typer.Option(help="Numbers of the phantom halves that export keeps; default: what is usual, or all of them."),
+    ] = None,
+    calibrate: Annotated[
+        list[Path] | None, typer.Option(help="A profile of the device, by phantom-edge profile; may be given again.")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="A profile to hold predictions against; nothing is planned then.")
+    ] = None,
+    devices: Annotated[Path | None, typer.Option(help="TOML file of devices of your own.")] = None,
+    json: Annotated[bool, JsonOption] = False,
+) -> None:
+    """Say which bundles would keep limits on a device, what each would be like, and the command that exports it.
+
+    Times and memory follow from counted bytes and multiply-adds. Without profiles of the device they are wide ranges.
+    """
+    from phantom_edge.profile.device_table import read_table
+    from phantom_edge.profile.plan import checkpoint_of, device_of, factors_of, foretold, losses, size_named
+    from phantom_edge.profile.result import read_run
+    from phantom_edge.profile.search import Wish
+    from phantom_edge.profile.search import plan as search
+
+    wish = Wish(
+        None if ttft is None else quantity(ttft, SECONDS, "--ttft", "0.8s or 800ms"),
+        tokens_per_second,
+        None if memory is None else quantity(memory, BYTES, "--memory", "1.5GB or 900MB"),
+        tiles,
+        context,
+        prompt,
+    )
+    if rank is not None and rank < 0:
+        raise EdgeError(f"--rank is {rank}", "give 0 or more")
+    table, size = read_table(devices), size_named(model)
+    runs = [read_run(path) for path in calibrate or []]
+    if against is not None:
+        judged = read_run(against)
+        device_of(device, table, [judged])
+        missed = foretold(judged, runs, table)
+        if json:
+            print_json({"missed": [_missed(one) for one in missed]})
+        else:
+            show_missed(missed, len(runs))
+        return
+    entry = device_of(device, table, runs)
+    found = search(size, entry, wish, factors_of(entry, table, runs), losses(), rank)
+    if json:
+        print_json(document(found, checkpoint_of(model), entry, len(runs)))
+    else:
+        show(found, checkpoint_of(model), entry, len(runs))
+    if not found.front:
+        raise typer.Exit(1)
+
+
+def quantity(text: str, units: dict[str, float], name: str, example: str) -> float:
+    """A number with its unit. Raises EdgeError for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-zA-Z]*)", text.strip())
+    if found is None or found[2].lower() not in units:
+        raise EdgeError(f"{name} is '{text}'", f"give {example}")
+    return float(found[1]) * units[found[2].lower()]
+
+
+def show(found: "Plan", model: str, entry: "Entry", runs: int) -> None:
+    """The front as a table, with the commands below it."""
+    print_table(
+        f"{model} on {entry.label}",
+        (
+            "",
+            "target",
+            "weights",
+            "tiles",
+            "context",
+            "chunk",
+            "first token, s",
+            "tokens/s",
+            "memory, MB",
+            "disk, MB",
+            "lost, points",
+        ),
+        [_row(number, one, found) for number, one in enumerate(found.front, 1)],
+        f"{found.looked_at:,} looked at, {found.kept:,} keep the limits; shown are those that no other beats. "
+        "!: the worse end breaks a limit. Points: the estimate and the most, measured on phantom-nano",
+    )
+    for number, one in enumerate(found.front, 1):
+        typer.echo(f"{number}: {one.choice.command(model, entry)}")
+    _tell(found, model, entry, runs)
+
+
+def _tell(found: "Plan", model: str, entry: "Entry", runs: int) -> None:
+    for limit, count in found.dropped.items():
+        note(f"{count:,} of {found.looked_at:,} dropped by {limit} ({_limit(limit, found.limits[limit])})")
+    for limit, count in found.unknown.items():
+        note(f"{count:,} of {found.looked_at:,} dropped: {limit} cannot be foretold for {entry.label}")
+    if found.nearest is not None:
+        near = found.nearest
+        note(
+            f"nothing keeps all limits; the nearest breaks {near.limit} "
+            f"({_limit(near.limit, found.limits[near.limit])}) {near.times:.2f} times over: "
+            f"{near.predicted.choice.command(model, entry)}"
+        )
+    if entry.missing:
+        note(f"no source was found for: {', '.join(entry.missing)} of {entry.label}")
+    if not runs:
+        note("uncalibrated: give profiles of this device for narrower ranges: --calibrate RUN.json")
+    elif not all(one.is_calibrated for one in found.front):
+        note("some of these weights were in no profile that was given: their ranges are uncalibrated")
+
+
+def _row(number: int, one: "Predicted", found: "Plan") -> tuple[str, ...]:
+    from phantom_edge.profile.search import at_risk
+
+    risky = at_risk(one, found.limits)
+    choice = one.choice
+    weights = choice.option.weights + ("" if choice.cache == "float" else f", {choice.cache} cache")
+    return (
+        f"{number}",
+        choice.target + ("" if choice.option.compute == "auto" else f" {choice.option.compute}"),
+        weights,
+        f"{choice.tiles}",
+        f"{choice.context:,}",
+        f"{choice.chunk}",
+        between(one.ttft) + " !" * ("ttft" in risky),
+        between(one.tokens_per_second) + " !" * ("tokens-per-second" in risky),
+        between(one.memory.times(1e-6)) + " !" * ("memory" in risky),
+        f"{one.disk_bytes / 1e6:,.0f}",
+        "unknown" if one.lost is None else f"{one.lost.points:.1f}, {one.lost.most:.1f}",
+    )
+
+
+def between(value: "Range | None") -> str:
+    """A range in words, short."""
+    if value is None:
+        return "unknown"
+    low, high = (f"{one:,.3g}" if one < 1000 else f"{one:,.0f}" for one in (value.low, value.high))
+    return low if low == high else f"{low} to {high}"
+
+
+def _limit(limit: str, value: float) -> str:
+    units = {"ttft": f"at most {value:g} s", "memory": f"at most {value / 1e6:,.0f} MB"}
+    return units.get(limit, f"at least {value:g}")
+
+
+def show_missed(missed: "list[Missed]", runs: int) -> None:
+    """Predictions beside what was measured."""
+    print_table(
+        "Foretold and measured",
+        ("what", "foretold", "from", "to", "measured", "error", "within"),
+        [
+            (
+                one.what,
+                *(f"{value:,.4g}" for value in (one.predicted.middle, one.predicted.low, one.predicted.high, one.took)),
+                f"{one.error:+.0%}",
+                "yes" if one.is_within else "no",
+            )
+            for one in missed
+        ],
+        f"seconds, and bytes of memory; {'uncalibrated' if not runs else f'calibrated by {runs} profiles'}",
+    )
+
+
+def _missed(one: "Missed") -> dict[str, Any]:
+    from phantom_edge.typed import to_json
+
+    return {**to_json(one), "error": one.error, "is_within": one.is_within}
+
+
+def document(found: "Plan", model: str, entry: "Entry", runs: int) -> dict[str, Any]:
+    """The document of ``--json``."""
+    from phantom_edge.profile.search import at_risk
+    from phantom_edge.typed import to_json
+
+    def told(one: "Predicted") -> dict[str, Any]:
+        at = at_risk(one, found.limits)
+        return {**to_json(one), "command": one.choice.command(model, entry), "at_risk": at}
+
+    near = found.nearest
+    return {
+        "device": entry.label,
+        "missing": list(entry.missing),
+        "calibrated_by": runs,
+        "looked_at": found.looked_at,
+        "kept": found.kept,
+        "limits": found.limits,
+        "dropped": found.dropped,
+        "unknown": found.unknown,
+        "front": [told(one) for one in found.front],
+        "nearest": None if near is None else {"limit": near.limit, "times": near.times, "choice": told(near.predicted)},
+    }

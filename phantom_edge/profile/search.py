@@ -1,0 +1,379 @@
+"""All bundles that suit a device, those that keep the limits, and of these the ones that no other beats."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf, log10
+from shlex import quote
+from typing import Literal
+
+from phantom_edge.errors import EdgeError
+from phantom_edge.models.sizes import Size
+from phantom_edge.profile.counting import Form, activation_bytes, count, groups_of
+from phantom_edge.profile.device_table import Entry
+from phantom_edge.profile.predict import (
+    Factors,
+    Range,
+    exactly,
+    kind_of,
+    least_decode,
+    least_prefill,
+    least_vision,
+    memory,
+    rates_of,
+    seconds,
+)
+
+ANSWER = 256
+"""Tokens of an answer that a context must hold beside prompt and picture, unless it is given."""
+
+CONTEXTS = (512, 1024, 2048, 4096, 8192)
+CHUNKS = (32, 64, 128, 256)
+TILES = (1, 2, 4)
+"""What is looked at beside the most tiles that a model was made for."""
+
+Cache = Literal["float", "int8"]
+Limit = Literal["ttft", "tokens-per-second", "memory"]
+
+
+@dataclass(frozen=True)
+class Option:
+    """Weights that a target takes, and what its command says besides."""
+
+    weights: str
+    arguments: str = ""
+    caches: tuple[Cache, ...] = ("float",)
+    compute: str = "auto"
+
+
+OPTIONS: dict[str, tuple[Option, ...]] = {
+    "onnx": (
+        Option("fp32", caches=("float", "int8")),
+        Option("fp16"),
+        Option("int8", caches=("float", "int8")),
+        Option("mixed", caches=("float", "int8")),
+        Option("int4", caches=("float", "int8")),
+        Option("int4-g64", caches=("float", "int8")),
+        Option("int4-g128", caches=("float", "int8")),
+    ),
+    "coreml": (
+        Option("fp16", "--compute ane"),
+        Option("fp16", "--compute gpu", compute="gpu"),
+        Option("int8", "--compute ane"),
+        Option("int8", "--compute gpu", compute="gpu"),
+        Option("lut4", "--compute ane"),
+        Option("int4", "--compute gpu", compute="gpu"),
+    ),
+    "executorch": (Option("fp32"), Option("int8"), Option("int4")),
+    "jetson": (Option("fp16"), Option("int8"), Option("int4-g64"), Option("int4-g128")),
+    "qnn": (
+        Option("int8", "--share-weights --calib TRIPLES.jsonl"),
+        Option("int4", "--share-weights --calib TRIPLES.jsonl"),
+    ),
+}
+"""What each target exports (its ``settle`` refuses the rest)."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked: limits (None is none), and what is not to be searched. ``prompt`` counts tokens of words."""
+
+    ttft: float | None = None
+    tokens_per_second: float | None = None
+    memory: float | None = None
+    tiles: int | None = None
+    context: int | None = None
+    prompt: int = 64
+
+    def __post_init__(self) -> None:
+        rules = (
+            (self.ttft is None or 0 < self.ttft < inf, "--ttft is impossible", "give seconds above 0, such as 0.8s"),
+            (
+                self.tokens_per_second is None or 0 < self.tokens_per_second < inf,
+                "--tokens-per-second is impossible",
+                "give a number above 0, such as 15",
+            ),
+            (self.memory is None or 0 < self.memory < inf, "--memory is impossible", "give a size such as 1.5GB"),
+            (self.tiles is None or self.tiles >= 1, f"--tiles is {self.tiles}", "give 1 or more"),
+            (
+                self.context is None or 16 <= self.context <= 2**20,
+                f"--context is {self.context}",
+                "give 16 to 1048576 tokens",
+            ),
+            (1 <= self.prompt <= 2**20, f"--prompt is {self.prompt}", "give 1 or more tokens of words"),
+        )
+        for holds, problem, remedy in rules:
+            if not holds:
+                raise EdgeError(problem, remedy)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A bundle that can be exported."""
+
+    target: str
+    option: Option
+    cache: Cache
+    tiles: int
+    context: int
+    chunk: int
+
+    def command(self, model: str, entry: Entry) -> str:
+        """What exports it."""
+        words = [f"phantom-edge export {quote(model)} --target {self.target}", f"--weights {self.option.weights}"]
+        words += [f"--max-tiles {self.tiles} --max-context {self.context} --prefill-chunk {self.chunk}"]
+        words += [f"--cache {self.cache}"] if self.cache != "float" else []
+        words += [f"--soc {entry.soc}"] if self.target == "qnn" and entry.soc else []
+        words += [f"--board {entry.board}"] if self.target == "jetson" and entry.board else []
+        return " ".join([*words, self.option.arguments]).strip()
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Points of accuracy that a recipe loses, where that was measured: the estimate, and the most of its interval."""
+
+    points: float
+    most: float
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A choice with all that is foretold of it; None where the device's numbers are not known."""
+
+    choice: Choice
+    ttft: Range | None
+    tokens_per_second: Range | None
+    memory: Range
+    disk_bytes: int
+    lost: Lost | None
+    is_calibrated: bool
+
+    def of(self, limit: Limit) -> Range | None:
+        """What a limit is about."""
+        return {"ttft": self.ttft, "tokens-per-second": self.tokens_per_second, "memory": self.memory}[limit]
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The limit that is nearest to being met where nothing keeps all: the choice that is off by the least."""
+
+    limit: Limit
+    times: float
+    predicted: Predicted
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was found: the front, how many were looked at, and how many each limit dropped (``unknown``: untold)."""
+
+    front: tuple[Predicted, ...]
+    looked_at: int
+    kept: int
+    dropped: dict[Limit, int]
+    unknown: dict[Limit, int]
+    nearest: Nearest | None
+    limits: dict[Limit, float] = field(default_factory=dict)
+
+
+def choices(size: Size, entry: Entry, wish: Wish) -> list[Choice]:
+    """Every bundle that this project exports of a model, for a device. Raises EdgeError where none can be."""
+    if wish.context is not None and wish.context > size.context:
+        raise EdgeError(
+            f"--context is {wish.context:,}, and this model was made for {size.context:,} tokens",
+            f"give {size.context} or less",
+        )
+    usual = sorted({tiles for tiles in (*TILES, size.max_tiles) if tiles <= size.max_tiles})
+    wanted = usual if wish.tiles is None else [wish.tiles]
+    rooms = [(tiles, context) for tiles in wanted for context in _contexts(size, wish, tiles)]
+    if not rooms:
+        needed = wish.prompt + shown(wanted[0]) * size.tokens_per_tile
+        raise EdgeError(
+            f"{needed:,} tokens of prompt and picture leave no room in a context of {wish.context or size.context:,}",
+            "give fewer --tiles, a shorter --prompt, or a longer --context",
+        )
+    return [
+        Choice(target, option, cache, tiles, context, chunk)
+        for target in entry.targets
+        for option in OPTIONS[target]
+        if _divides(size, option.weights)
+        for cache in option.caches
+        for tiles, context in rooms
+        for chunk in CHUNKS
+        if chunk <= context
+    ]
+
+
+def _contexts(size: Size, wish: Wish, tiles: int) -> list[int]:
+    """Those that hold prompt, picture and an answer, the shortest alone: a longer one only costs more."""
+    needed = wish.prompt + shown(tiles) * size.tokens_per_tile
+    if wish.context is not None:
+        return [wish.context] if needed < wish.context <= size.context else []
+    return [context for context in CONTEXTS if needed + ANSWER <= context <= size.context][:1]
+
+
+def shown(tiles: int) -> int:
+    """Tiles and, where there are several, the thumbnail."""
+    return tiles + (tiles > 1)
+
+
+def _divides(size: Size, weights: str) -> bool:
+    group = groups_of(weights)
+    return not any(width % group for width in (size.hidden, size.intermediate))
+
+
+def predict(
+    size: Size, entry: Entry, choice: Choice, wish: Wish, factors: Factors, lost: Mapping[str, Lost], rank: int | None
+) -> Predicted:
+    """All that is foretold of a choice."""
+    form = Form(size, choice.target, choice.option.weights, choice.context, choice.cache, rank)
+    counted = count(form)
+    rates = rates_of(entry, choice.target, choice.option.weights, choice.option.compute)
+    weights = choice.option.weights
+    tokens = wish.prompt + shown(choice.tiles) * size.tokens_per_tile
+    vision = seconds(
+        least_vision(counted, rates), factors.of("vision", kind_of("vision", weights)), counted.vision_layers
+    )
+    filling = [
+        seconds(
+            least_prefill(counted, rates, start, min(choice.chunk, tokens - start)),
+            factors.of("prefill", kind_of("prefill", weights)),
+            counted.layers,
+        )
+        for start in range(0, tokens, choice.chunk)
+    ]
+    step = seconds(
+        least_decode(counted, rates, choice.context), factors.of("decode", kind_of("decode", weights)), counted.layers
+    )
+    return Predicted(
+        choice,
+        ttft=None if vision is None else _sum([vision.times(shown(choice.tiles)), *filling]),
+        tokens_per_second=None if step is None else step.inverse(),
+        memory=memory(counted, factors, choice.context, activation_bytes(form, choice.chunk)),
+        disk_bytes=counted.disk_bytes,
+        lost=lost.get(_measured_as(choice)),
+        is_calibrated=factors.runs > 0 and factors.knows(weights),
+    )
+
+
+def _measured_as(choice: Choice) -> str:
+    return choice.option.weights + (", int8 cache" if choice.cache == "int8" else "")
+
+
+def _sum(parts: Sequence[Range | None]) -> Range | None:
+    total = exactly(0.0)
+    for part in parts:
+        if part is None:
+            return None
+        total = total + part
+    return total
+
+
+def limits_of(entry: Entry, wish: Wish) -> dict[Limit, float]:
+    """What must be kept: what is asked, and the memory that the device has for an app."""
+    room = [value for value in (wish.memory, None if entry.room is None else entry.room.plain) if value is not None]
+    found: dict[Limit, float | None] = {
+        "ttft": wish.ttft,
+        "tokens-per-second": wish.tokens_per_second,
+        "memory": min(room) if room else None,
+    }
+    return {limit: value for limit, value in found.items() if value is not None}
+
+
+def broken(predicted: Predicted, limits: Mapping[Limit, float]) -> dict[Limit, float]:
+    """The limits that the middle of what is foretold breaks, and how many times; infinity for what is untold."""
+    found: dict[Limit, float] = {}
+    for limit, value in limits.items():
+        foretold = predicted.of(limit)
+        if foretold is None:
+            found[limit] = inf
+        else:
+            times = value / foretold.middle if limit == "tokens-per-second" else foretold.middle / value
+            if times > 1:
+                found[limit] = times
+    return found
+
+
+def at_risk(predicted: Predicted, limits: Mapping[Limit, float]) -> list[Limit]:
+    """Limits that the worse end of what is foretold would break."""
+    found: list[Limit] = []
+    for limit, value in limits.items():
+        foretold = predicted.of(limit)
+        if foretold is None or (foretold.low < value if limit == "tokens-per-second" else foretold.high > value):
+            found.append(limit)
+    return found
+
+
+def objectives(predicted: Predicted) -> tuple[float, ...]:
+    """What less is better of, in two digits, as nothing here is known better: time, speed, memory, loss, tiles.
+
+    The most that a recipe may lose counts, so that chance does not rank it above floats.
+    """
+    speed, first = predicted.tokens_per_second, predicted.ttft
+    return (
+        inf if first is None else two_digits(first.middle),
+        inf if speed is None else -two_digits(speed.middle),
+        two_digits(predicted.memory.middle),
+        inf if predicted.lost is None else round(max(predicted.lost.most, 0.0), 1),
+        -float(predicted.choice.tiles),
+    )
+
+
+def two_digits(value: float) -> float:
+    """Rounded."""
+    return round(value, 1 - int(log10(abs(value)) // 1)) if value else 0.0
+
+
+def dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Whether it is nowhere worse and somewhere better."""
+    return one != other and all(first <= second for first, second in zip(one, other, strict=True))
+
+
+def front_of(found: Sequence[Predicted]) -> list[Predicted]:
+    """Those that none dominates; of equals, the one that is there sooner. The soonest first."""
+    best: dict[tuple[float, ...], Predicted] = {}
+    for one in found:
+        key = objectives(one)
+        if key not in best or _exact(one) < _exact(best[key]):
+            best[key] = one
+    kept = [one for key, one in best.items() if not any(dominates(other, key) for other in best)]
+    return sorted(kept, key=_exact)
+
+
+def _exact(one: Predicted) -> tuple[float, float]:
+    return (inf if one.ttft is None else one.ttft.middle, one.memory.middle)
+
+
+def plan(
+    size: Size,
+    entry: Entry,
+    wish: Wish,
+    factors: Mapping[str, Factors],
+    lost: Mapping[str, Lost],
+    rank: int | None = None,
+) -> Plan:
+    """Search. Raises EdgeError where nothing can be exported at all."""
+    found = [
+        predict(size, entry, choice, wish, factors[choice.target], lost, rank) for choice in choices(size, entry, wish)
+    ]
+    limits = limits_of(entry, wish)
+    breaches = [broken(one, limits) for one in found]
+    kept = [one for one, breach in zip(found, breaches, strict=True) if not breach]
+    dropped = Counter(limit for breach in breaches for limit, times in breach.items() if times < inf)
+    unknown = Counter(limit for breach in breaches for limit, times in breach.items() if times == inf)
+    return Plan(
+        front=tuple(front_of(kept)),
+        looked_at=len(found),
+        kept=len(kept),
+        dropped=dict(dropped),
+        unknown=dict(unknown),
+        nearest=None if kept else _nearest(found, breaches),
+        limits=limits,
+    )
+
+
+def _nearest(found: Sequence[Predicted], breaches: Sequence[Mapping[Limit, float]]) -> Nearest | None:
+    """By the limit that each is farthest off."""
+    worst = [max(breach.items(), key=lambda one: one[1]) for breach in breaches]
+    number = min(range(len(worst)), key=lambda place: (worst[place][1], len(breaches[place])))
+    limit, times = worst[number]
+    return None if times == inf else Nearest(limit, times, found[number])
