@@ -4,6 +4,9 @@ How long anything takes is for benchmarks; here only sums and shares are looked 
 """
 
 import json
+import os
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,7 @@ from phantom_edge.profile.host import profile_here
 from phantom_edge.profile.result import STAGES, Device, Run, read_run, write_run
 from phantom_edge.profile.roofline import roofline
 from phantom_edge.profile.stages import Clock, Measuring, Wish
+from phantom_edge.profile.tegra import Stats, parse, states
 from phantom_edge.profile.work import work_of
 from phantom_edge.typed import to_json
 
@@ -154,6 +158,37 @@ def test_command(bundle: Path, tmp_path: Path) -> None:
 def test_wishes_that_cannot_be(bundle: Path, arguments: list[object], said: str) -> None:
     ran = edge_inside("profile", bundle, *arguments)
     assert ran.returncode == 1 and said in ran.stderr and "Traceback" not in ran.stderr
+
+
+LINE = (
+    "RAM 2448/7620MB (lfb 4x4MB) SWAP 0/3810MB (cached 0MB) CPU [2%@729,0%@1510,off,0%@729] EMC_FREQ 0%@2133 "
+    "GR3D_FREQ 0%@[305] cpu@48.5C soc2@47C gpu@48.812C cv0@-256C tj@49.9C VDD_IN 5080mW/5090mW "
+    "VDD_CPU_GPU_CV 552mW/552mW VDD_SOC 1577mW/1577mW"
+)
+
+
+def test_lines_of_a_board() -> None:
+    """Of an Orin; of an older series, whose rails say no unit; of one that says nothing of them."""
+    assert parse(LINE) == Stats(2448 << 20, 1510.0, 49.9, 5.08)
+    older = "RAM 1021/3964MB (lfb 5x4MB) CPU [10%@1224,5%@1224] GR3D_FREQ 0%@76 PLL@30.5C CPU@33C POM_5V_IN 1903/1987"
+    assert parse(older) == Stats(1021 << 20, 1224.0, 33.0, 1.903)
+    assert parse("RAM 1/2MB CPU [off]") == Stats(1 << 20, None, None, None)
+
+
+def test_a_board_tells_heat_and_energy(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through tools of the same names, which say what a board's would; energy is that of the rail over the time."""
+    (tmp_path / "tegrastats").write_text(f"#!/bin/sh\nwhile true; do echo '{LINE}'; sleep 0.02; done\n")
+    (tmp_path / "nvpmodel").write_text("#!/bin/sh\necho 'NV Power Mode: 15W'\n")
+    for tool in tmp_path.iterdir():
+        tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(host, "describe", lambda _threads: replace(DEVICE, notes=states()))
+    start = time.perf_counter()
+    run = profile_here(bundle, Wish(repeats=3, tokens=4, threads=1, depths=(16,)), quietly)
+    seconds = time.perf_counter() - start
+    assert run.device.notes == {"power mode": "NV Power Mode: 15W"}
+    assert {reading.celsius for reading in run.readings[1:]} == {49.9}
+    assert run.energy is not None and "tegrastats" in run.energy.source and 0 < run.energy.joules <= 5.08 * seconds
 
 
 def test_no_bundle(tmp_path: Path) -> None:

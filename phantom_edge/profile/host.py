@@ -6,13 +6,12 @@ from pathlib import Path
 
 from phantom_edge.export.bundle.folder import Bundle
 from phantom_edge.profile.lines import COUNTED, Gathering
-from phantom_edge.profile.machine import Watch, describe, joules
+from phantom_edge.profile.machine import Watch, describe
 from phantom_edge.profile.result import Energy, Run, Subject
 from phantom_edge.profile.stages import Measuring, Wish
 from phantom_edge.profile.work import work_of
 
 Begin = Callable[[str, int], Callable[[int], None]]
-ENERGY = "RAPL: the processor's own counter"
 
 
 def profile_here(path: Path, wish: Wish, begin: Begin) -> Run:
@@ -37,12 +36,11 @@ def measure(measuring: Measuring) -> None:
     gathering.put("device", describe(wish.threads))
     gathering.put("subject", subject_of(measuring.bundle, wish.threads))
     gathering.put("steps", measuring.steps)
-    used = joules()
-    with Watch(partial(gathering.put, "reading")).watching():
+    watch = Watch(partial(gathering.put, "reading"))
+    with watch.watching():
         measuring.measure()
-    now = joules()
-    if used is not None and now is not None and measuring.tokens:
-        gathering.put("energy", Energy(ENERGY, now - used, measuring.tokens))
+    if watch.joules is not None and measuring.tokens:
+        gathering.put("energy", Energy(watch.source, watch.joules, measuring.tokens))
     gathering.put("end", 1)
 
 

@@ -13,9 +13,13 @@ import numpy as np
 
 from phantom_edge.errors import need
 from phantom_edge.profile.result import Device, Reading
+from phantom_edge.profile.tegra import Tegra, open_tegra, states
 
 RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
 """Of Intel's and AMD's processors, in microjoules; who may read it is the administrator's choice."""
+
+COUNTER, RAIL = "RAPL: the processor's own counter", "tegrastats: the rail that feeds the board"
+"""What tells energy."""
 
 PERIOD = 0.1
 """Seconds between two readings."""
@@ -37,6 +41,7 @@ def describe(threads: int) -> Device:
         memory_bytes=psutil.virtual_memory().total,
         bandwidth=bandwidth(count),
         products=products(),
+        notes=states(),
     )
 
 
@@ -89,11 +94,15 @@ class Watch:
         self.psutil = need("psutil", "profile")
         self.process = self.psutil.Process()
         self.began = time.perf_counter()
+        self.tegra: Tegra | None = None
+        self.joules: float | None = None
+        self.source = ""
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Read before, every ``PERIOD`` seconds, and after."""
-        over = threading.Event()
+        """Read before, every ``PERIOD`` seconds, and after; then ``joules`` is what was used, if that is told."""
+        over, counted = threading.Event(), joules()
+        self.tegra = open_tegra()
         self.read("before")
 
         def keep_reading() -> None:
@@ -108,18 +117,25 @@ class Watch:
             over.set()
             worker.join()
             self.read("after")
+            now = joules()
+            if counted is not None and now is not None:
+                self.joules, self.source = now - counted, COUNTER
+            if self.tegra is not None:
+                self.tegra.close()
+                self.joules, self.source = self.tegra.joules or self.joules, RAIL
 
     def read(self, when: str) -> None:
         """One reading."""
-        frequency = self.psutil.cpu_freq()
+        frequency, board = self.psutil.cpu_freq(), None if self.tegra is None else self.tegra.latest
         self.keep(
             Reading(
                 seconds=time.perf_counter() - self.began,
                 when=when,  # type: ignore[arg-type]
                 resident_bytes=self.process.memory_info().rss,
-                megahertz=frequency.current if frequency else None,
-                celsius=self._celsius(),
+                megahertz=board.megahertz if board else frequency.current if frequency else None,
+                celsius=board.celsius if board else self._celsius(),
                 battery=self._battery(),
+                watts=board.watts if board else None,
             )
         )
 

@@ -101,6 +101,7 @@ class Reading:
     megahertz: float | None = None
     celsius: float | None = None
     battery: float | None = None
+    watts: float | None = None
     state: str = ""
 
 

@@ -1,0 +1,92 @@
+"""What a Jetson board says of itself, by its own tools, which are read and never asked to change anything.
+
+The lines of ``tegrastats`` are documented with NVIDIA DRIVE OS and Jetson Linux ("tegrastats utility"): memory in MB,
+cores as ``load%@MHz`` or ``off``, heat as ``name@degreesC``, rails as ``NAME now mW/mean mW``.
+"""
+
+import re
+import shutil
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+
+TOOL, INTERVAL = "tegrastats", 100
+"""And milliseconds between two of its lines."""
+
+RAILS = ("VDD_IN", "VDD_GPU_SOC", "POM_5V_IN", "SYS5V")
+"""What a board is fed by, by the name that its series gives it; where it is none of these, the largest."""
+
+STATES = {"power mode": ("nvpmodel", "-q"), "clocks": ("jetson_clocks", "--show")}
+
+
+@dataclass(frozen=True)
+class Stats:
+    """One line. None where it does not say."""
+
+    resident_bytes: int | None
+    megahertz: float | None
+    celsius: float | None
+    watts: float | None
+
+
+def parse(line: str) -> Stats:
+    """Memory in use; the fastest core; the hottest place; what the board is fed."""
+    ram = re.search(r"RAM (\d+)/\d+MB", line)
+    loads = re.search(r"CPU \[([^\]]*)\]", line)
+    cores = [float(one) for one in re.findall(r"%@(\d+)", loads[1])] if loads else []
+    heat = [float(one) for one in re.findall(r"@(-?\d+(?:\.\d+)?)C", line)]
+    rails = {name: int(now) for name, now in re.findall(r"([A-Z][A-Z0-9_]+) (\d+)(?:mW)?/\d+(?:mW)?(?= |$)", line)}
+    rails.pop("RAM", None)
+    rails.pop("SWAP", None)
+    fed = next((rails[name] for name in RAILS if name in rails), max(rails.values(), default=None))
+    return Stats(
+        resident_bytes=int(ram[1]) << 20 if ram else None,
+        megahertz=max(cores, default=None),
+        celsius=max((one for one in heat if one > -200), default=None),
+        watts=None if fed is None else fed / 1000,
+    )
+
+
+class Tegra:
+    """Reads the tool's lines while it is open; ``joules`` since the first of them."""
+
+    def __init__(self) -> None:
+        self.latest: Stats | None = None
+        self.joules = 0.0
+        self.process = subprocess.Popen(
+            [TOOL, "--interval", str(INTERVAL)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        before = None
+        for line in self.process.stdout:
+            self.latest, now = parse(line), time.perf_counter()
+            if before is not None and self.latest.watts is not None:
+                self.joules += self.latest.watts * (now - before)
+            before = now
+
+    def close(self) -> None:
+        """End the tool."""
+        self.process.kill()
+        self.process.wait()
+        self.reader.join(timeout=5)
+
+
+def open_tegra() -> Tegra | None:
+    """The tool, where there is one."""
+    return Tegra() if shutil.which(TOOL) else None
+
+
+def states() -> dict[str, str]:
+    """Power mode and clocks, as the board's tools tell them; only those that answer."""
+    found = {}
+    for name, command in STATES.items():
+        if shutil.which(command[0]):
+            ran = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=20, check=False)
+            if ran.returncode == 0:
+                found[name] = ran.stdout.strip()[:2000]
+    return found
