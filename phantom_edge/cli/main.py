@@ -11,6 +11,7 @@ from phantom_edge.cli import (
     doctor,
     evaluate,
     export,
+    history,
     init,
     inspect,
     lint,
@@ -19,6 +20,7 @@ from phantom_edge.cli import (
     plan,
     profile,
     quantize,
+    report,
     run,
     train,
     verify,
@@ -44,6 +46,8 @@ app.command("lint")(lint.lint)
 app.command("eval")(evaluate.evaluate)
 app.command("profile")(profile.profile)
 app.command("plan")(plan.plan)
+app.command("report")(report.report)
+app.add_typer(history.app, name="history")
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.command("doctor")(doctor.doctor)

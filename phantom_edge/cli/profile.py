@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table, tasks
-from phantom_edge.files import check_target
+from phantom_edge.cli.report import check_file
+from phantom_edge.errors import EdgeError
 
 if TYPE_CHECKING:
     from phantom_edge.profile.result import Run
@@ -33,6 +34,9 @@ def profile(
     ] = None,
     image: Annotated[Path | None, typer.Option(help="A picture to ask about, instead of a plain one.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite --out.")] = False,
+    history: Annotated[
+        bool, typer.Option("--history/--no-history", help="Keep it in the user's history of profiles.")
+    ] = True,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Measure a bundle on a device, stage by stage: cold and warm, at several lengths of the cache.
@@ -43,8 +47,7 @@ def profile(
     from phantom_edge.profile.result import write_run
     from phantom_edge.profile.stages import Wish
 
-    if out is not None:
-        check_target(out, force)
+    check_file(out, [], force)
     wish = Wish(repeats, tokens, threads, tuple(depth or ()), image=image)
     with tasks() as begin:
         run = profile_on(device, bundle, wish, begin)
@@ -57,9 +60,24 @@ def profile(
         print_json(to_json(run))
     else:
         show(run)
+    if history:
+        _keep(run)
     if run.partial:
         note(run.partial)
         raise typer.Exit(1)
+
+
+def _keep(run: "Run") -> None:
+    """In the history; a history that takes nothing is no reason to fail, since the profile was shown."""
+    from phantom_edge.profile.history import history as open_history
+
+    try:
+        with open_history() as kept:
+            number = kept.record(run)
+    except EdgeError as error:
+        note(f"not kept in the history: {error.problem}\n  {error.remedy}; or add --no-history")
+    else:
+        note(f"run {number} of the history; see all: phantom-edge history")
 
 
 def show(run: "Run") -> None:

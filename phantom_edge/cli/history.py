@@ -1,0 +1,128 @@
+"""``phantom-edge history``: the profiles of this user, kept to compare with."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table
+from phantom_edge.cli.report import MarginOption, check_file, show_table
+
+if TYPE_CHECKING:
+    from phantom_edge.profile.history import Entry
+
+LAST = 20
+Number = Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1, help="As phantom-edge history lists it.")]
+
+app = typer.Typer(help="Profiles that were made here, and how they compare.")
+
+
+@app.callback(invoke_without_command=True)
+@friendly
+def history(
+    context: typer.Context,
+    bundle: Annotated[str | None, typer.Option(help="Only of bundles of this name.")] = None,
+    device: Annotated[str | None, typer.Option(help="Only on devices of this name.")] = None,
+    last: Annotated[int, typer.Option(min=1, max=2**63 - 1, help="Only the last so many.")] = LAST,
+    json: Annotated[bool, JsonOption] = False,
+) -> None:
+    """List the profiles that were made here, the newest first."""
+    if context.invoked_subcommand is not None:
+        return
+    from phantom_edge.profile.history import history as open_history
+    from phantom_edge.typed import to_json
+
+    with open_history() as kept:
+        entries = kept.entries(bundle, device, last)
+    if json:
+        print_json(to_json(entries))
+        return
+    print_table(
+        "Profiles",
+        (
+            "id",
+            "when",
+            "device",
+            "bundle",
+            "target",
+            "weights",
+            "first token, ms",
+            "tokens a second",
+            "peak, MB",
+        ),
+        [_row(entry) for entry in entries],
+        None if entries else "none yet: phantom-edge profile BUNDLE makes one",
+    )
+
+
+def _row(entry: "Entry") -> tuple[str, ...]:
+    return (
+        str(entry.id),
+        entry.moment,
+        entry.device,
+        f"{entry.bundle} (partial)" if entry.partial else entry.bundle,
+        entry.target,
+        entry.weights,
+        "-" if entry.first_token is None else f"{1e3 * entry.first_token:,.2f}",
+        "-" if entry.tokens_per_second is None else f"{entry.tokens_per_second:,.1f}",
+        "-" if entry.peak_bytes is None else f"{entry.peak_bytes / 1e6:,.1f}",
+    )
+
+
+@app.command("show")
+@friendly
+def show(
+    number: Number,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File for it, instead of stdout.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite --out.")] = False,
+) -> None:
+    """Write a profile's document, as phantom-edge profile --out does."""
+    from phantom_edge.profile.history import history as open_history
+    from phantom_edge.profile.result import write_run
+    from phantom_edge.typed import to_json
+
+    check_file(out, [], force)
+    with open_history() as kept:
+        run = kept.run(number)
+    if out is None:
+        print_json(to_json(run))
+    else:
+        write_run(out, run)
+        note(f"wrote {out}")
+
+
+@app.command("compare")
+@friendly
+def compare(
+    first: Number,
+    later: Number,
+    margin: Annotated[float, MarginOption] = 0.03,
+    json: Annotated[bool, JsonOption] = False,
+) -> None:
+    """Show one profile beside another, stage by stage: slower, faster, or no difference shown."""
+    from phantom_edge.profile.compare import compare as compare_runs
+    from phantom_edge.profile.history import history as open_history
+    from phantom_edge.profile.tables import compared
+    from phantom_edge.typed import to_json
+
+    with open_history() as kept:
+        comparison = compare_runs(kept.run(first), kept.run(later), margin)
+    if json:
+        print_json({"first": first, "later": later, "margin": margin, **to_json(comparison)})
+        return
+    for line in comparison.unlike:
+        note(f"not the same: {line}")
+    if comparison.alone:
+        note(f"only one of both has: {'; '.join(comparison.alone)}")
+    show_table(compared(comparison, f"Run {later} beside run {first}", margin))
+
+
+@app.command("remove")
+@friendly
+def remove(number: Number) -> None:
+    """Forget a profile."""
+    from phantom_edge.profile.history import history as open_history
+
+    with open_history() as kept:
+        kept.remove(number)
+    note(f"run {number} is forgotten")

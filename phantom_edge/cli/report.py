@@ -1,0 +1,105 @@
+"""``phantom-edge report``: profiles as a page, and whether one of them is slower than the first."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table
+from phantom_edge.errors import EdgeError, need
+
+if TYPE_CHECKING:
+    from phantom_edge.profile.report import Report
+    from phantom_edge.profile.tables import Table
+
+MarginOption = typer.Option(min=0, max=1, help="Share of a stage's time that nobody minds.")
+
+
+@friendly
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Files that phantom-edge profile wrote; the first is the measure.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File for the page, HTML.")],
+    markdown: Annotated[Path | None, typer.Option(help="File for the same tables in Markdown.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Folder for each plot as PNG.")] = None,
+    quality: Annotated[
+        list[Path] | None,
+        typer.Option(help="report.json of phantom-edge eval on one of the bundles; may be given again."),
+    ] = None,
+    margin: Annotated[float, MarginOption] = 0.03,
+    fail_on_regression: Annotated[
+        bool, typer.Option("--fail-on-regression", help="Exit with code 1 where a stage of a later run is slower.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the files, replace the folder.")] = False,
+    json: Annotated[bool, JsonOption] = False,
+) -> None:
+    """Show profiles on one page, and each later one beside the first: slower, faster, or no difference shown.
+
+    A stage is slower where all of the 95 % interval of its ratio of medians lies above 1 by more than --margin.
+    """
+    need("matplotlib", "profile")
+    from phantom_edge.files import check_target
+    from phantom_edge.profile.quality import read_quality
+    from phantom_edge.profile.report import Report
+    from phantom_edge.profile.sound import read_sound
+
+    for file in (out, markdown):
+        check_file(file, [*runs, *(quality or ())], force)
+    if markdown is not None and markdown.resolve() == out.resolve():
+        raise EdgeError("--markdown and --out are the same file", "choose another file for one of them")
+    if png is not None:
+        check_target(png, force)
+    made = Report([read_sound(path) for path in runs], [read_quality(path) for path in quality or ()], margin)
+    made.html(out)
+    note(f"wrote {out}")
+    if markdown is not None:
+        made.markdown(markdown)
+        note(f"wrote {markdown}")
+    if png is not None:
+        note(f"wrote {made.pictures(png, force)} plots to {png}")
+    slower = {number: one.slower for number, one in enumerate(made.comparisons, 2) if one.slower}
+    if json:
+        print_json(_document(made, out))
+    else:
+        show(made)
+    if fail_on_regression and slower:
+        for number, stages in slower.items():
+            note(f"run {number} is slower than run 1: {'; '.join(stages)}")
+        raise typer.Exit(1)
+
+
+def check_file(path: Path | None, inputs: list[Path], force: bool) -> None:
+    """EdgeError for a file that is not to be overwritten."""
+    if path is None:
+        return
+    if path.resolve() in [one.resolve() for one in inputs]:
+        raise EdgeError(f"{path} is what is to be read", "choose another file")
+    if path.exists() and not force:
+        raise EdgeError(f"{path} exists already", "choose another file, or add --force to overwrite it")
+
+
+def _document(made: "Report", out: Path) -> dict[str, object]:
+    from phantom_edge.typed import to_json
+
+    comparisons = [
+        {"run": number, **to_json(one), "slower": one.slower} for number, one in enumerate(made.comparisons, 2)
+    ]
+    return {"out": str(out), "margin": made.margin, "comparisons": comparisons}
+
+
+def show(made: "Report") -> None:
+    """The comparisons, or a line about what there is."""
+    from phantom_edge.profile.tables import summary
+
+    show_table(summary(made.runs))
+    for section in made.beside:
+        for line in section.warnings:
+            note(f"{section.title}: {line}")
+        for block in section.blocks:
+            show_table(block.table)
+
+
+def show_table(table: "Table") -> None:
+    """On stdout."""
+    print_table(table.title, table.columns, table.rows, table.note or None)

@@ -1,0 +1,145 @@
+"""Two profiles beside each other: how many times as long the second takes, and whether that is more than chance."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phantom_edge.profile.result import STAGES, Run
+
+LEVEL = 0.95
+DRAWS = 10_000
+SEED = 0
+FEWEST = 5
+"""Repeats from which an interval of a median is told: between the least and the most of n the median lies with
+probability 1 - 2^(1 - n), so four could not reach 90 %."""
+
+MARGIN = 0.03
+
+Verdict = Literal["slower", "faster", "no difference shown"]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One stage of two runs: medians in seconds, the later over the first, and its interval where one can be told."""
+
+    what: str
+    first: float
+    later: float
+    repeats: tuple[int, int]
+    ratio: float
+    low: float | None
+    high: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A later run beside the first. ``unlike`` says what else differs, ``alone`` which stages only one of them has."""
+
+    unlike: tuple[str, ...]
+    alone: tuple[str, ...]
+    stages: tuple[Difference, ...]
+
+    @property
+    def slower(self) -> list[str]:
+        """The stages that became slower."""
+        return [stage.what for stage in self.stages if stage.verdict == "slower"]
+
+
+def compare(first: Run, later: Run, margin: float = MARGIN) -> Comparison:
+    """Compare what both measured; ``margin`` is the share of time that nobody minds.
+
+    The intervals know how far repeats of one run lie apart. What else differs between two runs of the same thing
+    (heat, other programs, where memory lies) they cannot know: measure twice before believing a small difference
+    (Kalibera and Jones, "Rigorous benchmarking in reasonable time", 2013).
+    """
+    before, after = dict(_samples(first)), dict(_samples(later))
+    both = [what for what in before if what in after]
+    return Comparison(
+        unlike=tuple(_unlike(first, later)),
+        alone=tuple(sorted(before.keys() ^ after.keys())),
+        stages=tuple(difference(what, before[what], after[what], margin) for what in both),
+    )
+
+
+def _samples(run: Run) -> Iterator[tuple[str, tuple[float, ...]]]:
+    """Seconds of every repeat, by what took them; a prompt's chunk has its size in its name."""
+    for name in STAGES:
+        stage = run.stage(name)
+        if stage is not None and stage.warm:
+            yield (name if stage.units == 1 else f"{name}, {stage.units:,} at once"), stage.warm
+    for depth in run.depths:
+        yield f"a token behind {depth.context:,}", depth.seconds
+    if run.answers:
+        yield "first token of a question", tuple(answer.first_token for answer in run.answers)
+
+
+def difference(what: str, first: Sequence[float], later: Sequence[float], margin: float = MARGIN) -> Difference:
+    """Compare repeats (N,) with repeats (M,), in seconds.
+
+    Exchanging them turns the ratio and its interval upside down, and slower into faster.
+    """
+    medians = float(np.median(first)), float(np.median(later))
+    repeats = len(first), len(later)
+    ratio = medians[1] / medians[0] if medians[0] else float(medians[0] != medians[1])
+    if min(repeats) < FEWEST or min(*first, *later) <= 0:
+        return Difference(what, *medians, repeats, ratio, None, None, "no difference shown")
+    low, high = ratio_interval(np.asarray(first), np.asarray(later))
+    verdict: Verdict = "no difference shown"
+    if low > 1 + margin:
+        verdict = "slower"
+    elif high < 1 / (1 + margin):
+        verdict = "faster"
+    return Difference(what, *medians, repeats, ratio, low, high, verdict)
+
+
+def ratio_interval(first: Floats, later: Floats) -> tuple[float, float]:
+    """Where 95 % of the ratios of medians lie when both are drawn again with replacement: the percentile bootstrap."""
+    swapped = tuple(later) < tuple(first)  # the same draws in either order, so that one ratio is the other's inverse
+    random = np.random.default_rng(SEED)
+    one, other = (drawn_medians(values, random) for values in ((later, first) if swapped else (first, later)))
+    logs = np.log(one / other if swapped else other / one)
+    low, high = np.exp(np.quantile(logs, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
+    return float(low), float(high)
+
+
+def drawn_medians(values: Floats, random: np.random.Generator) -> Floats:
+    """The medians (DRAWS,) of as many resamples of ``values`` (N,), without making the resamples.
+
+    A resample is N uniform places in the sorted values. Its median is what lies at the middle place or the two
+    middle ones, and the places of given ranks follow Beta distributions (David and Nagaraja, "Order Statistics",
+    2003, section 2.2). A million repeats cost no more than five.
+    """
+    ordered, count = np.sort(values), len(values)
+    rank = (count + 1) // 2
+    lower = random.beta(rank, count - rank + 1, DRAWS)
+    upper = lower if count % 2 else lower + (1 - lower) * random.beta(1, count - rank, DRAWS)
+    at_lower, at_upper = (ordered[np.minimum((place * count).astype(np.int64), count - 1)] for place in (lower, upper))
+    medians: Floats = (at_lower + at_upper) / 2
+    return medians
+
+
+def _unlike(first: Run, later: Run) -> Iterator[str]:
+    """What differs besides times, in words."""
+    one, other = first.subject, later.subject
+    if one.seal != other.seal:
+        same = f", both named {one.bundle}" if one.bundle == other.bundle else f": {one.bundle} and {other.bundle}"
+        yield f"different bundles{same}"
+    for name in ("model", "fingerprint", "target", "weights", "threads"):
+        if getattr(one, name) != getattr(other, name):
+            yield f"different {name}: {getattr(one, name)} and {getattr(other, name)}"
+    here, there = first.device, later.device
+    if (here.kind, here.name, here.processor) != (there.kind, there.name, there.processor):
+        yield f"different devices: {here.name} ({here.processor}) and {there.name} ({there.processor})"
+    elif here.system != there.system:
+        yield f"different systems: {here.system} and {there.system}"
+    for tool in sorted(one.tools.keys() | other.tools.keys()):
+        if one.tools.get(tool) != other.tools.get(tool):
+            yield f"exported with different {tool}: {one.tools.get(tool, 'none')} and {other.tools.get(tool, 'none')}"
+    for run, which in ((first, "first"), (later, "later")):
+        if run.partial:
+            yield f"the {which} run is partial: {run.partial}"

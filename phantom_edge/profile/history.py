@@ -1,0 +1,230 @@
+"""Every profile of this user, in one SQLite file: what was measured last month is there to compare with."""
+
+import json
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+
+from phantom_edge.errors import EdgeError
+from phantom_edge.files import plain_words
+from phantom_edge.profile.result import Run
+from phantom_edge.profile.sound import faults
+from phantom_edge.profile.tables import decode_speed
+from phantom_edge.typed import WrongJson, from_json, strict_json, to_json
+
+HOME = "PHANTOM_EDGE_HOME"
+FILE = "history.sqlite"
+VERSION = 1
+APPLICATION = 0x70684564
+"""What tells our file from other programs' SQLite files (PRAGMA application_id): "phEd"."""
+
+PATIENCE = 10.0
+"""Seconds that one process waits for another."""
+
+MAKE = (
+    """CREATE TABLE runs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    moment TEXT NOT NULL, device TEXT NOT NULL, bundle TEXT NOT NULL, seal TEXT NOT NULL, target TEXT NOT NULL,
+    fingerprint TEXT NOT NULL, weights TEXT NOT NULL, first_token REAL, tokens_per_second REAL, peak_bytes INTEGER,
+    partial TEXT NOT NULL, document TEXT NOT NULL)""",
+    *(
+        f"CREATE INDEX runs_by_{name} ON runs ({name})"
+        for name in ("moment", "device", "bundle", "seal", "target", "fingerprint", "weights")
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run in the history, without its document. Seconds to the first token, tokens a second, bytes at most."""
+
+    id: int
+    moment: str
+    device: str
+    bundle: str
+    seal: str
+    target: str
+    fingerprint: str
+    weights: str
+    first_token: float | None
+    tokens_per_second: float | None
+    peak_bytes: int | None
+    partial: str
+
+
+COLUMNS = tuple(Entry.__dataclass_fields__)
+
+
+def home() -> Path:
+    """Where a user's data lie on this system, or where ``PHANTOM_EDGE_HOME`` says. Raises EdgeError for no home."""
+    if given := os.environ.get(HOME):
+        return Path(given)
+    try:
+        return _data() / "phantom-edge"
+    except RuntimeError as error:  # in containers, users may have numbers only
+        raise EdgeError("this user has no home folder", f"set {HOME} to a folder") from error
+
+
+def _data() -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local")
+    if sys.platform == "darwin":
+        return Path.home() / "Library/Application Support"
+    given = os.environ.get("XDG_DATA_HOME", "")
+    # the XDG base directory specification: a path that is not absolute is to be ignored
+    return Path(given) if Path(given).is_absolute() else Path.home() / ".local/share"
+
+
+class History:
+    """The runs in an open file. Every method is one transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def record(self, run: Run) -> int:
+        """Keep a run; its number. Raises EdgeError for what ``run`` would not read again."""
+        for fault in faults(run):
+            raise EdgeError(f"the run cannot be kept: {fault}", "profile again")
+        values = {
+            "moment": run.when,
+            "device": run.device.name,
+            "bundle": run.subject.bundle,
+            "seal": run.subject.seal,
+            "target": run.subject.target,
+            "fingerprint": run.subject.fingerprint,
+            "weights": run.subject.weights,
+            "first_token": run.seconds_to_first_token,
+            "tokens_per_second": decode_speed(run),
+            "peak_bytes": run.peak_bytes,
+            "partial": run.partial,
+            "document": json.dumps(to_json(run), ensure_ascii=False, allow_nan=False),
+        }
+        marks = ", ".join(f":{name}" for name in values)
+        made = self.connection.execute(f"INSERT INTO runs ({', '.join(values)}) VALUES ({marks})", values)
+        assert made.lastrowid is not None
+        return made.lastrowid
+
+    def entries(self, bundle: str | None = None, device: str | None = None, last: int | None = None) -> list[Entry]:
+        """The newest first; only those of a bundle or a device of this name, and only the last so many."""
+        rows = self.connection.execute(
+            f"SELECT {', '.join(COLUMNS)} FROM runs WHERE (:bundle IS NULL OR bundle = :bundle) "
+            "AND (:device IS NULL OR device = :device) ORDER BY id DESC LIMIT :last",
+            {"bundle": bundle, "device": device, "last": -1 if last is None else last},
+        )
+        return [Entry(*row) for row in rows]
+
+    def run(self, number: int) -> Run:
+        """The run of that number. Raises EdgeError where there is none."""
+        row = self.connection.execute("SELECT document FROM runs WHERE id = ?", (number,)).fetchone()
+        if row is None:
+            raise _no_run(number)
+        remove = f"remove it: phantom-edge history remove {number}"
+        try:
+            run = from_json(Run, strict_json(row[0]))
+        except (TypeError, WrongJson, ValueError, RecursionError) as error:
+            raise EdgeError(f"run {number} of the history is no profile: {error}", remove) from error
+        for fault in faults(run):
+            raise EdgeError(f"run {number} of the history is no profile: {fault}", remove)
+        return run
+
+    def remove(self, number: int) -> None:
+        """Forget a run. Raises EdgeError where there is none."""
+        if not self.connection.execute("DELETE FROM runs WHERE id = ?", (number,)).rowcount:
+            raise _no_run(number)
+
+
+def _no_run(number: int) -> EdgeError:
+    return EdgeError(f"the history has no run {number}", "list its runs: phantom-edge history")
+
+
+@contextmanager
+def history() -> Iterator[History]:
+    """The user's history, made where there is none yet.
+
+    Raises EdgeError where the file is damaged, of a newer phantom-edge or of another program, may not be written,
+    or is held by another process for more than ``PATIENCE`` seconds.
+    """
+    path = home() / FILE
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # each statement is a transaction; those of several are written out
+        with closing(sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)) as connection:
+            _ready(connection, path)
+            yield History(connection)
+    except sqlite3.Error as error:
+        raise _in_words(error, path) from error
+    except OSError as error:
+        raise plain_words(error, path) from error
+
+
+def _ready(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the table where the file is new; leave a file alone that is not ours."""
+    version, application, holds = _about(connection)
+    if application != APPLICATION and (application or version or holds):
+        raise EdgeError(f"{path} is another program's file", _elsewhere(path))
+    if version > VERSION:
+        raise EdgeError(
+            f"{path} is of a newer phantom-edge (version {version}, this one knows {VERSION})",
+            "update it: pip install --upgrade phantom-edge",
+        )
+    _write_ahead(connection)
+    if not version:
+        connection.execute("BEGIN IMMEDIATE")
+        if not _number(connection, "user_version"):  # else another process was quicker
+            for statement in MAKE:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION}")
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+
+
+def _about(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """Version, application and how many tables and indices there are, all of the same moment."""
+    connection.execute("BEGIN")
+    holds = int(connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+    version, application = _number(connection, "user_version"), _number(connection, "application_id")
+    connection.execute("COMMIT")
+    return version, application, holds
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Readers do not wait for writers. SQLite's own patience does not cover this switch."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if _kind(error) != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+
+
+def _number(connection: sqlite3.Connection, pragma: str) -> int:
+    return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
+
+
+def _kind(error: sqlite3.Error) -> int:
+    """The primary code: the low byte of the extended one."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _elsewhere(path: Path) -> str:
+    return f"move it away: mv {quote(str(path))} {quote(str(path) + '.old')}; or set {HOME} to another folder"
+
+
+def _in_words(error: sqlite3.Error, path: Path) -> EdgeError:
+    kind = _kind(error)
+    if kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return EdgeError(f"another process holds {path}", "run the command again when it has ended")
+    if kind in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        return EdgeError(f"no permission to write {path}", f"set {HOME} to a folder that you may write to")
+    if kind == sqlite3.SQLITE_FULL:
+        return EdgeError(f"the disk is full while writing {path}", "free some space and run the command again")
+    return EdgeError(f"{path} is damaged ({error})", _elsewhere(path))
