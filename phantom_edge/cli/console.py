@@ -135,14 +135,25 @@ def counting() -> "Progress":
 
 @contextmanager
 def tasks() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
-    """Bars on stderr: call with what begins and how much of it there is, then with each step."""
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    """Bars on stderr: call with what begins and how much of it there is, then with each step.
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    Of what is one step nobody knows how far it is: its bar moves to and fro, and the time that went by is told.
+    """
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with display(*columns) as bars:
 
         def begin(label: str, total: int) -> Callable[[int], None]:
-            task = bars.add_task(label, total=total)
+            task = bars.add_task(label, total=None if total == 1 else total)
+            if total == 1:
+                return lambda step: bars.update(task, total=1, completed=step)
             return lambda step: bars.advance(task, step)
 
         yield begin
