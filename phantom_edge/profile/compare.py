@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from phantom_edge.profile.result import STAGES, Run
+from phantom_edge.profile.result import STAGES, Device, Run
 
 LEVEL = 0.95
 DRAWS = 10_000
@@ -17,6 +17,10 @@ FEWEST = 5
 probability 1 - 2^(1 - n), so four could not reach 90 %."""
 
 MARGIN = 0.03
+
+STEADY = 1.15
+"""Times that a device's own bandwidth or peak may differ between runs before it is said that it was in another state.
+"""
 
 Verdict = Literal["slower", "faster", "no difference shown"]
 Floats = NDArray[np.float64]
@@ -99,10 +103,10 @@ def difference(what: str, first: Sequence[float], later: Sequence[float], margin
 
 def ratio_interval(first: Floats, later: Floats) -> tuple[float, float]:
     """Where 95 % of the ratios of medians lie when both are drawn again with replacement: the percentile bootstrap."""
-    swapped = tuple(later) < tuple(first)  # the same draws in either order, so that one ratio is the other's inverse
-    random = np.random.default_rng(SEED)
-    one, other = (drawn_medians(values, random) for values in ((later, first) if swapped else (first, later)))
-    logs = np.log(one / other if swapped else other / one)
+    seeds = SEED, SEED + 1
+    one, other = ([drawn_medians(values, np.random.default_rng(seed)) for seed in seeds] for values in (first, later))
+    # either gets the draws of either seed, so that exchanging them turns the interval exactly upside down
+    logs = np.log(np.concatenate([other[1] / one[0], other[0] / one[1]]))
     low, high = np.exp(np.quantile(logs, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
     return float(low), float(high)
 
@@ -123,6 +127,19 @@ def drawn_medians(values: Floats, random: np.random.Generator) -> Floats:
     return medians
 
 
+def _other_state(here: Device, there: Device) -> Iterator[str]:
+    """How one device differs from itself."""
+    if here.system != there.system:
+        yield f"different systems: {here.system} and {there.system}"
+    for what, one, other in (
+        ("GB/s of bandwidth", here.bandwidth, there.bandwidth),
+        ("G multiply-adds a second", here.products, there.products),
+    ):
+        if one and other and max(one, other) > STEADY * min(one, other):
+            told = f"{one / 1e9:,.1f} and {other / 1e9:,.1f} {what} were measured"
+            yield f"the device was busier or hotter one time: {told}"
+
+
 def _unlike(first: Run, later: Run) -> Iterator[str]:
     """What differs besides times, in words."""
     one, other = first.subject, later.subject
@@ -135,8 +152,8 @@ def _unlike(first: Run, later: Run) -> Iterator[str]:
     here, there = first.device, later.device
     if (here.kind, here.name, here.processor) != (there.kind, there.name, there.processor):
         yield f"different devices: {here.name} ({here.processor}) and {there.name} ({there.processor})"
-    elif here.system != there.system:
-        yield f"different systems: {here.system} and {there.system}"
+    else:
+        yield from _other_state(here, there)
     for tool in sorted(one.tools.keys() | other.tools.keys()):
         if one.tools.get(tool) != other.tools.get(tool):
             yield f"exported with different {tool}: {one.tools.get(tool, 'none')} and {other.tools.get(tool, 'none')}"

@@ -29,6 +29,8 @@ WIDTH = 4.0
 """Inches. So narrow that words are still read where a phone shrinks it."""
 
 MOST_POINTS = 400
+TICKS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
+"""Of ratios that lie far apart."""
 
 STYLE = {
     "font.size": 9,
@@ -132,29 +134,31 @@ def _groups(run: Run) -> list[tuple[str, float]]:
     return sorted(sums.items(), key=lambda pair: -pair[1])
 
 
+def _column(axes: "Axes", words: Sequence[str]) -> None:
+    """A row's value to the right of all, where no line crosses it."""
+    for place, word in enumerate(words):
+        axes.annotate(word, (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+
+
 def _bars(axes: "Axes", rows: Sequence[tuple[str, float]], label: str, format: str = "{:,.1f}") -> None:
-    bars = axes.barh(range(len(rows)), [value for _, value in rows], color=BLUE, height=0.6)
-    axes.bar_label(bars, [format.format(value) for _, value in rows], padding=3, fontsize=8)
+    axes.barh(range(len(rows)), [value for _, value in rows], color=BLUE, height=0.6)
+    _column(axes, [format.format(value) for _, value in rows])
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
-    axes.invert_yaxis()
-    axes.margins(x=0.2)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel(label)
 
 
 def _shares(axes: "Axes", rows: Sequence[tuple[str, float]]) -> None:
     _bars(axes, rows, "% of bandwidth or peak", "{:,.0f} %")
     axes.axvline(100, color=RED, linewidth=1, linestyle="--")
-    axes.set_xlim(0, max(115.0, *(1.2 * share for _, share in rows)))
+    axes.set_xlim(0, max(104.0, *(1.04 * share for _, share in rows)))
 
 
 def _waterfall(axes: "Axes", parts: Sequence[tuple[str, float]], first_token: float) -> None:
     """Each bar begins where the one above it ends."""
     starts = [1e3 * sum(seconds for _, seconds in parts[:number]) for number in range(len(parts))]
     axes.barh(range(len(parts)), [1e3 * seconds for _, seconds in parts], left=starts, color=BLUE, height=0.6)
-    for place, (_, seconds) in enumerate(parts):  # in a column of their own, where no line crosses them
-        axes.annotate(
-            f"{1e3 * seconds:,.2f}", (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8
-        )
+    _column(axes, [f"{1e3 * seconds:,.2f}" for _, seconds in parts])
     axes.axvline(1e3 * first_token, color=RED, linewidth=1.2, linestyle="--")
     is_early = 2 * first_token < sum(seconds for _, seconds in parts)
     axes.annotate(
@@ -227,6 +231,14 @@ def ratios(comparison: Comparison, name: str, margin: float) -> Plot:
         axes.set_yticks(range(len(comparison.stages)), [one.what for one in comparison.stages])
         axes.set_ylim(len(comparison.stages) - 0.5, -0.5)
         axes.set_xlabel("later over first: to the right is slower")
+        reach = [one.ratio for one in comparison.stages if one.ratio] + [
+            end for one in comparison.stages for end in (one.low, one.high) if end
+        ]
+        if reach and max(reach) > 3 * min(reach):
+            axes.set_xscale("log")
+            axes.set_xticks([tick for tick in TICKS if min(reach) <= tick <= max(reach)])
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.minorticks_off()
 
     return Plot(name, "How many times as long", draw, len(comparison.stages))
 
