@@ -11,7 +11,8 @@ from phantom_edge.errors import EdgeError
 
 if TYPE_CHECKING:
     from phantom_edge.profile.device_table import Entry
-    from phantom_edge.profile.predict import Missed, Range
+    from phantom_edge.profile.fitting import Missed
+    from phantom_edge.profile.predict import Range
     from phantom_edge.profile.search import Plan, Predicted
 
 SECONDS = {"s": 1.0, "ms": 1e-3, "": 1.0}
@@ -56,9 +57,9 @@ def plan(
     Times and memory follow from counted bytes and multiply-adds. Without profiles of the device they are wide ranges.
     """
     from phantom_edge.profile.device_table import read_table
+    from phantom_edge.profile.options import Wish
     from phantom_edge.profile.plan import checkpoint_of, device_of, factors_of, foretold, losses, size_named
     from phantom_edge.profile.result import read_run
-    from phantom_edge.profile.search import Wish
     from phantom_edge.profile.search import plan as search
 
     wish = Wish(
@@ -76,14 +77,14 @@ def plan(
     if against is not None:
         judged = read_run(against)
         device_of(device, table, [judged])
-        missed = foretold(judged, runs, table)
+        missed = foretold(judged, runs, table, (size,))
         if json:
             print_json({"missed": [_missed(one) for one in missed]})
         else:
             show_missed(missed, len(runs))
         return
     entry = device_of(device, table, runs)
-    found = search(size, entry, wish, factors_of(entry, table, runs), losses(), rank)
+    found = search(size, entry, wish, factors_of(entry, table, runs, (size,)), losses(), rank)
     if json:
         print_json(document(found, checkpoint_of(model), entry, len(runs)))
     else:

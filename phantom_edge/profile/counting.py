@@ -139,8 +139,8 @@ def decoder_weights(form: Form) -> dict[str, int]:
     """Bytes by number format, as a manifest tells them."""
     size, found = form.size, Counter[str]()
     schemes = schemes_of(form.weights)
-    for name, rows, columns in _decoder_matrices(size):
-        found += _stored(form, schemes(name), rows, columns)
+    for name, rows, columns in _layer_matrices(size):
+        found += _times(size.layers, _stored(form, schemes(name), rows, columns))
     head = "model.language_model.embed_tokens.weight" if size.tied else "lm_head.weight"
     found += _stored(form, schemes(head), size.vocab, size.hidden, is_table=size.tied)
     dim, kept = size.head_dim, form.kept
@@ -157,9 +157,9 @@ def vision_weights(form: Form) -> dict[str, int]:
     """Those of tower and projector."""
     size, found = form.size, Counter[str]()
     schemes, matrices = schemes_of(form.weights), 0
-    for name, rows, columns in _vision_matrices(size):
-        found += _stored(form, schemes(name), rows, columns)
-        matrices += rows * columns
+    for name, rows, columns, times in _vision_matrices(size):
+        found += _times(times, _stored(form, schemes(name), rows, columns))
+        matrices += times * rows * columns
     parts = size.parameters()
     found += _plain(form, parts["vision"] + parts["projector"] - matrices)
     return dict(found)
@@ -265,36 +265,32 @@ def _plain(form: Form, numbers: int) -> Counter[str]:
     return Counter({kind: numbers * form.element})
 
 
-def _decoder_matrices(size: Size) -> Iterator[tuple[str, int, int]]:
-    """Name, rows and columns of all that a recipe may round, but words."""
-    narrow = size.kv_heads * size.head_dim
-    shapes = {
-        "self_attn.q_proj": (size.hidden, size.hidden),
-        "self_attn.k_proj": (narrow, size.hidden),
-        "self_attn.v_proj": (narrow, size.hidden),
-        "self_attn.o_proj": (size.hidden, size.hidden),
-        "mlp.gate_proj": (size.intermediate, size.hidden),
-        "mlp.up_proj": (size.intermediate, size.hidden),
-        "mlp.down_proj": (size.hidden, size.intermediate),
-    }
-    for layer in range(size.layers):
-        for name, (rows, columns) in shapes.items():
-            yield f"model.language_model.layers.{layer}.{name}.weight", rows, columns
+def _times(count: int, one: Counter[str]) -> Counter[str]:
+    return Counter({kind: count * size for kind, size in one.items()})
 
 
-def _vision_matrices(size: Size) -> Iterator[tuple[str, int, int]]:
-    vision, merged = size.vision, 4 * size.vision.hidden
-    width, inner = vision.hidden, vision.intermediate
-    for layer in range(vision.layers):
-        for name, rows, columns in (
-            ("attn.qkv", 3 * width, width),
-            ("attn.proj", width, width),
-            ("mlp.fc1", inner, width),
-            ("mlp.fc2", width, inner),
-        ):
-            yield f"model.vision_tower.layers.{layer}.{name}.weight", rows, columns
-    yield "model.projector.fc1.weight", size.hidden, merged
-    yield "model.projector.fc2.weight", size.hidden, size.hidden
+def _layer_matrices(size: Size) -> Iterator[tuple[str, int, int]]:
+    """Name, rows and columns of what a recipe may round in a layer: shipped ones tell no layer from another."""
+    narrow, start = size.kv_heads * size.head_dim, "model.language_model.layers.0."
+    yield f"{start}self_attn.q_proj.weight", size.hidden, size.hidden
+    yield f"{start}self_attn.k_proj.weight", narrow, size.hidden
+    yield f"{start}self_attn.v_proj.weight", narrow, size.hidden
+    yield f"{start}self_attn.o_proj.weight", size.hidden, size.hidden
+    yield f"{start}mlp.gate_proj.weight", size.intermediate, size.hidden
+    yield f"{start}mlp.up_proj.weight", size.intermediate, size.hidden
+    yield f"{start}mlp.down_proj.weight", size.hidden, size.intermediate
+
+
+def _vision_matrices(size: Size) -> Iterator[tuple[str, int, int, int]]:
+    """Those of tower and projector, and how many there are."""
+    width, inner, layers = size.vision.hidden, size.vision.intermediate, size.vision.layers
+    start = "model.vision_tower.layers.0."
+    yield f"{start}attn.qkv.weight", 3 * width, width, layers
+    yield f"{start}attn.proj.weight", width, width, layers
+    yield f"{start}mlp.fc1.weight", inner, width, layers
+    yield f"{start}mlp.fc2.weight", width, inner, layers
+    yield "model.projector.fc1.weight", size.hidden, 4 * width, 1
+    yield "model.projector.fc2.weight", size.hidden, size.hidden, 1
 
 
 def _numbers(weight_bytes: dict[str, int]) -> int:

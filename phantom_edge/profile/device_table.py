@@ -18,6 +18,9 @@ Stage = Literal["vision", "prefill", "decode"]
 FACTORS: dict[Unit, float] = {"GB": 1e9, "GB/s": 1e9, "TOPS": 0.5e12}
 """To bytes, bytes a second, and multiply-adds a second."""
 
+MOST = 1e9
+"""Beyond what any device has, of any unit."""
+
 MEASURED = "measured on this machine"
 
 
@@ -31,7 +34,7 @@ class Number:
     derived: str = ""
 
     def __post_init__(self) -> None:
-        if not 0 < self.value < 1e9:
+        if not 0 < self.value < MOST:
             raise ValueError(f"value is {self.value}, not above 0")
         if not self.source.strip():
             raise ValueError("source is empty")
@@ -173,21 +176,23 @@ def device_named(name: str, table: Table) -> Entry:
 
 def entry_of(device: Device) -> Entry:
     """A machine that was measured, as the table would have it."""
-    peaks = {} if device.products is None else {"cpu": {"fp32": _measured(device.products, "TOPS")}}
+    products = number(device.products, "TOPS")
     return Entry(
         label=f"{device.name} ({device.processor})",
         kind="host",
         chip=device.processor,
         targets=("onnx", "executorch"),
         matches=(device.name,),
-        ram=_measured(device.memory_bytes, "GB"),
-        bandwidth=None if device.bandwidth is None else _measured(device.bandwidth, "GB/s"),
-        peaks=peaks,
+        ram=number(device.memory_bytes, "GB"),
+        bandwidth=number(device.bandwidth, "GB/s"),
+        peaks={} if products is None else {"cpu": {"fp32": products}},
     )
 
 
-def _measured(value: float, unit: Unit) -> Number:
-    return Number(value / FACTORS[unit], unit, MEASURED)
+def number(plain: float | None, unit: Unit, source: str = MEASURED) -> Number | None:
+    """Of bytes, bytes a second, or multiply-adds a second; None for what cannot be."""
+    value = 0.0 if plain is None else plain / FACTORS[unit]
+    return Number(value, unit, source) if 0 < value < MOST else None
 
 
 def is_of(run: Run, entry: Entry) -> bool:

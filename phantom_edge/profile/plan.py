@@ -9,9 +9,21 @@ from typing import TYPE_CHECKING
 
 from phantom_edge.errors import EdgeError
 from phantom_edge.models.sizes import SIZES, Size, VisionSize
-from phantom_edge.profile.device_table import HOST, Entry, Table, device_named, entry_of, is_of, read_table
-from phantom_edge.profile.predict import Factors, Missed, Sample, against, by_target, sample_of
+from phantom_edge.profile.device_table import (
+    HOST,
+    PROCESSORS,
+    Entry,
+    Table,
+    device_named,
+    entry_of,
+    is_of,
+    number,
+    read_table,
+)
+from phantom_edge.profile.fitting import Missed, against, by_target
+from phantom_edge.profile.predict import Factors
 from phantom_edge.profile.result import Run
+from phantom_edge.profile.samples import Sample, sample_of
 from phantom_edge.profile.search import Lost
 from phantom_edge.typed import strict_json
 
@@ -20,6 +32,8 @@ if TYPE_CHECKING:
 
 HUB = {name: f"BK-Lee/Phantom-{name.upper()}" for name in ("0.5b", "1.8b", "3.8b", "7b")}
 """Checkpoints of the released sizes."""
+
+REACHED = "measured or reached in a profile that was given"
 
 
 def size_named(model: str) -> Size:
@@ -93,6 +107,23 @@ def device_of(name: str, table: Table, runs: Sequence[Run]) -> Entry:
                 f"a profile is of target {run.subject.target}, which is not planned for on {name}",
                 f"give profiles of {', '.join(entry.targets)}",
             )
+    return _filled(entry, runs)
+
+
+def _filled(entry: Entry, runs: Sequence[Run]) -> Entry:
+    """With the rates that no source tells: those that profiles measured, or else reached."""
+    for run in runs:
+        processor, work, device = PROCESSORS[run.subject.target], run.subject, run.device
+        times = [(depth.context, median(depth.seconds)) for depth in run.depths if depth.seconds]
+        moved = [(work.decoder_bytes + at * work.cache_bytes_per_token) / took for at, took in times if took > 0]
+        prefill = run.stage("prefill")
+        fill = 0.0 if prefill is None or not prefill.warm else median(prefill.warm)
+        multiplied = prefill.units * work.decoder_products / fill if prefill is not None and fill > 0 else None
+        if entry.bandwidth is None:
+            entry = replace(entry, bandwidth=number(device.bandwidth or max(moved, default=None), "GB/s", REACHED))
+        own = number((device.products if processor == "cpu" else None) or multiplied, "TOPS", REACHED)
+        if processor not in entry.peaks and own is not None:
+            entry = replace(entry, peaks={**entry.peaks, processor: {"fp32": own}})
     return entry
 
 
@@ -113,28 +144,30 @@ def _host(runs: Sequence[Run]) -> Entry:
     )
 
 
-def factors_of(entry: Entry, table: Table, runs: Sequence[Run], size: Size | None = None) -> dict[str, Factors]:
-    """Of every target of a device, fitted from profiles of it; ``size`` is theirs, where their names do not tell."""
+def factors_of(entry: Entry, table: Table, runs: Sequence[Run], sizes: Sequence[Size] = ()) -> dict[str, Factors]:
+    """Of every target of a device, fitted from profiles of it; ``sizes`` are what they may be of beside known ones."""
     samples: dict[str, list[Sample]] = {}
     for run in runs:
-        samples.setdefault(run.subject.target, []).append(sample_of(run, size, entry))
+        samples.setdefault(run.subject.target, []).append(sample_of(run, sizes, entry))
     return by_target(samples, table.shares, entry.targets)
 
 
-def foretold(run: Run, runs: Sequence[Run] = (), table: Table | None = None, size: Size | None = None) -> list[Missed]:
+def foretold(
+    run: Run, runs: Sequence[Run] = (), table: Table | None = None, sizes: Sequence[Size] = ()
+) -> list[Missed]:
     """Every prediction that a new profile can judge; earlier ones of the same device and target calibrate it.
 
     Nothing where the device's rates are known neither by the profile nor by the table.
     """
     table = table or read_table()
     known = next((entry for entry in table.devices.values() if is_of(run, entry)), None)
-    entry = known or entry_of(run.device)
+    entry = entry_of(run.device) if known is None else _filled(known, runs)
     alike = [one for one in runs if one.device.name == run.device.name and one.subject.target == run.subject.target]
     if run.subject.target not in table.shares:
         return []
-    samples = {run.subject.target: [sample_of(one, size, entry) for one in alike]}
+    samples = {run.subject.target: [sample_of(one, sizes, entry) for one in alike]}
     factors = by_target(samples, table.shares, (run.subject.target,))
-    return against(sample_of(run, size, entry), factors[run.subject.target])
+    return against(sample_of(run, sizes, entry), factors[run.subject.target])
 
 
 def losses() -> Mapping[str, Lost]:
