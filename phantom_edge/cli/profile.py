@@ -21,8 +21,8 @@ def profile(
     device: Annotated[
         str,
         typer.Option(
-            help="Where: host, this machine; or ssh://user@host[:port][/path/of/python], such as a Jetson board with "
-            "phantom-edge on it."
+            help="Where: host, this machine; or ssh://user@host, such as a Jetson board with phantom-edge on it; a port "
+            "and the path of its Python may follow: ssh://user@host:22/opt/venv/bin/python."
         ),
     ] = "host",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File for the profile, JSON.")] = None,
