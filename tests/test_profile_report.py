@@ -105,6 +105,7 @@ def test_a_run_and_itself() -> None:
     compared = compare(make_run(), make_run())
     assert {one.ratio for one in compared.stages} == {1.0} and not compared.unlike and not compared.alone
     assert {one.verdict for one in compared.stages} == {"no difference shown"} and not compared.slower
+    assert compared.untold == ["load"], "measured once"
 
 
 @settings(max_examples=30, deadline=None)
@@ -322,7 +323,8 @@ def test_pictures(tmp_path: Path) -> None:
         assert picture.size[0] == 800 and len(picture.convert("L").getcolors(256) or ()) > 3
     with pytest.raises(EdgeError, match="exists already"):
         report.pictures(tmp_path / "plots")
-    assert report.pictures(tmp_path / "plots", force=True) == 5
+    small = Report([replace(report.runs[0], answers=(), depths=(), readings=(), operators=())])
+    assert small.pictures(tmp_path / "plots", force=True) == 1 and len(list((tmp_path / "plots").glob("*.png"))) == 1
 
 
 def test_nothing_but_a_beginning(tmp_path: Path) -> None:
@@ -366,6 +368,7 @@ def test_report_command(files: dict[str, Path], tmp_path: Path) -> None:
     wanted = ["report", files["first"], files["again"], "--out", tmp_path / "r.html"]
     ran = edge_inside(*wanted, "--markdown", tmp_path / "r.md", "--quality", eval_report, "--fail-on-regression")
     assert ran.returncode == 0, ran.stderr
+    assert "Too few repeats to be judged (5 are needed): load." in ran.stderr
     assert "no difference shown" in ran.stdout and "slower" not in ran.stdout.replace("slower, faster", "")
     assert "Quality and size" in (tmp_path / "r.html").read_text() and "d.jsonl" in (tmp_path / "r.md").read_text()
     again = edge_inside(*wanted)

@@ -114,6 +114,8 @@ def compare(
         note(f"not the same: {line}")
     if comparison.alone:
         note(f"only one of both has: {'; '.join(comparison.alone)}")
+    if comparison.untold:
+        note(f"too few repeats to be judged: {'; '.join(comparison.untold)}")
     show_table(compared(comparison, f"Run {later} beside run {first}", margin))
 
 

@@ -53,6 +53,11 @@ class Comparison:
         """The stages that became slower."""
         return [stage.what for stage in self.stages if stage.verdict == "slower"]
 
+    @property
+    def untold(self) -> list[str]:
+        """The stages that cannot be judged: too few repeats, or a clock that stood still."""
+        return [stage.what for stage in self.stages if stage.low is None]
+
 
 def compare(first: Run, later: Run, margin: float = MARGIN) -> Comparison:
     """Compare what both measured; ``margin`` is the share of time that nobody minds.

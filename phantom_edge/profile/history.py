@@ -160,7 +160,7 @@ def history() -> Iterator[History]:
     except sqlite3.Error as error:
         raise _in_words(error, path) from error
     except OSError as error:
-        raise plain_words(error, path) from error
+        raise EdgeError(plain_words(error, path).problem, f"set {HOME} to a folder that you may write to") from error
 
 
 def _ready(connection: sqlite3.Connection, path: Path) -> None:

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from phantom_edge import __version__
 from phantom_edge.files import whole_file, whole_folder
-from phantom_edge.profile.compare import MARGIN, Comparison, compare
+from phantom_edge.profile.compare import FEWEST, MARGIN, Comparison, compare
 from phantom_edge.profile.plots import (
     Plot,
     memory_plot,
@@ -97,6 +97,8 @@ class Report:
             warnings = [f"Not the same: {words}." for words in one.unlike]
             if one.alone:
                 warnings.append(f"Only one of both has: {'; '.join(one.alone)}.")
+            if one.untold:
+                warnings.append(f"Too few repeats to be judged ({FEWEST} are needed): {'; '.join(one.untold)}.")
             found.append(Section(title, (block,) if one.stages else (), tuple(warnings), (verdict(one), SPREAD)))
         return found
 
