@@ -9,16 +9,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import typer
 from inside import edge_inside
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 from phantom_edge.checkpoint.random import write_random
+from phantom_edge.cli.main import app
 from phantom_edge.models.sizes import SIZES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,6 +62,21 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("cli") / "a.png"
     Image.effect_noise((150, 90), 70).convert("RGB").save(path)
     return path
+
+
+def commands_below(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield words
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands_below(inner, (*words, name))
+
+
+def test_every_command_has_help() -> None:
+    """And none has brackets that rich takes for its own."""
+    found = list(commands_below(typer.main.get_command(app)))
+    assert len(found) > 20
+    for words in found:
+        ran = CliRunner().invoke(app, [*words, "--help"])
+        assert ran.exit_code == 0 and "Usage" in ran.stdout, (words, ran.exception)
 
 
 def test_help_loads_no_torch() -> None:
