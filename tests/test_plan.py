@@ -21,7 +21,7 @@ from phantom_edge.models.sizes import SIZES, Size, VisionSize
 from phantom_edge.profile.counting import Form, cache_bytes, count
 from phantom_edge.profile.device_table import FACTORS, device_named, read_table, sources
 from phantom_edge.profile.fitting import against, calibrated
-from phantom_edge.profile.options import OPTIONS, Wish
+from phantom_edge.profile.options import OPTIONS, Choice, Option, Wish
 from phantom_edge.profile.plan import device_of, factors_of, foretold, losses, size_named
 from phantom_edge.profile.predict import (
     Factor,
@@ -38,7 +38,7 @@ from phantom_edge.profile.predict import (
 )
 from phantom_edge.profile.result import Answered, Depth, Device, Run, Stage, Subject, read_run, write_run
 from phantom_edge.profile.samples import sample_of
-from phantom_edge.profile.search import at_risk, broken, dominates, front_of, limits_of, objectives, plan
+from phantom_edge.profile.search import at_risk, broken, chunks, dominates, front_of, limits_of, objectives, plan
 from phantom_edge.profile.work import work_of
 
 TABLE = read_table()
@@ -189,6 +189,12 @@ def test_limits_hold_and_nothing_shown_is_beaten(
     assert all(count_ <= found.looked_at for count_ in (*found.dropped.values(), *found.unknown.values()))
 
 
+def test_graphs_of_fixed_shapes_do_whole_chunks() -> None:
+    whole = Choice("coreml", Option("int8"), "float", 1, 1024, 256)
+    assert chunks(whole, 300) == [(768, 256), (768, 256)]
+    assert chunks(replace(whole, target="onnx"), 300) == [(0, 256), (256, 44)]
+
+
 def test_a_front_is_the_same_from_any_order() -> None:
     entry = device_named("jetson-orin-nano", TABLE)
     factors = {"jetson": uncalibrated(TABLE.shares["jetson"])}
@@ -300,7 +306,9 @@ def test_command(tmp_path: Path) -> None:
     for one in document["front"]:
         assert one["command"] in ran.stdout and "--target jetson" in one["command"]
         assert one["ttft"]["middle"] <= 0.8 and one["memory"]["middle"] <= 2e9
+    document = json.loads(edge_inside(*wanted, "--rank", 16, "--json").stdout)
     command = document["front"][0]["command"].split()[1:]
+    assert command[command.index("--phantom") + 1] == "rank=16"
     ran = edge_inside(command[0], str(tmp_path / "none"), *command[2:])  # every option is one that export knows
     assert ran.returncode == 1 and "there is no folder" in ran.stderr
 

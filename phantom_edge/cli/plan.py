@@ -123,7 +123,7 @@ def show(found: "Plan", model: str, entry: "Entry", runs: int) -> None:
         "!: the worse end breaks a limit. Points: the estimate and the most, measured on phantom-nano",
     )
     for number, one in enumerate(found.front, 1):
-        typer.echo(f"{number}: {one.choice.command(model, entry)}")
+        typer.echo(f"{number}: {one.choice.command(model, entry, found.rank)}")
     _tell(found, model, entry, runs)
 
 
@@ -137,7 +137,7 @@ def _tell(found: "Plan", model: str, entry: "Entry", runs: int) -> None:
         note(
             f"nothing keeps all limits; the nearest breaks {near.limit} "
             f"({_limit(near.limit, found.limits[near.limit])}) {near.times:.2f} times over: "
-            f"{near.predicted.choice.command(model, entry)}"
+            f"{near.predicted.choice.command(model, entry, found.rank)}"
         )
     if entry.missing:
         note(f"no source was found for: {', '.join(entry.missing)} of {entry.label}")
@@ -212,7 +212,7 @@ def document(found: "Plan", model: str, entry: "Entry", runs: int) -> dict[str, 
 
     def told(one: "Predicted") -> dict[str, Any]:
         at = at_risk(one, found.limits)
-        return {**to_json(one), "command": one.choice.command(model, entry), "at_risk": at}
+        return {**to_json(one), "command": one.choice.command(model, entry, found.rank), "at_risk": at}
 
     near = found.nearest
     return {

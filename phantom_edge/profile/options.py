@@ -103,10 +103,11 @@ class Choice:
     context: int
     chunk: int
 
-    def command(self, model: str, entry: Entry) -> str:
-        """What exports it."""
+    def command(self, model: str, entry: Entry, rank: int | None = None) -> str:
+        """What exports it; ``rank`` None leaves the phantom halves to what export chooses."""
         words = [f"phantom-edge export {quote(model)} --target {self.target}", f"--weights {self.option.weights}"]
         words += [f"--max-tiles {self.tiles} --max-context {self.context} --prefill-chunk {self.chunk}"]
+        words += [f"--phantom rank={rank}"] if rank is not None else []
         words += [f"--cache {self.cache}"] if self.cache != "float" else []
         words += [f"--soc {entry.soc}"] if self.target == "qnn" and entry.soc else []
         words += [f"--board {entry.board}"] if self.target == "jetson" and entry.board else []

@@ -25,6 +25,9 @@ from phantom_edge.profile.predict import (
 
 Limit = Literal["ttft", "tokens-per-second", "memory"]
 
+FIXED = ("coreml", "qnn")
+"""Targets whose graphs have fixed shapes: a chunk that is not full is filled up, and the whole cache is looked at."""
+
 
 @dataclass(frozen=True)
 class Lost:
@@ -62,7 +65,10 @@ class Nearest:
 
 @dataclass(frozen=True)
 class Plan:
-    """What was found: the front, how many were looked at, and how many each limit dropped (``unknown``: untold)."""
+    """What was found: the front, how many were looked at, and how many each limit dropped (``unknown``: untold).
+
+    ``rank`` is what of the phantom halves was asked for.
+    """
 
     front: tuple[Predicted, ...]
     looked_at: int
@@ -71,6 +77,7 @@ class Plan:
     unknown: dict[Limit, int]
     nearest: Nearest | None
     limits: dict[Limit, float] = field(default_factory=dict)
+    rank: int | None = None
 
 
 def predict(
@@ -87,11 +94,11 @@ def predict(
     )
     filling = [
         seconds(
-            least_prefill(counted, rates, start, min(choice.chunk, tokens - start)),
+            least_prefill(counted, rates, start, new),
             factors.of("prefill", kind_of("prefill", weights)),
             counted.layers,
         )
-        for start in range(0, tokens, choice.chunk)
+        for start, new in chunks(choice, tokens)
     ]
     step = seconds(
         least_decode(counted, rates, choice.context), factors.of("decode", kind_of("decode", weights)), counted.layers
@@ -105,6 +112,13 @@ def predict(
         lost=lost.get(_measured_as(choice)),
         is_calibrated=factors.runs > 0 and factors.knows(weights),
     )
+
+
+def chunks(choice: Choice, tokens: int) -> list[tuple[int, int]]:
+    """What is cached before each chunk of a prompt, and its tokens. Graphs of fixed shapes always do all of both."""
+    if choice.target in FIXED:
+        return [(choice.context - choice.chunk, choice.chunk)] * -(-tokens // choice.chunk)
+    return [(start, min(choice.chunk, tokens - start)) for start in range(0, tokens, choice.chunk)]
 
 
 def _measured_as(choice: Choice) -> str:
@@ -220,6 +234,7 @@ def plan(
         unknown=dict(unknown),
         nearest=None if kept else _nearest(found, breaches),
         limits=limits,
+        rank=rank,
     )
 
 
