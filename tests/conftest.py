@@ -26,6 +26,14 @@ def golden(tmp_path_factory: pytest.TempPathFactory):
     return lambda name: open_golden(name, scratch)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _home(tmp_path_factory: pytest.TempPathFactory):
+    """No test writes into the history of whoever runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PHANTOM_EDGE_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _no_grad():
     with torch.no_grad():

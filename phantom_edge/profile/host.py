@@ -37,10 +37,11 @@ def measure(measuring: Measuring) -> None:
     gathering.put("subject", subject_of(measuring.bundle, wish.threads))
     gathering.put("steps", measuring.steps)
     watch = Watch(partial(gathering.put, "reading"))
+    measuring.meter = watch.joules
     with watch.watching():
         measuring.measure()
-    if watch.joules is not None and measuring.tokens:
-        gathering.put("energy", Energy(watch.source, watch.joules, measuring.tokens))
+    if measuring.joules is not None and measuring.tokens:
+        gathering.put("energy", Energy(watch.source, measuring.joules, measuring.tokens))
     gathering.put("end", 1)
 
 

@@ -95,13 +95,11 @@ class Watch:
         self.process = self.psutil.Process()
         self.began = time.perf_counter()
         self.tegra: Tegra | None = None
-        self.joules: float | None = None
-        self.source = ""
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Read before, every ``PERIOD`` seconds, and after; then ``joules`` is what was used, if that is told."""
-        over, counted = threading.Event(), joules()
+        """Read before, every ``PERIOD`` seconds, and after."""
+        over = threading.Event()
         self.tegra = open_tegra()
         self.read("before")
 
@@ -117,12 +115,17 @@ class Watch:
             over.set()
             worker.join()
             self.read("after")
-            now = joules()
-            if counted is not None and now is not None:
-                self.joules, self.source = now - counted, COUNTER
             if self.tegra is not None:
                 self.tegra.close()
-                self.joules, self.source = self.tegra.joules or self.joules, RAIL
+
+    def joules(self) -> float | None:
+        """Used since some moment, as ``source`` tells it; None where nothing does."""
+        return joules() if self.tegra is None else self.tegra.joules
+
+    @property
+    def source(self) -> str:
+        """Of ``joules``."""
+        return COUNTER if self.tegra is None else RAIL
 
     def read(self, when: str) -> None:
         """One reading."""

@@ -59,11 +59,13 @@ class Clock:
 
 
 class Measuring:
-    """Measures a bundle, into ``gathering``; ``tokens`` of answers were chosen so far."""
+    """Measures a bundle, into ``gathering``; ``tokens`` of answers were chosen so far, for ``joules`` by ``meter``."""
 
     def __init__(self, bundle: Bundle, wish: Wish, gathering: Gathering) -> None:
         self.bundle, self.wish, self.gathering = bundle, wish, gathering
         self.tokens = 0
+        self.meter: Callable[[], float | None] = lambda: None
+        self.joules: float | None = None
         room = bundle.manifest.cache.max_context
         self.depths = wish.depths or tuple(depth for depth in (64, 256, 1024, 4096) if depth + DEPTH_TOKENS <= room)
         far = [depth for depth in self.depths if depth + DEPTH_TOKENS > room]
@@ -140,6 +142,7 @@ class Measuring:
 
     def _answers(self, session: Session) -> None:
         """Whole questions, each about a picture that was not seen before."""
+        used = self.meter()
         for number in range(1 + self.wish.repeats):
             session.cached, session.trace = [], (clock := Clock())
             picture, first = self._picture(number), 0.0
@@ -150,6 +153,8 @@ class Measuring:
             stages = {name: sum(times) for name, times in clock.seconds.items()}
             self.tokens += len(clock.seconds.get("choose", []))
             self.gathering.put("answer", Answered(seconds, first or seconds, stages))
+        now = self.meter()
+        self.joules = None if used is None or now is None else now - used
 
     def _picture(self, number: int) -> Image.Image:
         """One pixel tells it from the others."""
