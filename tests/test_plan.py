@@ -21,7 +21,7 @@ from phantom_edge.models.sizes import SIZES, Size, VisionSize
 from phantom_edge.profile.counting import Form, cache_bytes, count
 from phantom_edge.profile.device_table import FACTORS, device_named, read_table, sources
 from phantom_edge.profile.fitting import against, calibrated
-from phantom_edge.profile.options import OPTIONS, Choice, Option, Wish
+from phantom_edge.profile.options import OPTIONS, Choice, Option, Wish, choices
 from phantom_edge.profile.plan import device_of, factors_of, foretold, losses, size_named
 from phantom_edge.profile.predict import (
     Factor,
@@ -193,6 +193,29 @@ def test_graphs_of_fixed_shapes_do_whole_chunks() -> None:
     whole = Choice("coreml", Option("int8"), "float", 1, 1024, 256)
     assert chunks(whole, 300) == [(768, 256), (768, 256)]
     assert chunks(replace(whole, target="onnx"), 300) == [(0, 256), (256, 44)]
+
+
+@pytest.mark.parametrize("name", ["nano", "3.8b"])
+def test_what_is_searched_can_be_exported(name: str) -> None:
+    """Two targets refuse none of it, nor do recipes; the others' packages are slow to load."""
+    from phantom_edge.checkpoint.random import config_of
+    from phantom_edge.export.settings import DTYPES, Settings
+    from phantom_edge.export.targets import PRECISIONS, target_named
+    from phantom_edge.quantize.recipe import matrices, read_recipe
+
+    size, entry = SIZES[name], replace(TABLE.devices["jetson-orin-nano"], targets=("onnx", "jetson"))
+    config, seen = config_of(size), set()
+    shapes = matrices(config)
+    for one in choices(size, entry, Wish()):
+        weights, kind = one.option.weights, (one.target, one.option.weights, one.cache)
+        if kind in seen:
+            continue
+        seen.add(kind)
+        precision = weights if weights in DTYPES else PRECISIONS[one.target]
+        asked = Settings(precision, "full", one.context, one.chunk, one.tiles, one.cache)
+        schemes = {} if weights in DTYPES else read_recipe(weights).schemes(shapes)
+        target_named(one.target).settle(config, schemes, asked)
+    assert len(seen) >= 13 - 2 * (name == "nano")  # whose rows no groups of 128 divide
 
 
 def test_a_front_is_the_same_from_any_order() -> None:
