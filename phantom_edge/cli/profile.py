@@ -21,7 +21,7 @@ def profile(
     device: Annotated[
         str,
         typer.Option(
-            help="Where: host, this machine; or ssh://user@host, such as a Jetson board with phantom-edge on it; a port "
+            help="Where: host, this machine; or ssh://user@host, such as a board with phantom-edge on it; a port "
             "and the path of its Python may follow: ssh://user@host:22/opt/venv/bin/python."
         ),
     ] = "host",

@@ -52,7 +52,8 @@ def _part(manifest: Manifest, names: tuple[str, ...]) -> Part:
     return next(part for name, part in manifest.parts.items() if name in names)
 
 
-BITS = {"int3": 4, "int4": 4, "int8": 8, "uint8": 8, "int16": 16, "uint16": 16, "float16": 16, "float32": 32}
+BITS = {"int3": 4, "int4": 4} | dict.fromkeys(("int8", "uint8"), 8) | dict.fromkeys(("int16", "uint16"), 16)
+BITS |= {"float16": 16, "bfloat16": 16, "float32": 32}
 
 
 def _numbers(part: Part) -> int:
