@@ -121,6 +121,25 @@ def mbq() -> str:
     return markdown(("model, weights", "error of picture tokens", "of answer tokens", "divergence, nats"), rows)
 
 
+def qnn() -> str:
+    """Bundles for Qualcomm's processor in its simulator."""
+    rows = [
+        (
+            name,
+            f"{row['operators']:,}",
+            f"{row['megabytes_on_a_device']} MB",
+            f"{row['questions']:,}",
+            f"{row['right']:.1f} %",
+            f"{row['right_in_onnx_runtime']:.1f} %",
+            f"{row['points_lost']:+.1f} ({' to '.join(f'{end:+.1f}' for end in row['points_lost_interval'])})",
+            f"{row['same_token']:.2%} of {row['steps']:,}",
+        )
+        for name, row in result("qnn")["rows"].items()
+    ]
+    columns = ("weights, chip", "operators, all on it", "files", "questions", "right", "in ONNX Runtime", "points lost")
+    return markdown((*columns, "same token"), rows)
+
+
 def phantom_fp16() -> str:
     """What is left of the phantom dimension in float16."""
     document = result("phantom-fp16")
