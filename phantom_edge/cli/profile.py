@@ -113,7 +113,8 @@ def show(run: "Run") -> None:
             )
             for line in roofline(run)
         ],
-        "least: bytes over bandwidth or multiply-adds over peak, as measured here, whichever takes longer",
+        "least: bytes over bandwidth or multiply-adds over peak, as measured here in float32, whichever takes longer; "
+        "above 100 % where integers are multiplied",
     )
     speeds = run.tokens_per_second
     if speeds:
