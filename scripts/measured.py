@@ -140,6 +140,39 @@ def qnn() -> str:
     return markdown((*columns, "same token"), rows)
 
 
+def qnn_large() -> str:
+    """The same of the 0.5B shape."""
+    rows = []
+    for weights, row in result("qnn-large")["rows"].items():
+        export, steps = row["export"], row["steps"]
+        worst = {
+            part: min(one["decibels"] for one in row["layers"]["layers"] if one["part"] == part)
+            for part in ("vision", "prefill")
+        }
+        rows.append(
+            (
+                weights,
+                f"{sum(export['seconds'].values()) / 60:.0f} min, {export['export_peak_megabytes']:,} MB",
+                f"{export['operators']['decoder']:,}",
+                f"{export['megabytes']['decoder']:,} MB",
+                f"{steps['decibels_prefill']:.1f} dB",
+                f"{steps['decibels_steps']:.1f} dB",
+                f"{steps['same_token']} of {steps['steps']}",
+                f"{worst['vision']:.1f} dB",
+                f"{worst['prefill']:.1f} dB",
+            )
+        )
+    columns = (
+        "weights",
+        "export",
+        "decoder's operators, all on it",
+        "decoder",
+        "logits after a chunk",
+        "of single tokens",
+    )
+    return markdown((*columns, "same token", "worst layer of vision", "of the decoder"), rows)
+
+
 def phantom_fp16() -> str:
     """What is left of the phantom dimension in float16."""
     document = result("phantom-fp16")
