@@ -120,7 +120,7 @@ class Watch:
 
     def joules(self) -> float | None:
         """Used since some moment, as ``source`` tells it; None where nothing does."""
-        return joules() if self.tegra is None else self.tegra.joules
+        return joules() if self.tegra is None else self.tegra.joules()
 
     @property
     def source(self) -> str:

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 TOOL, INTERVAL = "tegrastats", 100
 """And milliseconds between two of its lines."""
 
+PATIENCE = 5.0
+"""Seconds that its first line may take."""
+
 RAILS = ("VDD_IN", "VDD_GPU_SOC", "POM_5V_IN", "SYS5V")
 """What a board is fed by, by the name that its series gives it; where it is none of these, the largest."""
 
@@ -49,25 +52,35 @@ def parse(line: str) -> Stats:
 
 
 class Tegra:
-    """Reads the tool's lines while it is open; ``joules`` since the first of them."""
+    """Reads the tool's lines while it is open, which it is once the first has come."""
 
     def __init__(self) -> None:
         self.latest: Stats | None = None
-        self.joules = 0.0
+        self.counted, self.told = 0.0, 0.0
+        self.lock, self.first = threading.Lock(), threading.Event()
         self.process = subprocess.Popen(
             [TOOL, "--interval", str(INTERVAL)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
+        self.first.wait(PATIENCE)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        before = None
         for line in self.process.stdout:
-            self.latest, now = parse(line), time.perf_counter()
-            if before is not None and self.latest.watts is not None:
-                self.joules += self.latest.watts * (now - before)
-            before = now
+            found = parse(line)
+            self.joules()
+            self.latest = found
+            self.first.set()
+
+    def joules(self) -> float:
+        """Since the first line: each tells what is used until the next."""
+        with self.lock:
+            now = time.perf_counter()
+            if self.latest is not None and self.latest.watts is not None:
+                self.counted += self.latest.watts * (now - self.told)
+            self.told = now
+            return self.counted
 
     def close(self) -> None:
         """End the tool."""
