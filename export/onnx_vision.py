@@ -9,11 +9,42 @@ from torch import Tensor
 from phantom_edge.export.layer_form import Read
 from phantom_edge.export.names import PROJECTOR, TOWER
 from phantom_edge.export.onnx_linear import LinearDrawing
-from phantom_edge.models.config import PhantomConfig
+from phantom_edge.models.config import PhantomConfig, PhantomVisionConfig
 from phantom_edge.quantize.folder import QuantizedFiles
 
 
-class VisionDrawing(LinearDrawing):
+class VisionParts(LinearDrawing):
+    """What every drawing of the tower has alike, in terms of its own norms and linear layers."""
+
+    config: PhantomConfig
+    vision: PhantomVisionConfig
+    tokens: int
+
+    def _norm(self, x: Value, name: str, eps: float | None = None, width: int | None = None) -> Value:
+        raise NotImplementedError
+
+    def _linear(self, x: Value, name: str, shape: tuple[int, int], scale: str | None = None) -> Value:
+        """A linear layer, its output weighed by the vector called ``scale``."""
+        raise NotImplementedError
+
+    def _mlp(self, x: Value, start: str) -> Value:
+        width, inner = self.vision.hidden_size, self.vision.intermediate_size
+        x = self.gelu(self._linear(x, f"{start}mlp.fc1", (inner, width)))
+        return self._linear(x, f"{start}mlp.fc2", (width, inner), scale=f"{start}ls2")
+
+    def _projected(self, x: Value) -> Value:
+        """CLS dropped, squares of patches merged (``models.vision.pixel_shuffle``), and to the decoder's width."""
+        width, side, block = self.vision.hidden_size, self.vision.patches_per_side, self.config.pixel_block
+        merged, hidden = width * block**2, self.config.text.hidden_size
+        x = self.op("Slice", x, self.ints(1), self.ints(self.tokens), self.ints(0))
+        x = self.reshape(x, side // block, block, side // block, block * width)
+        x = self.reshape(self.op("Transpose", x, perm=[0, 2, 1, 3]), self.config.tokens_per_tile, merged)
+        x = self._norm(x, f"{PROJECTOR}norm", eps=1e-5, width=merged)
+        x = self.gelu(self._linear(x, f"{PROJECTOR}fc1", (hidden, merged)))
+        return self._linear(x, f"{PROJECTOR}fc2", (hidden, hidden))
+
+
+class VisionDrawing(VisionParts):
     """Draws ``pixel_values`` (1, 3, S, S) to ``image_tokens`` (tokens_per_tile, hidden); every shape is fixed.
 
     Tiles do not see each other: one at a time is as fast on a CPU and holds the activations of one. LayerScale and the
@@ -64,7 +95,6 @@ class VisionDrawing(LinearDrawing):
         return self.op("LayerNormalization", x, weight, bias, axis=-1, epsilon=eps or self.vision.layer_norm_eps)
 
     def _linear(self, x: Value, name: str, shape: tuple[int, int], scale: str | None = None) -> Value:
-        """A linear layer, its output weighed by the vector called ``scale``."""
         if self.scheme(f"{name}.weight") is not None:
             bias = self.weight(f"{name}.bias", shape[:1], partial(self.read, f"{name}.bias"))
             found = self.linear(x, f"{name}.weight", [f"{name}.weight"], shape[:1], shape[1], bias)
@@ -110,19 +140,3 @@ class VisionDrawing(LinearDrawing):
         mixed = self.op("MatMul", self.op("Softmax", scores, axis=-1), value)
         mixed = self.reshape(self.op("Transpose", mixed, perm=[1, 0, 2]), self.tokens, width)
         return self._linear(mixed, f"{start}attn.proj", (width, width), scale=f"{start}ls1")
-
-    def _mlp(self, x: Value, start: str) -> Value:
-        width, inner = self.vision.hidden_size, self.vision.intermediate_size
-        x = self.gelu(self._linear(x, f"{start}mlp.fc1", (inner, width)))
-        return self._linear(x, f"{start}mlp.fc2", (width, inner), scale=f"{start}ls2")
-
-    def _projected(self, x: Value) -> Value:
-        """CLS dropped, squares of patches merged (``models.vision.pixel_shuffle``), and to the decoder's width."""
-        width, side, block = self.vision.hidden_size, self.vision.patches_per_side, self.config.pixel_block
-        merged, hidden = width * block**2, self.config.text.hidden_size
-        x = self.op("Slice", x, self.ints(1), self.ints(self.tokens), self.ints(0))
-        x = self.reshape(x, side // block, block, side // block, block * width)
-        x = self.reshape(self.op("Transpose", x, perm=[0, 2, 1, 3]), self.config.tokens_per_tile, merged)
-        x = self._norm(x, f"{PROJECTOR}norm", eps=1e-5, width=merged)
-        x = self.gelu(self._linear(x, f"{PROJECTOR}fc1", (hidden, merged)))
-        return self._linear(x, f"{PROJECTOR}fc2", (hidden, hidden))

@@ -23,8 +23,19 @@ from phantom_edge.profile.compare import DRAWS, compare, difference, drawn_media
 from phantom_edge.profile.history import history, home
 from phantom_edge.profile.quality import Quality
 from phantom_edge.profile.report import Report
-from phantom_edge.profile.result import Answered, Depth, Device, Energy, Group, Reading, Run, Stage, Subject, write_run
-from phantom_edge.profile.sound import faults
+from phantom_edge.profile.result import (
+    Answered,
+    Depth,
+    Device,
+    Energy,
+    Group,
+    Reading,
+    Run,
+    Stage,
+    Subject,
+    faults,
+    write_run,
+)
 from phantom_edge.profile.tables import Table
 from phantom_edge.typed import to_json
 

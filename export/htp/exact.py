@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper
@@ -16,9 +15,7 @@ from onnx import helper
 from phantom_edge.errors import need
 from phantom_edge.export.bundle.folder import Bundle
 from phantom_edge.export.onnx_graph import ROUNDING
-from phantom_edge.runtime.engine import Floats, Ints
-from phantom_edge.runtime.qnn import steps_of
-from phantom_edge.runtime.rows import Rows
+from phantom_edge.runtime.qnn import StepsEngine
 from phantom_edge.runtime.steps import Arrays
 
 
@@ -39,28 +36,13 @@ class InFloat:
         return dict(zip(self.outputs, self.session.run(None, dict(inputs)), strict=True))
 
 
-class ExactQnnEngine:
+class ExactQnnEngine(StepsEngine):
     """As QnnEngine, but in float."""
 
     def __init__(self, bundle: Bundle, threads: int = 0) -> None:
         parts = bundle.manifest.parts
         functions = {name: InFloat(bundle.file(part.source)) for name, part in parts.items()}
-        self.vision, self.table = functions["vision"], Rows(bundle)
-        self.vocabulary = bundle.manifest.model.vocab_size
-        ports = tuple(replace(port, dtype="float32") for port in parts["decoder"].inputs)
-        self.steps = steps_of(bundle, functions, ports)
-
-    def see(self, pixel_values: Floats) -> Floats:
-        """See Engine; one tile at a time."""
-        return np.concatenate([self.vision.run({"pixel_values": tile[None]})["image_tokens"] for tile in pixel_values])
-
-    def embed(self, ids: Ints) -> Floats:
-        """Rows of the embedding table."""
-        return self.table[ids]
-
-    def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
-        """See Engine."""
-        return self.steps.forward(embeds, start, keep, self.vocabulary)
+        super().__init__(bundle, functions, tuple(replace(port, dtype="float32") for port in parts["decoder"].inputs))
 
 
 def without_rounding(path: Path) -> bytes:

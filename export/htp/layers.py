@@ -1,7 +1,8 @@
 """How near every layer comes to the checkpoint: the simulator's hidden states beside those of torch."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -100,7 +101,7 @@ class Telling:
         self.outputs = [port.name for port in self.session.get_outputs()]
         self.layers: list[NDArray[np.floating]] = []
 
-    def run(self, inputs: Arrays) -> Arrays:
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         """See Function."""
         given = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
         found = dict(zip(self.outputs, self.session.run(None, given), strict=True))

@@ -7,12 +7,13 @@ from onnx_ir import Value
 
 from phantom_edge.export.htp.fixed_point import FixedDrawing, Ranges
 from phantom_edge.export.layer_form import Read
-from phantom_edge.export.names import PROJECTOR, TOWER
+from phantom_edge.export.names import TOWER
+from phantom_edge.export.onnx_vision import VisionParts
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.quantize.folder import QuantizedFiles
 
 
-class VisionDrawing(FixedDrawing):
+class VisionDrawing(FixedDrawing, VisionParts):
     """Draws ``pixel_values`` (1, 3, S, S) to ``image_tokens`` (tokens_per_tile, hidden).
 
     Of ``layers`` only those are drawn: from ``states`` (tokens, width) to the same, but for the first and the last.
@@ -79,11 +80,10 @@ class VisionDrawing(FixedDrawing):
         ones = torch.ones(width)
         return self.held_once(f"ones.{width}", ones) if self.ranges is None else self.bytes_once(f"ones.{width}", ones)
 
-    def _linear(self, x: Value, name: str, shape: tuple[int, int], scale: str = "") -> Value:
-        """A linear layer, its output weighed by the vector called ``scale``."""
+    def _linear(self, x: Value, name: str, shape: tuple[int, int], scale: str | None = None) -> Value:
         bias = self.static(f"{name}.bias", self.read(f"{name}.bias"))
         found = self.linear(x, f"{name}.weight", [f"{name}.weight"], shape[:1], shape[1], bias)
-        return self.op("Mul", found, self.static(scale, self.read(scale))) if scale else found
+        return found if scale is None else self.op("Mul", found, self.static(scale, self.read(scale)))
 
     def _attention(self, x: Value, start: str) -> Value:
         vision, name = self.vision, f"{start}attn.qkv"
@@ -101,19 +101,3 @@ class VisionDrawing(FixedDrawing):
         mixed = self.op("MatMul", weights, self.multiplier(value))
         mixed = self.op("Transpose", mixed, perm=[1, 0, 2])
         return self._linear(self.reshape(mixed, self.tokens, width), f"{start}attn.proj", (width, width), f"{start}ls1")
-
-    def _mlp(self, x: Value, start: str) -> Value:
-        width, inner = self.vision.hidden_size, self.vision.intermediate_size
-        x = self.gelu(self._linear(x, f"{start}mlp.fc1", (inner, width)))
-        return self._linear(x, f"{start}mlp.fc2", (width, inner), f"{start}ls2")
-
-    def _projected(self, x: Value) -> Value:
-        """CLS dropped, squares of patches merged (``models.vision.pixel_shuffle``), and to the decoder's width."""
-        width, side, block = self.vision.hidden_size, self.vision.patches_per_side, self.config.pixel_block
-        merged, hidden = width * block**2, self.config.text.hidden_size
-        x = self.op("Slice", x, self.ints(1), self.ints(self.tokens), self.ints(0))
-        x = self.reshape(x, side // block, block, side // block, block * width)
-        x = self.reshape(self.op("Transpose", x, perm=[0, 2, 1, 3]), self.config.tokens_per_tile, merged)
-        x = self._norm(x, f"{PROJECTOR}norm", eps=1e-5, width=merged)
-        x = self.gelu(self._linear(x, f"{PROJECTOR}fc1", (hidden, merged)))
-        return self._linear(x, f"{PROJECTOR}fc2", (hidden, hidden))

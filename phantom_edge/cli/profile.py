@@ -1,6 +1,5 @@
 """``phantom-edge profile``: how fast a bundle is on a device, and how much of what the device could do that is."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated
@@ -82,58 +81,15 @@ def _keep(run: "Run") -> None:
 
 def show(run: "Run") -> None:
     """The tables of a profile."""
-    from phantom_edge.profile.roofline import roofline
+    from phantom_edge.profile import tables
 
-    rows = [
-        (
-            stage.name,
-            f"{stage.units:,}",
-            f"{1e3 * stage.cold:,.2f}",
-            *(f"{1e3 * value:,.2f}" for value in quantiles(stage.warm)),
-        )
-        for stage in run.stages
-    ]
-    print_table(
-        f"{run.subject.bundle} on {run.device.name} ({run.device.processor})",
-        ("stage", "units", "cold, ms", "median, ms", "p90, ms", "p99, ms"),
-        rows,
-        "units: tiles of vision, tokens of prefill and decode",
-    )
-    print_table(
-        "Roofline",
-        ("what", "bytes", "multiply-adds", "least, ms", "took, ms", "share"),
-        [
-            (
-                line.what,
-                f"{line.bytes:,}",
-                f"{line.products:,}",
-                f"{1e3 * line.least:,.3f}",
-                f"{1e3 * line.took:,.3f}",
-                f"{line.share:.0%} of {line.bound}",
-            )
-            for line in roofline(run)
-        ],
-        "least: bytes over bandwidth or multiply-adds over peak, as measured here in float32, whichever takes longer; "
-        "above 100 % where integers are multiplied",
-    )
-    speeds = run.tokens_per_second
-    if speeds:
-        print_table(
-            "Single tokens",
-            ("cached before", "tokens a second"),
-            [(f"{context:,}", f"{speed:,.1f}") for context, speed in speeds.items()],
-        )
+    for table in (tables.times(run), tables.floor(run), tables.speeds(run)):
+        if table.rows:
+            title = f"{table.title}: {run.subject.bundle} on {run.device.name}"
+            print_table(title, table.columns, table.rows, table.note or None)
     if run.answers:
         first, apart = run.seconds_to_first_token, median(answer.told_apart for answer in run.answers)
         note(f"first token after {1e3 * (first or 0):,.1f} ms; stages account for {apart:.1%} of an answer's time")
     if run.peak_bytes:
         weights = run.subject.vision_bytes + run.subject.decoder_bytes
         note(f"{run.peak_bytes / 1e6:,.0f} MB resident at most, of which weights are {weights / 1e6:,.0f} MB")
-
-
-def quantiles(seconds: Sequence[float]) -> tuple[float, float, float]:
-    """Median, and what 90 and 99 of 100 do not exceed."""
-    import numpy as np
-
-    half, most, nearly_all = np.quantile(seconds or (float("nan"),), (0.5, 0.9, 0.99))
-    return float(half), float(most), float(nearly_all)

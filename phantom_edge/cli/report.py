@@ -42,7 +42,7 @@ def report(
     from phantom_edge.files import check_target
     from phantom_edge.profile.quality import read_quality
     from phantom_edge.profile.report import Report
-    from phantom_edge.profile.sound import read_sound
+    from phantom_edge.profile.result import read_run
 
     for file in (out, markdown):
         check_file(file, [*runs, *(quality or ())], force)
@@ -50,7 +50,7 @@ def report(
         raise EdgeError("--markdown and --out are the same file", "choose another file for one of them")
     if png is not None:
         check_target(png, force)
-    made = Report([read_sound(path) for path in runs], [read_quality(path) for path in quality or ()], margin)
+    made = Report([read_run(path) for path in runs], [read_quality(path) for path in quality or ()], margin)
     made.html(out)
     note(f"wrote {out}")
     if markdown is not None:

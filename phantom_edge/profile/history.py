@@ -13,8 +13,7 @@ from shlex import quote
 
 from phantom_edge.errors import EdgeError
 from phantom_edge.files import plain_words
-from phantom_edge.profile.result import Run
-from phantom_edge.profile.sound import faults
+from phantom_edge.profile.result import Run, faults
 from phantom_edge.profile.tables import decode_speed
 from phantom_edge.typed import WrongJson, from_json, strict_json, to_json
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -17,6 +18,9 @@ StageName = Literal["load", "preprocess", "words", "vision", "prefill", "decode"
 STAGES: tuple[StageName, ...] = ("load", "preprocess", "words", "vision", "prefill", "decode", "choose")
 """In their order: opening the bundle; a picture to pixels; a question to tokens; pixels to image tokens, a tile at a
 time; a prompt into the cache, a chunk at a time; one more token; choosing it."""
+
+LONGEST = 1e7
+"""Seconds: more than a hundred days is no measurement."""
 
 MOST = 10**6
 """Measurements of a kind that a document may hold."""
@@ -187,6 +191,29 @@ def read_run(path: Path) -> Run:
             "update it: pip install --upgrade phantom-edge",
         )
     try:
-        return from_json(Run, document)
+        run = from_json(Run, document)
     except WrongJson as error:
         raise EdgeError(f"{path} is no profile: {error}", again) from error
+    for fault in faults(run):
+        raise EdgeError(f"{path} is no profile: {fault}", again)
+    return run
+
+
+def faults(run: Run) -> Iterator[str]:
+    """What a profile may not say although its schema lets it, in words: no table or plot can be made of it."""
+    try:
+        json.dumps(to_json(run), ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:  # also of half a letter
+        yield "it has numbers or letters that cannot be"
+    stages = [second for stage in run.stages for second in (stage.cold, *stage.warm)]
+    answers = [second for one in run.answers for second in (one.seconds, one.first_token, *one.stages.values())]
+    if not all(0 <= second < LONGEST for second in (*stages, *answers, *(one.seconds for one in run.operators))):
+        yield "it has impossible times"
+    if not all(one.seconds and all(0 < second < LONGEST for second in one.seconds) for one in run.depths):
+        yield "depths has impossible times"
+    if min((one.context for one in run.depths), default=1) < 1:
+        yield "depths has an impossible context"
+    if not all(value is None or value > 0 for value in (run.device.bandwidth, run.device.products)):
+        yield "device has an impossible bandwidth or peak"
+    if any((one.resident_bytes or 0) < 0 or not 0 <= one.seconds < LONGEST for one in run.readings):
+        yield "readings has impossible ones"

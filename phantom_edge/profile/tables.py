@@ -146,7 +146,8 @@ def floor(run: Run) -> Table:
             )
             for line in roofline(run)
         ),
-        "least: bytes over bandwidth or multiply-adds over peak, as measured there, whichever takes longer",
+        "least: bytes over bandwidth or multiply-adds over peak, as measured there in float32, whichever takes longer; "
+        "above 100 % where integers are multiplied",
     )
 
 
@@ -197,7 +198,7 @@ def energy(run: Run) -> Table:
         "Energy",
         ("told by", "joules", "tokens", "joules a token", "idle, W"),
         ((used.source, f"{used.joules:,.2f}", f"{used.tokens:,}", each, idle),),
-        "all that was used meanwhile, what the idle device would have used included",
+        "all that was used during the answers, what the idle device would have used included",
     )
 
 

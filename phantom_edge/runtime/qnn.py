@@ -20,7 +20,7 @@ from phantom_edge.export.bundle.folder import AGAIN, Bundle
 from phantom_edge.export.bundle.manifest import MANIFEST, Chip, Part, Port
 from phantom_edge.runtime.engine import Floats, Ints
 from phantom_edge.runtime.rows import Rows
-from phantom_edge.runtime.steps import Arrays, Steps
+from phantom_edge.runtime.steps import Arrays, Function, Steps
 from phantom_edge.versions import installed
 
 PROVIDER, PLUGIN = "QNNExecutionProvider", "onnxruntime-qnn"
@@ -139,18 +139,13 @@ class Loaded:
         return dict(zip(self.outputs, found, strict=True))
 
 
-class QnnEngine:
-    """Runs a bundle of target qnn, on the processor or in its simulator. ``threads`` mean nothing to either."""
+class StepsEngine:
+    """Answers by ``functions`` of a bundle, whose decoder has the inputs ``ports``."""
 
-    def __init__(self, bundle: Bundle, threads: int = 0) -> None:
-        chip = bundle.manifest.chip
-        if bundle.manifest.fixed is None or chip is None:
-            raise EdgeError(f"{bundle.path} is for target qnn, and does not say how its functions are fed", AGAIN)
-        _check_version(bundle)
-        functions = {name: Loaded(bundle, part, chip) for name, part in bundle.manifest.parts.items()}
+    def __init__(self, bundle: Bundle, functions: Mapping[str, Function], ports: tuple[Port, ...]) -> None:
         self.vision, self.table = functions["vision"], Rows(bundle)
         self.vocabulary = bundle.manifest.model.vocab_size
-        self.steps = steps_of(bundle, functions, bundle.manifest.parts["decoder"].inputs)
+        self.steps = steps_of(bundle, functions, ports)
 
     def see(self, pixel_values: Floats) -> Floats:
         """See Engine; one tile at a time."""
@@ -165,7 +160,19 @@ class QnnEngine:
         return self.steps.forward(embeds, start, keep, self.vocabulary)
 
 
-def steps_of(bundle: Bundle, functions: Mapping[str, Any], ports: tuple[Port, ...]) -> Steps:
+class QnnEngine(StepsEngine):
+    """Runs a bundle of target qnn, on the processor or in its simulator. ``threads`` mean nothing to either."""
+
+    def __init__(self, bundle: Bundle, threads: int = 0) -> None:
+        chip, parts = bundle.manifest.chip, bundle.manifest.parts
+        if bundle.manifest.fixed is None or chip is None:
+            raise EdgeError(f"{bundle.path} is for target qnn, and does not say how its functions are fed", AGAIN)
+        _check_version(bundle)
+        functions = {name: Loaded(bundle, part, chip) for name, part in parts.items()}
+        super().__init__(bundle, functions, parts["decoder"].inputs)
+
+
+def steps_of(bundle: Bundle, functions: Mapping[str, Function], ports: tuple[Port, ...]) -> Steps:
     """The loop around functions of a bundle, whose decoder has the inputs ``ports``."""
     manifest, fixed = bundle.manifest, bundle.manifest.fixed
     assert fixed is not None
