@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
+from noise import noise
 
 from phantom_edge.checkpoint.random import write_random
 from phantom_edge.export.export import export_bundle
@@ -23,7 +23,7 @@ def write_desk(desk: Path, size: Size = SIZES["tiny"], recipes: Sequence[str] = 
     write_random(size, desk / "float", seed=3, dtype=torch.float32, eta=1.0)
     lines = []
     for number, size in enumerate(((112, 112), (230, 112))):
-        Image.effect_noise(size, 80).convert("RGB").save(desk / f"{number}.png")
+        noise(size, 80).save(desk / f"{number}.png")
         lines += [{"image": f"{number}.png", "question": f"Is it {word}?", "chosen": "yes"} for word in ("red", "far")]
     (desk / "triples.jsonl").write_text("\n".join(map(json.dumps, lines)))
     for recipe in recipes:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
+from noise import noise
 from safetensors.torch import load_file, save_file
 
 from phantom_edge.checkpoint.bnb import BnbFiles
@@ -83,7 +83,7 @@ def test_integers_are_kept_where_the_grid_is_the_same(saved: tuple[Path, str], t
     assert bundle.manifest.verified
     other = quantize_checkpoint(folder, Recipe({"decoder": "int4-g32"}), tmp_path / "q4", name="int4")
     assert not other.kept and other.twice
-    Image.effect_noise((112, 112), 80).convert("RGB").save(tmp_path / "0.png")
+    noise((112, 112), 80).save(tmp_path / "0.png")
     (tmp_path / "t.jsonl").write_text(json.dumps({"image": "0.png", "question": "Is it red?", "chosen": "yes"}))
     both = Recipe({"decoder": "int8", "vision": "w8a8"})
     third = quantize_checkpoint(

@@ -13,7 +13,7 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
-from PIL import Image
+from noise import noise
 
 from phantom_edge.checkpoint.random import write_random
 from phantom_edge.errors import EdgeError
@@ -58,7 +58,7 @@ def export(checkpoint: Path, out: Path, prove: bool = False, **settings: Any) ->
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("picture") / "a.png"
-    Image.effect_noise((300, 140), 90).convert("RGB").save(path)
+    noise((300, 140), 90).save(path)
     return path
 
 
@@ -87,7 +87,7 @@ def test_greedy_tokens_are_the_checkpoints(
 def test_what_two_prompts_share_is_computed_once(bundle: Bundle, picture: Path) -> None:
     """And changes nothing: neither a shared picture, nor one that differs, nor the same question again."""
     other = picture.with_name("b.png")
-    Image.effect_noise((300, 140), 30).convert("RGB").save(other)
+    noise((300, 140), 30).save(other)
     session = open_session(bundle.path)
     asked = [(QUESTION, picture), ("Why?", picture), ("Why?", other), ("Why?", other), (QUESTION, picture)]
     reused = []
@@ -104,7 +104,7 @@ def test_more_pictures_than_are_remembered(checkpoint: Path, tmp_path: Path) -> 
     wide = export(checkpoint, tmp_path / "wide", max_context=1024)
     pictures = [tmp_path / f"{number}.png" for number in range(10)]
     for number, path in enumerate(pictures):
-        Image.effect_noise((60, 60), 20 + 20 * number).convert("RGB").save(path)
+        noise((60, 60), 20 + 20 * number).save(path)
     session = Session(wide)
     for asked in (pictures[:9], [pictures[0], pictures[9]]):
         assert answer_of(session, "Which?", asked, 4).ids == answer_of(Session(wide), "Which?", asked, 4).ids

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from noise import noise
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -39,7 +39,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_random(SIZES["tiny"], desk / "checkpoint", seed=3, dtype=torch.float32, eta=1.0)
     lines = []
     for number, size in enumerate(((112, 112), (230, 112))):
-        Image.effect_noise(size, 80).convert("RGB").save(desk / f"{number}.png")
+        noise(size, 80).save(desk / f"{number}.png")
         lines += [{"image": f"{number}.png", "question": f"Is it {word}?", "chosen": "yes"} for word in ("red", "far")]
     (desk / "triples.jsonl").write_text("\n".join(map(json.dumps, lines)))
     (desk / "words.jsonl").write_text(json.dumps({"question": "Who?", "chosen": "me"}))

@@ -17,7 +17,7 @@ import pytest
 import torch
 import typer
 from inside import edge_inside
-from PIL import Image
+from noise import noise
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
@@ -60,7 +60,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("cli") / "a.png"
-    Image.effect_noise((150, 90), 70).convert("RGB").save(path)
+    noise((150, 90), 70).save(path)
     return path
 
 
@@ -190,7 +190,7 @@ def test_answer_on_stdout_and_the_rest_on_stderr(tiny: Path, picture: Path) -> N
 
 def images(folder: Path) -> dict[str, bytes]:
     png = io.BytesIO()
-    Image.effect_noise((64, 48), 70).convert("RGB").save(png, "PNG")
+    noise((64, 48), 70).save(png, "PNG")
     return {
         "empty.png": b"",
         "page.jpg": b"<html>404 not found</html>",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from inside import edge_inside
+from noise import noise
 from PIL import Image
 from test_benchmarks import make_mmbench, make_pope
 from test_cli import COMMAND, document, edge, refusal
@@ -33,7 +34,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(12):
         name = f"{number}.png"
         if number < 10:
-            Image.effect_noise((224, 224), 10 + 5 * number).convert("RGB").save(folder / name)
+            noise((224, 224), 10 + 5 * number).save(folder / name)
         lines += [
             Triple("Is there a dial?", "yes" if number % 3 else "no", ("maybe",), (name,), "existence"),
             Triple("How many?", "3", ("4",), (name,), "count"),

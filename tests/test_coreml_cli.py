@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from inside import edge_inside, resealed, stopped
-from PIL import Image
+from noise import noise
 from test_export_cli import document, edge
 
 from phantom_edge.checkpoint.random import write_random
@@ -27,7 +27,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "coremltools" not in done.stderr and "scikit" not in done.stderr  # what its import has to say
     words = Bundle.open(desk / "bundle").manifest.model.vocab_size
     assert f"only the first {words:,} are words" in (desk / "bundle" / "README.md").read_text()
-    Image.effect_noise((200, 90), 80).convert("RGB").save(desk / "photo.png")
+    noise((200, 90), 80).save(desk / "photo.png")
     return desk
 
 

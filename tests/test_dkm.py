@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
+from noise import noise
 from safetensors.torch import load_file
 from torch import Tensor
 from typer.testing import CliRunner
@@ -39,7 +39,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_random(SIZES["tiny"], desk / "checkpoint", seed=3, dtype=torch.float32, eta=1.0)
     lines = []
     for number in range(2):
-        Image.effect_noise((112, 112), 80).convert("RGB").save(desk / f"{number}.png")
+        noise((112, 112), 80).save(desk / f"{number}.png")
         answers = ("yes", "a far red square")
         lines += [{"image": f"{number}.png", "question": f"Is it {one}?", "chosen": one} for one in answers]
     (desk / "triples.jsonl").write_text("\n".join(map(json.dumps, lines)))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from inside import edge_inside
-from PIL import Image
+from noise import noise
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
@@ -47,7 +47,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "relative error" in done.stdout and "next: phantom-edge run" in done.stderr
     (desk / "mine").mkdir()
     (desk / "mine" / "diary").write_text("dear")
-    Image.effect_noise((200, 90), 80).convert("RGB").save(desk / "photo.png")
+    noise((200, 90), 80).save(desk / "photo.png")
     return desk
 
 

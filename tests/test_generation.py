@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from noise import noise
 from PIL import Image
 from reference import ARCHITECTURES
 from torch import Tensor, nn
@@ -175,7 +176,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     return load(str(folder), torch.float32)
 
 
-PICTURE = Image.effect_noise((300, 200), 60).convert("RGB")
+PICTURE = noise((300, 200), 60)
 
 
 def test_stream_is_the_answer(tiny: Loaded) -> None:

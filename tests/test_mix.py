@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from noise import noise
 from typer.testing import CliRunner
 
 from phantom_edge.checkpoint.random import write_random
@@ -33,7 +33,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint at full phantom strength, and questions about a picture."""
     desk = tmp_path_factory.mktemp("mix")
     write_random(SIZES["tiny"], desk / "model", seed=3, dtype=torch.float16, eta=1.0)
-    Image.effect_noise((112, 112), 80).convert("RGB").save(desk / "0.png")
+    noise((112, 112), 80).save(desk / "0.png")
     lines = [{"image": "0.png", "question": f"Is it {word}?", "chosen": "yes"} for word in ("red", "far")]
     (desk / "triples.jsonl").write_text("\n".join(map(json.dumps, lines)))
     return desk

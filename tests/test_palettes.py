@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from noise import noise
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -352,7 +352,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint at full phantom strength, and questions about a picture."""
     desk = tmp_path_factory.mktemp("palettes")
     write_random(SIZES["tiny"], desk / "checkpoint", seed=3, dtype=torch.float32, eta=1.0)
-    Image.effect_noise((112, 112), 80).convert("RGB").save(desk / "0.png")
+    noise((112, 112), 80).save(desk / "0.png")
     lines = [{"image": "0.png", "question": f"Is it {word}?", "chosen": "yes"} for word in ("red", "far")]
     (desk / "triples.jsonl").write_text("\n".join(map(json.dumps, lines)))
     return desk

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from noise import noise
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -70,7 +71,7 @@ def test_any_picture_becomes_tiles(width, height, least, more, thumbnail, tile_s
     tiling = Tiling(tile_size, least, least + more, thumbnail)
     cols, rows = choose_grid(width, height, tiling)
     assert least <= cols * rows <= least + more
-    image = Image.effect_noise((width, height), 90).convert("RGB")
+    image = noise((width, height), 90)
     found = to_pixel_values(image, tiling)
     tiles = cols * rows + (thumbnail and cols * rows > 1)
     assert found.shape == (tiles, 3, tile_size, tile_size)

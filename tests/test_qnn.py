@@ -219,6 +219,7 @@ def test_bundle_is_proved_in_the_simulator(desk: Path, eight: Path) -> None:
     """Every stage keeps its bounds; without rounding nothing but constants of 16 bits is left; and layers are told."""
     source = Source.open(desk / "int8")
     proof = verify(Bundle.open(eight), source)
+    assert not [check for check in proof.checks if not check.passed]
     assert proof.passed and {check.stage for check in proof.checks} > set(STAGES)
     exact = [check.value for check in proof.checks if check.stage.startswith("exact") and check.measure[:3] == "rel"]
     assert exact and max(one for one in exact if one is not None) < 2e-4

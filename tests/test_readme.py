@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from inside import edge_inside
-from PIL import Image
+from noise import noise
 
 from phantom_edge.checkpoint.convert import convert
 from phantom_edge.checkpoint.random import write_random
@@ -43,7 +43,7 @@ def commands(section: str) -> list[str]:
 @pytest.fixture
 def desk(tmp_path: Path) -> Path:
     """A folder as the README's reader has it: a photo, and checkpoints where the hub ids stand."""
-    Image.effect_noise((200, 120), 60).convert("RGB").save(tmp_path / "photo.jpg")
+    noise((200, 120), 60).save(tmp_path / "photo.jpg")
     shutil.copytree(ROOT / "apps" / "samples", tmp_path / "apps" / "samples")
     write_random(SIZES["tiny"], tmp_path / "checkpoint")
     convert(tmp_path / "checkpoint", tmp_path / "BK-Lee" / "Phantom-0.5B")

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from integers import coreml_weights, onnx_weights
+from noise import noise
 from PIL import Image
 
 from phantom_edge.checkpoint.random import write_random
@@ -40,7 +41,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_random(SIZES["tiny"], desk / "checkpoint", seed=3, dtype=torch.float32, eta=1.0)
     lines = []
     for number, size in enumerate(((112, 112), (230, 112))):
-        Image.effect_noise(size, 80).convert("RGB").save(desk / f"{number}.png")
+        noise(size, 80).save(desk / f"{number}.png")
         lines.append({"image": f"{number}.png", "question": "Is it red?", "chosen": "yes"})
     (desk / "triples.jsonl").write_text("\n".join(map(json.dumps, lines)))
     (desk / "words.jsonl").write_text(json.dumps({"question": "Who?", "chosen": "me"}))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
+from noise import noise
 from reference import Golden
 
 from phantom_edge.checkpoint.random import write_random
@@ -38,7 +38,7 @@ def queries(tmp_path_factory: pytest.TempPathFactory) -> list[Query]:
     paths = []
     for number, size in enumerate(((90, 90), (224, 224), (300, 200))):
         path = folder / f"{number}.png"
-        Image.effect_noise(size, 40 + 20 * number).convert("RGB").save(path)
+        noise(size, 40 + 20 * number).save(path)
         paths.append(path)
     sets = [(paths[0],), (paths[1],), (paths[2].read_bytes(),), (paths[2], paths[0])]
     questions = ["what?", "Is there a red star in the picture?", "what?", "How many?"]
