@@ -71,7 +71,7 @@ class DecoderDrawing(LinearDrawing):
         hidden = embeds
         for number, form in enumerate(forms):
             hidden = self._layer(hidden, number, form)
-        hidden = self._norm(self.op("Gather", hidden, keep, axis=0), f"{DECODER}norm.weight")
+        hidden = self.asked = self._norm(self.op("Gather", hidden, keep, axis=0), f"{DECODER}norm.weight")
         head = EMBEDDING if config.tie_word_embeddings else HEAD
         logits = self.linear(
             hidden, head, [head], [config.vocab_size], config.hidden_size, is_table=config.tie_word_embeddings

@@ -1,7 +1,8 @@
 """An ONNX graph drawn node by node, its weights read one at a time when the file is written."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,26 @@ class Drawing:
         self.name = name
         self.dtype = dtype
         self.tape = ir.tape.Tape()
+        self.place: tuple[str, ...] = ()
         self.inputs: list[Value] = []
         self.outputs: list[Value] = []
         self.constants: dict[tuple[Any, ...], Value] = {}
         self.opsets, self.ir_version, self.small = {"": OPSET}, IR_VERSION, SMALL
         self.kinds: dict[str, str] = {}  # what initializers of bytes hold
+
+    @contextmanager
+    def within(self, *place: str) -> Iterator[None]:
+        """Nodes that are drawn meanwhile are named after a place in the model, which profilers then tell."""
+        outer = self.place
+        self.place = (*outer, *place)
+        try:
+            yield
+        finally:
+            self.place = outer
+
+    def called(self, kind: str) -> str | None:
+        """The name of the next node; None outside of all places."""
+        return "/".join((*self.place, f"{kind}_{len(self.tape.nodes)}")) if self.place else None
 
     def input(self, name: str, shape: Sequence[Dim], dtype: ir.DataType | None = None) -> Value:
         """A graph input; a dimension that is a name may differ from run to run."""
@@ -89,7 +105,7 @@ class Drawing:
 
     def op(self, kind: str, *inputs: Value | None, **attributes: Any) -> Value:
         """The one output of a node."""
-        found: Value = self.tape.op(kind, inputs, attributes)
+        found: Value = self.tape.op(kind, inputs, attributes, name=self.called(kind))
         return found
 
     def rounding(self, kind: str, *inputs: Value | None, **attributes: Any) -> Value:
@@ -97,7 +113,7 @@ class Drawing:
 
         Proofs take them out; they are known by their names.
         """
-        found: Value = self.tape.op(kind, inputs, attributes, name=f"{ROUNDING}{len(self.tape.nodes)}")
+        found: Value = self.tape.op(kind, inputs, attributes, name=f"{ROUNDING}{self.called(kind) or len(self.tape.nodes)}")
         return found
 
     def gelu(self, x: Value) -> Value:
@@ -106,7 +122,8 @@ class Drawing:
 
     def ops(self, kind: str, *inputs: Value | None, outputs: int, **attributes: Any) -> Sequence[Value]:
         """The outputs of a node that has several."""
-        found: Sequence[Value] = self.tape.op_multi_out(kind, inputs, attributes, num_outputs=outputs)
+        name = self.called(kind)
+        found: Sequence[Value] = self.tape.op_multi_out(kind, inputs, attributes, num_outputs=outputs, name=name)
         return found
 
     def reshape(self, x: Value, *shape: int) -> Value:

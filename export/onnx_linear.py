@@ -29,7 +29,12 @@ ACCURACY = 4
 
 
 class LinearDrawing(Drawing):
-    """A drawing whose linear layers are quantized where ``integers`` says so."""
+    """A drawing whose linear layers are quantized where ``integers`` says so.
+
+    ``asked`` are rows that whoever runs the graph chooses: there may be none.
+    """
+
+    asked: Value | None = None
 
     def __init__(
         self,
@@ -138,6 +143,7 @@ class LinearDrawing(Drawing):
             [integers, weight, scale, scales, zero_point, *([] if bias is None else [None, bias])],
             {},
             domain="com.microsoft",
+            name=self.called("MatMulIntegerToFloat"),
         )
         return found
 
@@ -154,6 +160,8 @@ class LinearDrawing(Drawing):
     def row_scales(self, rows: Value) -> Value:
         """(..., 1): a row's largest magnitude becomes 127."""
         largest = self.op("ReduceMax", self.op("Abs", rows), self.ints(-1), keepdims=1)
+        if rows is self.asked:  # of no rows ONNX Runtime 1.31 makes (0, columns)
+            largest = self.op("Slice", largest, self.ints(0), self.ints(1), self.ints(-1))
         scales = self.op("Mul", largest, self.held_once("step", torch.tensor(1 / LARGEST)))
         return self.op("Max", scales, self.held_once("least_scale", torch.tensor(LEAST_SCALES[self.dtype])))
 
@@ -191,6 +199,7 @@ class LinearDrawing(Drawing):
             inputs,
             {"K": columns, "N": rows, "bits": bits, "block_size": block, "accuracy_level": ACCURACY},
             domain="com.microsoft",
+            name=self.called("MatMulNBits"),
         )
         return found
 

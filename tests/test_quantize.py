@@ -36,6 +36,7 @@ from phantom_edge.quantize.recipe import PARTS, Recipe, Rule, matrices, read_rec
 from phantom_edge.quantize.rounding import nearest, round_to, scales_of
 from phantom_edge.quantize.schemes import SCHEMES, Quantized, Scheme, packed, unpacked
 from phantom_edge.quantize.solvers import fitted, gptq
+from phantom_edge.runtime.ort import OrtEngine
 from phantom_edge.runtime.rows import Rows
 from phantom_edge.shipped import NANO
 
@@ -207,6 +208,10 @@ def test_a_bundle_holds_the_integers_and_computes_with_them(name: str, opset_onl
     assert proof is not None and proof.passed and {check.stage for check in proof.checks} > set(STAGES)
     rows = Rows(bundle)[np.arange(bundle.manifest.embedding.rows)]
     assert np.array_equal(rows, files.read(EMBEDDING).float().numpy())
+    engine = OrtEngine(bundle, 1)
+    at_once, last = engine.forward(rows[:9], 0, np.array([8])), np.array([0])
+    assert engine.forward(rows[:8], 0, np.array([], np.int64)).shape == (0, at_once.shape[1]), "of a chunk, none"
+    assert np.abs(engine.forward(rows[8:9], 8, last) - at_once).max() < 0.05 * np.abs(at_once).max()
 
 
 def test_a_tied_head_and_the_embedding_are_one_copy(tmp_path: Path) -> None:
