@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chromium import look
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from inside import edge_inside
 from PIL import Image
+from profiles import DEVICE, SUBJECT, make_run, spread
 
 from phantom_edge.errors import EdgeError
 from phantom_edge.profile import history as histories
@@ -26,13 +28,10 @@ from phantom_edge.profile.report import Report
 from phantom_edge.profile.result import (
     Answered,
     Depth,
-    Device,
     Energy,
     Group,
     Reading,
     Run,
-    Stage,
-    Subject,
     faults,
     write_run,
 )
@@ -40,53 +39,6 @@ from phantom_edge.profile.tables import Table
 from phantom_edge.typed import to_json
 
 pytest.importorskip("matplotlib")
-DEVICE = Device("host", "desk", "a processor", "Linux 6.1", 2, 8 << 30, bandwidth=2e10, products=5e10)
-SUBJECT = Subject(
-    "tiny-int8", "5ea1" * 16, "onnx", "tiny", "f00d" * 16, "int8", 2, 3_000_000, 9_000_000, 512, 40_000_000, 9_000_000,
-    {"onnxruntime": "1.31.0"},
-)  # fmt: skip
-
-
-def spread(seconds: float, count: int, seed: int) -> tuple[float, ...]:
-    """Repeats that lie 1 % apart."""
-    return tuple((seconds * np.random.default_rng(seed).lognormal(sigma=0.01, size=count)).tolist())
-
-
-def make_run(factor: float = 1.0, repeats: int = 30, seed: int = 0) -> Run:
-    """A run as a measurement would be, ``factor`` times as slow."""
-    parts = {"preprocess": 0.004, "words": 0.0002, "vision": 0.031, "prefill": 0.052, "decode": 0.09, "choose": 0.003}
-    slow = {name: factor * seconds for name, seconds in parts.items()}
-    answers = [Answered(total, total / 2, slow) for total in spread(0.182 * factor, repeats, seed + 9)]
-    lasts = {"load": 0.8, "vision": 0.03, "prefill": 0.05, "decode": 0.006}
-    resident = [("before", 100), *[("during", 180 + 3 * step) for step in range(20)], ("after", 230)]
-    return Run(
-        schema_version=1,
-        made_by="phantom-edge 0.1.0",
-        when="2026-11-26T20:00:00Z",
-        device=DEVICE,
-        subject=SUBJECT,
-        repeats=repeats,
-        stages=tuple(
-            Stage(
-                name,  # type: ignore[arg-type]
-                64 if name == "prefill" else 1,
-                3 * factor * seconds,
-                spread(factor * seconds, 1 if name == "load" else repeats, seed + place),
-            )
-            for place, (name, seconds) in enumerate(lasts.items())
-        ),
-        depths=tuple(
-            Depth(context, spread(factor * (0.006 + context * 1e-6), 8, seed + context)) for context in (64, 1024, 4096)
-        ),
-        answers=tuple(answers),
-        readings=tuple(
-            Reading(0.1 * place, when, megabytes * 10**6, 2400.0 + place, 51.5)  # type: ignore[arg-type]
-            for place, (when, megabytes) in enumerate(resident)
-        ),
-        peak_bytes=237_000_000,
-        energy=Energy("RAPL", 31.5, 120, 4.2),
-        operators=(Group("decoder", "MatMulNBits", 0.4, 900), Group("decoder", "Softmax", 0.05, 300)),
-    )
 
 
 @pytest.fixture(autouse=True)
@@ -268,6 +220,38 @@ def test_the_page(report: Report, tmp_path: Path) -> None:
     assert "Partial: stopped before all was measured." in words and "first token 91.2 ms" in words
     assert text.count("<svg") == 2 + 1 + 2 * 5, "ratios, quality, and what is told of two whole runs"
     assert "prefers-color-scheme" in text and "currentColor" in text and 'name="viewport"' in text
+
+
+def test_the_page_in_a_browser(report: Report, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    """On a phone and on a desk, by day and by night: nothing sticks out, is too small or faint, or is loaded."""
+    report.html(tmp_path / "report.html")
+    place = pytestconfig.cache.mkdir("browser")
+    for scheme in ("light", "dark"):
+        for seen in look(tmp_path / "report.html", tmp_path, scheme, (390, 1440), place):
+            width = seen["viewport"]
+            assert seen["said"] == [] and seen["asked"] == 1 and seen["width"] == width, (scheme, seen)
+            assert seen["cut"] == seen["small"] == seen["faint"] == [] and seen["words"] > 300, (scheme, seen)
+            assert len(seen["plots"]) == 13
+            assert all(one["left"] >= 0 and one["right"] <= width for one in seen["plots"]), (scheme, seen)
+            assert all(one["height"] > 80 and one["drawn"] > 3 for one in seen["plots"]), (scheme, seen)
+            with Image.open(tmp_path / f"{scheme}-{width}.png") as picture:
+                colors = picture.convert("RGB").getcolors(1 << 24)
+                assert picture.width == width and colors is not None and len(colors) > 50
+                (_, paper) = max(colors)
+                assert (sum(paper) > 600) == (scheme == "light")
+
+
+def test_a_browser_sees_what_is_wrong(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    """What is looked for is found where it is: in a page that has all of it."""
+    page = tmp_path / "page.html"
+    page.write_text(
+        "<body><h1 style='width:900px'>Far</h1><p style='font-size:5px'>Small</p><p style='color:#ccc'>Faint</p>"
+        "<img src='none.png'><script>console.error('loud'); null.broken</script></body>"
+    )
+    (seen,) = look(page, tmp_path, "light", (390,), pytestconfig.cache.mkdir("browser"))
+    assert seen["cut"] == ["Far"] and seen["small"] == ["Small: 5.0 px"] and "Faint: 1.6" in seen["faint"][0]
+    assert seen["width"] > 390 and seen["asked"] == 2 and "error: loud" in seen["said"]
+    assert any("null" in line for line in seen["said"])
 
 
 def test_tables_say_what_was_measured(report: Report) -> None:
@@ -607,9 +591,13 @@ def test_profile_keeps_its_run(kept: Path, monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(devices, "profile_on", lambda *_: run)
     assert edge_inside("profile", tmp_path, "--no-history").returncode == 0 and not kept.exists()
     ran = edge_inside("profile", tmp_path, "--json")
+    assert "not calibrated by any" in ran.stderr
     assert ran.returncode == 0 and "run 1 of the history" in ran.stderr and json.loads(ran.stdout) == to_json(run)
     with history() as open_history:
         assert open_history.run(1) == run
+    ran = edge_inside("profile", tmp_path)
+    assert "calibrated by 1 earlier: 1% off" in ran.stderr, "it calibrates itself"
+    assert "memory, bytes" in ran.stdout and "a token behind 4,096" in ran.stdout
     kept.write_bytes(b"this is no database, " * 500)
     ran = edge_inside("profile", tmp_path, "--json")
     assert ran.returncode == 0 and "not kept in the history" in ran.stderr and "--no-history" in ran.stderr

@@ -6,7 +6,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -25,6 +25,9 @@ APPLICATION = 0x70684564
 
 PATIENCE = 10.0
 """Seconds that one process waits for another."""
+
+ALIKE = 20
+"""Runs that calibrate what is foretold of another."""
 
 MAKE = (
     """CREATE TABLE runs (
@@ -131,6 +134,15 @@ class History:
         for fault in faults(run):
             raise EdgeError(f"run {number} of the history is no profile: {fault}", remove)
         return run
+
+    def alike(self, run: Run) -> list[Run]:
+        """Whole ones of the same device and target, at most the last ``ALIKE``; what cannot be read is passed over."""
+        found = []
+        for entry in self.entries(device=run.device.name):
+            if entry.target == run.subject.target and not entry.partial and len(found) < ALIKE:
+                with suppress(EdgeError):
+                    found.append(self.run(entry.id))
+        return found
 
     def remove(self, number: int) -> None:
         """Forget a run. Raises EdgeError where there is none."""

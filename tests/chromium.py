@@ -1,0 +1,50 @@
+"""Chromium without a window, as npm brings it; where it cannot be had, who needs it is skipped."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FILES = Path(__file__).parent / "browser"
+PATIENCE = 300
+"""Seconds that installing, or looking, may take."""
+
+
+def installed(place: Path) -> Path:
+    """A folder with the browser and its driver; made once, and kept in ``place``."""
+    if not shutil.which("node") or not shutil.which("npm"):
+        pytest.skip("no node and npm here")
+    files = [FILES / "package.json", FILES / "look.mjs"]
+    folder = place / hashlib.sha256(b"".join(one.read_bytes() for one in files)).hexdigest()[:16]
+    if folder.is_dir():
+        return folder
+    making = Path(tempfile.mkdtemp(dir=place))
+    for one in files:
+        shutil.copy(one, making)
+    words = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"]
+    ran = subprocess.run(words, cwd=making, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    if ran.returncode:
+        shutil.rmtree(making)
+        pytest.skip(f"npm does not bring a browser: {ran.stderr.strip()[-200:]}")
+    making.rename(folder)
+    return folder
+
+
+def look(page: Path, folder: Path, scheme: str, widths: Sequence[int], place: Path) -> list[dict[str, Any]]:
+    """What a reader sees of a page at each width; pictures go to ``folder``."""
+    home = installed(place)
+    words = ["node", str(home / "look.mjs"), str(page), str(folder), scheme, *map(str, widths)]
+    ran = subprocess.run(
+        words, env=os.environ | {"TMPDIR": str(home)}, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    if "error while loading shared libraries" in ran.stderr:
+        pytest.skip("the browser needs a library that is not here")
+    assert ran.returncode == 0, (ran.returncode, ran.stderr[-2000:])
+    return list(json.loads(ran.stdout))
