@@ -1,4 +1,4 @@
-"""The planner against this machine: predictions of 12 bundles, calibrated by profiles of 4 others.
+"""The planner against this machine: predictions of 14 profiles, calibrated by profiles of 4 others.
 
     python benchmarks/plan.py runs/plan --out benchmarks/results/plan.json
     python benchmarks/plan.py runs/plan --only tiny-fp32-1t mid-fp32-1t nano-fp32-1t        some of them, to try it
@@ -55,7 +55,7 @@ LARGE = replace(
     vocab=16384,
     vision=VisionSize(hidden=512, layers=12, heads=8, intermediate=2048, image=336, patch=14),
 )
-MODELS: dict[str, Size] = {size.name: size for size in (SIZES["tiny"], SIZES["nano"], MID, LARGE)}
+MODELS: dict[str, Size] = {size.name: size for size in (SIZES["tiny"], SIZES["nano"], MID, LARGE, SIZES["0.5b"])}
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,8 @@ JUDGED = (
     Job("large", "int8"),
     Job("large", "int4", context=640),
     Job("large", "int4", 2),
+    Job("0.5b", "int8"),
+    Job("0.5b", "int4", 2),
 )
 
 

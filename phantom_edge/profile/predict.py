@@ -139,8 +139,12 @@ def _least(size: int, products: int, rates: Rates) -> float | None:
 
 
 def seconds(least: float | None, factor: Factor, layers: int) -> Range | None:
-    """What a stage takes whose least is known."""
-    return None if least is None else factor.share.inverse().times(least) + exactly(factor.per_layer * layers)
+    """What a stage takes whose least is known; as uncertain as the share is, layers' own time among it."""
+    if least is None:
+        return None
+    share = factor.share
+    middle = least / share.middle + factor.per_layer * layers
+    return share.inverse().times(middle * share.middle)
 
 
 def memory(counted: Counted, factors: Factors, tokens: int, activations: int) -> Range:
