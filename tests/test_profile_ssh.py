@@ -19,8 +19,9 @@ from phantom_edge.export.export import export_bundle
 from phantom_edge.export.settings import Settings
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.profile.lines import Gathering
+from phantom_edge.profile.remote import WHOLE
 from phantom_edge.profile.result import read_run
-from phantom_edge.profile.ssh import COMMAND, PLACE, WHOLE, Address
+from phantom_edge.profile.ssh import COMMAND, PLACE, Address
 
 pytest.importorskip("psutil")
 

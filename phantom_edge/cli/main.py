@@ -14,6 +14,7 @@ from phantom_edge.cli import (
     history,
     init,
     inspect,
+    kit,
     lint,
     mix,
     models,
@@ -45,6 +46,7 @@ app.command("inspect")(inspect.inspect)
 app.command("lint")(lint.lint)
 app.command("eval")(evaluate.evaluate)
 app.command("profile")(profile.profile)
+app.command("kit")(kit.kit)
 app.command("plan")(plan.plan)
 app.command("report")(report.report)
 app.add_typer(history.app, name="history")

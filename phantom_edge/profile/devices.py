@@ -23,7 +23,13 @@ def _ssh(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
     return profile_by_ssh(device, path, wish, begin)
 
 
-DEVICES: dict[str, ProfileOn] = {"host": _host, "ssh": _ssh}
+def _android(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
+    from phantom_edge.profile.android import profile_by_adb
+
+    return profile_by_adb(device, path, wish, begin)
+
+
+DEVICES: dict[str, ProfileOn] = {"host": _host, "ssh": _ssh, "android": _android}
 """By what a device's name begins with, up to a colon."""
 
 
@@ -31,5 +37,5 @@ def profile_on(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
     """Measure a bundle on a device. Raises EdgeError for a name that is none."""
     kind = device.partition(":")[0]
     if kind not in DEVICES:
-        raise EdgeError(f"--device is '{device}'", "give host, or ssh://user@host")
+        raise EdgeError(f"--device is '{device}'", "give host, ssh://user@host, or android:SERIAL")
     return DEVICES[kind](device, path, wish, begin)

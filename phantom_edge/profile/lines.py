@@ -19,10 +19,12 @@ KINDS: dict[str, type[Any]] = {
     "answer": Answered,
     "reading": Reading,
     "energy": Energy,
+    "tokens": int,
     "steps": int,
     "end": int,
 }
-"""What a line may hold, by its name. ``steps`` is how many will come, ``end`` says that all did."""
+"""What a line may hold, by its name. ``steps`` is how many will come; ``tokens`` how many answers had so far, told
+before the first and after the last; ``end`` says that all was told."""
 
 COUNTED = ("stage", "depth", "answer")
 """What ``steps`` counts."""

@@ -129,7 +129,7 @@ class Watch:
 
     def read(self, when: str) -> None:
         """One reading."""
-        frequency, board = self.psutil.cpu_freq(), None if self.tegra is None else self.tegra.latest
+        frequency, board = self._told("cpu_freq"), None if self.tegra is None else self.tegra.latest
         self.keep(
             Reading(
                 seconds=time.perf_counter() - self.began,
@@ -143,10 +143,19 @@ class Watch:
         )
 
     def _celsius(self) -> float | None:
-        sensors: dict[str, list[Any]] = getattr(self.psutil, "sensors_temperatures", dict)()
+        sensors: dict[str, list[Any]] = self._told("sensors_temperatures") or {}
         found = [one.current for group in sensors.values() for one in group if one.current]
         return max(found) if found else None
 
     def _battery(self) -> float | None:
-        found = getattr(self.psutil, "sensors_battery", lambda: None)()
+        found = self._told("sensors_battery")
         return found.percent if found else None
+
+    def _told(self, name: str) -> Any:
+        """What psutil tells; None where it has no such function, or the system no such file, or lets nobody read it.
+
+        Android is all that: the shell may not even list its batteries.
+        """
+        with suppress(AttributeError, OSError, NotImplementedError, ValueError, self.psutil.Error):
+            return getattr(self.psutil, name)()
+        return None

@@ -149,6 +149,7 @@ class Measuring:
     def _answers(self, session: Session) -> None:
         """Whole questions, each about a picture that was not seen before."""
         used = self.meter()
+        self.gathering.put("tokens", self.tokens)
         for number in range(1 + self.wish.repeats):
             session.cached, session.trace = [], (clock := Clock())
             picture, first = self._picture(number), 0.0
@@ -159,6 +160,7 @@ class Measuring:
             stages = {name: sum(times) for name, times in clock.seconds.items()}
             self.tokens += len(clock.seconds.get("choose", []))
             self.gathering.put("answer", Answered(seconds, first or seconds, stages))
+        self.gathering.put("tokens", self.tokens)
         now = self.meter()
         self.joules = None if used is None or now is None else now - used
 

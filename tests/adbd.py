@@ -1,0 +1,380 @@
+"""A phone for a test's time: what runs on it as ``adbd`` speaks the protocol, and the real ``adb`` speaks to it.
+
+The protocol is that of AOSP's ``protocol.txt`` and ``SYNC.TXT`` in packages/modules/adb: messages of a header and data,
+streams that are opened, written to and closed, each write answered by OKAY; shell protocol 2; files by ``sync:``.
+The phone's shell is this machine's, its ``/data/local/tmp`` is a folder, its tools are scripts.
+
+``adb`` is the machine's, or Debian's package unpacked into a folder. Where neither can be had, who needs it is skipped.
+"""
+
+import os
+import queue
+import shutil
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+HOME = "/data/local/tmp"
+
+VERSION, MOST = 0x01000001, 1 << 20
+"""Of the protocol: from this one on, checksums are not looked at any more; and the most data of a message."""
+
+FEATURES = "shell_v2,cmd,fixed_push_mkdir"
+
+BATTERY = """Current Battery Service state:
+  AC powered: false
+  USB powered: {usb}
+  Wireless powered: false
+  Dock powered: false
+  Max charging current: 500000
+  Max charging voltage: 5000000
+  Charge counter: {charge}
+  status: 3
+  health: 2
+  present: true
+  level: 85
+  scale: 100
+  voltage: 4000
+  temperature: 273
+  technology: Li-ion
+"""
+
+THERMAL = """IsStatusOverride: false
+ThermalEventListeners:
+\tcallbacks: 2
+\tkilled: false
+\tbroadcasts count: -1
+ThermalStatusListeners:
+\tcallbacks: 5
+\tkilled: false
+\tbroadcasts count: -1
+Thermal Status: 1
+Cached temperatures:
+\tTemperature{mValue=99.0, mType=0, mName=OLD, mStatus=0}
+HAL Ready: true
+HAL connection:
+\tThermalHAL AIDL 1  connected: yes
+Current temperatures from HAL:
+\tTemperature{mValue=44.8, mType=0, mName=AP, mStatus=0}
+\tTemperature{mValue=36.9, mType=5, mName=PA, mStatus=0}
+\tTemperature{mValue=38.5, mType=3, mName=SKIN, mStatus=1}
+\tTemperature{mValue=0.0, mType=4, mName=USB, mStatus=0}
+Current cooling devices from HAL:
+\tCoolingDevice{mValue=77, mType=2, mName=thermal-cpufreq-0}
+"""
+
+PROPERTIES = {
+    "ro.product.cpu.abilist": "arm64-v8a,armeabi-v7a,armeabi",
+    "ro.product.manufacturer": "Acme",
+    "ro.product.model": "Phone 7",
+    "ro.soc.model": "AC8000",
+    "ro.build.version.release": "15",
+    "ro.build.version.sdk": "35",
+    "ro.build.display.id": "AP4A.250105.002",
+}
+
+
+class Phone:
+    """A fake one in ``folder``. What it says and refuses is in its fields, which a test may change at any moment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.properties = folder, dict(PROPERTIES)
+        self.trusts, self.is_full = True, False
+        self.charge: Callable[[], int] = lambda: 2_500_000
+        self.usb = False
+        self.received: list[str] = []
+        self.after_file: Callable[[Path], None] = lambda _: None
+        self.links: list[Link] = []
+        (folder / "tmp").mkdir(parents=True)
+        (folder / "bin").mkdir()
+        (folder / "thermal").write_text(THERMAL)
+        for name, script in {
+            "getprop": f'sed -n "s/^$1=//p" {folder}/properties; grep -q "^$1=" {folder}/properties || echo',
+            "dumpsys": f'case "$1" in battery) cat {folder}/battery;; thermalservice) cat {folder}/thermal;; '
+            "power) printf 'POWER MANAGER (dumpsys power)\\n\\n  mWakefulness=Awake\\n  mScreenOn=1\\n';; esac",
+        }.items():
+            (folder / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+            (folder / "bin" / name).chmod(0o755)
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    @property
+    def serial(self) -> str:
+        """By which adb knows it."""
+        return f"127.0.0.1:{self.port}"
+
+    def here(self, text: str) -> str:
+        """A path or command of the phone as one of this machine."""
+        return text.replace(HOME, str(self.folder / "tmp"))
+
+    def settle(self) -> None:
+        """Write what its tools say."""
+        (self.folder / "properties").write_text("".join(f"{name}={value}\n" for name, value in self.properties.items()))
+        battery = BATTERY.format(usb=str(self.usb).lower(), charge=self.charge())
+        (self.folder / "battery.new").write_text(battery)
+        (self.folder / "battery.new").replace(self.folder / "battery")
+
+    def unplug(self) -> None:
+        """The connection ends in the middle of whatever it carries."""
+        for link in self.links:
+            link.close()
+
+    def close(self) -> None:
+        """No more of it."""
+        self.server.close()
+        self.unplug()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                link = Link(self, self.server.accept()[0])
+                self.links.append(link)
+                threading.Thread(target=link.run, daemon=True).start()
+
+
+class Link:
+    """One connection of adb's server."""
+
+    def __init__(self, phone: Phone, connection: socket.socket) -> None:
+        self.phone, self.connection = phone, connection
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.lock = threading.Lock()
+        self.streams: dict[int, Stream] = {}
+        self.shells: list[subprocess.Popen[bytes]] = []
+
+    def send(self, command: bytes, first: int, second: int, data: bytes = b"") -> None:
+        """One message."""
+        number = int.from_bytes(command, "little")
+        head = struct.pack("<6I", number, first, second, len(data), sum(data) & 0xFFFFFFFF, number ^ 0xFFFFFFFF)
+        with self.lock, suppress(OSError):
+            self.connection.sendall(head + data)
+
+    def run(self) -> None:
+        """Answer until it ends."""
+        with suppress(OSError, EOFError):
+            while True:
+                command, first, second, size, _, magic = struct.unpack("<6I", self._read(24))
+                assert magic == command ^ 0xFFFFFFFF and size <= MOST
+                data = self._read(size)
+                self._answer(command.to_bytes(4, "little"), first, second, data)
+        self.close()
+
+    def _read(self, size: int) -> bytes:
+        found = b""
+        while len(found) < size:
+            part = self.connection.recv(size - len(found))
+            if not part:
+                raise EOFError
+            found += part
+        return found
+
+    def _answer(self, command: bytes, first: int, second: int, data: bytes) -> None:
+        if command == b"CNXN" and not self.phone.trusts:
+            self.send(b"AUTH", 1, 0, bytes(20))  # a token to sign
+        elif command == b"CNXN":
+            said = "".join(f"{name}={value};" for name, value in {"ro.product.name": "acme"}.items())
+            self.send(b"CNXN", VERSION, MOST, f"device::{said}features={FEATURES}".encode())
+        elif command == b"AUTH" and first == 2:
+            self.send(b"AUTH", 1, 0, bytes(20))  # no signature is known; a key (3) waits for somebody to accept it
+        elif command == b"OPEN":
+            self._open(first, data.rstrip(b"\0").decode())
+        elif command == b"WRTE" and second in self.streams:
+            self.streams[second].received.put(data)
+            self.send(b"OKAY", second, first)
+        elif command == b"OKAY" and second in self.streams:
+            self.streams[second].ready.release()
+        elif command == b"CLSE" and second in self.streams:
+            self.streams.pop(second).received.put(b"")
+
+    def _open(self, theirs: int, service: str) -> None:
+        kind, _, rest = service.partition(":")
+        works = {"shell": shell, "sync": sync}
+        work = works.get(kind.partition(",")[0])
+        if work is None:
+            self.send(b"CLSE", 0, theirs)
+            return
+        stream = Stream(self, len(self.streams) + 1 + 1000 * theirs, theirs)
+        self.streams[stream.ours] = stream
+        self.send(b"OKAY", stream.ours, theirs)
+        threading.Thread(target=stream.run, args=(work, rest), daemon=True).start()
+
+    def close(self) -> None:
+        """It, and what runs for it."""
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+        self.connection.close()
+        for one in self.shells:
+            if one.poll() is None:
+                os.killpg(one.pid, signal.SIGKILL)
+        for stream in list(self.streams.values()):
+            stream.received.put(b"")
+            stream.ready.release()
+
+
+class Stream:
+    """One service that was opened."""
+
+    def __init__(self, link: Link, ours: int, theirs: int) -> None:
+        self.link, self.ours, self.theirs = link, ours, theirs
+        self.received: queue.Queue[bytes] = queue.Queue()
+        self.ready = threading.Semaphore(1)
+        self.rest = b""
+
+    def write(self, data: bytes) -> None:
+        """Each part waits until the one before was taken."""
+        for start in range(0, len(data), MOST):
+            self.ready.acquire(timeout=60)
+            self.link.send(b"WRTE", self.ours, self.theirs, data[start : start + MOST])
+
+    def read(self, size: int) -> bytes:
+        """So many bytes; EOFError where it ends before."""
+        while len(self.rest) < size:
+            part = self.received.get()
+            if not part:
+                raise EOFError
+            self.rest += part
+        found, self.rest = self.rest[:size], self.rest[size:]
+        return found
+
+    def run(self, work: Callable[["Stream", str], None], what: str) -> None:
+        """The service, then the end."""
+        with suppress(EOFError, OSError):
+            work(self, what)
+            self.ready.acquire(timeout=60)  # what was written last has arrived
+        self.link.send(b"CLSE", self.ours, self.theirs)
+        self.link.streams.pop(self.ours, None)
+
+
+def shell(stream: Stream, command: str) -> None:
+    """Shell protocol 2: packets of an id (1 stdout, 2 stderr, 3 exit code), a length and data."""
+    phone = stream.link.phone
+    phone.settle()
+    running = subprocess.Popen(
+        ["sh", "-c", phone.here(command)],
+        cwd="/",
+        env={"PATH": f"{phone.folder}/bin:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    stream.link.shells.append(running)
+
+    def pass_on(kind: int, source: int) -> None:
+        while data := os.read(source, 1 << 16):
+            stream.write(struct.pack("<BI", kind, len(data)) + data)
+
+    assert running.stdout is not None and running.stderr is not None
+    others = threading.Thread(target=pass_on, args=(2, running.stderr.fileno()), daemon=True)
+    others.start()
+    pass_on(1, running.stdout.fileno())
+    others.join()
+    code = running.wait()
+    stream.write(struct.pack("<BIB", 3, 1, code % 256 if code >= 0 else 128 - code))
+
+
+def sync(stream: Stream, _what: str) -> None:
+    """STAT and SEND, until QUIT: requests of a name, a length and a path."""
+    phone = stream.link.phone
+    while True:
+        name, size = struct.unpack("<4sI", stream.read(8))
+        path = stream.read(size).decode()
+        if name == b"QUIT":
+            return
+        if name == b"STAT":
+            there = Path(phone.here(path))
+            about = there.stat() if there.exists() else None
+            mode, length, when = (about.st_mode, about.st_size, int(about.st_mtime)) if about else (0, 0, 0)
+            stream.write(struct.pack("<4sIII", b"STAT", mode, length, when))
+        elif name == b"SEND":
+            place, _, mode = path.rpartition(",")
+            refused = _send(stream, phone, place, int(mode))
+            stream.write(struct.pack("<4sI", b"FAIL" if refused else b"OKAY", len(refused)) + refused)
+        else:
+            raise AssertionError(name)
+
+
+def _send(stream: Stream, phone: Phone, path: str, mode: int) -> bytes:
+    """Take a file; why not."""
+    there = Path(phone.here(path))
+    parts = []
+    while True:
+        name, size = struct.unpack("<4sI", stream.read(8))
+        if name == b"DONE":
+            break
+        parts.append(stream.read(size))
+    if phone.is_full:
+        return b"couldn't write file: No space left on device"
+    there.parent.mkdir(parents=True, exist_ok=True)
+    there.write_bytes(b"".join(parts))
+    there.chmod(stat.S_IMODE(mode) | 0o600)
+    phone.received.append(path)
+    phone.after_file(there)
+    return b""
+
+
+def unpacked(package: str, desk: Path, beside: tuple[str, ...] = ()) -> Path:
+    """A package of Debian's in a folder, with those that it needs whose names begin like ``beside``."""
+    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+        pytest.skip(f"no {package} here, and no apt-get that could bring it")
+    kinds = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
+    ask = ["apt-cache", "depends", "--recurse", *(f"--no-{kind}" for kind in kinds), package]
+    tree = subprocess.run(ask, capture_output=True, text=True, timeout=120, check=False).stdout.splitlines()
+    names = {line for line in tree if line.startswith(beside)} if beside else set()
+    (desk / "debs").mkdir(parents=True)
+    get = ["apt-get", "download", package, *sorted(names - {package})]
+    if subprocess.run(get, cwd=desk / "debs", capture_output=True, timeout=300, check=False).returncode:
+        pytest.skip(f"no {package} here, and apt-get does not bring it")
+    for deb in (desk / "debs").glob("*.deb"):
+        subprocess.run(["dpkg-deb", "-x", deb, desk / "root"], check=True)
+    return desk / "root"
+
+
+def program(desk: Path) -> tuple[str, dict[str, str]]:
+    """adb, and the environment that it needs."""
+    if found := shutil.which("adb"):
+        return found, {}
+    root = unpacked("adb", desk / "adb", ("android-", "libusb", "libbsd", "libmd", "libudev", "libprotobuf", "libzstd"))
+    libraries = sorted({str(one.parent) for one in root.rglob("*.so*")})
+    found = next(str(one) for one in root.rglob("adb") if one.is_file() and os.access(one, os.X_OK))
+    return found, {"LD_LIBRARY_PATH": os.pathsep.join(libraries)}
+
+
+@contextmanager
+def bridge(desk: Path) -> Iterator[str]:
+    """The command of an adb with a server of its own, which is ended afterwards."""
+    adb, needed = program(desk)
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    (desk / "home").mkdir()
+    given = {"HOME": str(desk / "home"), "ANDROID_ADB_SERVER_PORT": str(port), "ADB_MDNS": "0"} | needed
+    command = ["env", *(f"{name}={value}" for name, value in given.items()), adb]
+    started = subprocess.run([*command, "start-server"], capture_output=True, text=True, timeout=60, check=False)
+    if started.returncode:
+        pytest.skip(f"adb does not start here: {started.stderr[-200:]}")
+    try:
+        yield " ".join(command)
+    finally:
+        subprocess.run([*command, "kill-server"], capture_output=True, timeout=60, check=False)
+
+
+def connect(command: str, phone: Phone) -> None:
+    """Let adb know it."""
+    subprocess.run([*command.split(), "connect", phone.serial], capture_output=True, timeout=60, check=True)
+    for _ in range(100):
+        told = subprocess.run([*command.split(), "devices"], capture_output=True, text=True, timeout=60, check=True)
+        if f"{phone.serial}\t" in told.stdout:
+            return
+        time.sleep(0.1)
+    raise AssertionError(told.stdout)
