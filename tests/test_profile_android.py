@@ -1,6 +1,8 @@
 """Profiles of a phone: the real adb, a phone that speaks its protocol, and the runner that measures everywhere."""
 
 import os
+import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from adbd import THERMAL, Phone, bridge, connect
+from adbd import THERMAL, Phone, bridge, connect, unpacked
 from inside import edge_inside, resealed
 
 from phantom_edge.checkpoint.random import write_random
@@ -19,12 +21,15 @@ from phantom_edge.export.export import export_bundle
 from phantom_edge.export.settings import Settings
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.profile.adb import COMMAND
-from phantom_edge.profile.kit import ABOUT, build, finish, place_of
+from phantom_edge.profile.kit import ABIS, ABOUT, build, finish, open_kit, place_of
 from phantom_edge.profile.lines import Gathering
 from phantom_edge.profile.phone import GAUGE, State, parse
 from phantom_edge.profile.result import Run, read_run
 
 pytest.importorskip("psutil")
+
+EMULATED = "PHANTOM_EDGE_TEST_EMULATED"
+"""Set it, and what was built for phones runs in qemu."""
 
 QUICK = ("--repeats", 1, "--tokens", 2, "--threads", 1, "--depth", 16)
 
@@ -222,3 +227,62 @@ def test_a_kit_wants_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(EdgeError, match="--abi is 'mips'"):
         build(tmp_path / "kit", "mips", lambda _label, _count: lambda _step: None)
     assert not list(tmp_path.iterdir())
+
+
+CPUINFO = """processor\t: {number}
+BogoMIPS\t: 38.40
+Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x4
+CPU part\t: 0xd0b
+CPU revision\t: 0
+
+"""
+
+
+def emulate(phone: Phone, desk: Path) -> None:
+    """Let the phone's processor be qemu's: what starts its programs is started by it, and sees an Arm's /proc/cpuinfo.
+
+    ONNX Runtime reads that file when it is imported, and crashes where it finds another processor's.
+    """
+    found = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
+    qemu = found or unpacked("qemu-user-static", desk / "qemu") / "usr/bin/qemu-aarch64-static"
+    (desk / "system/proc").mkdir(parents=True)
+    processors = "".join(CPUINFO.format(number=number) for number in range(os.cpu_count() or 1))
+    (desk / "system/proc/cpuinfo").write_text(processors)
+
+    def replace_loader(path: Path) -> None:
+        if path.name == Path(ABIS["arm64-v8a"].loader).name:
+            path.rename(path.with_suffix(".elf"))
+            path.write_text(f'#!/bin/sh\nexec {qemu} -L {desk}/system {path.with_suffix(".elf")} "$@"\n')
+
+    phone.after_file = replace_loader
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("abi", ABIS)
+def test_a_real_kit(abi: str, phone: Phone, bundle: Path, tmp_path: Path) -> None:
+    """Debian's Python and C library, wheels of ONNX Runtime: what a phone would run, on this processor or on qemu's."""
+    if abi != "x86_64" and not os.environ.get(EMULATED):
+        pytest.skip(f"takes minutes; set {EMULATED}=1")
+    if abi == "x86_64" and platform.machine() != "x86_64":
+        pytest.skip("another processor")
+    if not shutil.which("apt-get"):
+        pytest.skip("no apt-get here")
+    ran = edge_inside("kit", "--abi", abi)
+    if "apt-get does not bring" in ran.stderr or "pip does not bring" in ran.stderr:
+        pytest.skip(ran.stderr)
+    assert ran.returncode == 0 and "onnxruntime" in ran.stderr, ran.stderr
+    assert open_kit(abi)
+    again = edge_inside("kit", "--abi", abi)
+    assert again.returncode == 1 and "--force" in again.stderr
+    phone.properties["ro.product.cpu.abilist"] = abi
+    if abi != "x86_64":
+        emulate(phone, tmp_path)
+    run = profiled(phone, bundle, tmp_path / "run.json")
+    assert not run.partial and run.device.kind == "android" and run.device.bandwidth and run.peak_bytes
+    place = next((phone.folder / "tmp/phantom-edge/kits").iterdir())
+    asked = f"PYTHONPATH= sh {place}/run -c 'import platform; print(platform.machine(), platform.python_version())'"
+    said = subprocess.run(["sh", "-c", asked], capture_output=True, text=True, check=True).stdout.split()
+    assert said[0] == ABIS[abi].wheels and said[1].startswith("3.")

@@ -20,8 +20,9 @@ def profile(
     device: Annotated[
         str,
         typer.Option(
-            help="Where: host, this machine; or ssh://user@host, such as a board with phantom-edge on it; a port "
-            "and the path of its Python may follow: ssh://user@host:22/opt/venv/bin/python."
+            help="Where: host, this machine; ssh://user@host, such as a board with phantom-edge on it; a port "
+            "and the path of its Python may follow: ssh://user@host:22/opt/venv/bin/python; or android:SERIAL, a "
+            "phone that adb knows: its CPU, by ONNX Runtime, with what phantom-edge kit makes."
         ),
     ] = "host",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File for the profile, JSON.")] = None,
