@@ -129,6 +129,13 @@ class Phone:
         for link in self.links:
             link.close()
 
+    def end(self, words: str) -> None:
+        """End what it runs whose command has these words."""
+        for link in self.links:
+            for one in link.shells:
+                if one.poll() is None and words in str(one.args):
+                    os.killpg(one.pid, signal.SIGKILL)
+
     def close(self) -> None:
         """No more of it."""
         self.server.close()

@@ -20,11 +20,12 @@ from phantom_edge.export.bundle.folder import Bundle
 from phantom_edge.export.export import export_bundle
 from phantom_edge.export.settings import Settings
 from phantom_edge.models.sizes import SIZES
+from phantom_edge.profile import machine
 from phantom_edge.profile.adb import COMMAND
 from phantom_edge.profile.kit import ABIS, ABOUT, build, finish, open_kit, place_of
 from phantom_edge.profile.lines import Gathering
 from phantom_edge.profile.phone import GAUGE, State, parse
-from phantom_edge.profile.result import Run, read_run
+from phantom_edge.profile.result import Reading, Run, read_run
 
 pytest.importorskip("psutil")
 
@@ -134,6 +135,25 @@ def test_a_connection_that_ends_leaves_what_was_told(
 
 
 @pytest.mark.usefixtures("kit")
+def test_a_phone_that_wants_its_memory_back(
+    phone: Phone, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Android does, without a word; the connection stays."""
+    take = Gathering.take
+
+    def end(gathering: Gathering, line: str) -> str:
+        kind = take(gathering, line)
+        if kind == "stage":
+            phone.end(f"kits/{open_kit('arm64-v8a').seal[:16]}/run")
+        return kind
+
+    monkeypatch.setattr(Gathering, "take", end)
+    ran = asked(phone, bundle, "--repeats", 300, "--out", tmp_path / "run.json")
+    assert ran.returncode == 1 and "perhaps its memory was full" in ran.stderr, ran.stderr
+    assert read_run(tmp_path / "run.json").partial
+
+
+@pytest.mark.usefixtures("kit")
 def test_what_was_cut_off_is_sent_again(phone: Phone, bundle: Path, tmp_path: Path) -> None:
     """Full in the middle of the bundle: a line says so; with space again, the half of it does not stay."""
     full = phone.after_file
@@ -220,6 +240,36 @@ def test_what_a_phone_says(text: str, state: State) -> None:
         assert found == state
 
 
+def test_a_system_that_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Android's shell may not list its batteries, nor read all of its clocks."""
+    psutil = pytest.importorskip("psutil")
+
+    def refused() -> None:
+        raise PermissionError(13, "Permission denied")
+
+    def unknown() -> None:
+        raise NotImplementedError("can't find current frequency file")
+
+    monkeypatch.setattr(psutil, "sensors_battery", refused)
+    monkeypatch.setattr(psutil, "sensors_temperatures", refused)
+    monkeypatch.setattr(psutil, "cpu_freq", unknown)
+    readings: list[Reading] = []
+    machine.Watch(readings.append).read("before")
+    (one,) = readings
+    assert one.resident_bytes and (one.battery, one.celsius, one.megahertz) == (None, None, None)
+
+
+def test_a_kit_that_apt_does_not_bring_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("apt-get", "apt-cache", "dpkg-deb"):
+        (tmp_path / name).write_text("#!/bin/sh\necho 'no route to host' >&2\nexit 100\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    before = sorted(tmp_path.iterdir())
+    ran = edge_inside("kit", "--out", tmp_path / "kit")
+    assert ran.returncode == 1 and "apt-get does not bring what a kit needs (no route to host)" in ran.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_a_kit_wants_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(EdgeError, match="no apt-get here"):
@@ -253,7 +303,7 @@ def emulate(phone: Phone, desk: Path) -> None:
     (desk / "system/proc/cpuinfo").write_text(processors)
 
     def replace_loader(path: Path) -> None:
-        if path.name == Path(ABIS["arm64-v8a"].loader).name:
+        if path.name == ABIS["arm64-v8a"].loader:
             path.rename(path.with_suffix(".elf"))
             path.write_text(f'#!/bin/sh\nexec {qemu} -L {desk}/system {path.with_suffix(".elf")} "$@"\n')
 

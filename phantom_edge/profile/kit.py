@@ -32,7 +32,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Abi:
-    """A processor: what Debian and wheels call it, and where its dynamic loader lies."""
+    """A processor: what Debian and wheels call it, and its dynamic loader."""
 
     debian: str
     wheels: str
@@ -40,8 +40,8 @@ class Abi:
 
 
 ABIS = {
-    "arm64-v8a": Abi("arm64", "aarch64", "lib/ld-linux-aarch64.so.1"),
-    "x86_64": Abi("amd64", "x86_64", "lib64/ld-linux-x86-64.so.2"),
+    "arm64-v8a": Abi("arm64", "aarch64", "ld-linux-aarch64.so.1"),
+    "x86_64": Abi("amd64", "x86_64", "ld-linux-x86-64.so.2"),
 }
 """By the name that Android gives them: phones, and the emulator on a PC."""
 
@@ -164,8 +164,7 @@ def build(out: Path, abi: str, begin: Begin, force: bool = False) -> About:
         step(1)
         _install(folder / "site", ABIS[abi], python)
         _strip(folder)
-        loader = Path(ABIS[abi].loader).name
-        (folder / RUN).write_text(SCRIPT.format(loader=loader), encoding="utf-8", newline="\n")
+        (folder / RUN).write_text(SCRIPT.format(loader=ABIS[abi].loader), encoding="utf-8", newline="\n")
         about = finish(folder, abi, python)
         step(1)
     return about
@@ -212,16 +211,13 @@ class _Apt:
 
 
 def _take(root: Path, folder: Path, abi: Abi, python: str) -> None:
-    """Of a system: shared libraries by the names that programs link to, the loader, Python, its library."""
+    """Of a system: shared libraries by the names that programs link to, the loader among them; Python, its library."""
     (folder / "lib").mkdir()
     (folder / "bin").mkdir()
     for place in (f"lib/{abi.wheels}-linux-gnu", f"usr/lib/{abi.wheels}-linux-gnu"):
         for path in sorted((root / place).glob("*.so*")):
             if path.is_file() and not re.search(r"\.so\.\d+\.[\d.]+$", path.name):
                 shutil.copy(path, folder / "lib" / path.name)
-    loader = root / abi.loader
-    loader = loader if loader.exists() else root / "usr" / abi.loader
-    shutil.copy(root / f"lib/{abi.wheels}-linux-gnu" / loader.name, folder / "lib" / loader.name)
     shutil.copy(root / f"usr/bin/python{python}", folder / "bin/python")
     theirs = shutil.ignore_patterns("sitecustomize.py")  # a link to a setting of the system
     shutil.copytree(root / f"usr/lib/python{python}", folder / f"lib/python{python}", ignore=theirs)

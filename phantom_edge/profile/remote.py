@@ -23,6 +23,10 @@ LOST = 255
 """What ssh and adb end with where they are at fault themselves, and not the command."""
 
 
+KILLED = 128 + 9
+"""What a shell ends with where the system ended the command: 128 and the number of SIGKILL."""
+
+
 def unheard(_kind: str) -> None:
     """Nobody else listens."""
 
@@ -71,13 +75,16 @@ def listen(
                 step(1)
             heard(kind)
         told = running.stderr.read()
+        code = running.wait()
     except KeyboardInterrupt:
         return "stopped before all was measured"
     finally:
         running.kill()
-        code = running.wait()
+        running.wait()
     if gathering.is_whole:
         return ""
+    if code == KILLED:
+        return f"{name} ended it before all was measured; perhaps its memory was full"
     if code == LOST or not told.strip():
         return f"the connection to {name} ended before all was measured; give the same command again"
     return f"{name} stopped before all was measured ({last(told)})"
