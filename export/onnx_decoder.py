@@ -14,13 +14,12 @@ from onnx_ir import Value
 from torch import Tensor
 
 from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
+from phantom_edge.export import places
 from phantom_edge.export.cache import row_widths
 from phantom_edge.export.layer_form import LayerForm, Read
 from phantom_edge.export.names import DECODER
 from phantom_edge.export.onnx_graph import TYPES
-from phantom_edge.export.onnx_linear import LinearDrawing
-from phantom_edge.export.passes.fold import FoldedMap
-from phantom_edge.export.passes.rank import Basis
+from phantom_edge.export.onnx_phantom import PhantomDrawing
 from phantom_edge.models.config import PhantomTextConfig
 from phantom_edge.quantize.folder import QuantizedFiles
 
@@ -30,7 +29,7 @@ def cache_inputs(layer: int, head: int) -> tuple[str, str]:
     return f"past_key.{layer}.{head}", f"past_value.{layer}.{head}"
 
 
-class DecoderDrawing(LinearDrawing):
+class DecoderDrawing(PhantomDrawing):
     """Draws a decoder. Activations are (N, width): one prompt, N new tokens after P cached ones."""
 
     def __init__(
@@ -55,29 +54,38 @@ class DecoderDrawing(LinearDrawing):
         self.positions = self.input("position_ids", (1, "N"), ir.DataType.INT64)
         keep = self.input("logits_to_keep", ("R",), ir.DataType.INT64)
         self.rows = ir.DataType.INT8 if rounds_cache else None
-        self.past = self._past(forms)
+        with self.within(places.ATTENTION):
+            self.past = self._past(forms)
         self.scales = [
             self.input(f"past_scale.{layer}", ("P", 2 * self.kv_heads)) for layer in range(len(forms)) if rounds_cache
         ]
         self.tables = [self.held(name, table) for name, table in zip(("cosines", "sines"), tables, strict=True)]
+        window = config.sliding_window
+        with self.within(places.ATTENTION):
+            self._prepare(window if window is not None and window < len(tables[0]) else None)
+        hidden = embeds
+        for number, form in enumerate(forms):
+            with self.within(f"layers.{number}"):
+                hidden = self._layer(hidden, number, form)
+        with self.within(places.NORMS):
+            hidden = self.asked = self._norm(self.op("Gather", hidden, keep, axis=0), f"{DECODER}norm.weight")
+        head = EMBEDDING if config.tie_word_embeddings else HEAD
+        with self.within(places.HEAD):
+            logits = self.linear(
+                hidden, head, [head], [config.vocab_size], config.hidden_size, is_table=config.tie_word_embeddings
+            )
+        self.output(logits, "logits", ("R", config.vocab_size))
+        with self.within(places.ATTENTION):
+            self._hand_out()
+
+    def _prepare(self, window: int | None) -> None:
+        """What all layers share: lengths and masks."""
         past = self.op("Shape", self.past[cache_inputs(0, 0)[0]])
         self.past_length = self.op("Slice", past, self.ints(0), self.ints(1))
         columns = self.op("Mul", self._length(), self.ints(self.groups))  # no -1, which no keys leave open
         self.together = self.op("Concat", self.ints(0), columns, axis=0)
-        window = config.sliding_window
-        is_windowed = window is not None and window < len(tables[0])
-        self.new_mask = self._mask(self.reshape(self.positions, -1, 1), window if is_windowed else None)
-        self.past_mask = self._mask_of_past(past, window if is_windowed else None)
-        hidden = embeds
-        for number, form in enumerate(forms):
-            hidden = self._layer(hidden, number, form)
-        hidden = self.asked = self._norm(self.op("Gather", hidden, keep, axis=0), f"{DECODER}norm.weight")
-        head = EMBEDDING if config.tie_word_embeddings else HEAD
-        logits = self.linear(
-            hidden, head, [head], [config.vocab_size], config.hidden_size, is_table=config.tie_word_embeddings
-        )
-        self.output(logits, "logits", ("R", config.vocab_size))
-        self._hand_out()
+        self.new_mask = self._mask(self.reshape(self.positions, -1, 1), window)
+        self.past_mask = self._mask_of_past(past, window)
 
     def _past(self, forms: Sequence[LayerForm]) -> dict[str, Value]:
         """The cached rows of every head, as inputs."""
@@ -125,9 +133,16 @@ class DecoderDrawing(LinearDrawing):
 
     def _layer(self, hidden: Value, number: int, form: LayerForm) -> Value:
         start = f"{DECODER}layers.{number}."
-        attended = self._attention(self._norm(hidden, f"{start}input_layernorm.weight"), number, form)
-        hidden = self.op("Add", hidden, attended)
-        return self.op("Add", hidden, self._mlp(self._norm(hidden, f"{start}post_attention_layernorm.weight"), start))
+        with self.within(places.NORMS):
+            normed = self._norm(hidden, f"{start}input_layernorm.weight")
+        attended = self._attention(normed, number, form)
+        with self.within(places.NORMS):
+            hidden = self.op("Add", hidden, attended)
+            normed = self._norm(hidden, f"{start}post_attention_layernorm.weight")
+        with self.within(places.MLP):
+            changed = self._mlp(normed, start)
+        with self.within(places.NORMS):
+            return self.op("Add", hidden, changed)
 
     def _mlp(self, x: Value, start: str) -> Value:
         width, inner = self.config.hidden_size, self.config.intermediate_size
@@ -140,28 +155,28 @@ class DecoderDrawing(LinearDrawing):
     def _attention(self, x: Value, number: int, form: LayerForm) -> Value:
         config, own = self.config, f"{DECODER}layers.{number}.self_attn."
         is_scaled = not any(self.scheme(f"{own}{part}_proj.weight") for part in "qkv")  # integers are not touched
-        turned, value = self._projected(x, own, is_scaled)
-        heads = self.ints(config.num_attention_heads, self.kv_heads)
-        query, key = self.ops("Split", turned, heads, outputs=2, axis=1)  # (N, heads, d)
-        maps, bases, scale = form.maps, form.bases, self.dim**-0.5
-        plain = query
-        if not is_scaled:
-            query = self.op("Mul", query, self.held_once("scale", torch.tensor(scale)))
-        if bases.key.rank:
-            shadow = self._direction(plain, maps.query, f"{own}phantom_query", scale if is_scaled else 1.0)
-            strength = scale * maps.query.eta * maps.key.eta
-            query = self._beside(query, shadow, Basis(strength * bases.key.vectors, 0 * bases.key.mean), f"{own}shadow")
-            key = self._beside(key, self._direction(key, maps.key, f"{own}phantom_key"), bases.key, f"{own}key_basis")
-        if bases.value.rank:
-            phantom = self._direction(value, maps.value, f"{own}phantom_value")
-            value = self._beside(value, phantom, bases.value, f"{own}value_basis")
-        gated = self._gated(self._heads(query, key, value, number, form), form, own)
-        width = config.num_attention_heads * self.dim
-        name = f"{own}o_proj.weight"
-        return self.linear(self.reshape(gated, 0, width), name, [name], [config.hidden_size], width)
+        with self.within(places.PROJECTIONS):
+            turning, value = self._projected(x, own, is_scaled)
+        scale = self.dim**-0.5
+        with self.within(places.ATTENTION):
+            turned = self._rotated(turning, config.num_attention_heads + self.kv_heads)
+            heads = self.ints(config.num_attention_heads, self.kv_heads)
+            plain, key = self.ops("Split", turned, heads, outputs=2, axis=1)  # (N, heads, d)
+            query = plain if is_scaled else self.op("Mul", plain, self.held_once("scale", torch.tensor(scale)))
+        with self.within(places.PHANTOM):
+            if form.bases.key.rank:
+                query = self._beside_shadow(query, plain, form, own, scale if is_scaled else 1.0)
+            key, value = self._beside_phantoms(key, value, form, own)
+        with self.within(places.ATTENTION):
+            mixed = self._heads(query, key, value, number, form)
+        with self.within(places.PHANTOM):
+            gated = self._gated(mixed, form, own)
+        width, name = config.num_attention_heads * self.dim, f"{own}o_proj.weight"
+        with self.within(places.PROJECTIONS):
+            return self.linear(self.reshape(gated, 0, width), name, [name], [config.hidden_size], width)
 
     def _projected(self, x: Value, own: str, is_scaled: bool) -> tuple[Value, Value]:
-        """Queries, over sqrt(d) if ``is_scaled``, and keys, rotated, (N, H + H_kv, d), and values (N, H_kv, d)."""
+        """Queries, over sqrt(d) if ``is_scaled``, with keys (N, (H + H_kv) d), and values (N, H_kv, d)."""
         config, dim = self.config, self.dim
         wide, narrow = config.num_attention_heads * dim, self.kv_heads * dim
 
@@ -179,24 +194,13 @@ class DecoderDrawing(LinearDrawing):
             names = [f"{own}{part}_proj.weight" for part in "qkv"]
             three = self.linear(x, f"{name}.weight", names, rows, config.hidden_size, bias)
         turning, value = self.ops("Split", three, self.ints(wide + narrow, narrow), outputs=2, axis=-1)
-        return self._rotated(turning, (wide + narrow) // dim), self.reshape(value, 0, self.kv_heads, dim)
+        return turning, self.reshape(value, 0, self.kv_heads, dim)
 
     def _rotated(self, x: Value, heads: int) -> Value:
         """(N, heads d) to (N, heads, d)."""
         x = self.op("Unsqueeze", x, self.ints(0))
         turned = self.op("RotaryEmbedding", x, *self.tables, self.positions, num_heads=heads)
         return self.reshape(turned, -1, heads, self.dim)
-
-    def _direction(self, x: Value, folded: FoldedMap, name: str, scale: float = 1.0) -> Value:
-        """``folded.direction(x / scale)``."""
-        inner = self.gelu(self.op("MatMul", x, self.held(f"{name}.query", folded.query.T / scale)))
-        weights = self.op("Softmax", self.op("MatMul", inner, self.held(f"{name}.keys", folded.keys.T)), axis=-1)
-        return self.gelu(self.op("MatMul", weights, self.held(f"{name}.values", folded.values)))
-
-    def _beside(self, plain: Value, direction: Value, basis: Basis, name: str) -> Value:
-        """``plain`` and, beside it, the coordinates of ``direction``."""
-        coordinates = self.op("MatMul", direction, self.held(name, basis.vectors))
-        return self.op("Concat", plain, coordinates, axis=-1)
 
     def _heads(self, query: Value, key: Value, value: Value, number: int, form: LayerForm) -> Value:
         """Attention (N, H, d + r_v) of queries (N, H, d + r_k) over cached rows and new ones, which become outputs."""
@@ -266,25 +270,3 @@ class DecoderDrawing(LinearDrawing):
             if self.kv_heads == 1
             else self.ops("Split", x, outputs=self.kv_heads, axis=1, num_outputs=self.kv_heads)
         )
-
-    def _gated(self, mixed: Value, form: LayerForm, own: str) -> Value:
-        """Plain and phantom part of ``mixed`` (N, H, d + r_v), gated to (N, H, d): see FoldedAttention."""
-        basis, eta = form.bases.value, form.maps.value.eta
-        plain_weight, phantom_weight, plain_bias, phantom_bias = (
-            self.read(f"{own}gate_{part}.{what}").double()
-            for what in ("weight", "bias")
-            for part in ("plain", "phantom")
-        )
-        vectors, mean = basis.vectors.double(), basis.mean.double()
-        weight = torch.cat([phantom_weight - plain_weight, eta * phantom_weight @ vectors], dim=-1).T  # (d + r_v, 1)
-        bias = phantom_bias - plain_bias + eta * phantom_weight @ mean
-        score = self.op("MatMul", mixed, self.held(f"{own}gate.weight", weight))
-        gate = self.op("Sigmoid", self.op("Add", score, self.held(f"{own}gate.bias", bias)))
-        if not basis.rank:
-            plain, change = mixed, self.held(f"{own}change.mean", eta * mean)
-        else:
-            plain, coordinates = self.ops("Split", mixed, self.ints(self.dim, basis.rank), outputs=2, axis=-1)
-            change = self.op("MatMul", coordinates, self.held(f"{own}change.vectors", eta * vectors.T))
-            if mean.any():
-                change = self.op("Add", change, self.held(f"{own}change.mean", eta * mean))
-        return self.op("Add", plain, self.op("Mul", gate, change))

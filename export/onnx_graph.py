@@ -113,7 +113,8 @@ class Drawing:
 
         Proofs take them out; they are known by their names.
         """
-        found: Value = self.tape.op(kind, inputs, attributes, name=f"{ROUNDING}{self.called(kind) or len(self.tape.nodes)}")
+        name = f"{ROUNDING}{self.called(kind) or len(self.tape.nodes)}"
+        found: Value = self.tape.op(kind, inputs, attributes, name=name)
         return found
 
     def gelu(self, x: Value) -> Value:

@@ -6,6 +6,7 @@ import torch
 from onnx_ir import Value
 from torch import Tensor
 
+from phantom_edge.export import places
 from phantom_edge.export.layer_form import Read
 from phantom_edge.export.names import PROJECTOR, TOWER
 from phantom_edge.export.onnx_linear import LinearDrawing
@@ -64,12 +65,27 @@ class VisionDrawing(VisionParts):
         self.config, self.vision = config, config.vision
         size = self.vision.image_size
         self.tokens = self.vision.patches_per_side**2 + 1
-        x = self._embedded(self.input("pixel_values", (1, 3, size, size)))
+        pixels = self.input("pixel_values", (1, 3, size, size))
+        with self.within(places.PATCHES):
+            x = self._embedded(pixels)
         for number in range(self.vision.num_hidden_layers):
-            start = f"{TOWER}layers.{number}."
-            x = self.op("Add", x, self._attention(self._norm(x, f"{start}norm1"), start))
-            x = self.op("Add", x, self._mlp(self._norm(x, f"{start}norm2"), start))
-        self.output(self._projected(x), "image_tokens", (config.tokens_per_tile, config.text.hidden_size))
+            with self.within(f"layers.{number}"):
+                x = self._layer(x, f"{TOWER}layers.{number}.")
+        with self.within(places.PROJECTOR):
+            tokens = self._projected(x)
+        self.output(tokens, "image_tokens", (config.tokens_per_tile, config.text.hidden_size))
+
+    def _layer(self, x: Value, start: str) -> Value:
+        with self.within(places.NORMS):
+            normed = self._norm(x, f"{start}norm1")
+        attended = self._attention(normed, start)
+        with self.within(places.NORMS):
+            x = self.op("Add", x, attended)
+            normed = self._norm(x, f"{start}norm2")
+        with self.within(places.MLP):
+            changed = self._mlp(normed, start)
+        with self.within(places.NORMS):
+            return self.op("Add", x, changed)
 
     def _embedded(self, pixels: Value) -> Value:
         """Patches behind the CLS token, with their positions."""
@@ -125,18 +141,24 @@ class VisionDrawing(VisionParts):
             return torch.cat([tensor[:width] * dim**-0.5, tensor[width:]]) if is_scaled else tensor
 
         bias = self.weight(f"{name}.bias", (3 * width,), partial(scaled, "bias")) if vision.qkv_bias else None
-        if is_scaled:
-            weight = self.weight(f"{name}.weight", (3 * width, width), partial(scaled, "weight"))
-            three = self.op("Gemm", x, weight, *([] if bias is None else [bias]), transB=1)
-        else:
-            three = self.linear(x, f"{name}.weight", [f"{name}.weight"], [3 * width], width, bias)
-        three = self.reshape(three, self.tokens, 3, heads, dim)
+        with self.within(places.PROJECTIONS):
+            if is_scaled:
+                weight = self.weight(f"{name}.weight", (3 * width, width), partial(scaled, "weight"))
+                three = self.op("Gemm", x, weight, *([] if bias is None else [bias]), transB=1)
+            else:
+                three = self.linear(x, f"{name}.weight", [f"{name}.weight"], [3 * width], width, bias)
+        with self.within(places.ATTENTION):
+            mixed = self._mixed(self.reshape(three, self.tokens, 3, heads, dim), None if is_scaled else dim**-0.5)
+        with self.within(places.PROJECTIONS):
+            return self._linear(mixed, f"{start}attn.proj", (width, width), scale=f"{start}ls1")
+
+    def _mixed(self, three: Value, scale: float | None) -> Value:
+        """What the heads say (N, width), of queries, keys and values (N, 3, H, d); queries are yet to be scaled."""
         three = self.op("Transpose", three, perm=[1, 2, 0, 3])  # (3, H, N, d)
         parts = self.ops("Split", three, outputs=3, axis=0, num_outputs=3)
         query, key, value = (self.op("Squeeze", part, self.ints(0)) for part in parts)
-        if not is_scaled:
-            query = self.op("Mul", query, self.held_once("scale", torch.tensor(dim**-0.5)))
+        if scale is not None:
+            query = self.op("Mul", query, self.held_once("scale", torch.tensor(scale)))
         scores = self.op("MatMul", query, self.op("Transpose", key, perm=[0, 2, 1]))
         mixed = self.op("MatMul", self.op("Softmax", scores, axis=-1), value)
-        mixed = self.reshape(self.op("Transpose", mixed, perm=[1, 0, 2]), self.tokens, width)
-        return self._linear(mixed, f"{start}attn.proj", (width, width), scale=f"{start}ls1")
+        return self.reshape(self.op("Transpose", mixed, perm=[1, 0, 2]), self.tokens, self.vision.hidden_size)

@@ -45,8 +45,11 @@ class Profile:
         return sum(one.milliseconds for one in self.operators if one.is_delegated)
 
 
-def read_etdump(path: Path) -> Profile:
-    """Raises EdgeError for a file that is none, or holds no runs."""
+def read_etdump(path: Path, skipped: int = 0) -> Profile:
+    """What is in a dump without the first ``skipped`` runs of each kind.
+
+    Raises EdgeError for a file that is none, or holds no runs.
+    """
     try:
         with quiet(), said():
             blocks = executorch("executorch.devtools").Inspector(etdump_path=str(path)).event_blocks
@@ -56,7 +59,7 @@ def read_etdump(path: Path) -> Profile:
     took: dict[tuple[str, bool], float] = defaultdict(float)
     whole = 0.0
     for event in (event for block in blocks if block.name == "Execute" for event in block.events):
-        runs = [] if event.perf_data is None else event.perf_data.raw
+        runs = [] if event.perf_data is None else event.perf_data.raw[skipped:]
         if event.name == WHOLE:
             whole += sum(runs)
         if event.name == CALL:

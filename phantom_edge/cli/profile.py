@@ -33,6 +33,13 @@ def profile(
         list[int] | None, typer.Option(help="Cached tokens at which single ones are timed; may be given again.")
     ] = None,
     image: Annotated[Path | None, typer.Option(help="A picture to ask about, instead of a plain one.")] = None,
+    operators: Annotated[
+        bool,
+        typer.Option(
+            "--operators/--no-operators",
+            help="Ask the runtime's own profiler, in a pass of its own, which places in the model take the time.",
+        ),
+    ] = True,
     force: Annotated[bool, typer.Option("--force", help="Overwrite --out.")] = False,
     history: Annotated[
         bool, typer.Option("--history/--no-history", help="Keep it in the user's history of profiles.")
@@ -48,7 +55,7 @@ def profile(
     from phantom_edge.profile.stages import Wish
 
     check_file(out, [], force)
-    wish = Wish(repeats, tokens, threads, tuple(depth or ()), image=image)
+    wish = Wish(repeats, tokens, threads, tuple(depth or ()), image=image, operators=operators)
     with tasks() as begin:
         run = profile_on(device, bundle, wish, begin)
     if out is not None:
@@ -60,34 +67,57 @@ def profile(
         print_json(to_json(run))
     else:
         show(run)
-    if history:
-        _keep(run)
+    earlier = _keep(run) if history else []
+    if not run.partial:
+        _foretell(run, earlier, quietly=json)
     if run.partial:
         note(run.partial)
         raise typer.Exit(1)
 
 
-def _keep(run: "Run") -> None:
-    """In the history; a history that takes nothing is no reason to fail, since the profile was shown."""
+def _keep(run: "Run") -> "list[Run]":
+    """In the history; those that it is like there.
+
+    A history that takes nothing is no reason to fail, since the profile was shown.
+    """
     from phantom_edge.profile.history import history as open_history
 
     try:
         with open_history() as kept:
+            earlier = kept.alike(run)
             number = kept.record(run)
     except EdgeError as error:
         note(f"not kept in the history: {error.problem}\n  {error.remedy}; or add --no-history")
-    else:
-        note(f"run {number} of the history; see all: phantom-edge history")
+        return []
+    note(f"run {number} of the history; see all: phantom-edge history")
+    return earlier
+
+
+def _foretell(run: "Run", earlier: "list[Run]", *, quietly: bool) -> None:
+    """How far the planner would have been off, as ``earlier`` profiles calibrate it."""
+    from phantom_edge.cli.plan import show_missed
+    from phantom_edge.profile.plan import foretold
+
+    missed = foretold(run, earlier)
+    if not missed:
+        return
+    if not quietly:
+        show_missed(missed, len(earlier))
+    off = median(abs(one.error) for one in missed)
+    by = f"calibrated by {len(earlier)} earlier" if earlier else "not calibrated by any"
+    note(f"foretold by phantom-edge plan, {by}: {off:.0%} off in the middle of {len(missed)} numbers")
 
 
 def show(run: "Run") -> None:
     """The tables of a profile."""
-    from phantom_edge.profile import tables
+    from phantom_edge.profile import operator_tables, tables
 
-    for table in (tables.times(run), tables.floor(run), tables.speeds(run)):
+    for table in (tables.times(run), tables.floor(run), tables.speeds(run), operator_tables.places(run)):
         if table.rows:
             title = f"{table.title}: {run.subject.bundle} on {run.device.name}"
             print_table(title, table.columns, table.rows, table.note or None)
+    if run.untold:
+        note(f"where the time goes inside of a step is not told: {run.untold}")
     if run.answers:
         first, apart = run.seconds_to_first_token, median(answer.told_apart for answer in run.answers)
         note(f"first token after {1e3 * (first or 0):,.1f} ms; stages account for {apart:.1%} of an answer's time")

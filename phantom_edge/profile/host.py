@@ -7,6 +7,7 @@ from pathlib import Path
 from phantom_edge.export.bundle.folder import Bundle
 from phantom_edge.profile.lines import COUNTED, Gathering
 from phantom_edge.profile.machine import Watch, describe
+from phantom_edge.profile.operators import operators_of
 from phantom_edge.profile.result import Energy, Run, Subject
 from phantom_edge.profile.stages import Measuring, Wish
 from phantom_edge.profile.work import work_of
@@ -40,6 +41,8 @@ def measure(measuring: Measuring) -> None:
     measuring.meter = watch.joules
     with watch.watching():
         measuring.measure()
+    if wish.operators:
+        gathering.put("operators", operators_of(measuring.bundle, wish.threads, measuring.depths))
     if measuring.joules is not None and measuring.tokens:
         gathering.put("energy", Energy(watch.source, measuring.joules, measuring.tokens))
     gathering.put("end", 1)

@@ -8,7 +8,7 @@ from typing import Any
 
 from phantom_edge import __version__
 from phantom_edge.errors import EdgeError
-from phantom_edge.profile.result import Answered, Depth, Device, Energy, Reading, Run, Stage, Subject
+from phantom_edge.profile.result import Answered, Depth, Device, Energy, Operators, Reading, Run, Stage, Subject
 from phantom_edge.typed import WrongJson, from_json, strict_json, to_json
 
 KINDS: dict[str, type[Any]] = {
@@ -19,6 +19,7 @@ KINDS: dict[str, type[Any]] = {
     "answer": Answered,
     "reading": Reading,
     "energy": Energy,
+    "operators": Operators,
     "tokens": int,
     "steps": int,
     "end": int,
@@ -26,7 +27,7 @@ KINDS: dict[str, type[Any]] = {
 """What a line may hold, by its name. ``steps`` is how many will come; ``tokens`` how many answers had so far, told
 before the first and after the last; ``end`` says that all was told."""
 
-COUNTED = ("stage", "depth", "answer")
+COUNTED = ("stage", "depth", "answer", "operators")
 """What ``steps`` counts."""
 
 Tell = Callable[[str, str], None]
@@ -73,6 +74,7 @@ class Gathering:
         if not self.found["device"] or not self.found["subject"]:
             raise EdgeError(f"nothing was measured ({partial or 'nothing was told'})", "give the same command again")
         readings = tuple(self.found["reading"])
+        told = next(iter(self.found["operators"]), Operators())
         return Run(
             schema_version=1,
             made_by=f"phantom-edge {__version__}",
@@ -87,4 +89,8 @@ class Gathering:
             peak_bytes=max((one.resident_bytes or 0 for one in readings), default=0) or None,
             energy=next(iter(self.found["energy"]), None),
             partial=partial,
+            operators=told.groups,
+            traced=told.traced,
+            untold=told.untold,
+            widened=told.widened,
         )

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phantom_edge.errors import need
+from phantom_edge.export import places
+from phantom_edge.export.places import PLACES
 from phantom_edge.profile.compare import Comparison
 from phantom_edge.profile.quality import Quality
 from phantom_edge.profile.result import Reading, Run
 from phantom_edge.profile.roofline import roofline
+from phantom_edge.profile.sharing import Places, shares_by_place
 from phantom_edge.profile.tables import in_order, middle_answer
 
 if TYPE_CHECKING:
@@ -22,8 +25,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, BLUE, RED, GREEN, GREY = "#1c1c23", "#3f6fb5", "#c2452d", "#2c8a4b", "#9a9aa5"
+AMBER, TEAL, VIOLET, PINK, BROWN = "#d99a2b", "#5fb3b3", "#8a63c4", "#d678a8", "#8c6a4f"
 CSS = {INK: "currentColor", BLUE: "var(--blue)", RED: "var(--red)", GREEN: "var(--green)", GREY: "var(--grey)"}
 """What a colour is called on the page."""
+
+COLOURS = {
+    places.PROJECTIONS: BLUE,
+    places.ATTENTION: AMBER,
+    places.PHANTOM: RED,
+    places.MLP: TEAL,
+    places.NORMS: VIOLET,
+    places.HEAD: GREEN,
+    places.PATCHES: PINK,
+    places.PROJECTOR: BROWN,
+}
+"""Of places in the model; grey of what is none."""
 
 WIDTH = 4.0
 """Inches. So narrow that words are still read where a phone shrinks it."""
@@ -120,18 +136,10 @@ def roofline_plot(run: Run, name: str) -> Plot | None:
 
 
 def operators_plot(run: Run, name: str) -> Plot | None:
-    """Milliseconds by group of operators."""
-    rows = _groups(run)
-    draw = partial(_bars, rows=rows, label="ms")
-    return Plot(f"{name}-operators", "Time by group of operators", draw, len(rows)) if rows else None
-
-
-def _groups(run: Run) -> list[tuple[str, float]]:
-    """Milliseconds by group, longest first."""
-    sums: dict[str, float] = {}
-    for one in run.operators:
-        sums[one.group] = sums.get(one.group, 0.0) + 1e3 * one.seconds
-    return sorted(sums.items(), key=lambda pair: -pair[1])
+    """Shares of the places in the model, a bar a step."""
+    shares = shares_by_place(run)
+    draw = partial(_stacks, shares=shares)
+    return Plot(f"{name}-operators", "Where the time of a step goes", draw, len(shares) + 4) if shares else None
 
 
 def _column(axes: "Axes", words: Sequence[str]) -> None:
@@ -152,6 +160,23 @@ def _shares(axes: "Axes", rows: Sequence[tuple[str, float]]) -> None:
     _bars(axes, rows, "% of bandwidth or peak", "{:,.0f} %")
     axes.axvline(100, color=RED, linewidth=1, linestyle="--")
     axes.set_xlim(0, max(104.0, *(1.04 * share for _, share in rows)))
+
+
+def _stacks(axes: "Axes", shares: Places) -> None:
+    """Places in one order in all bars, so that they are found again."""
+    found = dict.fromkeys(place for step in shares.values() for place in step)
+    known = [*(place for place in PLACES if place in found), *(place for place in found if place not in PLACES)]
+    starts = [0.0] * len(shares)
+    for place in known:
+        widths = [100 * step.get(place, 0.0) for step in shares.values()]
+        colour = COLOURS.get(place, GREY)
+        axes.barh(range(len(shares)), widths, left=starts, color=colour, height=0.6, label=place)
+        starts = [start + width for start, width in zip(starts, widths, strict=True)]
+    axes.set_yticks(range(len(shares)), [part or "all steps" for part in shares])
+    axes.set_ylim(len(shares) - 0.5, -0.5)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("% of all operators")
+    axes.figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
 
 
 def _waterfall(axes: "Axes", parts: Sequence[tuple[str, float]], first_token: float) -> None:

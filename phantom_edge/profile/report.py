@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from phantom_edge import __version__
 from phantom_edge.files import whole_file, whole_folder
 from phantom_edge.profile.compare import FEWEST, MARGIN, Comparison, compare
+from phantom_edge.profile.operator_tables import operators, places, places_compared
 from phantom_edge.profile.plots import (
     Plot,
     memory_plot,
@@ -29,7 +30,6 @@ from phantom_edge.profile.tables import (
     compared,
     energy,
     floor,
-    operators,
     plain,
     question,
     readings,
@@ -99,7 +99,11 @@ class Report:
                 warnings.append(f"Only one of both has: {'; '.join(one.alone)}.")
             if one.untold:
                 warnings.append(f"Too few repeats to be judged ({FEWEST} are needed): {'; '.join(one.untold)}.")
-            found.append(Section(title, (block,) if one.stages else (), tuple(warnings), (verdict(one), SPREAD)))
+            inside = Block(
+                places_compared(self.runs[0], self.runs[number - 1], f"Where the time goes, {title.lower()}")
+            )
+            shown = [block] * bool(one.stages) + [inside] * bool(inside.table.rows)
+            found.append(Section(title, tuple(shown), tuple(warnings), (verdict(one), SPREAD)))
         return found
 
     def _quality(self) -> list[Section]:
@@ -167,7 +171,8 @@ def blocks(run: Run, name: str) -> list[Block]:
         Block(readings(run), memory_plot(run, name)),
         Block(floor(run), roofline_plot(run, name)),
         Block(energy(run)),
-        Block(operators(run), operators_plot(run, name)),
+        Block(places(run), operators_plot(run, name)),
+        Block(operators(run)),
     ]
 
 

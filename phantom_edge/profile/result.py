@@ -121,17 +121,47 @@ class Energy:
 
 @dataclass(frozen=True)
 class Group:
-    """Seconds that the runtime's own profiler found in one group of operators, over ``calls`` nodes."""
+    """Of one step of ``part``, the seconds that the runtime's own profiler found in ``calls`` nodes of one operator.
+
+    ``group`` is the place in the model that they belong to. A part is called as the roofline calls it.
+    """
 
     group: str
     operator: str
     seconds: float
     calls: int
+    part: str = ""
+
+
+@dataclass(frozen=True)
+class Traced:
+    """The middle one of ``steps`` of a part, whose operators are told: its seconds, the profiler's work among them.
+
+    ``toll`` are those that a node takes there which does nothing: the profiler's, and taken off every node.
+    """
+
+    part: str
+    steps: int
+    seconds: float
+    toll: float = 0.0
+
+
+@dataclass(frozen=True)
+class Operators:
+    """What the runtime's own profiler found in a pass of its own; ``untold`` is why it found nothing.
+
+    ``widened``: how many times as wide as without the phantom dimension the cached rows are, which attention reads.
+    """
+
+    groups: tuple[Group, ...] = ()
+    traced: tuple[Traced, ...] = ()
+    untold: str = ""
+    widened: float = 1.0
 
 
 @dataclass(frozen=True)
 class Run:
-    """One profile. ``partial`` says why it is not whole; empty where it is."""
+    """One profile. ``partial`` says why it is not whole; empty where it is. For the last three, see Operators."""
 
     schema_version: Literal[1]
     made_by: str
@@ -147,6 +177,9 @@ class Run:
     energy: Energy | None = None
     operators: tuple[Group, ...] = ()
     partial: str = ""
+    traced: tuple[Traced, ...] = ()
+    untold: str = ""
+    widened: float = 1.0
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", self.when):
@@ -207,7 +240,9 @@ def faults(run: Run) -> Iterator[str]:
         yield "it has numbers or letters that cannot be"
     stages = [second for stage in run.stages for second in (stage.cold, *stage.warm)]
     answers = [second for one in run.answers for second in (one.seconds, one.first_token, *one.stages.values())]
-    if not all(0 <= second < LONGEST for second in (*stages, *answers, *(one.seconds for one in run.operators))):
+    operators = [one.seconds for one in run.operators]
+    operators += [second for one in run.traced for second in (one.seconds, one.toll)]
+    if not all(0 <= second < LONGEST for second in (*stages, *answers, *operators)):
         yield "it has impossible times"
     if not all(one.seconds and all(0 < second < LONGEST for second in one.seconds) for one in run.depths):
         yield "depths has impossible times"
@@ -215,5 +250,7 @@ def faults(run: Run) -> Iterator[str]:
         yield "depths has an impossible context"
     if not all(value is None or value > 0 for value in (run.device.bandwidth, run.device.products)):
         yield "device has an impossible bandwidth or peak"
+    if not 1 <= run.widened < LONGEST or min((one.calls for one in run.operators), default=1) < 1:
+        yield "operators has impossible ones"
     if any((one.resident_bytes or 0) < 0 or not 0 <= one.seconds < LONGEST for one in run.readings):
         yield "readings has impossible ones"

@@ -22,7 +22,10 @@ DEPTH_TOKENS = 8
 
 @dataclass(frozen=True)
 class Wish:
-    """What is measured: ``repeats`` of a stage after the first, ``tokens`` of an answer, single ones at ``depths``."""
+    """What is measured: ``repeats`` of a stage after the first, ``tokens`` of an answer, single ones at ``depths``.
+
+    ``operators``: whether the runtime's own profiler is asked, too.
+    """
 
     repeats: int = 5
     tokens: int = 16
@@ -30,6 +33,7 @@ class Wish:
     depths: tuple[int, ...] = ()
     question: str = "What is in the picture?"
     image: Path | None = None
+    operators: bool = True
 
     def __post_init__(self) -> None:
         rules = (
@@ -77,7 +81,7 @@ class Measuring:
     @property
     def steps(self) -> int:
         """How much of it there is."""
-        return 4 + len(self.depths) + 1 + self.wish.repeats
+        return 4 + len(self.depths) + 1 + self.wish.repeats + self.wish.operators
 
     def measure(self) -> None:
         """Everything, in the order of ``STAGES``."""

@@ -12,9 +12,6 @@ from phantom_edge.profile.compare import Comparison
 from phantom_edge.profile.result import STAGES, Answered, Reading, Run
 from phantom_edge.profile.roofline import roofline
 
-OPERATORS = 20
-"""Of a run's operators, so many are listed; the others are one row."""
-
 
 @dataclass(frozen=True)
 class Table:
@@ -72,6 +69,7 @@ def about(run: Run) -> Table:
         "threads": f"{subject.threads or 'as many as the runtime takes'}",
         "exported with": ", ".join(f"{name} {version}" for name, version in subject.tools.items()),
         "measured": f"{run.when} by {run.made_by}",
+        "operators": run.untold,
     }
     return Table("What ran where", ("", ""), tuple((name, told) for name, told in rows.items() if told))
 
@@ -199,20 +197,6 @@ def energy(run: Run) -> Table:
         ("told by", "joules", "tokens", "joules a token", "idle, W"),
         ((used.source, f"{used.joules:,.2f}", f"{used.tokens:,}", each, idle),),
         "all that was used during the answers, what the idle device would have used included",
-    )
-
-
-def operators(run: Run) -> Table:
-    """What the runtime's own profiler found, longest first."""
-    found = sorted(run.operators, key=lambda one: -one.seconds)
-    total = sum(one.seconds for one in found) or 1.0
-    lines = [(f"{one.group}: {one.operator}", one.seconds, one.calls) for one in found[:OPERATORS]]
-    if others := found[OPERATORS:]:
-        lines.append((f"{len(others):,} others", sum(one.seconds for one in others), sum(one.calls for one in others)))
-    return Table(
-        "Operators",
-        ("operator", "ms", "share, %", "calls"),
-        tuple((name, ms(seconds), f"{100 * seconds / total:.1f}", f"{calls:,}") for name, seconds, calls in lines),
     )
 
 

@@ -21,10 +21,14 @@ from phantom_edge.runtime.trt import Bundle as OnBoard
 TENSORRT = "TensorrtExecutionProvider"
 
 
+def has_tensorrt() -> bool:
+    """Whether its Python packages are here."""
+    return all(find_spec(package) is not None for package in ("tensorrt", "cuda"))
+
+
 def engine_of(bundle: Bundle, threads: int) -> Engine:
     """The best that is here."""
-    has_tensorrt = all(find_spec(package) is not None for package in ("tensorrt", "cuda"))
-    return TrtEngine(bundle) if has_tensorrt else OrtJetsonEngine(bundle, threads)
+    return TrtEngine(bundle) if has_tensorrt() else OrtJetsonEngine(bundle, threads)
 
 
 @contextmanager

@@ -25,12 +25,17 @@ Buffers = dict[str, NDArray[Any]]
 
 
 class OrtEngine:
-    """Runs a bundle of target onnx on the CPU. ``threads`` 0 lets ONNX Runtime choose."""
+    """Runs a bundle of target onnx on the CPU. ``threads`` 0 lets ONNX Runtime choose.
 
-    def __init__(self, bundle: Bundle, threads: int = 0) -> None:
+    ``traces`` is a folder for what ONNX Runtime's profiler tells of every run; see ``end_traces``.
+    """
+
+    traces: Path | None = None
+
+    def __init__(self, bundle: Bundle, threads: int = 0, traces: Path | None = None) -> None:
         self.ort = need("onnxruntime", "ort")
         self.manifest = bundle.manifest
-        self.threads = threads
+        self.threads, self.traces = threads, traces
         parts = self.manifest.parts
         self.dtype = np.dtype(self.manifest.cache.dtype)
         self.run_errors: tuple[type[Exception], ...] = (*_errors(self.ort), RuntimeError)
@@ -59,6 +64,8 @@ class OrtEngine:
         options = self.ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 3
+        if self.traces is not None:
+            options.enable_profiling, options.profile_file_prefix = True, str(self.traces / path.stem)
         if self.manifest.integers is not None:
             make_exact(self.ort, options)
         try:
@@ -80,6 +87,11 @@ class OrtEngine:
     def _stored(self, dtype: Number) -> Number:
         """The format that numbers of the manifest's ``dtype`` have here."""
         return dtype
+
+    def end_traces(self) -> tuple[Path, Path]:
+        """What the profiler told of vision and of the decoder, written out; it tells nothing of later runs."""
+        assert self.traces is not None
+        return Path(self.vision.end_profiling()), Path(self.decoder.end_profiling())
 
     def see(self, pixel_values: Floats) -> Floats:
         """See Engine; one tile at a time, as the graph is made."""

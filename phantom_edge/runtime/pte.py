@@ -40,6 +40,9 @@ class PteEngine:
     LOADED: tuple[str, ...] = ("vision", "embedding", "decoder")
     """Parts that are made ready to run."""
 
+    TRACED = False
+    """Whether ExecuTorch writes down what takes the time, where it is built to."""
+
     has_loaded: ClassVar[bool] = False
     """Whether any did in this process."""
 
@@ -60,7 +63,7 @@ class PteEngine:
             PteEngine.has_loaded = True
             path = bundle.file(parts["decoder"].file)
             try:
-                program = runtime.load_program(path)
+                program = runtime.load_program(path, enable_etdump=self.TRACED)
                 methods = {name: program.load_method(part.function) for name, part in parts.items()}
             except (RuntimeError, KeyError) as error:
                 raise EdgeError(f"ExecuTorch does not load {path} ({_reason(words, error)})", AGAIN) from error

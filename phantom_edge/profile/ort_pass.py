@@ -1,0 +1,80 @@
+"""Ask ONNX Runtime's profiler."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from phantom_edge.errors import EdgeError
+from phantom_edge.export.bundle.folder import Bundle
+from phantom_edge.profile.operators import Found, behind
+from phantom_edge.profile.result import Group, Traced
+from phantom_edge.profile.traces import Kernel, places_of, read_trace, toll
+from phantom_edge.runtime.jetson import OrtJetsonEngine, has_tensorrt
+from phantom_edge.runtime.ort import OrtEngine
+
+FEW, MANY = 3, 9
+"""Steps of a tile or a chunk, and of a token, after a first one that does not count."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Steps of one part, in a trace after ``skipped`` others, and the wall time of each."""
+
+    part: str
+    skipped: int
+    seconds: tuple[float, ...]
+
+    @property
+    def end(self) -> int:
+        """Where the next part begins."""
+        return self.skipped + len(self.seconds)
+
+    def told(self, runs: Sequence[Sequence[Kernel]]) -> tuple[Traced, list[Group]]:
+        """The middle step. Raises EdgeError where the trace lacks one."""
+        own = runs[self.skipped : self.end]
+        if len(own) < len(self.seconds) or not all(own):
+            raise EdgeError(f"ONNX Runtime's profiler told nothing of {self.part}", "leave it out: --no-operators")
+        middle = sorted(range(len(own)), key=self.seconds.__getitem__)[(len(own) - 1) // 2]
+        found: dict[tuple[str, str], list[float]] = defaultdict(list)
+        for place, kernel in zip(places_of(own[middle]), own[middle], strict=True):
+            found[place, kernel.operator].append(kernel.seconds)
+        off = toll(own)
+        groups = [
+            Group(*key, max(sum(took) - len(took) * off, 0.0), len(took), self.part) for key, took in found.items()
+        ]
+        whole = Traced(self.part, len(own), self.seconds[middle], off)
+        return whole, sorted(groups, key=lambda one: (-one.seconds, one.group, one.operator))
+
+
+def traced(bundle: Bundle, threads: int, depths: Sequence[int], folder: Path) -> Found:
+    """See Pass. What lies in the cache does not matter to time, so it is not filled."""
+    manifest = bundle.manifest
+    if manifest.target == "jetson" and has_tensorrt():
+        raise EdgeError("TensorRT tells times of layers to trtexec --dumpProfile", "leave it out: --no-operators")
+    engine = (OrtJetsonEngine if manifest.target == "jetson" else OrtEngine)(bundle, threads, folder)
+    side, chunk = manifest.pictures.tile_size, min(manifest.prefill_chunk, manifest.cache.max_context - 1)
+    pixels = np.zeros((1, 3, side, side), np.float32)
+    rows = engine.embed(np.full(chunk, manifest.prompt.first_token, np.int64))
+    vision = _steps("vision, a tile", FEW, 0, lambda: engine.see(pixels))
+    decoder = [_steps(f"prefill, {chunk} tokens", FEW, 0, lambda: engine.forward(rows, 0, np.array([chunk - 1])))]
+    for depth in behind(depths, chunk):
+        step = partial(engine.forward, rows[:1], depth, np.array([0]))
+        decoder.append(_steps(f"a token behind {depth:,}", MANY, decoder[-1].end, step))
+    of_vision, of_decoder = map(read_trace, engine.end_traces())
+    told = [vision.told(of_vision), *(steps.told(of_decoder) for steps in decoder)]
+    return [whole for whole, _ in told], [group for _, groups in told for group in groups]
+
+
+def _steps(part: str, count: int, skipped: int, step: Callable[[], object]) -> Steps:
+    """Run it once and then ``count`` times."""
+    seconds = []
+    for _ in range(1 + count):
+        start = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - start)
+    return Steps(part, skipped + 1, tuple(seconds[1:]))
