@@ -3,25 +3,19 @@
 The protocol is that of AOSP's ``protocol.txt`` and ``SYNC.TXT`` in packages/modules/adb: messages of a header and data,
 streams that are opened, written to and closed, each write answered by OKAY; shell protocol 2; files by ``sync:``.
 The phone's shell is this machine's, its ``/data/local/tmp`` is a folder, its tools are scripts.
-
-``adb`` is the machine's, or Debian's package unpacked into a folder. Where neither can be had, who needs it is skipped.
 """
 
 import os
 import queue
-import shutil
 import signal
 import socket
 import stat
 import struct
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-
-import pytest
 
 HOME = "/data/local/tmp"
 
@@ -328,60 +322,3 @@ def _send(stream: Stream, phone: Phone, path: str, mode: int) -> bytes:
     phone.received.append(path)
     phone.after_file(there)
     return b""
-
-
-def unpacked(package: str, desk: Path, beside: tuple[str, ...] = ()) -> Path:
-    """A package of Debian's in a folder, with those that it needs whose names begin like ``beside``."""
-    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        pytest.skip(f"no {package} here, and no apt-get that could bring it")
-    kinds = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
-    ask = ["apt-cache", "depends", "--recurse", *(f"--no-{kind}" for kind in kinds), package]
-    tree = subprocess.run(ask, capture_output=True, text=True, timeout=120, check=False).stdout.splitlines()
-    names = {line for line in tree if line.startswith(beside)} if beside else set()
-    (desk / "debs").mkdir(parents=True)
-    get = ["apt-get", "download", package, *sorted(names - {package})]
-    if subprocess.run(get, cwd=desk / "debs", capture_output=True, timeout=300, check=False).returncode:
-        pytest.skip(f"no {package} here, and apt-get does not bring it")
-    for deb in (desk / "debs").glob("*.deb"):
-        subprocess.run(["dpkg-deb", "-x", deb, desk / "root"], check=True)
-    return desk / "root"
-
-
-def program(desk: Path) -> tuple[str, dict[str, str]]:
-    """adb, and the environment that it needs."""
-    if found := shutil.which("adb"):
-        return found, {}
-    root = unpacked("adb", desk / "adb", ("android-", "libusb", "libbsd", "libmd", "libudev", "libprotobuf", "libzstd"))
-    libraries = sorted({str(one.parent) for one in root.rglob("*.so*")})
-    found = next(str(one) for one in root.rglob("adb") if one.is_file() and os.access(one, os.X_OK))
-    return found, {"LD_LIBRARY_PATH": os.pathsep.join(libraries)}
-
-
-@contextmanager
-def bridge(desk: Path) -> Iterator[str]:
-    """The command of an adb with a server of its own, which is ended afterwards."""
-    adb, needed = program(desk)
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-    (desk / "home").mkdir()
-    given = {"HOME": str(desk / "home"), "ANDROID_ADB_SERVER_PORT": str(port), "ADB_MDNS": "0"} | needed
-    command = ["env", *(f"{name}={value}" for name, value in given.items()), adb]
-    started = subprocess.run([*command, "start-server"], capture_output=True, text=True, timeout=60, check=False)
-    if started.returncode:
-        pytest.skip(f"adb does not start here: {started.stderr[-200:]}")
-    try:
-        yield " ".join(command)
-    finally:
-        subprocess.run([*command, "kill-server"], capture_output=True, timeout=60, check=False)
-
-
-def connect(command: str, phone: Phone) -> None:
-    """Let adb know it."""
-    subprocess.run([*command.split(), "connect", phone.serial], capture_output=True, timeout=60, check=True)
-    for _ in range(100):
-        told = subprocess.run([*command.split(), "devices"], capture_output=True, text=True, timeout=60, check=True)
-        if f"{phone.serial}\t" in told.stdout:
-            return
-        time.sleep(0.1)
-    raise AssertionError(told.stdout)

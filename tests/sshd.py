@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-
-PACKAGES = ("openssh-server", "libwrap0")
+from debian import unpacked
 
 
 def program(desk: Path) -> tuple[Path, dict[str, str]]:
@@ -22,15 +21,9 @@ def program(desk: Path) -> tuple[Path, dict[str, str]]:
     found = shutil.which("sshd") or shutil.which("/usr/sbin/sshd")
     if found:
         return Path(found), {}
-    if not shutil.which("apt-get") or not shutil.which("dpkg"):
-        pytest.skip("no sshd here, and no apt-get that could bring it")
-    done = subprocess.run(["apt-get", "download", *PACKAGES], cwd=desk, capture_output=True, timeout=120, check=False)
-    if done.returncode:
-        pytest.skip("no sshd here, and apt-get does not bring it")
-    for package in desk.glob("*.deb"):
-        subprocess.run(["dpkg", "-x", package, desk / "root"], check=True)
-    libraries = os.pathsep.join(str(one.parent) for one in (desk / "root").rglob("libwrap.so.0"))
-    return desk / "root/usr/sbin/sshd", {"LD_LIBRARY_PATH": libraries}
+    root = unpacked("openssh-server", desk / "packages", ("libwrap",))
+    libraries = os.pathsep.join(str(one.parent) for one in root.rglob("libwrap.so.0"))
+    return root / "usr/sbin/sshd", {"LD_LIBRARY_PATH": libraries}
 
 
 @contextmanager

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from adbd import THERMAL, Phone, bridge, connect, unpacked
+from adb_client import bridge, connect
+from adbd import THERMAL, Phone
+from debian import unpacked
 from inside import edge_inside, resealed
 
 from phantom_edge.checkpoint.random import write_random
