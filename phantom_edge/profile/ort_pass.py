@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -13,11 +14,11 @@ from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import Bundle
 from phantom_edge.profile.operators import Found, behind
 from phantom_edge.profile.result import Group, Traced
-from phantom_edge.profile.traces import Kernel, places_of, read_trace, toll
+from phantom_edge.profile.traces import Ran, places_of, read_trace, toll
 from phantom_edge.runtime.jetson import OrtJetsonEngine, has_tensorrt
 from phantom_edge.runtime.ort import OrtEngine
 
-FEW, MANY = 3, 9
+FEW, MANY = 3, 31
 """Steps of a tile or a chunk, and of a token, after a first one that does not count."""
 
 
@@ -34,20 +35,24 @@ class Steps:
         """Where the next part begins."""
         return self.skipped + len(self.seconds)
 
-    def told(self, runs: Sequence[Sequence[Kernel]]) -> tuple[Traced, list[Group]]:
-        """The middle step. Raises EdgeError where the trace lacks one."""
+    def told(self, runs: Sequence[Ran]) -> tuple[Traced, list[Group]]:
+        """Medians over the steps, each without its own toll. Raises EdgeError where the trace lacks one."""
         own = runs[self.skipped : self.end]
-        if len(own) < len(self.seconds) or not all(own):
+        if len(own) < len(self.seconds) or not all(run.kernels for run in own):
             raise EdgeError(f"ONNX Runtime's profiler told nothing of {self.part}", "leave it out: --no-operators")
-        middle = sorted(range(len(own)), key=self.seconds.__getitem__)[(len(own) - 1) // 2]
-        found: dict[tuple[str, str], list[float]] = defaultdict(list)
-        for place, kernel in zip(places_of(own[middle]), own[middle], strict=True):
-            found[place, kernel.operator].append(kernel.seconds)
-        off = toll(own)
-        groups = [
-            Group(*key, max(sum(took) - len(took) * off, 0.0), len(took), self.part) for key, took in found.items()
-        ]
-        whole = Traced(self.part, len(own), self.seconds[middle], off)
+        tolls = [toll(run.kernels) for run in own]
+        outside = [seconds - run.seconds for seconds, run in zip(self.seconds, own, strict=True)]
+        seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
+        calls: dict[tuple[str, str], int] = {}
+        for run, off in zip(own, tolls, strict=True):
+            took: dict[tuple[str, str], list[float]] = defaultdict(list)
+            for place, kernel in zip(places_of(run.kernels), run.kernels, strict=True):
+                took[place, kernel.operator].append(kernel.seconds - off)
+            for key, one in took.items():
+                seconds[key].append(sum(one))
+                calls[key] = len(one)
+        groups = [Group(*key, max(median(found), 0.0), calls[key], self.part) for key, found in seconds.items()]
+        whole = Traced(self.part, len(own), median(self.seconds), median(tolls), max(median(outside), 0.0))
         return whole, sorted(groups, key=lambda one: (-one.seconds, one.group, one.operator))
 
 

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ from phantom_edge.profile.compare import Comparison
 from phantom_edge.profile.quality import Quality
 from phantom_edge.profile.result import Reading, Run
 from phantom_edge.profile.roofline import roofline
-from phantom_edge.profile.sharing import Places, shares_by_place
+from phantom_edge.profile.sharing import Share, parts_of, shares_of
 from phantom_edge.profile.tables import in_order, middle_answer
 
 if TYPE_CHECKING:
@@ -137,9 +137,9 @@ def roofline_plot(run: Run, name: str) -> Plot | None:
 
 def operators_plot(run: Run, name: str) -> Plot | None:
     """Shares of the places in the model, a bar a step."""
-    shares = shares_by_place(run)
-    draw = partial(_stacks, shares=shares)
-    return Plot(f"{name}-operators", "Where the time of a step goes", draw, len(shares) + 4) if shares else None
+    parts = parts_of(shares_of(run))
+    draw = partial(_stacks, parts=parts)
+    return Plot(f"{name}-operators", "Where the time of a step goes", draw, len(parts) + 4) if parts else None
 
 
 def _column(axes: "Axes", words: Sequence[str]) -> None:
@@ -162,20 +162,20 @@ def _shares(axes: "Axes", rows: Sequence[tuple[str, float]]) -> None:
     axes.set_xlim(0, max(104.0, *(1.04 * share for _, share in rows)))
 
 
-def _stacks(axes: "Axes", shares: Places) -> None:
+def _stacks(axes: "Axes", parts: Mapping[str, Mapping[str, Share]]) -> None:
     """Places in one order in all bars, so that they are found again."""
-    found = dict.fromkeys(place for step in shares.values() for place in step)
+    found = dict.fromkeys(place for step in parts.values() for place in step)
     known = [*(place for place in PLACES if place in found), *(place for place in found if place not in PLACES)]
-    starts = [0.0] * len(shares)
+    starts = [0.0] * len(parts)
     for place in known:
-        widths = [100 * step.get(place, 0.0) for step in shares.values()]
+        widths = [100 * step[place].share if place in step else 0.0 for step in parts.values()]
         colour = COLOURS.get(place, GREY)
-        axes.barh(range(len(shares)), widths, left=starts, color=colour, height=0.6, label=place)
+        axes.barh(range(len(parts)), widths, left=starts, color=colour, height=0.6, label=place)
         starts = [start + width for start, width in zip(starts, widths, strict=True)]
-    axes.set_yticks(range(len(shares)), [part or "all steps" for part in shares])
-    axes.set_ylim(len(shares) - 0.5, -0.5)
+    axes.set_yticks(range(len(parts)), [part or "all steps" for part in parts])
+    axes.set_ylim(len(parts) - 0.5, -0.5)
     axes.set_xlim(0, 100)
-    axes.set_xlabel("% of all operators")
+    axes.set_xlabel("% of the step")
     axes.figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
 
 

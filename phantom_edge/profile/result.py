@@ -135,15 +135,17 @@ class Group:
 
 @dataclass(frozen=True)
 class Traced:
-    """The middle one of ``steps`` of a part, whose operators are told: its seconds, the profiler's work among them.
+    """A part whose operators are told, by medians over ``steps``: its seconds, the profiler's work among them.
 
     ``toll`` are those that a node takes there which does nothing: the profiler's, and taken off every node.
+    ``outside`` are those before and after the runtime's own run, in which what goes in and out is handed over.
     """
 
     part: str
     steps: int
     seconds: float
     toll: float = 0.0
+    outside: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -241,7 +243,7 @@ def faults(run: Run) -> Iterator[str]:
     stages = [second for stage in run.stages for second in (stage.cold, *stage.warm)]
     answers = [second for one in run.answers for second in (one.seconds, one.first_token, *one.stages.values())]
     operators = [one.seconds for one in run.operators]
-    operators += [second for one in run.traced for second in (one.seconds, one.toll)]
+    operators += [second for one in run.traced for second in (one.seconds, one.toll, one.outside)]
     if not all(0 <= second < LONGEST for second in (*stages, *answers, *operators)):
         yield "it has impossible times"
     if not all(one.seconds and all(0 < second < LONGEST for second in one.seconds) for one in run.depths):

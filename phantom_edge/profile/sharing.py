@@ -1,43 +1,70 @@
 """What each place in the model takes of a step, as the runtime's own profiler found."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from statistics import median
 
 from phantom_edge.export.places import ATTENTION, PHANTOM
-from phantom_edge.profile.result import Group, Run
+from phantom_edge.profile.result import Run
 
-Places = dict[str, dict[str, float]]
-"""By step, by place."""
+HANDING = "in and out"
+"""What is no node: inputs, outputs and the cache are handed to the runtime."""
 
 
-def seconds_by_place(run: Run) -> Places:
-    """Seconds, the longest first."""
-    found: Places = {}
+@dataclass(frozen=True)
+class Share:
+    """A place's nodes in a step: seconds inside of them, and with what the runtime takes around them; its share."""
+
+    part: str
+    place: str
+    nodes: int
+    inside: float
+    seconds: float
+    share: float
+
+
+def shares_of(run: Run) -> list[Share]:
+    """Step by step, the longest first.
+
+    What the same step takes longer without the profiler than its nodes and its handing over, the runtime takes around
+    nodes, and as much around a small one as around a large one: so each has an equal part of it.
+    """
+    found: dict[str, dict[str, tuple[int, float]]] = defaultdict(dict)
     for one in run.operators:
-        places = found.setdefault(one.part, {})
-        places[one.group] = places.get(one.group, 0.0) + one.seconds
-    return {part: dict(sorted(places.items(), key=lambda pair: -pair[1])) for part, places in found.items()}
+        nodes, inside = found[one.part].get(one.group, (0, 0.0))
+        found[one.part][one.group] = nodes + one.calls, inside + one.seconds
+    plain, outside = dict(_without_profiler(run)), {one.part: one.outside for one in run.traced}
+    shares = []
+    for part, places in found.items():
+        nodes, inside = sum(nodes for nodes, _ in places.values()), sum(inside for _, inside in places.values())
+        rest = max(plain.get(part, 0.0) - inside, 0.0)
+        handing = min(outside.get(part, 0.0), rest)
+        own = {place: inside + (rest - handing) * count / nodes for place, (count, inside) in places.items()}
+        if handing:
+            places, own = {**places, HANDING: (0, 0.0)}, {**own, HANDING: handing}
+        whole = sum(own.values()) or 1.0
+        ordered = sorted(own, key=lambda place: (-own[place], place))
+        shares += [Share(part, place, *places[place], own[place], own[place] / whole) for place in ordered]
+    return shares
 
 
-def share_of(run: Run, one: Group) -> float:
-    """Of all operators of its step."""
-    whole = sum(other.seconds for other in run.operators if other.part == one.part)
-    return one.seconds / whole if whole else 0.0
-
-
-def shares_by_place(run: Run) -> Places:
-    """Of all operators of a step."""
-    found = seconds_by_place(run)
-    return {
-        part: {place: seconds / (sum(places.values()) or 1.0) for place, seconds in places.items()}
-        for part, places in found.items()
-    }
+def parts_of(shares: Sequence[Share]) -> dict[str, dict[str, Share]]:
+    """By step, by place."""
+    found: dict[str, dict[str, Share]] = {}
+    for one in shares:
+        found.setdefault(one.part, {})[one.place] = one
+    return found
 
 
 def accounted(run: Run) -> dict[str, float]:
-    """Of the same steps without the profiler, the share that their operators make up; the rest is the runtime's."""
+    """Of the same steps without the profiler, the share inside of nodes."""
     plain = {part: seconds for part, seconds in _without_profiler(run) if seconds > 0}
-    return {part: sum(places.values()) / plain[part] for part, places in seconds_by_place(run).items() if part in plain}
+    return {
+        part: sum(one.inside for one in places.values()) / plain[part]
+        for part, places in parts_of(shares_of(run)).items()
+        if part in plain
+    }
 
 
 def _without_profiler(run: Run) -> Iterator[tuple[str, float]]:
@@ -54,9 +81,9 @@ def _without_profiler(run: Run) -> Iterator[tuple[str, float]]:
 def cost_of_phantoms(run: Run) -> str:
     """What the phantom dimension takes of each step that has any, in words."""
     told = [
-        f"{100 * places[PHANTOM]:.1f} % of {part} (attention {100 * places.get(ATTENTION, 0.0):.1f} %)"
-        for part, places in shares_by_place(run).items()
-        if PHANTOM in places
+        f"{100 * places[PHANTOM].share:.1f} % of {part} (attention {100 * places[ATTENTION].share:.1f} %)"
+        for part, places in parts_of(shares_of(run)).items()
+        if PHANTOM in places and ATTENTION in places
     ]
     if not told:
         return ""

@@ -7,7 +7,7 @@ do that run before and after it.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import mean
 from typing import Any
 
 from phantom_edge.errors import EdgeError
@@ -40,13 +40,20 @@ class Kernel:
         return next((word for word in reversed(self.name.split("/")) if word in PLACES), None)
 
 
-def toll(runs: Sequence[Sequence[Kernel]]) -> float:
+@dataclass(frozen=True)
+class Ran:
+    """A whole run: its kernels, in their order, and its seconds."""
+
+    kernels: tuple[Kernel, ...]
+    seconds: float
+
+
+def toll(run: Sequence[Kernel]) -> float:
     """Seconds that the profiler adds to a node, for it writes down what it knows before it looks at the clock again.
 
-    A node that does nothing shows it: the mean over those of a run, of which there are many, in the middle run.
+    A node that does nothing shows it: the mean over those of a run, of which there are many.
     """
-    idle = [[kernel.seconds for kernel in run if kernel.operator in IDLE] for run in runs]
-    return median([sum(seconds) / len(seconds) for seconds in idle if seconds] or [0.0])
+    return mean([kernel.seconds for kernel in run if kernel.operator in IDLE] or [0.0])
 
 
 def places_of(run: Sequence[Kernel]) -> list[str]:
@@ -66,8 +73,8 @@ def _last_told(run: Sequence[Kernel]) -> list[str | None]:
     return found
 
 
-def read_trace(path: Path) -> list[list[Kernel]]:
-    """The kernels of every run in a trace. Raises EdgeError for what is none, or is cut."""
+def read_trace(path: Path) -> list[Ran]:
+    """Every run in a trace. Raises EdgeError for what is none, or is cut."""
     try:
         return list(_runs(strict_json(path.read_text(encoding="utf-8"))))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -77,12 +84,12 @@ def read_trace(path: Path) -> list[list[Kernel]]:
         ) from error
 
 
-def _runs(events: Iterable[dict[str, Any]]) -> Iterator[list[Kernel]]:
+def _runs(events: Iterable[dict[str, Any]]) -> Iterator[Ran]:
     found: list[Kernel] = []
     for event in events:
         name, seconds = str(event["name"]), MICRO * int(event["dur"])
         if event["cat"] == "Node" and name.endswith(KERNEL):
             found.append(Kernel(name.removesuffix(KERNEL), str(event["args"]["op_name"]), seconds))
         if event["cat"] == "Session" and name == RUN:
-            yield found
+            yield Ran(tuple(found), seconds)
             found = []
