@@ -8,7 +8,7 @@ from pathlib import Path
 from phantom_edge import __version__
 from phantom_edge.checkpoint.hub import find_folder
 from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.folder import Bundle, listing, write_manifest
+from phantom_edge.export.bundle.folder import Bundle, listing, read_manifest, write_manifest
 from phantom_edge.export.bundle.manifest import RELATIVE, UNSEALED, Integers, Manifest, Model, Phantom, Proof
 from phantom_edge.export.forms import Chosen, choose_forms
 from phantom_edge.export.forms import Phantom as Wanted
@@ -126,7 +126,9 @@ def export_bundle(
         done = dict(parts.done)
         parts.discard()
     files = {name: list(part.files) for name, part in done.items()}
-    return Exported(Bundle(out, manifest), files, {name: part.seconds for name, part in done.items()}, lowered.unproved)
+    return Exported(
+        Bundle(out, read_manifest(out)), files, {name: part.seconds for name, part in done.items()}, lowered.unproved
+    )
 
 
 def _write_words(source: Source, folder: Path) -> None:

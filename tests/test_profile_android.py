@@ -101,9 +101,14 @@ def test_profile_of_a_phone(phone: Phone, bundle: Path, tmp_path: Path) -> None:
     there = phone.folder / "tmp/phantom-edge"
     assert Bundle.open(there / "bundles" / run.subject.seal[:16])
     assert not list(there.rglob("weights")) and list(there.glob("code/*/phantom_edge/quantize/schemes.py"))
+    assert run.subject.bundle == bundle.name
     phone.received.clear()
     again = profiled(phone, bundle, tmp_path / "again.json")
     assert not phone.received and again.subject == run.subject
+    shutil.copytree(bundle, tmp_path / "other")
+    resealed(tmp_path / "other", lambda text: text.update(made_by="somebody else"))
+    other = profiled(phone, tmp_path / "other", tmp_path / "other.json")
+    assert other.subject.seal != run.subject.seal and phone.received and len(list(there.glob("bundles/*"))) == 2
 
 
 @pytest.mark.usefixtures("kit")

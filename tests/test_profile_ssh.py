@@ -66,6 +66,7 @@ def test_profile_of_another_machine(address: str, bundle: Path, tmp_path: Path) 
     assert (there / WHOLE).exists() and Bundle.open(there)
     before = (there / "phantom.json").stat().st_mtime_ns
     assert asked(address, bundle).returncode == 0 and (there / "phantom.json").stat().st_mtime_ns == before
+    assert run.subject.bundle == bundle.name and run.subject.seal[:16] != "0" * 16
 
 
 def test_bundle_that_was_cut_off_is_sent_again(address: str, bundle: Path) -> None:

@@ -81,22 +81,22 @@ def _read_document(folder: Path) -> Any:
     if not folder.is_dir():
         raise EdgeError(f"there is no folder {folder}", "give a bundle: the folder that phantom-edge export wrote")
     try:
-        return _unsealed(folder / MANIFEST, (folder / MANIFEST).read_text(encoding="utf-8"))
+        return _checked(folder / MANIFEST, (folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise EdgeError(f"{folder} is no bundle: it has no {MANIFEST}", AGAIN) from None
     except (OSError, ValueError, RecursionError) as error:
         raise EdgeError(f"{folder / MANIFEST} cannot be read ({type(error).__name__})", AGAIN) from error
 
 
-def _unsealed(path: Path, text: str) -> Any:
-    """The document of a manifest, its seal zeros again. Raises EdgeError where the seal does not fit the text."""
+def _checked(path: Path, text: str) -> Any:
+    """The document of a manifest. Raises EdgeError where its seal does not fit the text."""
     document = strict_json(text)
     seal = document.get("seal") if isinstance(document, dict) else None
     version = document.get("schema_version") if isinstance(document, dict) else None
     if isinstance(seal, str) and (version == SCHEMA_VERSION or type(version) is not int):
-        if hashlib.sha256(text.replace(_seal(seal), _seal(UNSEALED)).encode()).hexdigest() != seal:
+        found = hashlib.sha256(text.replace(_seal(seal), _seal(UNSEALED)).encode()).hexdigest()
+        if found != seal:
             raise EdgeError(f"{path} is not the file that was exported: its seal does not fit", AGAIN)
-        document["seal"] = UNSEALED
     return document
 
 
@@ -158,8 +158,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def _text(manifest: Manifest) -> str:
-    """The manifest's file, sealed."""
-    return sealed(json.dumps(to_json(manifest), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    """The manifest's file, sealed; with another seal than before where anything else is other than it was."""
+    document = to_json(replace(manifest, seal=UNSEALED))
+    return sealed(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def sealed(text: str) -> str:
@@ -173,7 +174,6 @@ def _seal(digest: str) -> str:
 
 def record_proof(bundle: Bundle, proof: Proof) -> Bundle:
     """The bundle with ``proof`` in its manifest, on disk too."""
-    manifest = replace(bundle.manifest, proof=proof)
     with whole_file(bundle.path / MANIFEST) as file:
-        file.write(_text(manifest))
-    return Bundle(bundle.path, manifest)
+        file.write(_text(replace(bundle.manifest, proof=proof)))
+    return Bundle(bundle.path, read_manifest(bundle.path))

@@ -205,6 +205,7 @@ def _leaves(manifest: "Manifest") -> Iterator[tuple[str, Any]]:
         for ports in ("inputs", "outputs"):  # those of the cache follow from its own numbers
             part[ports] = [port for port in part[ports] if not port["name"].startswith(("past_", "new_"))]
     proof = document.pop("proof")
+    del document["seal"]  # another for every file
     yield from _walk(document, "")
     yield "verified", manifest.verified
     if proof is not None:

@@ -20,7 +20,7 @@ from phantom_edge.profile.kit import ABIS, Kit, open_kit, seal_of
 from phantom_edge.profile.lines import Gathering
 from phantom_edge.profile.phone import Phone, Watch, about
 from phantom_edge.profile.remote import RUNNER, WHOLE, Begin, asked, files_of, last, listen
-from phantom_edge.profile.result import Run
+from phantom_edge.profile.result import Device, Run
 from phantom_edge.profile.stages import Wish
 
 PLACE = "/data/local/tmp/phantom-edge"
@@ -53,15 +53,17 @@ def profile_by_adb(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
     phone = about(adb)
     kit = _kit_for(phone)
     bundle = Bundle.open(path, begin=partial(begin, "reading the bundle"))
-    run = _send_kit(adb, kit, phone, begin)
-    code = _send_code(adb, run, phone)
+    python = _send_kit(adb, kit, phone, begin)
+    code = _send_code(adb, python, phone)
     place = _send_bundle(adb, bundle, begin)
     gathering = Gathering()
     watch = Watch(adb, gathering)
-    remote = f"PYTHONPATH={code} sh {run} -m {RUNNER} {place} {quote(wanted)}"
+    remote = f"PYTHONPATH={code} sh {python} -m {RUNNER} {place} {quote(wanted)}"
     with watch.watching():
         partly = listen(phone.name, adb.command("shell", remote), gathering, begin, watch.heard)
-    return _named(gathering.run(wish.repeats, partly), phone, watch)
+    run = gathering.run(wish.repeats, partly)
+    subject = replace(run.subject, bundle=bundle.path.name)
+    return replace(run, subject=subject, device=_named(run.device, phone, watch), energy=watch.energy() or run.energy)
 
 
 def _kit_for(phone: Phone) -> Kit:
@@ -90,7 +92,7 @@ def _send_kit(adb: Adb, kit: Kit, phone: Phone, begin: Begin) -> str:
     return f"{place}/run"
 
 
-def _send_code(adb: Adb, run: str, phone: Phone) -> str:
+def _send_code(adb: Adb, python: str, phone: Phone) -> str:
     """The folder of this package there. Older ones go."""
     with tempfile.TemporaryDirectory() as desk:
         copied = Path(desk) / "code"
@@ -99,7 +101,7 @@ def _send_code(adb: Adb, run: str, phone: Phone) -> str:
         if not _is_there(adb, place):
             _emptied(adb, place, f"{PLACE}/code")
             adb.push(f"{copied}/.", f"{place}/")
-            _check_runs(adb, f"PYTHONPATH={place} sh {run} -m {RUNNER} --check", phone)
+            _check_runs(adb, f"PYTHONPATH={place} sh {python} -m {RUNNER} --check", phone)
             _arrived(adb, place)
     return place
 
@@ -158,21 +160,20 @@ def _check_runs(adb: Adb, command: str, phone: Phone) -> None:
     if ran.returncode:
         raise EdgeError(
             f"{phone.name} does not run the kit ({last(ran.stderr or ran.stdout)})",
-            "make it again, and if that does not help, tell us: phantom-edge kit --force",
+            f"make it again, and if that does not help, tell us: phantom-edge kit --abi {phone.abis[0]} --force",
         )
 
 
-def _named(run: Run, phone: Phone, watch: Watch) -> Run:
-    """The run with what the phone says of itself, and what of its battery went."""
+def _named(device: Device, phone: Phone, watch: Watch) -> Device:
+    """The device that the runner saw, with what the phone says of itself."""
     notes = {"build": phone.build, "state": watch.state.words}
     if watch.why:
         notes["energy"] = watch.why
-    device = replace(
-        run.device,
+    return replace(
+        device,
         kind="android",
         name=phone.name,
-        processor=phone.chip or run.device.processor,
-        system=f"Android {phone.android}, {run.device.system}",
-        notes=run.device.notes | {name: text for name, text in notes.items() if text},
+        processor=phone.chip or device.processor,
+        system=f"Android {phone.android}, {device.system}",
+        notes=device.notes | {name: text for name, text in notes.items() if text},
     )
-    return replace(run, device=device, energy=watch.energy() or run.energy)

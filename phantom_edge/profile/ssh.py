@@ -70,7 +70,8 @@ def profile_by_ssh(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
     remote = f"{quote(address.python)} -m {RUNNER} {place} {quote(wanted)}"
     partly = listen(address.host, address.command(remote), gathering, begin)
     run = gathering.run(wish.repeats, partly)
-    return replace(run, device=replace(run.device, kind="ssh", name=address.host))
+    subject = replace(run.subject, bundle=bundle.path.name)
+    return replace(run, subject=subject, device=replace(run.device, kind="ssh", name=address.host))
 
 
 def _check(address: Address) -> None:
