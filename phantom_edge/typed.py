@@ -5,7 +5,7 @@ Nothing is guessed: an unknown or missing field, a wrong type or an impossible n
 
 import json
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -120,6 +120,22 @@ def schema(kind: Any, title: str) -> dict[str, Any]:
     definitions: dict[str, Any] = {}
     root = _schema(kind, definitions)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **root, "$defs": definitions}
+
+
+def one_of(kinds: Mapping[str, Any], title: str) -> dict[str, Any]:
+    """JSON Schema (2020-12) of an object with one of these names, and what that name is to hold."""
+    definitions: dict[str, Any] = {}
+    objects = [
+        {
+            "type": "object",
+            "properties": {name: _schema(kind, definitions)},
+            "required": [name],
+            "additionalProperties": False,
+        }
+        for name, kind in kinds.items()
+    ]
+    draft = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": draft, "title": title, "oneOf": objects, "$defs": definitions}
 
 
 def _schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:

@@ -468,7 +468,7 @@ def test_manifest_and_schema_agree(bundle: Bundle) -> None:
     """The committed schema is that of the code, and judges documents as the reader does."""
     jsonschema = pytest.importorskip("jsonschema")
     wanted = schema(Manifest, "phantom.json of a phantom-edge bundle")
-    assert json.loads(SCHEMA.read_text()) == wanted, "run: python scripts/bundle_schema.py"
+    assert json.loads(SCHEMA.read_text()) == wanted, "run: python scripts/schemas.py"
     judge = jsonschema.Draft202012Validator(wanted)
     document = to_json(bundle.manifest)
     assert from_json(Manifest, document) == bundle.manifest and judge.is_valid(document)

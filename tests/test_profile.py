@@ -19,7 +19,7 @@ from phantom_edge.export.bundle.folder import Bundle
 from phantom_edge.export.export import export_bundle
 from phantom_edge.export.settings import Settings
 from phantom_edge.models.sizes import SIZES
-from phantom_edge.profile import host
+from phantom_edge.profile import host, lines
 from phantom_edge.profile.host import profile_here
 from phantom_edge.profile.result import STAGES, Device, Run, read_run, write_run
 from phantom_edge.profile.roofline import roofline
@@ -27,7 +27,7 @@ from phantom_edge.profile.stages import Clock, Measuring, Wish
 from phantom_edge.profile.tegra import Stats, parse, states
 from phantom_edge.profile.work import work_of
 from phantom_edge.runtime.ort import OrtEngine
-from phantom_edge.typed import to_json
+from phantom_edge.typed import one_of, schema, to_json
 
 pytest.importorskip("psutil")
 DEVICE = Device("host", "here", "a processor", "a system", 2, 1 << 30, bandwidth=1e9, products=1e9)
@@ -203,3 +203,23 @@ def test_a_board_tells_heat_and_energy(bundle: Path, tmp_path: Path, monkeypatch
 def test_no_bundle(tmp_path: Path) -> None:
     ran = edge_inside("profile", tmp_path / "none")
     assert ran.returncode == 1 and "there is no folder" in ran.stderr
+
+
+def test_schemas_say_what_is_read(measured: Run) -> None:
+    """Of profiles, and of the lines by which a device tells one: the committed ones are those of the code."""
+    judge_of = pytest.importorskip("jsonschema").Draft202012Validator
+    folder = Path(lines.__file__).parent
+    run, line = (json.loads((folder / name).read_text()) for name in ("schema.json", "schema_lines.json"))
+    again = "run: python scripts/schemas.py"
+    assert run == schema(Run, run["title"]) and line == one_of(lines.KINDS, line["title"]), again
+    document = to_json(measured)
+    assert judge_of(run).is_valid(document) and not judge_of(run).is_valid({**document, "repeats": "2"})
+    assert not judge_of(run).is_valid({name: value for name, value in document.items() if name != "device"})
+    told: list[str] = []
+    gathering = lines.Gathering(lambda _kind, text: told.append(text))
+    for kind, values in (("stage", measured.stages), ("answer", measured.answers), ("reading", measured.readings[:3])):
+        for value in values:
+            gathering.put(kind, value)
+    assert len(told) > 6 and all(judge_of(line).is_valid(json.loads(one)) for one in told)
+    for wrong in ({}, {"stage": 1}, {"steps": 1, "end": 1}, {"other": 1}):
+        assert not judge_of(line).is_valid(wrong)

@@ -29,7 +29,13 @@ def _android(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
     return profile_by_adb(device, path, wish, begin)
 
 
-DEVICES: dict[str, ProfileOn] = {"host": _host, "ssh": _ssh, "android": _android}
+def _ios(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
+    from phantom_edge.profile.ios import profile_by_devicectl
+
+    return profile_by_devicectl(device, path, wish, begin)
+
+
+DEVICES: dict[str, ProfileOn] = {"host": _host, "ssh": _ssh, "android": _android, "ios": _ios}
 """By what a device's name begins with, up to a colon."""
 
 
@@ -37,5 +43,5 @@ def profile_on(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
     """Measure a bundle on a device. Raises EdgeError for a name that is none."""
     kind = device.partition(":")[0]
     if kind not in DEVICES:
-        raise EdgeError(f"--device is '{device}'", "give host, ssh://user@host, or android:SERIAL")
+        raise EdgeError(f"--device is '{device}'", "give host, ssh://user@host, android:SERIAL, or ios:UDID/APP")
     return DEVICES[kind](device, path, wish, begin)

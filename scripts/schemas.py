@@ -1,0 +1,32 @@
+"""Write the JSON Schemas of what others read or write, from the dataclasses that read it: bundles and profiles."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from phantom_edge.export.bundle.manifest import Manifest
+from phantom_edge.profile.lines import KINDS
+from phantom_edge.profile.result import Run
+from phantom_edge.typed import one_of, schema
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def schemas() -> dict[Path, dict[str, Any]]:
+    """Documents by the files that hold them."""
+    profile = ROOT / "phantom_edge" / "profile"
+    return {
+        ROOT / "export" / "bundle" / "schema.json": schema(Manifest, "phantom.json of a phantom-edge bundle"),
+        profile / "schema.json": schema(Run, "a profile by phantom-edge"),
+        profile / "schema_lines.json": one_of(KINDS, "a line of what measures a bundle on a device"),
+    }
+
+
+def main() -> None:
+    """Write them."""
+    for path, document in schemas().items():
+        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
