@@ -137,7 +137,7 @@ class History:
 
     def alike(self, run: Run) -> list[Run]:
         """Whole ones of the same device and target, at most the last ``ALIKE``; what cannot be read is passed over."""
-        found = []
+        found: list[Run] = []
         for entry in self.entries(device=run.device.name):
             if entry.target == run.subject.target and not entry.partial and len(found) < ALIKE:
                 with suppress(EdgeError):
