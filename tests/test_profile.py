@@ -76,7 +76,7 @@ def test_stages_add_up(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_everything_is_measured(measured: Run) -> None:
     assert {stage.name: len(stage.warm) for stage in measured.stages} == {
-        "load": 1,
+        "load": 2,
         "vision": 2,
         "prefill": 2,
         "decode": 2,

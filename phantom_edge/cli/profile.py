@@ -112,7 +112,7 @@ def show(run: "Run") -> None:
     """The tables of a profile."""
     from phantom_edge.profile import operator_tables, tables
 
-    for table in (tables.times(run), tables.floor(run), tables.speeds(run), operator_tables.places(run)):
+    for table in (tables.floor(run), tables.times(run), tables.speeds(run), operator_tables.places(run)):
         if table.rows:
             title = f"{table.title}: {run.subject.bundle} on {run.device.name}"
             print_table(title, table.columns, table.rows, table.note or None)
