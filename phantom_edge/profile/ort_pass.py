@@ -57,18 +57,20 @@ class Steps:
 
 
 def traced(bundle: Bundle, threads: int, depths: Sequence[int], folder: Path) -> Found:
-    """See Pass. What lies in the cache does not matter to time, so it is not filled."""
+    """See Pass. What lies in the cache does not matter to time; that it is memory of its own does."""
     manifest = bundle.manifest
     if manifest.target == "jetson" and has_tensorrt():
         raise EdgeError("TensorRT tells times of layers to trtexec --dumpProfile", "leave it out: --no-operators")
     engine = (OrtJetsonEngine if manifest.target == "jetson" else OrtEngine)(bundle, threads, folder)
+    for rows in engine.cache.values():
+        rows.fill(0)  # pages that were never written are all the same one, which is always near
     side, chunk = manifest.pictures.tile_size, min(manifest.prefill_chunk, manifest.cache.max_context - 1)
     pixels = np.zeros((1, 3, side, side), np.float32)
-    rows = engine.embed(np.full(chunk, manifest.prompt.first_token, np.int64))
+    embeds = engine.embed(np.full(chunk, manifest.prompt.first_token, np.int64))
     vision = _steps("vision, a tile", FEW, 0, lambda: engine.see(pixels))
-    decoder = [_steps(f"prefill, {chunk} tokens", FEW, 0, lambda: engine.forward(rows, 0, np.array([chunk - 1])))]
+    decoder = [_steps(f"prefill, {chunk} tokens", FEW, 0, lambda: engine.forward(embeds, 0, np.array([chunk - 1])))]
     for depth in behind(depths, chunk):
-        step = partial(engine.forward, rows[:1], depth, np.array([0]))
+        step = partial(engine.forward, embeds[:1], depth, np.array([0]))
         decoder.append(_steps(f"a token behind {depth:,}", MANY, decoder[-1].end, step))
     of_vision, of_decoder = map(read_trace, engine.end_traces())
     told = [vision.told(of_vision), *(steps.told(of_decoder) for steps in decoder)]

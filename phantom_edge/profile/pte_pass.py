@@ -50,7 +50,7 @@ class TracedPteEngine(PteEngine):
 
 
 def dumped(bundle: Bundle, threads: int, depths: Sequence[int], folder: Path) -> Found:
-    """See Pass; a dump a part, for a dump mixes them. Rows and the cache hold whatever they hold: times are alike."""
+    """See Pass; a dump a part, for a dump mixes them. The cache is as a program begins with."""
     manifest = bundle.manifest
     side, chunk = manifest.pictures.tile_size, min(manifest.prefill_chunk, manifest.cache.max_context - 1)
     pixels, rows = np.zeros((1, 3, side, side), np.float32), np.ones((chunk, manifest.model.hidden_size), np.float32)
