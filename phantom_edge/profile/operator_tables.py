@@ -16,7 +16,9 @@ def places(run: Run) -> Table:
     """Where the time of a step goes."""
     notes, whole = [cost_of_phantoms(run)], accounted(run)
     if whole:
-        notes.append("in all: with what the runtime takes around nodes, as much around each")
+        notes.append(
+            "in all: with what the runtime takes around nodes, as much around each; in and out: to it and back"
+        )
         told = ", ".join(f"{share:.0%} of {part}" for part, share in whole.items())
         notes.append(f"inside of nodes is, of the same step without the profiler: {told}")
     if tolls := [one.toll for one in run.traced if one.toll]:
