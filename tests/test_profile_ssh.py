@@ -87,7 +87,7 @@ def test_a_connection_that_ends_leaves_what_was_told(
         def cut(gathering: Gathering, line: str) -> str:
             kind = take(gathering, line)
             if kind == "stage":
-                subprocess.run(["pkill", "-9", "-f", "phantom_edge.profile.runner"], check=False)
+                subprocess.run(["pkill", "-9", "-f", f"profile.runner {PLACE}/"], check=False)
             return kind
 
         monkeypatch.setattr(Gathering, "take", cut)
