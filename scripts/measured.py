@@ -210,3 +210,31 @@ def phantom_fp16() -> str:
 
 def _ranks(ranks: list[int]) -> str:
     return str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"
+
+
+def planner() -> str:
+    """What the planner foretold, beside what profiles measured."""
+    document = result("plan")
+    names = {
+        "memory": "memory at most",
+        "vision": "a tile",
+        "prefill": "a chunk of 64 tokens",
+        "decode": "a token, behind 64 to 1,024",
+        "times": "all times",
+    }
+    rows = [
+        (
+            names[kind],
+            f"{found['of']}",
+            f"{100 * found['median']:.0f} %",
+            f"{100 * found['largest']:.0f} %",
+            f"{100 * found['within']:.0f} %",
+        )
+        for kind, found in document["summary"].items()
+    ]
+    columns = ("foretold", "times", "off, median", "off, at most", "within the range")
+    return (
+        f"{len(document['rows'])} profiles on {document['machine']}, of tiny to 0.5b, foretold after "
+        f"{len(document['calibrated_by'])} others of the\nsame machine (`benchmarks/plan.py`):\n\n"
+        f"{markdown(columns, rows)}"
+    )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from blocks import filled, markdown
-from measured import answers, backends, mbq, packages, phantom_fp16, programs, qnn, qnn_large, result, targets
+from measured import answers, backends, mbq, packages, phantom_fp16, planner, programs, qnn, qnn_large, result, targets
 
 from phantom_edge.cli.models import describe
 from phantom_edge.models.sizes import SIZES
@@ -239,6 +239,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "qnn": qnn,
     "qnn-large": qnn_large,
     "targets": targets,
+    "planner": planner,
 }
 FILES = {README: BLOCKS, ROOT / "docs" / "phantom-fp16.md": {"phantom-fp16": phantom_fp16}}
 

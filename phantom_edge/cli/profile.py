@@ -21,8 +21,9 @@ def profile(
         str,
         typer.Option(
             help="Where: host, this machine; ssh://user@host, such as a board with phantom-edge on it; a port "
-            "and the path of its Python may follow: ssh://user@host:22/opt/venv/bin/python; or android:SERIAL, a "
-            "phone that adb knows: its CPU, by ONNX Runtime, with what phantom-edge kit makes."
+            "and the path of its Python may follow: ssh://user@host:22/opt/venv/bin/python; android:SERIAL, a "
+            "phone that adb knows: its CPU, by ONNX Runtime, with what phantom-edge kit makes; or, on a Mac, "
+            "ios:UDID/APP, an app there that holds what measures."
         ),
     ] = "host",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File for the profile, JSON.")] = None,
