@@ -7,6 +7,7 @@ import json
 import os
 import time
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from phantom_edge.export.bundle.folder import Bundle
 from phantom_edge.export.export import export_bundle
 from phantom_edge.export.settings import Settings
 from phantom_edge.models.sizes import SIZES
-from phantom_edge.profile import host, lines
+from phantom_edge.profile import host, lines, machine
 from phantom_edge.profile.host import profile_here
 from phantom_edge.profile.result import STAGES, Device, Run, read_run, write_run
 from phantom_edge.profile.roofline import roofline
@@ -192,12 +193,32 @@ def test_a_board_tells_heat_and_energy(bundle: Path, tmp_path: Path, monkeypatch
         tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(host, "describe", lambda _threads: replace(DEVICE, notes=states()))
+    monkeypatch.setattr(machine, "IDLE", 0.1)
     start = time.perf_counter()
     run = profile_here(bundle, Wish(repeats=3, tokens=4, threads=1, depths=(16,)), quietly)
     seconds = time.perf_counter() - start
     assert run.device.notes == {"power mode": "NV Power Mode: 15W"}
     assert {reading.celsius for reading in run.readings} == {49.9}
     assert run.energy is not None and "tegrastats" in run.energy.source and 0 < run.energy.joules <= 5.08 * seconds
+    assert run.energy.idle_watts == pytest.approx(5.08, rel=0.02), "the rail's lines are all alike"
+
+
+def test_a_processor_counts_its_energy(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In microjoules, from zero again when its range is full; whoever may not read it learns nothing of it."""
+    file = tmp_path / "energy_uj"
+    monkeypatch.setattr(machine, "RAPL", file)
+    counter = machine.Counter()
+    assert counter.joules() is None
+    (tmp_path / "max_energy_range_uj").write_text("262143328850\n")
+    told = []
+    for value in (262_143_000_000, 500_000, 700_000, 262_000_000_000, 1_000_000):
+        file.write_text(f"{value}\n")
+        told.append(counter.joules())
+    steps = [later - first for first, later in pairwise(one for one in told if one is not None)]
+    assert steps == pytest.approx([0.82885, 0.2, 261_999.3, 144.32885])
+    monkeypatch.setattr(machine, "IDLE", 0.01)
+    run = profile_here(bundle, Wish(repeats=1, tokens=2, threads=1, depths=(16,)), quietly)
+    assert run.energy is not None and "RAPL" in run.energy.source and run.energy.joules == run.energy.idle_watts == 0.0
 
 
 def test_no_bundle(tmp_path: Path) -> None:

@@ -40,11 +40,12 @@ def measure(measuring: Measuring) -> None:
     watch = Watch(partial(gathering.put, "reading"))
     measuring.meter = watch.joules
     with watch.watching():
+        idle = watch.idle_watts()
         measuring.measure()
     if wish.operators:
         gathering.put("operators", operators_of(measuring.bundle, wish.threads, measuring.depths))
     if measuring.joules is not None and measuring.tokens:
-        gathering.put("energy", Energy(watch.source, measuring.joules, measuring.tokens))
+        gathering.put("energy", Energy(watch.source, measuring.joules, measuring.tokens, idle))
     gathering.put("end", 1)
 
 

@@ -21,8 +21,8 @@ RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
 COUNTER, RAIL = "RAPL: the processor's own counter", "tegrastats: the rail that feeds the board"
 """What tells energy."""
 
-PERIOD = 0.1
-"""Seconds between two readings."""
+PERIOD, IDLE = 0.1, 2.0
+"""Seconds between two readings, and for which nothing is done to know what that takes."""
 
 STREAM_BYTES, SIDE, TRIES = 1 << 28, 1024, 5
 """What bandwidth is measured on, the side of the matrices that products are counted with, and how often."""
@@ -80,11 +80,21 @@ def products(threads: int) -> float:
     return SIDE**3 / best
 
 
-def joules() -> float | None:
-    """Of the processor since some moment; None where it does not tell."""
-    with suppress(OSError, ValueError):
-        return int(RAPL.read_text()) / 1e6
-    return None
+class Counter:
+    """The processor's own: joules since some moment. It begins again where its range ends, after an hour or so."""
+
+    def __init__(self) -> None:
+        self.last, self.before = 0, 0
+
+    def joules(self) -> float | None:
+        """None where it does not tell, or may not be read."""
+        with suppress(OSError, ValueError):
+            now = int(RAPL.read_text())
+            if now < self.last:
+                self.before += int(RAPL.with_name("max_energy_range_uj").read_text())
+            self.last = now
+            return (self.before + now) / 1e6
+        return None
 
 
 class Watch:
@@ -96,6 +106,7 @@ class Watch:
         self.process = self.psutil.Process()
         self.began = time.perf_counter()
         self.tegra: Tegra | None = None
+        self.counter = Counter()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -121,7 +132,16 @@ class Watch:
 
     def joules(self) -> float | None:
         """Used since some moment, as ``source`` tells it; None where nothing does."""
-        return joules() if self.tegra is None else self.tegra.joules()
+        return self.counter.joules() if self.tegra is None else self.tegra.joules()
+
+    def idle_watts(self) -> float | None:
+        """Before anything is measured, over ``IDLE`` seconds; None, at once, where nothing tells."""
+        first, start = self.joules(), time.perf_counter()
+        if first is None:
+            return None
+        time.sleep(IDLE)
+        last = self.joules()
+        return None if last is None else (last - first) / (time.perf_counter() - start)
 
     @property
     def source(self) -> str:
