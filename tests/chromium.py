@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 FILES = Path(__file__).parent / "browser"
+UNPACK = 'import("@sparticuz/chromium").then((found) => found.default.executablePath())'
 PATIENCE = 300
 """Seconds that installing, or looking, may take."""
 
@@ -33,17 +34,26 @@ def installed(place: Path) -> Path:
     if ran.returncode:
         shutil.rmtree(making)
         pytest.skip(f"npm does not bring a browser: {ran.stderr.strip()[-200:]}")
-    making.rename(folder)
+    unpacked = subprocess.run(["node", "-e", UNPACK], cwd=making, env=at_home(making), timeout=PATIENCE, check=False)
+    if unpacked.returncode:
+        pytest.skip("the browser that npm brings does not unpack here")
+    try:
+        making.rename(folder)
+    except OSError:  # another worker was first
+        shutil.rmtree(making)
     return folder
+
+
+def at_home(folder: Path) -> dict[str, str]:
+    """The environment in which the browser lies in its folder."""
+    return os.environ | {"TMPDIR": str(folder)}
 
 
 def look(page: Path, folder: Path, scheme: str, widths: Sequence[int], place: Path) -> list[dict[str, Any]]:
     """What a reader sees of a page at each width; pictures go to ``folder``."""
     home = installed(place)
     words = ["node", str(home / "look.mjs"), str(page), str(folder), scheme, *map(str, widths)]
-    ran = subprocess.run(
-        words, env=os.environ | {"TMPDIR": str(home)}, capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
+    ran = subprocess.run(words, env=at_home(home), capture_output=True, text=True, timeout=PATIENCE, check=False)
     if "error while loading shared libraries" in ran.stderr:
         pytest.skip("the browser needs a library that is not here")
     assert ran.returncode == 0, (ran.returncode, ran.stderr[-2000:])

@@ -1,5 +1,5 @@
 // Open a page in Chromium and tell, as JSON, what a reader would see: node look.mjs PAGE FOLDER SCHEME WIDTH...
-// A picture of it is written for each width.
+// A picture of its beginning is written for each width.
 
 import chromium from "@sparticuz/chromium";
 import { chromium as driver } from "playwright-core";
@@ -60,14 +60,23 @@ const browser = await driver.launch({ executablePath: await chromium.executableP
 const told = [];
 try {
   for (const width of widths.map(Number)) {
-    const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme: scheme });
+    const context = await browser.newContext({ viewport: { width, height: 2400 }, colorScheme: scheme });
     const opened = await context.newPage();
     const [said, asked] = [[], []];
     opened.on("console", (message) => said.push(`${message.type()}: ${message.text()}`));
     opened.on("pageerror", (error) => said.push(`error: ${error.message}`));
     opened.on("request", (request) => asked.push(request.url()));
     await opened.goto(pathToFileURL(page).href);
-    await opened.screenshot({ path: `${folder}/${scheme}-${width}.png`, fullPage: true });
+    const path = `${folder}/${scheme}-${width}.png`;
+    // on a busy machine it now and then says that it is unable to
+    for (let tries = 3; tries; tries -= 1) {
+      try {
+        await opened.screenshot({ path });
+        break;
+      } catch (error) {
+        if (tries === 1) throw error;
+      }
+    }
     told.push({ viewport: width, said, asked: asked.length, ...(await opened.evaluate(seen)) });
     await context.close();
   }
