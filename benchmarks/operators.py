@@ -2,7 +2,7 @@
 
     python benchmarks/operators.py nano 0.5b --scratch runs/operators --out benchmarks/results/operators.json
 
-Bundles of four bits for ONNX Runtime, one thread: with the ranks that are chosen, with the whole phantom dimension, and
+Bundles by the shipped recipe of four bits for ONNX Runtime, one thread: with the ranks that are chosen, with the whole phantom dimension, and
 without its maps. Each is profiled; then all take turns at a token, so that what else the machine does hits all alike.
 ``nano`` is the model inside, other sizes have random weights.
 """
@@ -36,7 +36,7 @@ from phantom_edge.profile.result import Run
 from phantom_edge.profile.sharing import accounted, shares_of
 from phantom_edge.profile.stages import Wish
 from phantom_edge.quantize.quantize import quantize_checkpoint
-from phantom_edge.quantize.recipe import Recipe
+from phantom_edge.quantize.recipe import read_recipe
 from phantom_edge.runtime.ort import OrtEngine
 
 FORMS = {"auto": "rank=auto", "full": "full", "none": "rank=0"}
@@ -59,7 +59,7 @@ def bundles(size: str, scratch: Path) -> dict[str, Path]:
         model = find_folder("nano") if size == "nano" else scratch / size
         if size != "nano":
             write_random(SIZES[size], model, seed=0, dtype=torch.float16, eta=ETA)
-        quantize_checkpoint(model, Recipe({"decoder": "int4-g32"}), integers, name="int4")
+        quantize_checkpoint(model, read_recipe("int4"), integers, name="int4")
     for form, phantom in FORMS.items():
         found[form] = scratch / f"{size}-{form}"
         if not found[form].is_dir():
