@@ -2,8 +2,9 @@
 
     python benchmarks/operators.py nano 0.5b --scratch runs/operators --out benchmarks/results/operators.json
 
-Bundles by the shipped recipe of four bits for ONNX Runtime, one thread: with the ranks that are chosen, with the whole phantom dimension, and
-without its maps. Each is profiled; then all take turns at a token, so that what else the machine does hits all alike.
+Bundles by the shipped recipe of four bits for ONNX Runtime, one thread: with the ranks that are chosen, with the whole
+phantom dimension, and without its maps. Each is profiled; then all take turns at a token, so that what else the machine
+does hits all alike.
 ``nano`` is the model inside, other sizes have random weights.
 """
 
