@@ -19,9 +19,9 @@ from phantom_edge.profile.adb import Adb, find
 from phantom_edge.profile.kit import ABIS, Kit, open_kit, seal_of
 from phantom_edge.profile.lines import Gathering
 from phantom_edge.profile.phone import Phone, Watch, about
-from phantom_edge.profile.remote import RUNNER, WHOLE, Begin, asked, files_of, last, listen
+from phantom_edge.profile.remote import RUNNER, WHOLE, asked, files_of, last, listen
 from phantom_edge.profile.result import Device, Run
-from phantom_edge.profile.stages import Wish
+from phantom_edge.profile.stages import Begin, Wish
 
 PLACE = "/data/local/tmp/phantom-edge"
 

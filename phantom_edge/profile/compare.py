@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from phantom_edge.profile.result import STAGES, Device, Run
+from phantom_edge.profile.result import STAGES, Device, Run, token_named
 
 LEVEL = 0.95
 DRAWS = 10_000
@@ -82,7 +82,7 @@ def _samples(run: Run) -> Iterator[tuple[str, tuple[float, ...]]]:
         if stage is not None and stage.warm:
             yield (name if stage.units == 1 else f"{name}, {stage.units:,} at once"), stage.warm
     for depth in run.depths:
-        yield f"a token behind {depth.context:,}", depth.seconds
+        yield token_named(depth.context), depth.seconds
     if run.answers:
         yield "first token of a question", tuple(answer.first_token for answer in run.answers)
 

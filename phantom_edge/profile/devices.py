@@ -5,9 +5,8 @@ from pathlib import Path
 
 from phantom_edge.errors import EdgeError
 from phantom_edge.profile.result import Run
-from phantom_edge.profile.stages import Wish
+from phantom_edge.profile.stages import Begin, Wish
 
-Begin = Callable[[str, int], Callable[[int], None]]
 ProfileOn = Callable[[str, Path, Wish, Begin], Run]
 
 

@@ -20,6 +20,7 @@ from phantom_edge.profile.predict import (
     seconds,
     uncalibrated,
 )
+from phantom_edge.profile.result import TILE, chunk_named, token_named
 from phantom_edge.profile.samples import Sample
 
 LEAST_SPREAD, LEAST_MEMORY_SPREAD = 0.4, 0.3
@@ -152,12 +153,12 @@ def against(sample: Sample, factors: Factors) -> list[Missed]:
             found.append(Missed(what, expected, took))
 
     if sample.vision is not None:
-        judge("vision, a tile", "vision", least_vision(counted, rates), counted.vision_layers, sample.vision)
+        judge(TILE, "vision", least_vision(counted, rates), counted.vision_layers, sample.vision)
     if sample.prefill is not None:
         tokens, took = sample.prefill
-        judge(f"prefill, {tokens} tokens", "prefill", least_prefill(counted, rates, 0, tokens), counted.layers, took)
+        judge(chunk_named(tokens), "prefill", least_prefill(counted, rates, 0, tokens), counted.layers, took)
     for context, took in sample.depths:
-        judge(f"a token behind {context:,}", "decode", least_decode(counted, rates, context), counted.layers, took)
+        judge(token_named(context), "decode", least_decode(counted, rates, context), counted.layers, took)
     if sample.peak:
         expected = memory(counted, factors, sample.deepest, sample.activations)
         found.append(Missed("memory, bytes", expected, sample.peak))

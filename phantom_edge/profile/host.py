@@ -1,6 +1,5 @@
 """Profile a bundle on this machine."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -9,10 +8,8 @@ from phantom_edge.profile.lines import COUNTED, Gathering
 from phantom_edge.profile.machine import Watch, describe
 from phantom_edge.profile.operators import operators_of
 from phantom_edge.profile.result import Energy, Run, Subject
-from phantom_edge.profile.stages import Measuring, Wish
+from phantom_edge.profile.stages import Begin, Measuring, Wish
 from phantom_edge.profile.work import work_of
-
-Begin = Callable[[str, int], Callable[[int], None]]
 
 
 def profile_here(path: Path, wish: Wish, begin: Begin) -> Run:

@@ -20,9 +20,9 @@ from typing import Any
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import Bundle
 from phantom_edge.profile.lines import Gathering
-from phantom_edge.profile.remote import WHOLE, Begin, asked, files_of, last, listen
+from phantom_edge.profile.remote import WHOLE, asked, files_of, last, listen
 from phantom_edge.profile.result import Run
-from phantom_edge.profile.stages import Wish
+from phantom_edge.profile.stages import Begin, Wish
 from phantom_edge.typed import strict_json
 
 COMMAND = "PHANTOM_EDGE_XCRUN_COMMAND"

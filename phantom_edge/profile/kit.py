@@ -23,7 +23,8 @@ from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import sha256_of
 from phantom_edge.files import whole_folder
 from phantom_edge.profile.history import home
-from phantom_edge.profile.remote import Begin, last
+from phantom_edge.profile.remote import last
+from phantom_edge.profile.stages import Begin
 from phantom_edge.typed import WrongJson, from_json, strict_json, to_json
 
 ABOUT, RUN = "kit.json", "run"

@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from phantom_edge.errors import need
+from phantom_edge.profile.every import every
 from phantom_edge.profile.result import Device, Reading
 from phantom_edge.profile.tegra import Tegra, open_tegra, states
 
@@ -111,21 +113,12 @@ class Watch:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Read before, every ``PERIOD`` seconds, and after."""
-        over = threading.Event()
         self.tegra = open_tegra()
         self.read("before")
-
-        def keep_reading() -> None:
-            while not over.wait(PERIOD):
-                self.read("during")
-
-        worker = threading.Thread(target=keep_reading, daemon=True)
-        worker.start()
         try:
-            yield
+            with every(PERIOD, partial(self.read, "during")):
+                yield
         finally:
-            over.set()
-            worker.join()
             self.read("after")
             if self.tegra is not None:
                 self.tegra.close()

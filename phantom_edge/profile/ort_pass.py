@@ -13,7 +13,7 @@ import numpy as np
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import Bundle
 from phantom_edge.profile.operators import Found, behind
-from phantom_edge.profile.result import Group, Traced
+from phantom_edge.profile.result import TILE, Group, Traced, chunk_named, token_named
 from phantom_edge.profile.traces import Ran, places_of, read_trace, toll
 from phantom_edge.runtime.jetson import OrtJetsonEngine, has_tensorrt
 from phantom_edge.runtime.ort import OrtEngine
@@ -67,11 +67,11 @@ def traced(bundle: Bundle, threads: int, depths: Sequence[int], folder: Path) ->
     side, chunk = manifest.pictures.tile_size, min(manifest.prefill_chunk, manifest.cache.max_context - 1)
     pixels = np.zeros((1, 3, side, side), np.float32)
     embeds = engine.embed(np.full(chunk, manifest.prompt.first_token, np.int64))
-    vision = _steps("vision, a tile", FEW, 0, lambda: engine.see(pixels))
-    decoder = [_steps(f"prefill, {chunk} tokens", FEW, 0, lambda: engine.forward(embeds, 0, np.array([chunk - 1])))]
+    vision = _steps(TILE, FEW, 0, lambda: engine.see(pixels))
+    decoder = [_steps(chunk_named(chunk), FEW, 0, lambda: engine.forward(embeds, 0, np.array([chunk - 1])))]
     for depth in behind(depths, chunk):
         step = partial(engine.forward, embeds[:1], depth, np.array([0]))
-        decoder.append(_steps(f"a token behind {depth:,}", MANY, decoder[-1].end, step))
+        decoder.append(_steps(token_named(depth), MANY, decoder[-1].end, step))
     of_vision, of_decoder = map(read_trace, engine.end_traces())
     told = [vision.told(of_vision), *(steps.told(of_decoder) for steps in decoder)]
     return [whole for whole, _ in told], [group for _, groups in told for group in groups]

@@ -5,13 +5,13 @@
 """
 
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from phantom_edge.errors import EdgeError
 from phantom_edge.profile.adb import Adb
+from phantom_edge.profile.every import every
 from phantom_edge.profile.lines import Gathering
 from phantom_edge.profile.result import Energy, Reading
 
@@ -141,20 +141,9 @@ class Watch:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Look before, and every ``PERIOD`` seconds; ``heard`` looks at the end of what is measured."""
-        over = threading.Event()
         self.look()
-
-        def keep_looking() -> None:
-            while not over.wait(PERIOD):
-                self.look()
-
-        worker = threading.Thread(target=keep_looking, daemon=True)
-        worker.start()
-        try:
+        with every(PERIOD, self.look):
             yield
-        finally:
-            over.set()
-            worker.join()
 
     def heard(self, kind: str) -> None:
         """After each line of the runner."""

@@ -17,7 +17,7 @@ from phantom_edge.export.places import PATCHES
 from phantom_edge.export.program.importing import said
 from phantom_edge.export.program.profile import Profile, read_etdump
 from phantom_edge.profile.operators import Found, behind
-from phantom_edge.profile.result import Group, Traced
+from phantom_edge.profile.result import TILE, Group, Traced, chunk_named, token_named
 from phantom_edge.profile.traces import OTHER
 from phantom_edge.runtime.pte import PteEngine
 from phantom_edge.versions import installed
@@ -66,10 +66,10 @@ def dumped(bundle: Bundle, threads: int, depths: Sequence[int], folder: Path) ->
 
     traced: list[Traced] = []
     groups: list[Group] = []
-    part("vision, a tile", FEW, lambda engine: engine.see(pixels))
-    part(f"prefill, {chunk} tokens", FEW, lambda engine: engine.forward(rows, 0, np.array([chunk - 1])))
+    part(TILE, FEW, lambda engine: engine.see(pixels))
+    part(chunk_named(chunk), FEW, lambda engine: engine.forward(rows, 0, np.array([chunk - 1])))
     for depth in behind(depths, chunk):
-        part(f"a token behind {depth:,}", MANY, partial(_token, rows[:1], depth))
+        part(token_named(depth), MANY, partial(_token, rows[:1], depth))
     return traced, groups
 
 

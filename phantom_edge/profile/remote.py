@@ -9,9 +9,7 @@ from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import Bundle
 from phantom_edge.export.bundle.manifest import MANIFEST
 from phantom_edge.profile.lines import COUNTED, Gathering
-from phantom_edge.profile.stages import Wish
-
-Begin = Callable[[str, int], Callable[[int], None]]
+from phantom_edge.profile.stages import Begin, Wish
 
 RUNNER = "phantom_edge.profile.runner"
 """The module that measures there."""

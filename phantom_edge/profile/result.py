@@ -19,11 +19,24 @@ STAGES: tuple[StageName, ...] = ("load", "preprocess", "words", "vision", "prefi
 """In their order: opening the bundle; a picture to pixels; a question to tokens; pixels to image tokens, a tile at a
 time; a prompt into the cache, a chunk at a time; one more token; choosing it."""
 
+TILE = "vision, a tile"
+"""What tables and plots call the step of a tile; see also ``chunk_named`` and ``token_named``."""
+
 LONGEST = 1e7
 """Seconds: more than a hundred days is no measurement."""
 
 MOST = 10**6
 """Measurements of a kind that a document may hold."""
+
+
+def chunk_named(tokens: int) -> str:
+    """What tables and plots call the step of a chunk."""
+    return f"prefill, {tokens} tokens"
+
+
+def token_named(context: int) -> str:
+    """What they call that of a token behind so many cached ones."""
+    return f"a token behind {context:,}"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-from phantom_edge.profile.result import Run
+from phantom_edge.profile.result import TILE, Run, chunk_named, token_named
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ def roofline(run: Run) -> list[Line]:
         if not stage.warm:
             continue
         if stage.name == "vision":
-            line("vision, a tile", about.vision_bytes, about.vision_products, median(stage.warm))
+            line(TILE, about.vision_bytes, about.vision_products, median(stage.warm))
         if stage.name == "prefill":
             size = about.decoder_bytes + stage.units * about.cache_bytes_per_token
-            line(f"prefill, {stage.units} tokens", size, stage.units * about.decoder_products, median(stage.warm))
+            line(chunk_named(stage.units), size, stage.units * about.decoder_products, median(stage.warm))
     for depth in run.depths:
         size = about.decoder_bytes + depth.context * about.cache_bytes_per_token
-        line(f"a token behind {depth.context:,}", size, about.decoder_products, median(depth.seconds))
+        line(token_named(depth.context), size, about.decoder_products, median(depth.seconds))
     return found

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from phantom_edge.export.places import ATTENTION, PHANTOM
-from phantom_edge.profile.result import Run
+from phantom_edge.profile.result import TILE, Run, chunk_named, token_named
 
 HANDING = "in and out"
 """What is no node: inputs, outputs and the cache are handed to the runtime."""
@@ -70,11 +70,11 @@ def _without_profiler(run: Run) -> Iterator[tuple[str, float]]:
     """Least seconds of the steps that the profiler may see, too: what else the machine does only adds."""
     for stage in run.stages:
         if stage.warm and stage.name == "vision":
-            yield "vision, a tile", min(stage.warm)
+            yield TILE, min(stage.warm)
         if stage.warm and stage.name == "prefill":
-            yield f"prefill, {stage.units} tokens", min(stage.warm)
+            yield chunk_named(stage.units), min(stage.warm)
     for depth in run.depths:
-        yield f"a token behind {depth.context:,}", min(depth.seconds)
+        yield token_named(depth.context), min(depth.seconds)
 
 
 def cost_of_phantoms(run: Run) -> str:

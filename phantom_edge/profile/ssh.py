@@ -16,9 +16,9 @@ from shlex import quote
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import Bundle
 from phantom_edge.profile.lines import Gathering
-from phantom_edge.profile.remote import LOST, RUNNER, WHOLE, Begin, asked, files_of, last, listen
+from phantom_edge.profile.remote import LOST, RUNNER, WHOLE, asked, files_of, last, listen
 from phantom_edge.profile.result import Run
-from phantom_edge.profile.stages import Wish
+from phantom_edge.profile.stages import Begin, Wish
 
 PLACE = ".cache/phantom-edge/bundles"
 """In the home of whom ssh logs in: a folder for each bundle, by its seal."""

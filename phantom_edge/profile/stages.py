@@ -16,6 +16,9 @@ from phantom_edge.profile.result import Answered, Depth, Stage, StageName
 from phantom_edge.runtime.sampling import Sampling
 from phantom_edge.runtime.session import Session
 
+Begin = Callable[[str, int], Callable[[int], None]]
+"""From what begins, and how much of it there is, to what is told of each bit that is done."""
+
 DEPTH_TOKENS = 8
 """Tokens that are timed behind a cache of one length."""
 
