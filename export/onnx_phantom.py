@@ -3,7 +3,7 @@
 import torch
 from onnx_ir import Value
 
-from phantom_edge.export.layer_form import LayerForm
+from phantom_edge.export.layer_form import LayerForm, gate_of
 from phantom_edge.export.onnx_linear import LinearDrawing
 from phantom_edge.export.passes.fold import FoldedMap
 from phantom_edge.export.passes.rank import Basis
@@ -45,11 +45,7 @@ class PhantomDrawing(LinearDrawing):
     def _gated(self, mixed: Value, form: LayerForm, own: str) -> Value:
         """Plain and phantom part of ``mixed`` (N, H, d + r_v), gated to (N, H, d): see FoldedAttention."""
         basis, eta = form.bases.value, form.maps.value.eta
-        plain_weight, phantom_weight, plain_bias, phantom_bias = (
-            self.read(f"{own}gate_{part}.{what}").double()
-            for what in ("weight", "bias")
-            for part in ("plain", "phantom")
-        )
+        plain_weight, phantom_weight, plain_bias, phantom_bias = gate_of(self.read, own)
         vectors, mean = basis.vectors.double(), basis.mean.double()
         weight = torch.cat([phantom_weight - plain_weight, eta * phantom_weight @ vectors], dim=-1).T  # (d + r_v, 1)
         bias = phantom_bias - plain_bias + eta * phantom_weight @ mean

@@ -14,7 +14,7 @@ from torch import Tensor
 from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
 from phantom_edge.export.cache import row_widths
 from phantom_edge.export.htp.fixed_point import FixedDrawing, Ranges
-from phantom_edge.export.layer_form import LayerForm, Read
+from phantom_edge.export.layer_form import LayerForm, Read, gate_of
 from phantom_edge.export.names import DECODER
 from phantom_edge.export.passes.fold import FoldedMap
 from phantom_edge.models.config import PhantomTextConfig
@@ -169,11 +169,7 @@ class DecoderDrawing(FixedDrawing):
     def _gated(self, mixed: Value, form: LayerForm, own: str, balance: Balance) -> Value:
         """Plain and phantom part of heads, gated: see FoldedAttention."""
         basis, eta = form.bases.value, form.maps.value.eta
-        plain_weight, phantom_weight, plain_bias, phantom_bias = (
-            self.read(f"{own}gate_{part}.{what}").double()
-            for what in ("weight", "bias")
-            for part in ("plain", "phantom")
-        )
+        plain_weight, phantom_weight, plain_bias, phantom_bias = gate_of(self.read, own)
         vectors, mean = basis.vectors.double(), basis.mean.double()
         plain = mixed
         if basis.rank:

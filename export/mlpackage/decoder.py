@@ -16,7 +16,7 @@ from torch import Tensor
 from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
 from phantom_edge.export.bundle.manifest import Port
 from phantom_edge.export.cache import row_widths
-from phantom_edge.export.layer_form import LayerForm, Read
+from phantom_edge.export.layer_form import LayerForm, Read, gate_of
 from phantom_edge.export.mlpackage.graph import Drawing, Graph, port
 from phantom_edge.export.mlpackage.layouts import PRODUCT, Layout
 from phantom_edge.export.mlpackage.weights import Weights
@@ -288,9 +288,7 @@ def gate(read: Read, name: str, form: LayerForm) -> tuple[Tensor, float]:
 
     Where the change is the same for all tokens, (d, 1), and the bias holds it.
     """
-    plain, phantom, plain_bias, phantom_bias = (
-        read(f"{name}gate_{part}.{what}").float() for what in ("weight", "bias") for part in ("plain", "phantom")
-    )
+    plain, phantom, plain_bias, phantom_bias = (one.float() for one in gate_of(read, name))
     bias = float(phantom_bias - plain_bias)
     if not form.bases.value.rank:
         return (phantom - plain).T, bias + float(phantom.half().float() @ stored_change(form))

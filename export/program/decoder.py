@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
-from phantom_edge.export.layer_form import LayerForm, Read
+from phantom_edge.export.layer_form import LayerForm, Read, gate_of
 from phantom_edge.export.names import DECODER
 from phantom_edge.export.passes.fold import FoldedMap
 from phantom_edge.export.passes.rank import Basis
@@ -64,9 +64,7 @@ class Gate(nn.Module):
     def __init__(self, form: LayerForm, name: str, read: Read, dim: int, width: int) -> None:
         super().__init__()
         basis, eta = form.bases.value, form.maps.value.eta
-        plain_weight, phantom_weight, plain_bias, phantom_bias = (
-            read(f"{name}gate_{part}.{what}").double() for what in ("weight", "bias") for part in ("plain", "phantom")
-        )
+        plain_weight, phantom_weight, plain_bias, phantom_bias = gate_of(read, name)
         vectors, mean = basis.vectors.double(), basis.mean.double()
         filled = width - dim - basis.rank
         weight = torch.cat([phantom_weight - plain_weight, eta * phantom_weight @ vectors], dim=-1)
