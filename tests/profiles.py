@@ -1,7 +1,17 @@
-"""Profiles as measurements would be."""
+"""Profiles as measurements would be, and what they are made of."""
+
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 
+from phantom_edge.checkpoint.random import write_random
+from phantom_edge.export.export import export_bundle
+from phantom_edge.export.settings import Settings
+from phantom_edge.models.sizes import SIZES
+from phantom_edge.profile.lines import Gathering
 from phantom_edge.profile.result import Answered, Depth, Device, Energy, Group, Reading, Run, Stage, Subject
 
 DEVICE = Device("host", "desk", "a processor", "Linux 6.1", 2, 8 << 30, bandwidth=2e10, products=5e10)
@@ -51,3 +61,23 @@ def make_run(factor: float = 1.0, repeats: int = 30, seed: int = 0) -> Run:
         energy=Energy("RAPL", 31.5, 120, 4.2),
         operators=(Group("decoder", "MatMulNBits", 0.4, 900), Group("decoder", "Softmax", 0.05, 300)),
     )
+
+
+def tiny_bundle(desk: Path, context: int = 64) -> Path:
+    """An unverified bundle of the tiny size, target onnx, whose phantom halves count."""
+    write_random(SIZES["tiny"], desk / "model", seed=5, dtype=torch.float32, eta=1.0)
+    export_bundle(str(desk / "model"), "onnx", desk / "bundle", Settings(max_context=context), prove=False)
+    return desk / "bundle"
+
+
+def at_each_stage(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Do something whenever a device has told a stage."""
+    take = Gathering.take
+
+    def heard(gathering: Gathering, line: str) -> str:
+        kind = take(gathering, line)
+        if kind == "stage":
+            act()
+        return kind
+
+    monkeypatch.setattr(Gathering, "take", heard)

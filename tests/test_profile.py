@@ -11,15 +11,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-import torch
 from inside import edge_inside
+from profiles import tiny_bundle
 
-from phantom_edge.checkpoint.random import write_random
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import Bundle
-from phantom_edge.export.export import export_bundle
-from phantom_edge.export.settings import Settings
-from phantom_edge.models.sizes import SIZES
 from phantom_edge.profile import host, lines, machine
 from phantom_edge.profile.host import profile_here
 from phantom_edge.profile.result import STAGES, Device, Run, read_run, write_run
@@ -36,10 +32,7 @@ DEVICE = Device("host", "here", "a processor", "a system", 2, 1 << 30, bandwidth
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    desk = tmp_path_factory.mktemp("profile")
-    write_random(SIZES["tiny"], desk / "model", seed=3, dtype=torch.float32, eta=1.0)
-    export_bundle(str(desk / "model"), "onnx", desk / "bundle", Settings(max_context=128), prove=False)
-    return desk / "bundle"
+    return tiny_bundle(tmp_path_factory.mktemp("profile"), 128)
 
 
 @pytest.fixture(autouse=True)

@@ -10,22 +10,17 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-import torch
 from adb_client import bridge, connect
 from adbd import THERMAL, Phone
 from debian import unpacked
 from inside import edge_inside, resealed
+from profiles import at_each_stage, tiny_bundle
 
-from phantom_edge.checkpoint.random import write_random
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import Bundle
-from phantom_edge.export.export import export_bundle
-from phantom_edge.export.settings import Settings
-from phantom_edge.models.sizes import SIZES
 from phantom_edge.profile import machine
 from phantom_edge.profile.adb import COMMAND
 from phantom_edge.profile.kit import ABIS, ABOUT, build, finish, open_kit, place_of
-from phantom_edge.profile.lines import Gathering
 from phantom_edge.profile.phone import GAUGE, State, parse
 from phantom_edge.profile.result import Reading, Run, read_run
 
@@ -39,10 +34,7 @@ QUICK = ("--repeats", 1, "--tokens", 2, "--threads", 1, "--depth", 16)
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    desk = tmp_path_factory.mktemp("android-profile")
-    write_random(SIZES["tiny"], desk / "model", seed=5, dtype=torch.float32, eta=1.0)
-    export_bundle(str(desk / "model"), "onnx", desk / "bundle", Settings(max_context=64), prove=False)
-    return desk / "bundle"
+    return tiny_bundle(tmp_path_factory.mktemp("android-profile"))
 
 
 @pytest.fixture(scope="module")
@@ -125,15 +117,7 @@ def test_a_connection_that_ends_leaves_what_was_told(
     phone: Phone, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The cable is pulled as soon as the first stage was told."""
-    take = Gathering.take
-
-    def cut(gathering: Gathering, line: str) -> str:
-        kind = take(gathering, line)
-        if kind == "stage":
-            phone.unplug()
-        return kind
-
-    monkeypatch.setattr(Gathering, "take", cut)
+    at_each_stage(monkeypatch, phone.unplug)
     ran = asked(phone, bundle, "--repeats", 300, "--out", tmp_path / "run.json")
     assert ran.returncode == 1 and "the connection to Acme Phone 7 ended before all was measured" in ran.stderr
     assert "Traceback" not in ran.stderr
@@ -146,15 +130,7 @@ def test_a_phone_that_wants_its_memory_back(
     phone: Phone, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As Android does, without a word; the connection stays."""
-    take = Gathering.take
-
-    def end(gathering: Gathering, line: str) -> str:
-        kind = take(gathering, line)
-        if kind == "stage":
-            phone.end(f"kits/{open_kit('arm64-v8a').seal[:16]}/run")
-        return kind
-
-    monkeypatch.setattr(Gathering, "take", end)
+    at_each_stage(monkeypatch, lambda: phone.end(f"kits/{open_kit('arm64-v8a').seal[:16]}/run"))
     ran = asked(phone, bundle, "--repeats", 300, "--out", tmp_path / "run.json")
     assert ran.returncode == 1 and "perhaps its memory was full" in ran.stderr, ran.stderr
     assert read_run(tmp_path / "run.json").partial

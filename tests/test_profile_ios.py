@@ -8,15 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from inside import edge_inside
+from profiles import tiny_bundle
 
-from phantom_edge.checkpoint.random import write_random
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import Bundle
-from phantom_edge.export.export import export_bundle
-from phantom_edge.export.settings import Settings
-from phantom_edge.models.sizes import SIZES
 from phantom_edge.profile import ios
 from phantom_edge.profile.ios import COMMAND, Phone
 from phantom_edge.profile.result import read_run
@@ -77,10 +73,7 @@ shutil.copy(source, to)
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    desk = tmp_path_factory.mktemp("ios-profile")
-    write_random(SIZES["tiny"], desk / "model", seed=5, dtype=torch.float32, eta=1.0)
-    export_bundle(str(desk / "model"), "onnx", desk / "bundle", Settings(max_context=64), prove=False)
-    return desk / "bundle"
+    return tiny_bundle(tmp_path_factory.mktemp("ios-profile"))
 
 
 @pytest.fixture
@@ -102,6 +95,7 @@ def test_profile_of_a_phone(bundle: Path, mac: Path) -> None:
     ran = asked(bundle, "--out", mac / "run.json")
     assert ran.returncode == 0, ran.stderr
     run = read_run(mac / "run.json")
+    assert run.subject.bundle == bundle.name, "not that of the folder there"
     assert run.device.kind == "ios" and not run.partial and list(run.tokens_per_second) == [16]
     assert Bundle.open(mac / "container/Documents/phantom-edge" / run.subject.seal[:16])
     before = (mac / "asked").read_text().splitlines()

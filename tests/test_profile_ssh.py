@@ -8,18 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from inside import edge_inside
+from profiles import at_each_stage, tiny_bundle
 from sshd import serving
 
-from phantom_edge.checkpoint.random import write_random
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import Bundle
-from phantom_edge.export.export import export_bundle
-from phantom_edge.export.settings import Settings
-from phantom_edge.models.sizes import SIZES
 from phantom_edge.profile.lines import Gathering
-from phantom_edge.profile.remote import WHOLE
+from phantom_edge.profile.remote import WHOLE, listen
 from phantom_edge.profile.result import read_run
 from phantom_edge.profile.ssh import COMMAND, PLACE, Address
 
@@ -28,10 +24,7 @@ pytest.importorskip("psutil")
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    desk = tmp_path_factory.mktemp("ssh-profile")
-    write_random(SIZES["tiny"], desk / "model", seed=5, dtype=torch.float32, eta=1.0)
-    export_bundle(str(desk / "model"), "onnx", desk / "bundle", Settings(max_context=64), prove=False)
-    return desk / "bundle"
+    return tiny_bundle(tmp_path_factory.mktemp("ssh-profile"))
 
 
 @pytest.fixture(scope="module")
@@ -82,15 +75,8 @@ def test_a_connection_that_ends_leaves_what_was_told(
     """Whatever measures there is killed as soon as the first stage was told."""
     with serving(tmp_path_factory.mktemp("cut")) as (port, command, _):
         monkeypatch.setenv(COMMAND, command)
-        take = Gathering.take
-
-        def cut(gathering: Gathering, line: str) -> str:
-            kind = take(gathering, line)
-            if kind == "stage":
-                subprocess.run(["pkill", "-9", "-f", f"profile.runner {PLACE}/"], check=False)
-            return kind
-
-        monkeypatch.setattr(Gathering, "take", cut)
+        kill = ["pkill", "-9", "-f", f"profile.runner {PLACE}/"]
+        at_each_stage(monkeypatch, lambda: subprocess.run(kill, check=False))
         there = f"ssh://{getpass.getuser()}@127.0.0.1:{port}{sys.executable}"
         ran = edge_inside("profile", bundle, "--device", there, "--repeats", 300, "--out", tmp_path / "run.json")
     assert ran.returncode == 1 and "before all was measured" in ran.stderr, ran.stderr
@@ -142,3 +128,13 @@ def test_no_addresses(text: str) -> None:
 def test_lines_that_are_none(line: str) -> None:
     with pytest.raises(EdgeError, match="no measurement"):
         Gathering().take(line)
+
+
+def test_whoever_says_much_is_not_stopped() -> None:
+    """Warnings, more than a pipe holds, before the first line; the last of them says why it ended."""
+    script = (
+        "import sys; print('warning\\n' * 100_000, 'so it ended', sep='', file=sys.stderr); print('{\"steps\": 3}')"
+    )
+    gathering = Gathering()
+    told = listen("it", [sys.executable, "-c", script], gathering, lambda _what, _steps: lambda _step: None)
+    assert gathering.found["steps"] == [3] and told == "it stopped before all was measured (so it ended)"

@@ -19,7 +19,7 @@ from phantom_edge.profile.adb import Adb, find
 from phantom_edge.profile.kit import ABIS, Kit, open_kit, seal_of
 from phantom_edge.profile.lines import Gathering
 from phantom_edge.profile.phone import Phone, Watch, about
-from phantom_edge.profile.remote import RUNNER, WHOLE, asked, files_of, last, listen
+from phantom_edge.profile.remote import RUNNER, WHOLE, asked, files_of, last, listen, made
 from phantom_edge.profile.result import Device, Run
 from phantom_edge.profile.stages import Begin, Wish
 
@@ -61,9 +61,8 @@ def profile_by_adb(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
     remote = f"PYTHONPATH={code} sh {python} -m {RUNNER} {place} {quote(wanted)}"
     with watch.watching():
         partly = listen(phone.name, adb.command("shell", remote), gathering, begin, watch.heard)
-    run = gathering.run(wish.repeats, partly)
-    subject = replace(run.subject, bundle=bundle.path.name)
-    return replace(run, subject=subject, device=_named(run.device, phone, watch), energy=watch.energy() or run.energy)
+    run = made(gathering, bundle, wish, partly)
+    return replace(run, device=_named(run.device, phone, watch), energy=watch.energy() or run.energy)
 
 
 def _kit_for(phone: Phone) -> Kit:

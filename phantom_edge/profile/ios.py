@@ -20,7 +20,7 @@ from typing import Any
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import Bundle
 from phantom_edge.profile.lines import Gathering
-from phantom_edge.profile.remote import WHOLE, asked, files_of, last, listen
+from phantom_edge.profile.remote import WHOLE, asked, files_of, last, listen, made
 from phantom_edge.profile.result import Run
 from phantom_edge.profile.stages import Begin, Wish
 from phantom_edge.typed import strict_json
@@ -82,7 +82,7 @@ def profile_by_devicectl(device: str, path: Path, wish: Wish, begin: Begin) -> R
     launch = phone.command("process launch", "--console", "--terminate-existing", phone.app)
     # devicectl itself says on stdout what it does, too
     partly = listen(phone.udid, [*launch, "--profile", place, wanted], gathering, begin, is_alone=False)
-    run = gathering.run(wish.repeats, partly)
+    run = made(gathering, bundle, wish, partly)
     return replace(run, device=replace(run.device, kind="ios"))
 
 

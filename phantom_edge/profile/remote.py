@@ -3,12 +3,14 @@
 import json
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from tempfile import TemporaryFile
 
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import Bundle
 from phantom_edge.export.bundle.manifest import MANIFEST
 from phantom_edge.profile.lines import COUNTED, Gathering
+from phantom_edge.profile.result import Run
 from phantom_edge.profile.stages import Begin, Wish
 
 RUNNER = "phantom_edge.profile.runner"
@@ -55,30 +57,32 @@ def listen(
     ``heard`` is told of the kind of each line that was kept. Where the runner is not alone on its stdout, lines that
     are none of its are passed over. An interrupt is a reason like others.
     """
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
-    assert running.stdout is not None and running.stderr is not None
     step: Callable[[int], None] | None = None
-    told = ""
-    try:
-        for line in running.stdout:
-            if not is_alone and not line.startswith("{"):
-                continue
-            if line.startswith('{"error"'):
-                found = json.loads(line)
-                raise EdgeError(f"{name}: {found['error']}", found["remedy"])
-            kind = gathering.take(line)
-            if kind == "steps":
-                step = begin(f"measuring on {name}", gathering.found["steps"][0])
-            elif step is not None and kind in COUNTED:
-                step(1)
-            heard(kind)
-        told = running.stderr.read()
-        code = running.wait()
-    except KeyboardInterrupt:
-        return "stopped before all was measured"
-    finally:
-        running.kill()
-        running.wait()
+    # a file, for a pipe that nobody reads meanwhile would stop who writes much
+    with TemporaryFile("w+", errors="replace") as words:
+        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words, text=True, errors="replace")
+        assert running.stdout is not None
+        try:
+            for line in running.stdout:
+                if not is_alone and not line.startswith("{"):
+                    continue
+                if line.startswith('{"error"'):
+                    found = json.loads(line)
+                    raise EdgeError(f"{name}: {found['error']}", found["remedy"])
+                kind = gathering.take(line)
+                if kind == "steps":
+                    step = begin(f"measuring on {name}", gathering.found["steps"][0])
+                elif step is not None and kind in COUNTED:
+                    step(1)
+                heard(kind)
+            code = running.wait()
+        except KeyboardInterrupt:
+            return "stopped before all was measured"
+        finally:
+            running.kill()
+            running.wait()
+        words.seek(0)
+        told = words.read()
     if gathering.is_whole:
         return ""
     if code == KILLED:
@@ -86,6 +90,12 @@ def listen(
     if code == LOST or not told.strip():
         return f"the connection to {name} ended before all was measured; give the same command again"
     return f"{name} stopped before all was measured ({last(told)})"
+
+
+def made(gathering: Gathering, bundle: Bundle, wish: Wish, partly: str) -> Run:
+    """The profile, of the bundle by its own name: there, its folder is called by its seal."""
+    run = gathering.run(wish.repeats, partly)
+    return replace(run, subject=replace(run.subject, bundle=bundle.path.name))
 
 
 def last(text: str) -> str:

@@ -16,7 +16,7 @@ from shlex import quote
 from phantom_edge.errors import EdgeError
 from phantom_edge.export.bundle.folder import Bundle
 from phantom_edge.profile.lines import Gathering
-from phantom_edge.profile.remote import LOST, RUNNER, WHOLE, asked, files_of, last, listen
+from phantom_edge.profile.remote import LOST, RUNNER, WHOLE, asked, files_of, last, listen, made
 from phantom_edge.profile.result import Run
 from phantom_edge.profile.stages import Begin, Wish
 
@@ -69,9 +69,8 @@ def profile_by_ssh(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
     gathering = Gathering()
     remote = f"{quote(address.python)} -m {RUNNER} {place} {quote(wanted)}"
     partly = listen(address.host, address.command(remote), gathering, begin)
-    run = gathering.run(wish.repeats, partly)
-    subject = replace(run.subject, bundle=bundle.path.name)
-    return replace(run, subject=subject, device=replace(run.device, kind="ssh", name=address.host))
+    run = made(gathering, bundle, wish, partly)
+    return replace(run, device=replace(run.device, kind="ssh", name=address.host))
 
 
 def _check(address: Address) -> None:
