@@ -183,6 +183,7 @@ def _limit(limit: str, value: float) -> str:
 
 def show_missed(missed: "list[Missed]", runs: int) -> None:
     """Predictions beside what was measured."""
+    by = f"calibrated by {runs} profile{'s' * (runs > 1)}" if runs else "uncalibrated"
     print_table(
         "Foretold and measured",
         ("what", "foretold", "from", "to", "measured", "error", "within"),
@@ -195,7 +196,7 @@ def show_missed(missed: "list[Missed]", runs: int) -> None:
             )
             for one in missed
         ],
-        f"seconds, and bytes of memory; {'uncalibrated' if not runs else f'calibrated by {runs} profiles'}",
+        f"seconds, and bytes of memory; {by}",
     )
 
 
