@@ -19,14 +19,14 @@ from typing import Any, cast, get_args
 from rich.console import Console
 from rich.table import Table
 
-from phantom_edge.checkpoint.random import write_random
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.export import export_bundle
-from phantom_edge.export.program.backends import BACKENDS
-from phantom_edge.export.settings import Backend, Settings
+from phantom_edge.convert.random import write_random
+from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.targets.executorch.backends import BACKENDS
+from phantom_edge.export.targets.target import Backend, Settings
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.versions import installed
+from phantom_edge.models.shipped import NAME
 from phantom_edge.models.sizes import SIZES
-from phantom_edge.shipped import NAME
-from phantom_edge.versions import installed
 
 TOOLS = ("executorch", "torch", "coremltools")
 

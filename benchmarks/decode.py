@@ -31,17 +31,17 @@ from onnx_ir import Value
 from rich.console import Console
 from rich.table import Table
 
-from phantom_edge.checkpoint.random import write_random
-from phantom_edge.export.cache import row_widths
-from phantom_edge.export.forms import Chosen, Phantom, choose_forms
-from phantom_edge.export.layer_form import LayerForm
-from phantom_edge.export.onnx_decoder import DecoderDrawing
-from phantom_edge.export.onnx_graph import Dim
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.convert.random import write_random
+from phantom_edge.export.parts.cache import row_widths
+from phantom_edge.export.passes.layer_form import LayerForm
+from phantom_edge.export.passes.phantom_rank import Chosen, Phantom, choose_forms
 from phantom_edge.export.passes.rank import Bases, Basis
 from phantom_edge.export.passes.rope import constant_tables
-from phantom_edge.export.source import Source
+from phantom_edge.export.targets.onnx.decoder import DecoderDrawing
+from phantom_edge.export.targets.onnx.engine import OrtEngine
+from phantom_edge.export.targets.onnx.graph import Dim
 from phantom_edge.models.sizes import SIZES
-from phantom_edge.runtime.ort import OrtEngine
 
 ROOM, CONTEXTS, CHUNK, DECODED = 2048, (256, 1792), 64, 8
 FORMS = ("fused", "full", "rank=16", "rank=8", "rank=auto")

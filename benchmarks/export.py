@@ -23,7 +23,7 @@ from memory import CLI, measure
 from rich.console import Console
 from rich.table import Table
 
-from phantom_edge.export.bundle.folder import read_manifest
+from phantom_edge.bundle.folder import read_manifest
 from phantom_edge.models.sizes import SIZES
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -21,16 +21,16 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from phantom_edge.checkpoint.random import write_random
+from phantom_edge.checkpoint.quantized.algorithm_names import AlgorithmName
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.convert.random import write_random
 from phantom_edge.data.scenes.write import write_scenes
-from phantom_edge.export.reference import Reference
-from phantom_edge.export.source import Source
+from phantom_edge.models.shipped import NAME, NANO
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.quantize.calibration import KINDS, Calibration, Sample, embedded, read_samples
-from phantom_edge.quantize.names import AlgorithmName
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import Recipe
-from phantom_edge.shipped import NAME, NANO
+from phantom_edge.reference import Reference
 
 QUESTIONS = 4
 """Of each picture."""

@@ -24,21 +24,21 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from phantom_edge.checkpoint.hub import find_folder
-from phantom_edge.checkpoint.random import write_random
-from phantom_edge.export.bundle.folder import Bundle
-from phantom_edge.export.bundle.manifest import Part
-from phantom_edge.export.export import export_bundle
-from phantom_edge.export.places import PHANTOM
-from phantom_edge.export.settings import Settings
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.bundle.manifest import Part
+from phantom_edge.bundle.node_names import PHANTOM
+from phantom_edge.convert.random import write_random
+from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.targets.onnx.engine import OrtEngine
+from phantom_edge.export.targets.target import Settings
+from phantom_edge.models.hub import find_folder
 from phantom_edge.models.sizes import SIZES
-from phantom_edge.profile.host import profile_here
+from phantom_edge.profile.measure.host import profile_here
+from phantom_edge.profile.measure.stages import Wish
+from phantom_edge.profile.report.sharing import accounted, shares_of
 from phantom_edge.profile.result import Run
-from phantom_edge.profile.sharing import accounted, shares_of
-from phantom_edge.profile.stages import Wish
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import read_recipe
-from phantom_edge.runtime.ort import OrtEngine
 
 FORMS = {"auto": "rank=auto", "full": "full", "none": "rank=0"}
 DEPTHS = (64, 1024)

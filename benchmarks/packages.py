@@ -18,8 +18,8 @@ from memory import CLI, measure
 from rich.console import Console
 from rich.table import Table
 
-from phantom_edge.export.bundle.folder import read_manifest
-from phantom_edge.export.lint.lint import lint
+from phantom_edge.bundle.folder import read_manifest
+from phantom_edge.export.lint.engine import lint
 from phantom_edge.models.sizes import SIZES
 
 JOBS = (("fp16", "gpu"), ("fp16", "ane"), ("int8", "ane"), ("int4", "gpu"), ("lut4", "ane"))

@@ -26,9 +26,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from phantom_edge.checkpoint.random import write_random
-from phantom_edge.export.export import export_bundle
-from phantom_edge.export.settings import Settings
+from phantom_edge.convert.random import write_random
+from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.targets.target import Settings
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import Recipe, read_recipe

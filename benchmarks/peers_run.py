@@ -25,8 +25,8 @@ def tokens(count: int, vocab: int) -> list[int]:
 
 def ours(model: str, threads: int) -> Run:
     """A bundle's decoder, with the engine that answers questions."""
-    from phantom_edge.export.bundle.folder import Bundle
-    from phantom_edge.runtime.ort import OrtEngine
+    from phantom_edge.bundle.folder import Bundle
+    from phantom_edge.export.targets.onnx.engine import OrtEngine
 
     class Decoder(OrtEngine):
         """Without what looks at pictures, which the others do not have."""
@@ -64,8 +64,8 @@ def asked(engine: Any, bundle: Any) -> Run:
 
 def program(model: str, threads: int) -> Run:
     """A bundle of target executorch: its methods for words, as the engine that answers questions runs them."""
-    from phantom_edge.export.bundle.folder import Bundle
-    from phantom_edge.runtime.pte import PteEngine
+    from phantom_edge.bundle.folder import Bundle
+    from phantom_edge.export.targets.executorch.engine import PteEngine
 
     class Decoder(PteEngine):
         """Without what looks at pictures."""

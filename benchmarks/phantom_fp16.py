@@ -20,17 +20,17 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.checkpoint.source import Source
 from phantom_edge.data.scenes.write import write_scenes
-from phantom_edge.export.bundle.folder import Bundle
-from phantom_edge.export.export import export_bundle
-from phantom_edge.export.settings import Settings
-from phantom_edge.export.source import Source
+from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.targets.coreml.engine import CoreMlEngine
+from phantom_edge.export.targets.target import Settings
 from phantom_edge.generate import load
 from phantom_edge.models.attention import HeadMap
 from phantom_edge.models.modeling import PhantomForConditionalGeneration
+from phantom_edge.models.shipped import NANO
 from phantom_edge.quantize.calibration import KINDS, Sample, read_samples
-from phantom_edge.runtime.coreml import CoreMlEngine
-from phantom_edge.shipped import NANO
 
 ETAS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
 PICTURES, QUESTIONS = 12, 24

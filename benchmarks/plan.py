@@ -24,13 +24,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from phantom_edge.checkpoint.random import write_random
+from phantom_edge.convert.random import write_random
 from phantom_edge.models.sizes import SIZES, Size, VisionSize
-from phantom_edge.profile.device_table import read_table
-from phantom_edge.profile.fitting import Missed, against, calibrated
-from phantom_edge.profile.predict import Factors, kind_of
+from phantom_edge.profile.devices.table import read_table
+from phantom_edge.profile.plan.fitting import Missed, against, calibrated
+from phantom_edge.profile.plan.predict import Factors, kind_of
+from phantom_edge.profile.plan.samples import Sample, sample_of
 from phantom_edge.profile.result import read_run
-from phantom_edge.profile.samples import Sample, sample_of
 
 TARGET = "onnx"
 GOALS = {"memory": 0.15, "times": 0.30}

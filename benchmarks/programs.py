@@ -23,8 +23,8 @@ from peers import ETA, System, take_turns
 from rich.console import Console
 from rich.table import Table
 
-from phantom_edge.checkpoint.random import write_random
-from phantom_edge.export.bundle.folder import read_manifest
+from phantom_edge.bundle.folder import read_manifest
+from phantom_edge.convert.random import write_random
 from phantom_edge.models.sizes import SIZES
 
 SIZE = "0.5b"

@@ -22,22 +22,22 @@ from quality import chosen, file_name
 from rich.console import Console
 from rich.progress import Progress
 
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.data.examples import Example, read_examples
 from phantom_edge.data.scenes.write import write_scenes
-from phantom_edge.evaluate.examples import Example, read_examples
 from phantom_edge.evaluate.intervals import bootstrap
 from phantom_edge.evaluate.scores import judge
-from phantom_edge.export.bundle.folder import Bundle
-from phantom_edge.export.export import export_bundle
-from phantom_edge.export.reference import Reference
-from phantom_edge.export.settings import Settings
-from phantom_edge.export.source import Source
-from phantom_edge.files import whole_file
+from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.targets.target import Settings
+from phantom_edge.foundation.files import whole_file
+from phantom_edge.models.shipped import NANO
 from phantom_edge.quantize.calibration import KINDS, Calibration, Sample, embedded, sample_of
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import read_recipe
+from phantom_edge.reference import Reference
 from phantom_edge.runtime.sampling import Sampling
 from phantom_edge.runtime.session import Answer, Session
-from phantom_edge.shipped import NANO
 
 PICTURES, CALIBRATED, CONTEXT, TOKENS = 80, 16, 256, 64
 

@@ -20,21 +20,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from phantom_edge.checkpoint.random import write_random
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.convert.random import write_random
 from phantom_edge.data.scenes.write import write_scenes
-from phantom_edge.export.bundle.folder import Bundle
-from phantom_edge.export.export import export_bundle
-from phantom_edge.export.htp.layers import decibels, measure_layers
-from phantom_edge.export.reference import Reference
-from phantom_edge.export.settings import Settings
-from phantom_edge.export.source import Source
-from phantom_edge.files import whole_file
+from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.targets.qnn.engine import QnnEngine
+from phantom_edge.export.targets.qnn.layers import decibels, measure_layers
+from phantom_edge.export.targets.target import Settings
+from phantom_edge.foundation.files import whole_file
+from phantom_edge.foundation.typed import to_json
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.quantize.calibration import Calibration, embedded, read_samples
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import read_recipe
-from phantom_edge.runtime.qnn import QnnEngine
-from phantom_edge.typed import to_json
+from phantom_edge.reference import Reference
 
 SIZE, SOC, CONTEXT, CHUNK, STEPS, SAMPLES = "0.5b", "sm8650", 512, 64, 20, 6
 

@@ -27,22 +27,22 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.checkpoint.quantized.algorithm_names import ALGORITHM_NAMES, AlgorithmName
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.data.examples import Example, read_examples
 from phantom_edge.data.scenes.write import write_scenes
 from phantom_edge.evaluate.bundle_answerer import BundleAnswerer
-from phantom_edge.evaluate.examples import Example, read_examples
 from phantom_edge.evaluate.intervals import bootstrap
 from phantom_edge.evaluate.scores import judge, score
-from phantom_edge.export.bundle.folder import Bundle
-from phantom_edge.export.export import export_bundle
-from phantom_edge.export.settings import Precision, Rows, Settings
-from phantom_edge.export.source import Source
-from phantom_edge.files import whole_file
+from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.targets.target import Precision, Rows, Settings
+from phantom_edge.foundation.files import whole_file
+from phantom_edge.models.shipped import NANO
 from phantom_edge.quantize.calibration import KINDS, Calibration, sample_of, tiles_of
-from phantom_edge.quantize.names import ALGORITHM_NAMES, AlgorithmName
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import Recipe, read_recipe
 from phantom_edge.runtime.session import Session
-from phantom_edge.shipped import NANO
 
 PICTURES, QUESTIONS, CALIBRATED = 800, 10, 128
 BASE = "fp32"

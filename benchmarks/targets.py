@@ -18,16 +18,16 @@ from typing import Any
 import torch
 from quality import chosen, file_name, measure
 
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.data.examples import read_examples
 from phantom_edge.data.scenes.write import write_scenes
-from phantom_edge.evaluate.examples import read_examples
-from phantom_edge.export.export import export_bundle
-from phantom_edge.export.settings import Compute, Settings
-from phantom_edge.export.source import Source
+from phantom_edge.export.pipeline import export_bundle
 from phantom_edge.export.targets import PRECISIONS
-from phantom_edge.files import whole_file
+from phantom_edge.export.targets.target import Compute, Settings
+from phantom_edge.foundation.files import whole_file
+from phantom_edge.models.shipped import NANO
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import read_recipe
-from phantom_edge.shipped import NANO
 
 PICTURES, CONTEXT = 80, 512
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, StoppingCriteria, TextIteratorStreamer
 
-from phantom_edge.checkpoint.hub import find_folder
 from phantom_edge.checkpoint.loading import read_config
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.models.hub import find_folder
 from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.processing.images import ImageSource
 from phantom_edge.processing.processor import PhantomProcessor

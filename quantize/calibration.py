@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from phantom_edge.errors import EdgeError
-from phantom_edge.evaluate.examples import Example, choose, read_examples
-from phantom_edge.export.bundle.folder import sha256_of
-from phantom_edge.export.reference import Reference
-from phantom_edge.export.source import Source
+from phantom_edge.bundle.folder import sha256_of
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.data.examples import Example, choose, read_examples
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.generate import load
 from phantom_edge.processing.images import open_image
 from phantom_edge.processing.tiling import to_pixel_values
+from phantom_edge.reference import Reference
 from phantom_edge.runtime.engine import Floats
 from phantom_edge.runtime.text import question_of
 

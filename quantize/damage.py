@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.reference import place_of, through
-from phantom_edge.export.source import Source
+from phantom_edge.checkpoint.quantized.files import planned
+from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Quantized
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.generate import load
 from phantom_edge.quantize.calibration import KINDS, MAKE, Sample
-from phantom_edge.quantize.folder import planned
 from phantom_edge.quantize.recipe import STATIC, matrices, part_of
 from phantom_edge.quantize.rounding import nearest
-from phantom_edge.quantize.schemes import SCHEMES, Quantized
+from phantom_edge.reference import place_of, through
 
 UNITS = (
     (r"model\.language_model\.layers\.(\d+)\.(?:self_attn|mlp)", r"\.(?:q|k|v|o|gate|up|down)_proj\.weight"),

@@ -15,19 +15,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.mil.importing import coremltools
-from phantom_edge.export.reference import place_of, through
-from phantom_edge.export.settings import Begin
-from phantom_edge.export.source import Source
+from phantom_edge.checkpoint.quantized.schemes import Quantized, Scheme, palettized
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.export.interpreters.mil.importing import coremltools
+from phantom_edge.export.targets.target import Begin
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.quantize.calibration import KINDS, MAKE, Sample
 from phantom_edge.quantize.damage import Judge
 from phantom_edge.quantize.layers import Layer, quantize_layers, squares
 from phantom_edge.quantize.palettes import entries
 from phantom_edge.quantize.recipe import matrices, part_of
 from phantom_edge.quantize.rounding import check_range, nearest
-from phantom_edge.quantize.schemes import Quantized, Scheme, palettized
 from phantom_edge.quantize.solvers import gptq
+from phantom_edge.reference import place_of, through
 
 QUESTIONS = 32
 """Read in each step: what a few of them teach is mostly noise, and clustering the weights takes longer than reading."""

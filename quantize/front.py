@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phantom_edge.errors import need
+from phantom_edge.foundation.errors import need
 
 if TYPE_CHECKING:
     from phantom_edge.quantize.mix import Measured

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.names import DECODER
-from phantom_edge.export.reference import Place, Reference, place_of, through
-from phantom_edge.export.source import Source
+from phantom_edge.checkpoint.quantized.schemes import Quantized, Scheme
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.decoder import PhantomDecoderLayer
+from phantom_edge.models.tensor_names import DECODER
 from phantom_edge.quantize.calibration import MAKE, Sample, embedded
 from phantom_edge.quantize.rounding import check_range, nearest
-from phantom_edge.quantize.schemes import Quantized, Scheme
+from phantom_edge.reference import Place, Reference, place_of, through
 
 Solve = Callable[[Tensor, Scheme, Tensor | None], Quantized]
 

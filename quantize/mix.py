@@ -8,17 +8,17 @@ from functools import partial
 from pathlib import Path
 
 from phantom_edge import __version__
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.settings import Begin
-from phantom_edge.export.source import Source
-from phantom_edge.export.unfinished import unfinished
-from phantom_edge.files import check_target, whole_folder
+from phantom_edge.checkpoint.quantized.schemes import FLOAT, scheme_named
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.export.targets.target import Begin
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.files import check_target, whole_folder
+from phantom_edge.foundation.resume import unfinished
 from phantom_edge.quantize.calibration import Calibration, digest_of, read_samples
 from phantom_edge.quantize.damage import Judge, Unit, units_of
 from phantom_edge.quantize.front import draw_front
 from phantom_edge.quantize.knapsack import Choice, Point, pareto_front, within
 from phantom_edge.quantize.recipe import Recipe, Rule, written
-from phantom_edge.quantize.schemes import FLOAT, scheme_named
 
 CHOICES = ("int4-g128-pos", "int4-g64-pos", "int4-g32-pos", "int8", FLOAT)
 """Schemes that are tried; those whose groups do not divide a unit's rows are not, there."""

@@ -9,24 +9,24 @@ import torch
 from phantom_edge import __version__
 from phantom_edge.checkpoint.fingerprint import fingerprint
 from phantom_edge.checkpoint.loading import read_generation_config
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.settings import Begin
-from phantom_edge.export.source import Source
-from phantom_edge.export.unfinished import Unfinished, unfinished
-from phantom_edge.files import check_target
-from phantom_edge.quantize.algorithms import ALGORITHMS, Algorithm
-from phantom_edge.quantize.calibration import MAKE, Calibration, Sample, digest_of, read_samples, sensitivities
-from phantom_edge.quantize.dkm import train_palettes, trainable
-from phantom_edge.quantize.folder import (
+from phantom_edge.checkpoint.quantized.files import (
     QUANTIZATION,
     Quantization,
     read_quantization,
 )
-from phantom_edge.quantize.inputs import Inputs
+from phantom_edge.checkpoint.quantized.inputs import Inputs
+from phantom_edge.checkpoint.quantized.schemes import Scheme
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.export.targets.target import Begin
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.files import check_target
+from phantom_edge.foundation.resume import Unfinished, unfinished
+from phantom_edge.quantize.algorithms import ALGORITHMS, Algorithm
+from phantom_edge.quantize.calibration import MAKE, Calibration, Sample, digest_of, read_samples, sensitivities
+from phantom_edge.quantize.dkm import train_palettes, trainable
 from phantom_edge.quantize.layers import Layer, Weigher, even, quantize_layers
 from phantom_edge.quantize.recipe import Recipe, matrices
 from phantom_edge.quantize.result import Result
-from phantom_edge.quantize.schemes import Scheme
 from phantom_edge.quantize.scratch import (
     EYES,
     TRAINED,

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.checkpoint.quantized.algorithm_names import AlgorithmName
+from phantom_edge.checkpoint.quantized.schemes import FLOAT, Scheme, scheme_named
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.typed import WrongJson, from_json, to_json
 from phantom_edge.models.config import PhantomConfig
-from phantom_edge.quantize.names import AlgorithmName
-from phantom_edge.quantize.schemes import FLOAT, Scheme, scheme_named
-from phantom_edge.typed import WrongJson, from_json, to_json
 
 STEPS = 60
 """Of training, where a recipe does not say."""

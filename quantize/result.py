@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from phantom_edge.quantize.folder import Quantization
+from phantom_edge.checkpoint.quantized.files import Quantization
 from phantom_edge.quantize.recipe import part_of
 
 

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.checkpoint.quantized.schemes import Quantized, Scheme
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.quantize.palettes import with_palettes
-from phantom_edge.quantize.schemes import Quantized, Scheme
 
 BLOCK_ROWS = 4096
 """Rows at a time: an embedding in float32 is large."""

@@ -6,10 +6,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from phantom_edge.quantize.folder import INTEGERS, TENSORS, assembled, taken_apart
-from phantom_edge.quantize.inputs import Inputs
+from phantom_edge.checkpoint.quantized.files import INTEGERS, TENSORS, assembled, taken_apart
+from phantom_edge.checkpoint.quantized.inputs import Inputs
+from phantom_edge.checkpoint.quantized.schemes import Quantized, Scheme
 from phantom_edge.quantize.layers import Layer
-from phantom_edge.quantize.schemes import Quantized, Scheme
 from phantom_edge.quantize.static import INPUT
 
 ERROR = "error"

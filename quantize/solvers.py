@@ -9,10 +9,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from phantom_edge.errors import EdgeError, need
+from phantom_edge.checkpoint.quantized.schemes import Quantized, Scheme, palettized
+from phantom_edge.foundation.errors import EdgeError, need
 from phantom_edge.quantize.palettes import entries, fitted_palettes, with_palettes
 from phantom_edge.quantize.rounding import fitted_scales, round_to, scales_of
-from phantom_edge.quantize.schemes import Quantized, Scheme, palettized
 
 DAMPING = 0.01
 """Of the mean of the Gram matrix' diagonal, added to it (GPTQ, section 3.3)."""

@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.reference import Reference
-from phantom_edge.export.source import Source
+from phantom_edge.checkpoint.quantized.inputs import ranged
+from phantom_edge.checkpoint.quantized.schemes import Quantized, Scheme
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.vision import Projector, VisionLayer, VisionTower, pixel_shuffle
 from phantom_edge.quantize.calibration import MAKE, Sample
-from phantom_edge.quantize.inputs import ranged
 from phantom_edge.quantize.layers import Layer, squares
 from phantom_edge.quantize.rounding import check_range, nearest
-from phantom_edge.quantize.schemes import Quantized, Scheme
+from phantom_edge.reference import Reference
 
 TILES = 32
 """Tiles that are looked at."""

@@ -8,19 +8,19 @@ import torch
 from torch import Tensor
 
 from phantom_edge.checkpoint.bnb import BnbFiles
-from phantom_edge.checkpoint.convert import write_companions
+from phantom_edge.checkpoint.planning import write_companions
+from phantom_edge.checkpoint.quantized.files import Quantization, planned, write_quantization
+from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Quantized, Scheme, stacked
+from phantom_edge.checkpoint.source import Source
 from phantom_edge.checkpoint.writing import Planned, write_shards
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.settings import Begin
-from phantom_edge.export.source import Source
-from phantom_edge.files import whole_folder
+from phantom_edge.export.targets.target import Begin
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.files import whole_folder
 from phantom_edge.quantize.algorithms import ALGORITHMS
-from phantom_edge.quantize.folder import Quantization, planned, write_quantization
 from phantom_edge.quantize.layers import squares
 from phantom_edge.quantize.recipe import matrices
 from phantom_edge.quantize.result import Result, Rounded
 from phantom_edge.quantize.rounding import BLOCK_ROWS, check_range
-from phantom_edge.quantize.schemes import SCHEMES, Quantized, Scheme, stacked
 from phantom_edge.quantize.scratch import ERROR, read_float, read_weight
 
 BY_ROWS = SCHEMES["int8"]

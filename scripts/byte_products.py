@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-OUT = Path(__file__).resolve().parents[1] / "phantom_edge" / "runtime" / "byte_products.onnx"
+OUT = Path(__file__).resolve().parents[1] / "export" / "targets" / "onnx" / "byte_products.onnx"
 DEPTH, COLUMNS = 64, 32
 
 

@@ -1,4 +1,4 @@
-"""Write what the planner tells of quality, phantom_edge/profile/plan_quality.json, from the last benchmarks.
+"""Write what the planner tells of quality, phantom_edge/profile/plan/plan_quality.json, from the last benchmarks.
 
 python scripts/plan_data.py            rewrite it
 python scripts/plan_data.py --check    exit 1 where it is out of date
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA = ROOT / "phantom_edge" / "profile" / "plan_quality.json"
+DATA = ROOT / "phantom_edge" / "profile" / "plan" / "plan_quality.json"
 
 QUALITY = {
     "fp32": "fp32",

@@ -20,11 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from phantom_edge.checkpoint.convert import convert
+from phantom_edge.checkpoint.planning import convert
 from phantom_edge.generate import load
 from phantom_edge.models.attention import HeadMap
+from phantom_edge.models.shipped import NANO
 from phantom_edge.models.sizes import SIZES
-from phantom_edge.shipped import NANO
 from phantom_edge.train.collate import Collator
 from phantom_edge.train.nano.scenes import SCENE_KINDS, SceneGroups, SceneRange
 from phantom_edge.train.trainer import read_targets

@@ -16,9 +16,9 @@ from unittest.mock import patch
 
 import torch
 
+from phantom_edge.bundle.folder import listing, sealed
+from phantom_edge.bundle.manifest import MANIFEST, UNSEALED
 from phantom_edge.cli.main import main
-from phantom_edge.export.bundle.folder import listing, sealed
-from phantom_edge.export.bundle.manifest import MANIFEST, UNSEALED
 
 
 def edge_inside(*arguments: object, cwd: Path | None = None, stdin: bytes = b"") -> CompletedProcess[str]:

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from phantom_edge.export.bundle.folder import Bundle
-from phantom_edge.export.mil.package import Package
-from phantom_edge.quantize.folder import QuantizedFiles
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.checkpoint.quantized.files import QuantizedFiles
+from phantom_edge.export.interpreters.mil.package import Package
 
 Weights = dict[str, NDArray[np.float32]]
 PARTS_OF = {"qkv": ("q", "k", "v"), "gate_up": ("gate", "up")}

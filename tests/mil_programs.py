@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from phantom_edge.export.mil import Interpreter, Package
-from phantom_edge.export.mil.importing import coremltools
+from phantom_edge.export.interpreters.mil import Interpreter, Package
+from phantom_edge.export.interpreters.mil.importing import coremltools
 
 ct = coremltools()
 mil = coremltools("coremltools.converters.mil.mil")

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from noise import noise
 
-from phantom_edge.checkpoint.random import write_random
-from phantom_edge.export.export import export_bundle
-from phantom_edge.export.settings import Settings
+from phantom_edge.convert.random import write_random
+from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.targets.target import Settings
 from phantom_edge.models.sizes import SIZES, Size
 from phantom_edge.quantize.calibration import Calibration
 from phantom_edge.quantize.quantize import quantize_checkpoint

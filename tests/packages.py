@@ -9,21 +9,21 @@ import torch
 from numpy.typing import NDArray
 from reference import Golden
 
-from phantom_edge.checkpoint.convert import plan
+from phantom_edge.bundle.manifest import Fixed, Part, Phantom
 from phantom_edge.checkpoint.loading import open_checkpoint
-from phantom_edge.export import coreml
-from phantom_edge.export.bundle.manifest import Fixed, Part, Phantom
-from phantom_edge.export.forms import Phantom as Wanted
-from phantom_edge.export.forms import choose_forms
-from phantom_edge.export.mil.interpreter import Mode
-from phantom_edge.export.mil.package import Package
+from phantom_edge.checkpoint.planning import plan
+from phantom_edge.checkpoint.quantized.files import QuantizedFiles
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.export.interpreters.mil.interpreter import Mode
+from phantom_edge.export.interpreters.mil.package import Package
+from phantom_edge.export.passes.phantom_rank import Phantom as Wanted
+from phantom_edge.export.passes.phantom_rank import choose_forms
 from phantom_edge.export.passes.rope import constant_tables
-from phantom_edge.export.settings import Lowered, Settings
-from phantom_edge.export.source import Source
-from phantom_edge.export.stored import StoredReference
-from phantom_edge.export.unfinished import Unfinished
-from phantom_edge.quantize.folder import QuantizedFiles
-from phantom_edge.runtime.coreml import Interpreted
+from phantom_edge.export.targets.coreml import lower as coreml
+from phantom_edge.export.targets.coreml.engine import Interpreted
+from phantom_edge.export.targets.coreml.float16_reference import StoredReference
+from phantom_edge.export.targets.target import Lowered, Settings
+from phantom_edge.foundation.resume import Unfinished
 from phantom_edge.runtime.steps import Steps
 
 CHUNK, CONTEXT = 16, 96

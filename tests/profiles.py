@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from phantom_edge.checkpoint.random import write_random
-from phantom_edge.export.export import export_bundle
-from phantom_edge.export.settings import Settings
+from phantom_edge.convert.random import write_random
+from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.targets.target import Settings
 from phantom_edge.models.sizes import SIZES
-from phantom_edge.profile.lines import Gathering
+from phantom_edge.profile.measure.lines import Gathering
 from phantom_edge.profile.result import Answered, Depth, Device, Energy, Group, Reading, Run, Stage, Subject
 
 DEVICE = Device("host", "desk", "a processor", "Linux 6.1", 2, 8 << 30, bandwidth=2e10, products=5e10)

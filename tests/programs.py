@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from phantom_edge.export.forms import STEP, choose_forms
-from phantom_edge.export.forms import Phantom as Wanted
-from phantom_edge.export.program.backends import BACKENDS
-from phantom_edge.export.program.decoder import TextDecoder
-from phantom_edge.export.program.importing import executorch, fused_operators, quantized_operators, said
-from phantom_edge.export.program.lowering import Method, assembled, lowered
-from phantom_edge.export.pte import linear_of
-from phantom_edge.export.source import Source
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.export.passes.phantom_rank import STEP, choose_forms
+from phantom_edge.export.passes.phantom_rank import Phantom as Wanted
+from phantom_edge.export.targets.executorch.backends import BACKENDS
+from phantom_edge.export.targets.executorch.decoder import TextDecoder
+from phantom_edge.export.targets.executorch.edge_program import Method, assembled, lowered
+from phantom_edge.export.targets.executorch.importing import executorch, fused_operators, quantized_operators, said
+from phantom_edge.export.targets.executorch.lower import linear_of
 
 Floats = NDArray[np.float32]
 

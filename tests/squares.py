@@ -2,7 +2,7 @@
 
 import os
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 
 
 def squared(number: int) -> tuple[int, int]:

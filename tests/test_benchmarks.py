@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from noise import noise
 from PIL import Image
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.data.examples import Example, with_pictures
+from phantom_edge.data.metrics import chosen_letter, letter_match
 from phantom_edge.evaluate.benchmarks import BENCHMARKS, MAX_NEW_TOKENS
 from phantom_edge.evaluate.benchmarks.prompts import LETTER_SUFFIX, SHORT_SUFFIX, lettered
-from phantom_edge.evaluate.examples import Example, with_pictures
-from phantom_edge.evaluate.metrics import chosen_letter, letter_match
 from phantom_edge.evaluate.scores import score
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.processing.prompt import render
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -12,15 +12,15 @@ from safetensors.torch import load_file, save_file
 
 from phantom_edge.checkpoint.bnb import BnbFiles
 from phantom_edge.checkpoint.loading import open_checkpoint
-from phantom_edge.checkpoint.random import write_random
+from phantom_edge.checkpoint.quantized.files import QuantizedFiles
 from phantom_edge.checkpoint.reading import TensorFiles
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.export import export_bundle
-from phantom_edge.export.settings import Settings
+from phantom_edge.convert.random import write_random
+from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.targets.target import Settings
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.generate import load
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.quantize.calibration import Calibration
-from phantom_edge.quantize.folder import QuantizedFiles
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import Recipe
 from phantom_edge.train.adapters import load_base

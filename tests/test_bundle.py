@@ -15,26 +15,26 @@ import pytest
 import torch
 from noise import noise
 
-from phantom_edge.checkpoint.random import write_random
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.folder import Bundle, is_bundle, sealed
-from phantom_edge.export.bundle.manifest import MANIFEST, UNSEALED, Check, Manifest, Proof
-from phantom_edge.export.export import export_bundle
-from phantom_edge.export.onnx_decoder import DecoderDrawing
-from phantom_edge.export.onnx_graph import Drawing
-from phantom_edge.export.onnx_linear import LinearDrawing
-from phantom_edge.export.reference import Reference
-from phantom_edge.export.settings import Settings
-from phantom_edge.export.source import Source
-from phantom_edge.export.unfinished import unfinished
-from phantom_edge.export.verify import DIVERGENCE, OTHERS, RELATIVE, Tally, check_source, verify
+from phantom_edge.bundle.folder import Bundle, is_bundle, sealed
+from phantom_edge.bundle.manifest import MANIFEST, UNSEALED, Check, Manifest, Proof
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.convert.random import write_random
+from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.proof.verify import DIVERGENCE, OTHERS, RELATIVE, Tally, check_source, verify
+from phantom_edge.export.targets.onnx.decoder import DecoderDrawing
+from phantom_edge.export.targets.onnx.graph import Drawing
+from phantom_edge.export.targets.onnx.linear import LinearDrawing
+from phantom_edge.export.targets.target import Settings
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.resume import unfinished
+from phantom_edge.foundation.typed import WrongJson, from_json, schema, to_json
 from phantom_edge.generate import load, make_inputs
 from phantom_edge.models.sizes import SIZES
+from phantom_edge.reference import Reference
 from phantom_edge.runtime.sampling import Sampling
 from phantom_edge.runtime.session import Answer, Session, open_session
-from phantom_edge.typed import WrongJson, from_json, schema, to_json
 
-SCHEMA = Path(__file__).resolve().parents[1] / "export" / "bundle" / "schema.json"
+SCHEMA = Path(__file__).resolve().parents[1] / "phantom_edge" / "bundle" / "schema.json"
 QUESTION = "What is in the picture, and where?"
 
 
@@ -303,12 +303,12 @@ def test_what_another_export_left_is_not_used(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("phantom_edge.export.export.choose_forms", stop)
+        patched.setattr("phantom_edge.export.pipeline.choose_forms", stop)
         with pytest.raises(KeyboardInterrupt):
             export(checkpoint, tmp_path / "bundle", max_context=512)
     assert not list(tmp_path.iterdir())  # nothing was done, so nothing is left
     with monkeypatch.context() as patched:
-        patched.setattr("phantom_edge.export.export.listing", stop)
+        patched.setattr("phantom_edge.export.pipeline.listing", stop)
         with pytest.raises(KeyboardInterrupt):
             export(checkpoint, tmp_path / "bundle", max_context=512)
     assert [path.name for path in tmp_path.iterdir()] == [".bundle.unfinished"]

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from phantom_edge.errors import EdgeError
-from phantom_edge.runtime import byte_products
-from phantom_edge.runtime.byte_products import PRECISE, are_exact, make_exact
+from phantom_edge.export.targets.onnx import byte_products
+from phantom_edge.export.targets.onnx.byte_products import PRECISE, are_exact, make_exact
+from phantom_edge.foundation.errors import EdgeError
 
 ort = pytest.importorskip("onnxruntime")
 

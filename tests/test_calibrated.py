@@ -13,23 +13,23 @@ from noise import noise
 from safetensors.torch import load_file
 from torch import Tensor
 
-from phantom_edge.checkpoint.random import write_random
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.reference import through
-from phantom_edge.export.source import Source
+from phantom_edge.checkpoint.quantized.algorithm_names import ALGORITHM_NAMES
+from phantom_edge.checkpoint.quantized.files import read_quantization
+from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Quantized, Scheme
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.convert.random import write_random
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.rope import rotary_tables
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.quantize import layers
 from phantom_edge.quantize.algorithms import ALGORITHMS
 from phantom_edge.quantize.calibration import KINDS, Calibration, Sample, read_samples, sensitivities
-from phantom_edge.quantize.folder import read_quantization
 from phantom_edge.quantize.layers import BLOCKS, MATRICES, Weigher, even, quantize_layers
-from phantom_edge.quantize.names import ALGORITHM_NAMES
 from phantom_edge.quantize.quantize import quantize_checkpoint, quantized_beside
 from phantom_edge.quantize.recipe import Recipe
 from phantom_edge.quantize.rounding import nearest
-from phantom_edge.quantize.schemes import SCHEMES, Quantized, Scheme
 from phantom_edge.quantize.solvers import fitted, gptq, hqq
+from phantom_edge.reference import through
 
 
 @pytest.fixture(scope="module")

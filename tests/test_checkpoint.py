@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
 from phantom_edge.checkpoint import official
-from phantom_edge.checkpoint.convert import convert
 from phantom_edge.checkpoint.loading import our_shapes, read_config
-from phantom_edge.checkpoint.random import config_of, write_random
+from phantom_edge.checkpoint.planning import convert
 from phantom_edge.checkpoint.writing import Planned, write_shards
-from phantom_edge.errors import EdgeError
+from phantom_edge.convert.random import config_of, write_random
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomTextConfig
 from phantom_edge.models.families import FAMILIES
 from phantom_edge.models.modeling import PhantomForConditionalGeneration

@@ -21,8 +21,8 @@ from noise import noise
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from phantom_edge.checkpoint.random import write_random
 from phantom_edge.cli.main import app
+from phantom_edge.convert.random import write_random
 from phantom_edge.models.sizes import SIZES
 
 ROOT = Path(__file__).resolve().parents[1]

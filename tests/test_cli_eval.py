@@ -14,7 +14,7 @@ from PIL import Image
 from test_benchmarks import make_mmbench, make_pope
 from test_cli import COMMAND, document, edge, refusal
 
-from phantom_edge.checkpoint.random import write_random
+from phantom_edge.convert.random import write_random
 from phantom_edge.data.triples import Triple
 from phantom_edge.models.sizes import SIZES
 

@@ -17,27 +17,27 @@ from packages import CHUNK, CONTEXT, golden_source
 from reference import Golden
 from test_coreml import BOUND, HALF_BOUND, off, prompt_of
 
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.manifest import Fixed, Part, Phantom, Port
-from phantom_edge.export.export import export_bundle
-from phantom_edge.export.forms import Phantom as Wanted
-from phantom_edge.export.forms import choose_forms
-from phantom_edge.export.mlpackage.graph import port
-from phantom_edge.export.mlpackage.layouts import PRODUCT
+from phantom_edge.bundle.manifest import Fixed, Part, Phantom, Port
+from phantom_edge.checkpoint.quantized.schemes import SCHEMES
+from phantom_edge.export.passes.phantom_rank import Phantom as Wanted
+from phantom_edge.export.passes.phantom_rank import choose_forms
 from phantom_edge.export.passes.rope import constant_tables
-from phantom_edge.export.settings import Lowered, Settings
-from phantom_edge.export.unfinished import Unfinished
-from phantom_edge.quantize.schemes import SCHEMES
+from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.targets.coreml.graph import port
+from phantom_edge.export.targets.coreml.layouts import PRODUCT
+from phantom_edge.export.targets.target import Lowered, Settings
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.resume import Unfinished
 from phantom_edge.runtime.session import Answer, open_session
 from phantom_edge.runtime.steps import Steps
 
 pytest.importorskip("coreai_torch")
 
-from phantom_edge.export import coreai
-from phantom_edge.export.aimodel.drawing import AssetDrawing, Draw
-from phantom_edge.export.aimodel.precision import Mode
-from phantom_edge.export.aimodel.scales import AssetReference
-from phantom_edge.runtime.coreai import load
+from phantom_edge.export.targets.coreai import lower as coreai
+from phantom_edge.export.targets.coreai.drawing import AssetDrawing, Draw
+from phantom_edge.export.targets.coreai.engine import load
+from phantom_edge.export.targets.coreai.precision import Mode
+from phantom_edge.export.targets.coreai.scales import AssetReference
 
 STRICT_BOUND = 1e-1
 MODES: tuple[Mode, ...] = get_args(Mode)

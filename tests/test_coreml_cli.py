@@ -9,8 +9,8 @@ from inside import edge_inside, resealed, stopped
 from noise import noise
 from test_export_cli import document, edge
 
-from phantom_edge.checkpoint.random import write_random
-from phantom_edge.export.bundle.folder import Bundle
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.convert.random import write_random
 from phantom_edge.models.sizes import SIZES
 
 pytest.importorskip("coremltools")

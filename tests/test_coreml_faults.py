@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from packages import FIRST, Written, golden_source, written
 from test_coreml import BOUND, off
 
-from phantom_edge.export.mil.importing import coremltools
-from phantom_edge.export.mlpackage.graph import MODEL, WEIGHTS
+from phantom_edge.export.interpreters.mil.importing import coremltools
+from phantom_edge.export.targets.coreml.graph import MODEL, WEIGHTS
+from phantom_edge.models.shipped import NANO
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import Recipe
-from phantom_edge.shipped import NANO
 
 pytest.importorskip("coremltools")
 

@@ -13,26 +13,26 @@ from hypothesis import strategies as st
 from integers import coreml_weights
 from torch import Tensor
 
+from phantom_edge.bundle.manifest import STAGES
 from phantom_edge.checkpoint.loading import EMBEDDING
-from phantom_edge.checkpoint.random import write_random
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.manifest import STAGES
-from phantom_edge.export.coreml import settle
-from phantom_edge.export.export import export_bundle
-from phantom_edge.export.mil.interpreter import Interpreter
-from phantom_edge.export.mil.package import Package
-from phantom_edge.export.mlpackage.graph import Drawing, port
-from phantom_edge.export.mlpackage.layouts import Channels, Rows
-from phantom_edge.export.mlpackage.weights import Weights
-from phantom_edge.export.settings import Compute, Settings
+from phantom_edge.checkpoint.quantized.files import QuantizedFiles
+from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Quantized, Scheme
+from phantom_edge.convert.random import write_random
+from phantom_edge.export.interpreters.mil.interpreter import Interpreter
+from phantom_edge.export.interpreters.mil.package import Package
+from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.targets.coreml.graph import Drawing, port
+from phantom_edge.export.targets.coreml.layouts import Channels, Rows
+from phantom_edge.export.targets.coreml.lower import settle
+from phantom_edge.export.targets.coreml.weights import Weights
+from phantom_edge.export.targets.target import Compute, Settings
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.models.sizes import SIZES
-from phantom_edge.quantize.folder import QuantizedFiles
 from phantom_edge.quantize.palettes import with_palettes
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import Recipe
 from phantom_edge.quantize.rounding import nearest
-from phantom_edge.quantize.schemes import SCHEMES, Quantized, Scheme
 from phantom_edge.runtime.rows import Rows as Table
 
 pytest.importorskip("coremltools")

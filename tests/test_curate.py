@@ -25,7 +25,7 @@ from phantom_edge.data.journal import FAILED, KEPT, Outcome
 from phantom_edge.data.prompts import SHIPPED, load_prompts
 from phantom_edge.data.triples import Triple, read_triples
 from phantom_edge.data.wrong_answers import Curator, Question, says_yes
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 
 KEY = "sk-secret-0123456789"
 PROMPTS = load_prompts()

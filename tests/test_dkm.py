@@ -13,18 +13,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 from typer.testing import CliRunner
 
-from phantom_edge.checkpoint.random import write_random
+from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Scheme
+from phantom_edge.checkpoint.source import Source
 from phantom_edge.cli.main import app
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.reference import Reference
-from phantom_edge.export.source import Source
+from phantom_edge.convert.random import write_random
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.quantize import dkm
 from phantom_edge.quantize.calibration import KINDS, Calibration, Sample, embedded, read_samples
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import Recipe, matrices, part_of, read_recipe, written
 from phantom_edge.quantize.rounding import nearest
-from phantom_edge.quantize.schemes import SCHEMES, Scheme
+from phantom_edge.reference import Reference
 
 pytest.importorskip("coremltools")
 pytestmark = pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated:DeprecationWarning")

@@ -10,12 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phantom_edge.data.triples import Triple
-from phantom_edge.errors import EdgeError
-from phantom_edge.evaluate.answerer import Answerer, Progress, Query
-from phantom_edge.evaluate.examples import Example, choose, read_examples
-from phantom_edge.evaluate.intervals import Interval, bootstrap, mean_interval
-from phantom_edge.evaluate.metrics import (
+from phantom_edge.data.examples import Example, choose, read_examples
+from phantom_edge.data.metrics import (
     YesNo,
     exact_match,
     named_share,
@@ -25,7 +21,11 @@ from phantom_edge.evaluate.metrics import (
     yes_no,
     yes_or_no,
 )
+from phantom_edge.data.triples import Triple
+from phantom_edge.evaluate.answerer import Answerer, Progress, Query
+from phantom_edge.evaluate.intervals import Interval, bootstrap, mean_interval
 from phantom_edge.evaluate.scores import Score, score
+from phantom_edge.foundation.errors import EdgeError
 
 texts = st.text(max_size=20)
 

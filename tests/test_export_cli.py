@@ -19,9 +19,9 @@ from noise import noise
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from phantom_edge.checkpoint.random import write_random
+from phantom_edge.bundle.manifest import MANIFEST
 from phantom_edge.cli.main import app
-from phantom_edge.export.bundle.manifest import MANIFEST
+from phantom_edge.convert.random import write_random
 from phantom_edge.models.sizes import SIZES
 
 COMMAND = [sys.executable, "-m", "phantom_edge"]
@@ -126,7 +126,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(monkeypatch: pytest.MonkeyPat
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("phantom_edge.export.export.export_bundle", stop)
+    monkeypatch.setattr("phantom_edge.export.pipeline.export_bundle", stop)
     done = CliRunner().invoke(app, ["export", "nano", "--target", "onnx", "--out", str(tmp_path / "bundle")])
     assert done.exit_code == 1 and "the same command goes on" in done.output and not done.stdout
 

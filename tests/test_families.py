@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phantom_edge.checkpoint import official
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import RELEASED_ETA, PhantomConfig, PhantomTextConfig
 from phantom_edge.models.families import FAMILIES, family_named
 

@@ -17,10 +17,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reference import official_folder
 
-from phantom_edge.checkpoint.convert import convert
-from phantom_edge.checkpoint.random import write_random
-from phantom_edge.errors import EdgeError
-from phantom_edge.files import whole_folder
+from phantom_edge.checkpoint.planning import convert
+from phantom_edge.convert.random import write_random
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.files import whole_folder
 from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.sizes import SIZES
 
@@ -97,7 +97,7 @@ def test_runs_with_force_at_once_leave_one_of_them_whole(tmp_path: Path) -> None
 PROCESS = """
 import os, signal, sys, time
 from pathlib import Path
-from phantom_edge.files import whole_folder
+from phantom_edge.foundation.files import whole_folder
 out, end, force = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "force"
 rename = Path.rename
 def stop(path, target):

@@ -15,9 +15,9 @@ from inside import edge_inside
 from safetensors.torch import load_file
 from test_cli import COMMAND, ROOT
 
-from phantom_edge.checkpoint.random import write_random
+from phantom_edge.convert.random import write_random
 from phantom_edge.data.scenes.write import write_scenes
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.train.adapters import adapted, load_base, merged

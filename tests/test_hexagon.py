@@ -21,14 +21,14 @@ pytest.importorskip("onnxruntime_qnn")
 
 import onnxruntime as ort
 
+from phantom_edge.bundle.folder import Bundle
 from phantom_edge.cli.main import app
-from phantom_edge.export.bundle.folder import Bundle
-from phantom_edge.export.htp.chips import OLDER, SOCS
-from phantom_edge.export.htp.compiling import placed_elsewhere
 from phantom_edge.export.lint import lint
-from phantom_edge.export.lint.hexagon import RULES, beside, broken, graphs_of
-from phantom_edge.export.lint.onnx_nodes import Graph
-from phantom_edge.runtime.qnn import is_simulated, open_session
+from phantom_edge.export.targets.onnx.nodes import Graph
+from phantom_edge.export.targets.qnn.chips import OLDER, SOCS
+from phantom_edge.export.targets.qnn.compiling import placed_elsewhere
+from phantom_edge.export.targets.qnn.engine import is_simulated, open_session
+from phantom_edge.export.targets.qnn.lint import RULES, beside, broken, graphs_of
 
 pytestmark = pytest.mark.skipif(not is_simulated(), reason="the simulator of Qualcomm's processor is for Linux on x86")
 
@@ -542,7 +542,7 @@ def test_findings_on_the_command_line(bundle: Path, monkeypatch: pytest.MonkeyPa
         (layer_norm(np.int16, moved=True), "norm-scale-zero-point", ""),
     ):
         wrong = Graph.open(net.save(tmp_path / "x.onnx"))
-        monkeypatch.setattr("phantom_edge.export.lint.hexagon.graphs_of", lambda _, wrong=wrong: {"decoder": wrong})
+        monkeypatch.setattr("phantom_edge.export.targets.qnn.lint.graphs_of", lambda _, wrong=wrong: {"decoder": wrong})
         assert run(bundle).exit_code == 0
         done = run(bundle, "--strict")
         words = " ".join(done.stdout.split())

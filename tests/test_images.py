@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.processing.images import ORIENTATION_TAG, open_image
 
 GOLDEN = Path(__file__).parent / "golden" / "preprocess"

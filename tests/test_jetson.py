@@ -26,34 +26,34 @@ from onnx import TensorProto, helper, numpy_helper
 from reference import ARCHITECTURES, Golden
 from typer.testing import CliRunner
 
-from phantom_edge.checkpoint.random import write_random
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.bundle.manifest import STAGES
+from phantom_edge.checkpoint.quantized.files import QuantizedFiles
+from phantom_edge.checkpoint.quantized.schemes import SCHEMES
 from phantom_edge.cli.main import app
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.boards import LEAST, MODULES, RELEASES, jetpack_for
-from phantom_edge.export.bundle.folder import Bundle
-from phantom_edge.export.bundle.manifest import STAGES
-from phantom_edge.export.export import export_bundle
-from phantom_edge.export.golden import sizes_of
-from phantom_edge.export.layer_form import LayerForm
+from phantom_edge.convert.random import write_random
 from phantom_edge.export.lint import lint
-from phantom_edge.export.lint.tensorrt import RULES, broken
 from phantom_edge.export.passes.fold import fold_layers
+from phantom_edge.export.passes.layer_form import LayerForm
 from phantom_edge.export.passes.rank import Bases, bases_of, whole
 from phantom_edge.export.passes.rope import constant_tables
-from phantom_edge.export.settings import BOARDS, Settings
-from phantom_edge.export.trt import settle
-from phantom_edge.export.trt_graph import TrtDecoderDrawing, TrtVisionDrawing
-from phantom_edge.export.verify import BOUNDS, RELATIVE
+from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.proof.verify import BOUNDS, RELATIVE
+from phantom_edge.export.targets.jetson import runner as trt
+from phantom_edge.export.targets.jetson.boards import LEAST, MODULES, RELEASES, jetpack_for
+from phantom_edge.export.targets.jetson.engine import OrtJetsonEngine, TrtEngine, provider_options
+from phantom_edge.export.targets.jetson.golden import sizes_of
+from phantom_edge.export.targets.jetson.graph import TrtDecoderDrawing, TrtVisionDrawing
+from phantom_edge.export.targets.jetson.lint import RULES, broken
+from phantom_edge.export.targets.jetson.lower import settle
+from phantom_edge.export.targets.target import BOARDS, Settings
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomConfig
+from phantom_edge.models.shipped import NANO
 from phantom_edge.models.sizes import SIZES
-from phantom_edge.quantize.folder import QuantizedFiles
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import matrices, read_recipe
-from phantom_edge.quantize.schemes import SCHEMES
-from phantom_edge.runtime import trt
-from phantom_edge.runtime.jetson import OrtJetsonEngine, TrtEngine, provider_options
 from phantom_edge.runtime.session import open_session
-from phantom_edge.shipped import NANO
 
 ort = pytest.importorskip("onnxruntime")
 

@@ -15,20 +15,28 @@ pytest.importorskip("coremltools")
 
 from mil_programs import FP16, FP32, INT32, mb, package, types
 
-from phantom_edge.checkpoint.random import write_random
+from phantom_edge.bundle.folder import read_manifest, sealed
+from phantom_edge.bundle.manifest import MANIFEST, UNSEALED
 from phantom_edge.cli.main import app
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.folder import read_manifest, sealed
-from phantom_edge.export.bundle.manifest import MANIFEST, UNSEALED
-from phantom_edge.export.export import export_bundle
+from phantom_edge.convert.random import write_random
+from phantom_edge.export.interpreters.mil import Package
 from phantom_edge.export.lint import ELIGIBLE, RULES, Node, lint, multiply_adds, nodes
-from phantom_edge.export.lint.nodes import weight_bytes
-from phantom_edge.export.lint.operations import GATHER, LISTED, NATIVE, NO_PATH, RECURRENT, SORT, TRIGONOMETRIC
-from phantom_edge.export.mil import Package
-from phantom_edge.export.settings import Compute, Settings
+from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.targets.coreml.lint.nodes import weight_bytes
+from phantom_edge.export.targets.coreml.lint.operations import (
+    GATHER,
+    LISTED,
+    NATIVE,
+    NO_PATH,
+    RECURRENT,
+    SORT,
+    TRIGONOMETRIC,
+)
+from phantom_edge.export.targets.target import Compute, Settings
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomConfig
+from phantom_edge.models.shipped import NANO
 from phantom_edge.models.sizes import SIZES
-from phantom_edge.shipped import NANO
 
 CONTEXT, CHUNK = 128, 16
 

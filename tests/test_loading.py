@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 from test_checkpoint import all_tensors, assert_same_bytes, edit_config, edit_weights, put, shard
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
-from phantom_edge.checkpoint import hub
-from phantom_edge.checkpoint.convert import convert
 from phantom_edge.checkpoint.loading import read_config
-from phantom_edge.checkpoint.random import write_random
+from phantom_edge.checkpoint.planning import convert
 from phantom_edge.checkpoint.reading import TensorFiles, read_json
-from phantom_edge.errors import EdgeError
+from phantom_edge.convert.random import write_random
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.models import hub
 from phantom_edge.models.config import PhantomConfig, PhantomTextConfig
 from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.sizes import SIZES

@@ -12,7 +12,7 @@ from test_trace import Decoder
 from torch import Tensor, nn
 from transformers import StaticCache
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 
 ATOL = 2e-5
 LOWEST = torch.finfo(torch.float32).min

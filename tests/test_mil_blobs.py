@@ -13,9 +13,9 @@ pytest.importorskip("coremltools")
 
 from mil_programs import coremltools, types
 
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.mil.blobs import Blobs
-from phantom_edge.export.mil.formats import FORMATS, unpacked
+from phantom_edge.export.interpreters.mil.blobs import Blobs
+from phantom_edge.export.interpreters.mil.formats import FORMATS, unpacked
+from phantom_edge.foundation.errors import EdgeError
 
 Writer = coremltools("coremltools.libmilstoragepython")._BlobStorageWriter
 
@@ -66,9 +66,9 @@ def test_bits_follow_each_other_from_the_lowest(bits: int, values: list[int]) ->
 
 def test_coremltools_is_silent_and_comes_late() -> None:
     code = (
-        "import sys, phantom_edge.export.mil as mil\n"
+        "import sys, phantom_edge.export.interpreters.mil as mil\n"
         "assert 'coremltools' not in sys.modules\n"
-        "from phantom_edge.export.mil.importing import coremltools\n"
+        "from phantom_edge.export.interpreters.mil.importing import coremltools\n"
         "coremltools('coremltools.proto.Model_pb2')\n"
         "assert 'coremltools' in sys.modules\n"
         "coremltools('coremltools.optimize.torch.palettization')\n"

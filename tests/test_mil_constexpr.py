@@ -15,11 +15,11 @@ pytest.importorskip("coremltools")
 
 from mil_programs import FP16, FP32, function, mb, only, package, save, types
 
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.mil import Interpreter, Package
-from phantom_edge.export.mil.constants import as_tensor
-from phantom_edge.export.mil.constexpr import decode
-from phantom_edge.export.mil.program import Constant, Operation, Typed
+from phantom_edge.export.interpreters.mil import Interpreter, Package
+from phantom_edge.export.interpreters.mil.constants import as_tensor
+from phantom_edge.export.interpreters.mil.constexpr import decode
+from phantom_edge.export.interpreters.mil.program import Constant, Operation, Typed
+from phantom_edge.foundation.errors import EdgeError
 
 HALF_STEP = 2**-10
 """coremltools decodes in float16: a few roundings, each within 2^-11."""

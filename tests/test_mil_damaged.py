@@ -17,9 +17,9 @@ pytest.importorskip("coremltools")
 
 from mil_programs import FP16, INT32, coremltools, ct, function, mb, save, types
 
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.mil import Interpreter, Package
-from phantom_edge.export.mil.blobs import BLOB_FIELDS, HEADER, SENTINEL
+from phantom_edge.export.interpreters.mil import Interpreter, Package
+from phantom_edge.export.interpreters.mil.blobs import BLOB_FIELDS, HEADER, SENTINEL
+from phantom_edge.foundation.errors import EdgeError
 
 proto = coremltools("coremltools.proto.Model_pb2")
 MODEL = Path("Data/com.apple.CoreML/model.mlmodel")

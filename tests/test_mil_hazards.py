@@ -12,7 +12,7 @@ pytest.importorskip("coremltools")
 
 from mil_programs import FP16, mb, only, package
 
-from phantom_edge.export.mil import Hazard, Hazards, Interpreter
+from phantom_edge.export.interpreters.mil import Hazard, Hazards, Interpreter
 
 half = np.float16
 

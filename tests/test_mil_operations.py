@@ -13,8 +13,8 @@ pytest.importorskip("coremltools")
 
 from mil_programs import FP16, FP32, INT32, TARGETS, function, mb, mil, only, package, save, types
 
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.mil import OPS, Interpreter, Package
+from phantom_edge.export.interpreters.mil import OPS, Interpreter, Package
+from phantom_edge.foundation.errors import EdgeError
 
 RELATIVE = 2e-6
 """Float32 on both sides, sums in another order."""

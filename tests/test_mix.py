@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from noise import noise
 from typer.testing import CliRunner
 
-from phantom_edge.checkpoint.random import write_random
+from phantom_edge.checkpoint.source import Source
 from phantom_edge.cli.main import app
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.source import Source
+from phantom_edge.convert.random import write_random
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.quantize import knapsack
 from phantom_edge.quantize.calibration import Calibration, read_samples

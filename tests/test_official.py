@@ -14,7 +14,7 @@ from test_cli import document, edge
 from phantom_edge.data.official import WRONG, read_official
 from phantom_edge.data.triples import Triple, read_triples
 from phantom_edge.data.validate import validate
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 
 
 def entry(question: str = "<image>\nwhat?", image: str | None = "coco/a.png", answer: object = None, **more) -> dict:

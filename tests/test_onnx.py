@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from reference import ARCHITECTURES, Golden
 
-from phantom_edge.export.layer_form import LayerForm
-from phantom_edge.export.onnx_decoder import DecoderDrawing
-from phantom_edge.export.onnx_vision import VisionDrawing
 from phantom_edge.export.passes.fold import fold_layers
+from phantom_edge.export.passes.layer_form import LayerForm
 from phantom_edge.export.passes.rank import Bases, bases_of, whole
 from phantom_edge.export.passes.rope import constant_tables
+from phantom_edge.export.targets.onnx.decoder import DecoderDrawing
+from phantom_edge.export.targets.onnx.vision import VisionDrawing
 
 ort = pytest.importorskip("onnxruntime")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from phantom_edge.checkpoint.random import write_random
+from phantom_edge.convert.random import write_random
 from phantom_edge.export.targets import TARGETS
 from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.sizes import SIZES

@@ -18,25 +18,31 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from phantom_edge.checkpoint.loading import EMBEDDING
-from phantom_edge.checkpoint.random import write_random
+from phantom_edge.checkpoint.quantized.files import (
+    QUANTIZATION,
+    Quantization,
+    QuantizedFiles,
+    planned,
+    write_quantization,
+)
+from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Quantized, Scheme, stacked
+from phantom_edge.checkpoint.source import Source
 from phantom_edge.checkpoint.writing import write_shards
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.export import export_bundle
-from phantom_edge.export.settings import Settings
-from phantom_edge.export.source import Source
+from phantom_edge.convert.random import write_random
+from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.targets.target import Settings
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.generate import load
+from phantom_edge.models.shipped import NANO
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.quantize import palettes as palettes_module
 from phantom_edge.quantize.calibration import Calibration
 from phantom_edge.quantize.damage import units_of
-from phantom_edge.quantize.folder import QUANTIZATION, Quantization, QuantizedFiles, planned, write_quantization
 from phantom_edge.quantize.palettes import entries, fitted_palettes, with_palettes
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import SHIPPED, Recipe, part_of, read_recipe
 from phantom_edge.quantize.rounding import nearest
-from phantom_edge.quantize.schemes import SCHEMES, Quantized, Scheme, stacked
 from phantom_edge.quantize.solvers import gptq
-from phantom_edge.shipped import NANO
 
 LUT = SCHEMES["lut4-r16"]
 PALETTES = st.builds(

@@ -13,7 +13,7 @@ from test_curate import document, pairs, willing
 from phantom_edge.data.endpoint import chat_url
 from phantom_edge.data.parallel import AHEAD, ROUND, over_processes, over_ray
 from phantom_edge.data.scenes.write import write_scenes
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 
 
 def test_processes_keep_the_order_and_read_little_ahead() -> None:

@@ -5,11 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.folded import FoldedLayer, Rows
 from phantom_edge.export.passes.fold import FoldedMap, FoldedMaps, fold_layers, fold_map
+from phantom_edge.export.passes.folded import FoldedLayer, Rows
 from phantom_edge.export.passes.rank import Bases, bases_of, errors_of, longest, whole
 from phantom_edge.export.passes.rope import constant_tables
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.attention import HeadMap
 from phantom_edge.models.config import PhantomTextConfig
 from phantom_edge.models.rope import rotary_tables

@@ -15,15 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from inside import edge_inside
 
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.folder import read_manifest
+from phantom_edge.bundle.folder import read_manifest
+from phantom_edge.bundle.work import work_of
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.sizes import SIZES, Size, VisionSize
-from phantom_edge.profile.counting import Form, cache_bytes, count
-from phantom_edge.profile.device_table import FACTORS, device_named, read_table, sources
-from phantom_edge.profile.fitting import against, calibrated
-from phantom_edge.profile.options import OPTIONS, Choice, Option, Wish, choices
-from phantom_edge.profile.plan import device_of, factors_of, foretold, losses, size_named
-from phantom_edge.profile.predict import (
+from phantom_edge.profile.devices.table import FACTORS, device_named, read_table, sources
+from phantom_edge.profile.plan.counting import Form, cache_bytes, count
+from phantom_edge.profile.plan.fitting import against, calibrated
+from phantom_edge.profile.plan.inputs import device_of, factors_of, foretold, losses, size_named
+from phantom_edge.profile.plan.options import OPTIONS, Choice, Option, Wish, choices
+from phantom_edge.profile.plan.predict import (
     Factor,
     Factors,
     Rates,
@@ -36,10 +37,9 @@ from phantom_edge.profile.predict import (
     seconds,
     uncalibrated,
 )
+from phantom_edge.profile.plan.samples import sample_of
+from phantom_edge.profile.plan.search import at_risk, broken, chunks, dominates, front_of, limits_of, objectives, plan
 from phantom_edge.profile.result import Answered, Depth, Device, Run, Stage, Subject, read_run, write_run
-from phantom_edge.profile.samples import sample_of
-from phantom_edge.profile.search import at_risk, broken, chunks, dominates, front_of, limits_of, objectives, plan
-from phantom_edge.profile.work import work_of
 
 TABLE = read_table()
 ROOT = Path(__file__).resolve().parents[1]
@@ -198,9 +198,9 @@ def test_graphs_of_fixed_shapes_do_whole_chunks() -> None:
 @pytest.mark.parametrize("name", ["nano", "3.8b"])
 def test_what_is_searched_can_be_exported(name: str) -> None:
     """Two targets refuse none of it, nor do recipes; the others' packages are slow to load."""
-    from phantom_edge.checkpoint.random import config_of
-    from phantom_edge.export.settings import DTYPES, Settings
+    from phantom_edge.convert.random import config_of
     from phantom_edge.export.targets import PRECISIONS, target_named
+    from phantom_edge.export.targets.target import DTYPES, Settings
     from phantom_edge.quantize.recipe import matrices, read_recipe
 
     size, entry = SIZES[name], replace(TABLE.devices["jetson-orin-nano"], targets=("onnx", "jetson"))
@@ -310,7 +310,7 @@ def test_quality_is_that_of_the_last_benchmarks() -> None:
 
 def test_sizes_come_from_configs_alone(tmp_path: Path) -> None:
     """Those of nano's own config are nano's; no weights are read."""
-    from phantom_edge.shipped import NANO
+    from phantom_edge.models.shipped import NANO
 
     (tmp_path / "config.json").write_text((NANO / "config.json").read_text())
     assert count(Form(size_named(str(tmp_path)), "onnx", "int8", 512)) == count(

@@ -12,7 +12,7 @@ from noise import noise
 from PIL import Image
 from safetensors.numpy import load_file
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.processing.images import open_image
 from phantom_edge.processing.tiling import Tiling, choose_grid, split_tiles, to_pixel_values
 

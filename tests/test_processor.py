@@ -14,7 +14,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.processing.image_processor import PhantomImageProcessor
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.processing.prompt import CHAT_TEMPLATES, IMAGE_CONTEXT, STYLES, expand, render

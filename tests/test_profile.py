@@ -14,17 +14,17 @@ import pytest
 from inside import edge_inside
 from profiles import tiny_bundle
 
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.folder import Bundle
-from phantom_edge.profile import host, lines, machine
-from phantom_edge.profile.host import profile_here
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.bundle.work import work_of
+from phantom_edge.export.targets.onnx.engine import OrtEngine
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.typed import one_of, schema, to_json
+from phantom_edge.profile.measure import host, lines, machine
+from phantom_edge.profile.measure.host import profile_here
+from phantom_edge.profile.measure.stages import Clock, Measuring, Wish
+from phantom_edge.profile.measure.tegra import Stats, parse, states
+from phantom_edge.profile.report.roofline import roofline
 from phantom_edge.profile.result import STAGES, Device, Run, read_run, write_run
-from phantom_edge.profile.roofline import roofline
-from phantom_edge.profile.stages import Clock, Measuring, Wish
-from phantom_edge.profile.tegra import Stats, parse, states
-from phantom_edge.profile.work import work_of
-from phantom_edge.runtime.ort import OrtEngine
-from phantom_edge.typed import one_of, schema, to_json
 
 pytest.importorskip("psutil")
 DEVICE = Device("host", "here", "a processor", "a system", 2, 1 << 30, bandwidth=1e9, products=1e9)
@@ -222,7 +222,7 @@ def test_no_bundle(tmp_path: Path) -> None:
 def test_schemas_say_what_is_read(measured: Run) -> None:
     """Of profiles, and of the lines by which a device tells one: the committed ones are those of the code."""
     judge_of = pytest.importorskip("jsonschema").Draft202012Validator
-    folder = Path(lines.__file__).parent
+    folder = Path(lines.__file__).parents[1]
     run, line = (json.loads((folder / name).read_text()) for name in ("schema.json", "schema_lines.json"))
     again = "run: python scripts/schemas.py"
     assert run == schema(Run, run["title"]) and line == one_of(lines.KINDS, line["title"]), again

@@ -16,12 +16,12 @@ from debian import unpacked
 from inside import edge_inside, resealed
 from profiles import at_each_stage, tiny_bundle
 
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.folder import Bundle
-from phantom_edge.profile import machine
-from phantom_edge.profile.adb import COMMAND
-from phantom_edge.profile.kit import ABIS, ABOUT, build, finish, open_kit, place_of
-from phantom_edge.profile.phone import GAUGE, State, parse
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.profile.devices.adb import COMMAND
+from phantom_edge.profile.devices.kit import ABIS, ABOUT, build, finish, open_kit, place_of
+from phantom_edge.profile.devices.phone import GAUGE, State, parse
+from phantom_edge.profile.measure import machine
 from phantom_edge.profile.result import Reading, Run, read_run
 
 pytest.importorskip("psutil")

@@ -11,10 +11,10 @@ import pytest
 from inside import edge_inside
 from profiles import tiny_bundle
 
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.folder import Bundle
-from phantom_edge.profile import ios
-from phantom_edge.profile.ios import COMMAND, Phone
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.profile.devices import ios
+from phantom_edge.profile.devices.ios import COMMAND, Phone
 from phantom_edge.profile.result import read_run
 
 pytest.importorskip("psutil")
@@ -39,7 +39,8 @@ if verb.startswith("process launch"):
     assert {"--console", "--terminate-existing"} < set(flags) and profile == "--profile"
     print("Launched application with org.example.edge bundle identifier.")
     print("Waiting for the application to terminate...", flush=True)
-    app = subprocess.Popen([sys.executable, "-m", "phantom_edge.profile.runner", desk / "container" / place, wish],
+    runner = "phantom_edge.profile.measure.runner"
+    app = subprocess.Popen([sys.executable, "-m", runner, desk / "container" / place, wish],
                            stdout=subprocess.PIPE, text=True)
     for line in app.stdout:
         print(line, end="", flush=True)

@@ -19,24 +19,24 @@ from inside import edge_inside, resealed
 from profiles import make_run
 from reference import GOLDEN
 
-from phantom_edge.checkpoint.random import write_random
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.folder import Bundle
-from phantom_edge.export.export import export_bundle
-from phantom_edge.export.places import ATTENTION, HEAD, MLP, NORMS, PATCHES, PHANTOM, PLACES, PROJECTIONS, PROJECTOR
-from phantom_edge.export.settings import Settings
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.bundle.node_names import ATTENTION, HEAD, MLP, NORMS, PATCHES, PHANTOM, PLACES, PROJECTIONS, PROJECTOR
+from phantom_edge.convert.random import write_random
+from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.targets.onnx import trace as ort_pass
+from phantom_edge.export.targets.onnx.engine import OrtEngine
+from phantom_edge.export.targets.onnx.ort_trace import OTHER, Kernel, places_of, read_trace, toll
+from phantom_edge.export.targets.target import Settings
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.typed import to_json
 from phantom_edge.models.sizes import SIZES
-from phantom_edge.profile import ort_pass
-from phantom_edge.profile.lines import Gathering
-from phantom_edge.profile.operator_tables import operators, places, places_compared
-from phantom_edge.profile.operators import NAMELESS, UNTOLD, operators_of
+from phantom_edge.profile.measure.lines import Gathering
+from phantom_edge.profile.measure.operators import NAMELESS, UNTOLD, operators_of
+from phantom_edge.profile.report.operator_tables import operators, places, places_compared
+from phantom_edge.profile.report.sharing import HANDING, accounted, cost_of_phantoms
 from phantom_edge.profile.result import Depth, Group, Operators, Traced, faults, read_run, write_run
-from phantom_edge.profile.sharing import HANDING, accounted, cost_of_phantoms
-from phantom_edge.profile.traces import OTHER, Kernel, places_of, read_trace, toll
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import Recipe
-from phantom_edge.runtime.ort import OrtEngine
-from phantom_edge.typed import to_json
 
 pytest.importorskip("onnxruntime")
 LAYERS = SIZES["tiny"].layers
@@ -285,8 +285,8 @@ def test_command(desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_dump_says_what_it_can() -> None:
     """Of two layers and a head, the products of four bits; which are whose, names do not tell."""
     pytest.importorskip("executorch")
-    from phantom_edge.export.program.profile import read_etdump
-    from phantom_edge.profile.pte_pass import EMBEDDING, LINEAR, grouped
+    from phantom_edge.export.targets.executorch.etdump import read_etdump
+    from phantom_edge.export.targets.executorch.trace import EMBEDDING, LINEAR, grouped
 
     whole = read_etdump(GOLDEN / "executorch" / "tiny.etdp")
     found = grouped(whole, "all", 1)

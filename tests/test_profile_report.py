@@ -19,12 +19,14 @@ from inside import edge_inside
 from PIL import Image
 from profiles import DEVICE, SUBJECT, make_run, spread
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.typed import to_json
 from phantom_edge.profile import history as histories
-from phantom_edge.profile.compare import DRAWS, compare, difference, drawn_medians
 from phantom_edge.profile.history import history, home
-from phantom_edge.profile.quality import Quality
-from phantom_edge.profile.report import Report
+from phantom_edge.profile.report.compare import DRAWS, compare, difference, drawn_medians
+from phantom_edge.profile.report.page import Report
+from phantom_edge.profile.report.quality import Quality
+from phantom_edge.profile.report.tables import Table
 from phantom_edge.profile.result import (
     Answered,
     Depth,
@@ -35,8 +37,6 @@ from phantom_edge.profile.result import (
     faults,
     write_run,
 )
-from phantom_edge.profile.tables import Table
-from phantom_edge.typed import to_json
 
 pytest.importorskip("matplotlib")
 
@@ -585,7 +585,7 @@ def test_history_command(tmp_path: Path) -> None:
 
 def test_profile_keeps_its_run(kept: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Unless it is told not to; and where the history takes nothing, the profile is shown all the same."""
-    from phantom_edge.profile import devices
+    from phantom_edge.profile.devices import transports as devices
 
     run = make_run(repeats=5)
     monkeypatch.setattr(devices, "profile_on", lambda *_: run)

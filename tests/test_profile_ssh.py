@@ -12,12 +12,12 @@ from inside import edge_inside
 from profiles import at_each_stage, tiny_bundle
 from sshd import serving
 
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.folder import Bundle
-from phantom_edge.profile.lines import Gathering
-from phantom_edge.profile.remote import WHOLE, listen
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.profile.devices.remote import WHOLE, listen
+from phantom_edge.profile.devices.ssh import COMMAND, PLACE, Address
+from phantom_edge.profile.measure.lines import Gathering
 from phantom_edge.profile.result import read_run
-from phantom_edge.profile.ssh import COMMAND, PLACE, Address
 
 pytest.importorskip("psutil")
 

@@ -21,28 +21,28 @@ pytest.importorskip("executorch")
 
 from programs import Loaded, decoder_of, logits
 
+from phantom_edge.bundle.manifest import Delegation, Port
 from phantom_edge.checkpoint.loading import EMBEDDING
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.manifest import Delegation, Port
-from phantom_edge.export.forms import STEP, choose_forms
-from phantom_edge.export.forms import Phantom as Wanted
-from phantom_edge.export.mil.interpreter import Interpreter, Mode
-from phantom_edge.export.mil.package import Package
-from phantom_edge.export.program.backends import BACKENDS
-from phantom_edge.export.program.decoder import TextDecoder
-from phantom_edge.export.program.delegation import delegation_of
-from phantom_edge.export.program.importing import executorch, fused_operators, said
-from phantom_edge.export.program.linear import FloatEmbedding
-from phantom_edge.export.program.lowering import Method, assembled, lowered
-from phantom_edge.export.program.plain import PlainDecoder, for_half
-from phantom_edge.export.program.self_test import cases_of
-from phantom_edge.export.program.twin import check_twin
-from phantom_edge.export.pte import linear_of, settle
-from phantom_edge.export.settings import Settings
-from phantom_edge.export.source import Source
-from phantom_edge.quantize.schemes import SCHEMES
-from phantom_edge.runtime.pte import PteEngine
-from phantom_edge.shipped import NANO
+from phantom_edge.checkpoint.quantized.schemes import SCHEMES
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.export.interpreters.mil.interpreter import Interpreter, Mode
+from phantom_edge.export.interpreters.mil.package import Package
+from phantom_edge.export.passes.phantom_rank import STEP, choose_forms
+from phantom_edge.export.passes.phantom_rank import Phantom as Wanted
+from phantom_edge.export.targets.executorch.backends import BACKENDS
+from phantom_edge.export.targets.executorch.cpu_reference import check_twin
+from phantom_edge.export.targets.executorch.decoder import TextDecoder
+from phantom_edge.export.targets.executorch.delegation import delegation_of
+from phantom_edge.export.targets.executorch.edge_program import Method, assembled, lowered
+from phantom_edge.export.targets.executorch.engine import PteEngine
+from phantom_edge.export.targets.executorch.importing import executorch, fused_operators, said
+from phantom_edge.export.targets.executorch.linear import FloatEmbedding
+from phantom_edge.export.targets.executorch.lower import linear_of, settle
+from phantom_edge.export.targets.executorch.plain import PlainDecoder, for_half
+from phantom_edge.export.targets.executorch.self_test import cases_of
+from phantom_edge.export.targets.target import Settings
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.models.shipped import NANO
 
 TOKENS = 32
 WINDOWED = "3_8b-sw16-1.0"

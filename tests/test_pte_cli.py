@@ -17,16 +17,16 @@ from inside import edge_inside, resealed, stopped
 from PIL import Image
 from test_export_cli import document, edge
 
-from phantom_edge.checkpoint.random import write_random
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.folder import Bundle
-from phantom_edge.export.bundle.manifest import OTHERS, RELATIVE, Delegation, Part
-from phantom_edge.export.names import DECODER
-from phantom_edge.export.source import Source
-from phantom_edge.export.verify import verify
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.bundle.manifest import OTHERS, RELATIVE, Delegation, Part
+from phantom_edge.checkpoint.quantized.files import QuantizedFiles
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.convert.random import write_random
+from phantom_edge.export.proof.verify import verify
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.sizes import SIZES
+from phantom_edge.models.tensor_names import DECODER
 from phantom_edge.processing.tiling import to_pixel_values
-from phantom_edge.quantize.folder import QuantizedFiles
 from phantom_edge.runtime.sampling import Sampling
 from phantom_edge.runtime.session import open_session
 from phantom_edge.runtime.text import question_of
@@ -35,11 +35,11 @@ pytest.importorskip("executorch")
 
 from programs import decoder_of
 
-from phantom_edge.export.program.importing import executorch, fused_operators, quantized_operators, said
-from phantom_edge.export.program.linear import signed
-from phantom_edge.export.program.reading import Interpreter
-from phantom_edge.export.pte import PROGRAM, SELF_TEST, check_delegation
-from phantom_edge.export.settings import Settings
+from phantom_edge.export.interpreters.pte import Interpreter
+from phantom_edge.export.targets.executorch.importing import executorch, fused_operators, quantized_operators, said
+from phantom_edge.export.targets.executorch.linear import signed
+from phantom_edge.export.targets.executorch.lower import PROGRAM, SELF_TEST, check_delegation
+from phantom_edge.export.targets.target import Settings
 
 RECIPE = """
 algorithm = "rtn"

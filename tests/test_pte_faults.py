@@ -8,16 +8,16 @@ pytest.importorskip("executorch")
 
 from programs import Loaded, program_of
 
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.program.importing import quantized_operators
-from phantom_edge.export.program.linear import RoundedEmbedding, RoundedLinear
-from phantom_edge.export.program.lowering import Method, assembled, lowered
-from phantom_edge.export.program.vision import CentredNorm
-from phantom_edge.export.pte import settle
-from phantom_edge.export.settings import Settings
+from phantom_edge.checkpoint.quantized.schemes import SCHEMES
+from phantom_edge.export.targets.executorch.edge_program import Method, assembled, lowered
+from phantom_edge.export.targets.executorch.importing import quantized_operators
+from phantom_edge.export.targets.executorch.linear import RoundedEmbedding, RoundedLinear
+from phantom_edge.export.targets.executorch.lower import settle
+from phantom_edge.export.targets.executorch.vision import CentredNorm
+from phantom_edge.export.targets.target import Settings
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.quiet import quiet
 from phantom_edge.quantize.rounding import nearest
-from phantom_edge.quantize.schemes import SCHEMES
-from phantom_edge.quiet import quiet
 
 
 def off(found: torch.Tensor, wanted: torch.Tensor) -> float:

@@ -16,16 +16,16 @@ pytest.importorskip("executorch")
 
 from programs import Loaded, program_of
 
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.program.importing import fused_operators, quantized_operators
-from phantom_edge.export.program.linear import RoundedEmbedding, RoundedLinear, signed
-from phantom_edge.export.program.lowering import Method, assembled, lowered
-from phantom_edge.export.program.reading import Interpreted, Interpreter
-from phantom_edge.export.program.reading.delegate import Delegate
-from phantom_edge.export.program.reading.payload import INPUT, NOBODY, XnnNode, read_payloads
-from phantom_edge.export.program.reading.program import Constant, Plain, Planned, Program, Value
+from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Quantized
+from phantom_edge.export.interpreters.pte import Interpreted, Interpreter
+from phantom_edge.export.interpreters.pte.delegate import Delegate
+from phantom_edge.export.interpreters.pte.payload import INPUT, NOBODY, XnnNode, read_payloads
+from phantom_edge.export.interpreters.pte.program import Constant, Plain, Planned, Program, Value
+from phantom_edge.export.targets.executorch.edge_program import Method, assembled, lowered
+from phantom_edge.export.targets.executorch.importing import fused_operators, quantized_operators
+from phantom_edge.export.targets.executorch.linear import RoundedEmbedding, RoundedLinear, signed
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.quantize.rounding import nearest
-from phantom_edge.quantize.schemes import SCHEMES, Quantized
 
 SAME, EXACT = 1e-5, 1e-6
 """Of the largest number: sums in another order, beside ExecuTorch with its rounding; and beside torch without it."""

@@ -6,18 +6,18 @@ import pytest
 import torch
 from reference import GOLDEN
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 
 pytest.importorskip("executorch")
 
-from phantom_edge.export.program import profile
-from phantom_edge.export.program.backends import BACKENDS
-from phantom_edge.export.program.importing import executorch, quiet
-from phantom_edge.export.program.linear import RoundedLinear
-from phantom_edge.export.program.lowering import Method, assembled, lowered
-from phantom_edge.export.program.profile import NAMELESS, read_etdump
+from phantom_edge.checkpoint.quantized.schemes import SCHEMES
+from phantom_edge.export.targets.executorch import etdump as profile
+from phantom_edge.export.targets.executorch.backends import BACKENDS
+from phantom_edge.export.targets.executorch.edge_program import Method, assembled, lowered
+from phantom_edge.export.targets.executorch.etdump import NAMELESS, read_etdump
+from phantom_edge.export.targets.executorch.importing import executorch, quiet
+from phantom_edge.export.targets.executorch.linear import RoundedLinear
 from phantom_edge.quantize.rounding import nearest
-from phantom_edge.quantize.schemes import SCHEMES
 
 ETDUMP = GOLDEN / "executorch" / "tiny.etdp"
 """Of a tiny program of four bits: three embeddings, a prompt of three tokens, and one token after it."""

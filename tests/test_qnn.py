@@ -25,33 +25,33 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from reference import ARCHITECTURES, Golden
 
-from phantom_edge.errors import EdgeError
-from phantom_edge.export import qnn as target
-from phantom_edge.export.bundle.folder import Bundle
-from phantom_edge.export.bundle.manifest import STAGES, Fixed
-from phantom_edge.export.export import export_bundle
-from phantom_edge.export.htp import compiling
-from phantom_edge.export.htp.calibration import Watched, _balanced
-from phantom_edge.export.htp.chips import SOCS
-from phantom_edge.export.htp.compiling import Task, compile_graphs, version_of, why
-from phantom_edge.export.htp.decoder import Balance, DecoderDrawing, HeadDrawing
-from phantom_edge.export.htp.exact import ExactQnnEngine
-from phantom_edge.export.htp.fixed_point import Range
-from phantom_edge.export.htp.layers import decibels
-from phantom_edge.export.htp.vision import VisionDrawing
-from phantom_edge.export.layer_form import LayerForm
-from phantom_edge.export.ort import port_of
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.bundle.manifest import STAGES, Fixed
+from phantom_edge.checkpoint.quantized.files import QuantizedFiles
+from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.passes.fold import fold_layers
+from phantom_edge.export.passes.layer_form import LayerForm
 from phantom_edge.export.passes.rank import Bases, bases_of, whole
 from phantom_edge.export.passes.rope import constant_tables
-from phantom_edge.export.reference import Reference
-from phantom_edge.export.report import write_report
-from phantom_edge.export.source import Source
-from phantom_edge.export.verify import verify
+from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.proof.report import write_report
+from phantom_edge.export.proof.verify import verify
+from phantom_edge.export.targets.onnx.lower import port_of
+from phantom_edge.export.targets.qnn import compiling
+from phantom_edge.export.targets.qnn import lower as target
+from phantom_edge.export.targets.qnn.calibration import Watched, _balanced
+from phantom_edge.export.targets.qnn.chips import SOCS
+from phantom_edge.export.targets.qnn.compiling import Task, compile_graphs, version_of, why
+from phantom_edge.export.targets.qnn.decoder import Balance, DecoderDrawing, HeadDrawing
+from phantom_edge.export.targets.qnn.engine import QnnEngine
+from phantom_edge.export.targets.qnn.exact import ExactQnnEngine
+from phantom_edge.export.targets.qnn.fixed_point import Range
+from phantom_edge.export.targets.qnn.layers import decibels
+from phantom_edge.export.targets.qnn.vision import VisionDrawing
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.quantize.calibration import embedded, read_samples
-from phantom_edge.quantize.folder import QuantizedFiles
-from phantom_edge.runtime.qnn import QnnEngine
+from phantom_edge.reference import Reference
 from phantom_edge.runtime.session import Session
 from phantom_edge.runtime.steps import Steps
 
@@ -348,7 +348,7 @@ def test_compiler_ends_with_who_asked(eight: Path, tmp_path: Path) -> None:
     graphs = [str(eight / "source/prefill.onnx"), str(tmp_path / "prefill.onnx")]
     task = {"graphs": [graphs], "soc": 57, "arch": 75, "shared": False, "result": str(tmp_path / "told.json")}
     (tmp_path / "task.json").write_text(json.dumps(task))
-    child = f"[{sys.executable!r}, '-m', 'phantom_edge.export.htp.compiling', {str(tmp_path / 'task.json')!r}]"
+    child = f"[{sys.executable!r}, '-m', 'phantom_edge.export.targets.qnn.compiling', {str(tmp_path / 'task.json')!r}]"
     script = f"import subprocess; c = subprocess.Popen({child}); print(c.pid, flush=True); c.wait()"
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None

@@ -17,28 +17,28 @@ from integers import compare, onnx_weights
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from phantom_edge.bundle.manifest import STAGES, Manifest
 from phantom_edge.checkpoint.loading import EMBEDDING, HEAD, open_checkpoint
-from phantom_edge.checkpoint.random import write_random
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.manifest import STAGES, Manifest
-from phantom_edge.export.export import export_bundle
-from phantom_edge.export.names import DECODER
-from phantom_edge.export.onnx_linear import LinearDrawing
-from phantom_edge.export.settings import Settings
-from phantom_edge.export.source import Source
-from phantom_edge.export.verify import verify
+from phantom_edge.checkpoint.quantized.files import QUANTIZATION, QuantizedFiles
+from phantom_edge.checkpoint.quantized.inputs import Inputs
+from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Quantized, Scheme, packed, unpacked
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.convert.random import write_random
+from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.proof.verify import verify
+from phantom_edge.export.targets.onnx.engine import OrtEngine
+from phantom_edge.export.targets.onnx.linear import LinearDrawing
+from phantom_edge.export.targets.target import Settings
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.generate import load
+from phantom_edge.models.shipped import NANO
 from phantom_edge.models.sizes import SIZES
-from phantom_edge.quantize.folder import QUANTIZATION, QuantizedFiles
-from phantom_edge.quantize.inputs import Inputs
+from phantom_edge.models.tensor_names import DECODER
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import PARTS, Recipe, Rule, matrices, read_recipe
 from phantom_edge.quantize.rounding import nearest, round_to, scales_of
-from phantom_edge.quantize.schemes import SCHEMES, Quantized, Scheme, packed, unpacked
 from phantom_edge.quantize.solvers import fitted, gptq
-from phantom_edge.runtime.ort import OrtEngine
 from phantom_edge.runtime.rows import Rows
-from phantom_edge.shipped import NANO
 
 ort = pytest.importorskip("onnxruntime")
 
@@ -141,7 +141,7 @@ def test_the_file_and_the_runtime_hold_these_numbers(
     want = held.dequantize().numpy()
     assert np.array_equal(onnx_weights(folder / "one.onnx")["w"], want)
 
-    from phantom_edge.export.exact import ExactEngine
+    from phantom_edge.export.targets.onnx.exact import ExactEngine
 
     engine = ExactEngine.__new__(ExactEngine)
     engine.ort, engine.threads = ort, 1

@@ -12,8 +12,8 @@ import pytest
 from inside import edge_inside
 from noise import noise
 
-from phantom_edge.checkpoint.convert import convert
-from phantom_edge.checkpoint.random import write_random
+from phantom_edge.checkpoint.planning import convert
+from phantom_edge.convert.random import write_random
 from phantom_edge.models.sizes import SIZES
 
 ROOT = Path(__file__).resolve().parents[1]

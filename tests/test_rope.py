@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers import Phi3Config, Qwen2Config
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomTextConfig
 from phantom_edge.models.families import FAMILIES
 from phantom_edge.models.rope import ROPE_KINDS, rotary_tables, rotate

@@ -11,12 +11,12 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from phantom_edge.checkpoint.random import write_random
 from phantom_edge.checkpoint.saving import save
-from phantom_edge.errors import EdgeError
+from phantom_edge.convert.random import write_random
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.staging import staging_folder
 from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.sizes import SIZES
-from phantom_edge.staging import staging_folder
 
 SHARDS = ["50GB", "700KB", "600KB"]
 """One file, and two ways to cut the tiny model into several."""

@@ -10,8 +10,8 @@ from tokenizers import Tokenizer
 from transformers import DynamicCache
 
 from phantom_edge.checkpoint.loading import our_shapes, read_config
-from phantom_edge.checkpoint.random import config_of, random_tensor, write_random
-from phantom_edge.checkpoint.random_tokenizer import filler, make_tokenizer
+from phantom_edge.convert.random import config_of, random_tensor, write_random
+from phantom_edge.convert.random_tokenizer import filler, make_tokenizer
 from phantom_edge.models.attention import PhantomAttention
 from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.sizes import SIZES
@@ -108,7 +108,7 @@ def test_same_seed_same_bytes_however_sharded(tmp_path: Path) -> None:
 
 
 def test_random_blocks_are_not_one_block_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phantom_edge.checkpoint.random.BLOCK_ELEMENTS", 100)
+    monkeypatch.setattr("phantom_edge.convert.random.BLOCK_ELEMENTS", 100)
     tensor = random_tensor("x.weight", (30, 10), torch.float32, seed=0)
     blocks = tensor.view(3, 100)
     assert not torch.equal(blocks[0], blocks[1])
@@ -118,7 +118,7 @@ def test_random_blocks_are_not_one_block_repeated(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("family", ["tiny", "0.5b", "3.8b"])
 def test_processor_of_a_random_checkpoint(family: str, tmp_path: Path) -> None:
     """The prompt's first token is the sentinel that the family's contract names."""
-    from phantom_edge.checkpoint.random_tokenizer import save_processor
+    from phantom_edge.convert.random_tokenizer import save_processor
 
     size = SIZES[family]
     config = config_of(size)

@@ -18,7 +18,7 @@ from phantom_edge.data import rows, validate
 from phantom_edge.data.rows import Sample
 from phantom_edge.data.sources import open_triples, rows_of
 from phantom_edge.data.triples import Triple
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.processing.images import open_image
 
 

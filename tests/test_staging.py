@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from phantom_edge.staging import left_overs, staging_folder
+from phantom_edge.foundation.staging import left_overs, staging_folder
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="relies on flock")
 PREFIX = ".out.partial-"

@@ -13,21 +13,21 @@ from integers import coreml_weights, onnx_weights
 from noise import noise
 from PIL import Image
 
-from phantom_edge.checkpoint.random import write_random
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.export import export_bundle
-from phantom_edge.export.settings import Settings
-from phantom_edge.export.source import Source
+from phantom_edge.checkpoint.quantized.files import QUANTIZATION, QuantizedFiles
+from phantom_edge.checkpoint.quantized.inputs import Inputs, ranged
+from phantom_edge.checkpoint.quantized.schemes import SCHEMES
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.convert.random import write_random
+from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.targets.target import Settings
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.generate import load
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.processing.tiling import to_pixel_values
 from phantom_edge.quantize.calibration import Calibration
-from phantom_edge.quantize.folder import QUANTIZATION, QuantizedFiles
-from phantom_edge.quantize.inputs import Inputs, ranged
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import Recipe
 from phantom_edge.quantize.rounding import nearest
-from phantom_edge.quantize.schemes import SCHEMES
 from phantom_edge.quantize.static import balance
 from phantom_edge.runtime.session import Session
 

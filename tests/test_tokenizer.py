@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.processing.prompt import IMAGE_TOKENS
 from phantom_edge.processing.sentencepiece_model import build_tokenizer, read_model
 from phantom_edge.processing.tokenizer import check_single_tokens, fit_tokenizer, load_tokenizer

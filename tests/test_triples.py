@@ -12,7 +12,7 @@ from test_cli import document, edge
 
 from phantom_edge.data.triples import Triple, parse_line, read_triples
 from phantom_edge.data.validate import validate
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 
 text = st.text(alphabet=st.characters(codec="utf-8"), max_size=20)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from phantom_edge.checkpoint.saving import save
-from phantom_edge.errors import EdgeError
-from phantom_edge.files import plain_words, whole_file, whole_folder
-from phantom_edge.replaceable import check_replaceable, mark
-from phantom_edge.staging import left_overs
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.files import plain_words, whole_file, whole_folder
+from phantom_edge.foundation.replaceable import check_replaceable, mark
+from phantom_edge.foundation.staging import left_overs
 
 
 def test_a_file_is_old_until_it_is_wholly_new(tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ whether an operation may run there: *eligible, unverified*.
 A rule is one entry of ``RULES``, with its sources.
 """
 
-from phantom_edge.export.lint.lint import Finding, PartReport, Report, lint
-from phantom_edge.export.lint.nodes import Node, nodes
-from phantom_edge.export.lint.rules import RULES, Rule
+from phantom_edge.export.lint.engine import Finding, PartReport, Report, lint
 from phantom_edge.export.lint.sources import COMPILED, ELIGIBLE, PLACEMENT, TAKEN, Source
-from phantom_edge.export.lint.work import multiply_adds
+from phantom_edge.export.targets.coreml.lint.nodes import Node, nodes
+from phantom_edge.export.targets.coreml.lint.rules import RULES, Rule
+from phantom_edge.export.targets.coreml.lint.work import multiply_adds
 
 __all__ = [
     "COMPILED",

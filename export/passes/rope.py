@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomTextConfig
 from phantom_edge.models.rope import rotary_tables
 

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from phantom_edge.export.bundle.folder import Begin, nobody, sha256_of
+from phantom_edge.bundle.folder import Begin, nobody, sha256_of
 
 SMALL = ("config.json", "quantization.json")
 """What says what the weights mean."""

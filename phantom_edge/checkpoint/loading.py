@@ -14,11 +14,11 @@ from transformers import GenerationConfig
 
 from phantom_edge.checkpoint import official
 from phantom_edge.checkpoint.bnb import BnbFiles
-from phantom_edge.checkpoint.hub import find_folder
 from phantom_edge.checkpoint.reading import DTYPES, TensorFiles, check_tensors, raise_problems, read_json
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.models.families import family_named
+from phantom_edge.models.hub import find_folder
 
 if TYPE_CHECKING:
     from phantom_edge.models.modeling import PhantomForConditionalGeneration
@@ -99,7 +99,7 @@ def open_checkpoint(folder: Path) -> tuple[PhantomConfig, TensorFiles, bool]:
 
 def open_files(folder: Path) -> TensorFiles:
     """The tensors of a folder; those of a quantized checkpoint come out dequantized."""
-    from phantom_edge.quantize.folder import QUANTIZATION, QuantizedFiles
+    from phantom_edge.checkpoint.quantized.files import QUANTIZATION, QuantizedFiles
 
     if (folder / QUANTIZATION).is_file():
         return QuantizedFiles.open(folder)
@@ -153,8 +153,8 @@ def _fill_gaps(generation_config: GenerationConfig, config: PhantomConfig) -> No
 
 def _fix_inputs(model: torch.nn.Module, files: TensorFiles) -> None:
     """Let layers round what they read, where a quantized checkpoint says so."""
-    from phantom_edge.quantize.folder import QuantizedFiles
-    from phantom_edge.quantize.inputs import fix_inputs
+    from phantom_edge.checkpoint.quantized.files import QuantizedFiles
+    from phantom_edge.checkpoint.quantized.inputs import fix_inputs
 
     if isinstance(files, QuantizedFiles):
         fix_inputs(model, files.about.inputs)

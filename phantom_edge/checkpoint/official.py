@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from phantom_edge.checkpoint.reading import AGAIN, TensorFiles
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import RELEASED_ETA, PhantomConfig, PhantomTextConfig, PhantomVisionConfig
 from phantom_edge.models.families import family_named
 from phantom_edge.models.families.family import Rule, same

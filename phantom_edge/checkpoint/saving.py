@@ -9,9 +9,9 @@ from typing import Any
 from safetensors import SafetensorError
 
 from phantom_edge.checkpoint.reading import INDEX, SINGLE
-from phantom_edge.errors import EdgeError
-from phantom_edge.files import plain_words
-from phantom_edge.staging import left_overs, staging_folder
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.files import plain_words
+from phantom_edge.foundation.staging import left_overs, staging_folder
 
 WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 PREFIX = ".saving-"

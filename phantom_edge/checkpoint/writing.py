@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from phantom_edge.checkpoint.reading import INDEX, SINGLE
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 
 SHARD_BYTES = 1_000_000_000
 """Size at which a new shard begins. One shard is held in memory while it is written."""

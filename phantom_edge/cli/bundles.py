@@ -4,10 +4,10 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from phantom_edge.bundle.folder import is_bundle
 from phantom_edge.cli.console import note, progress
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.folder import is_bundle
-from phantom_edge.shipped import NAME
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.models.shipped import NAME
 
 UNVERIFIED = "unverified: nothing shows that it computes its model"
 
@@ -36,7 +36,7 @@ def _tell_stand_in(session: "Session") -> None:
     """Say where something else runs than what a device would load."""
     chip = session.manifest.chip
     if chip is not None and chip.shared:
-        from phantom_edge.runtime.qnn import is_simulated
+        from phantom_edge.export.targets.qnn.engine import is_simulated
 
         if is_simulated():
             note(STAND_IN)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phantom_edge.cli.console import JsonOption, counting, friendly, note, print_json, print_table
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 
 if TYPE_CHECKING:
     from phantom_edge.data.curate import Curated, Curation, Estimate

@@ -8,7 +8,7 @@ import typer
 
 from phantom_edge.cli import curate
 from phantom_edge.cli.console import ForceOption, JsonOption, display, friendly, note, print_json, print_table
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 
 app = typer.Typer(help="Make training data, and look it over.", no_args_is_help=True)
 app.command()(curate.curate)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from phantom_edge.bundle.folder import is_bundle
 from phantom_edge.cli.bundles import check_model, open_bundle
 from phantom_edge.cli.choices import Dtype, torch_dtype
 from phantom_edge.cli.console import (
@@ -21,13 +22,12 @@ from phantom_edge.cli.console import (
     print_table,
     quiet_transformers,
 )
-from phantom_edge.errors import EdgeError, need
 from phantom_edge.evaluate.benchmarks import BENCHMARKS, MAX_NEW_TOKENS
-from phantom_edge.export.bundle.folder import is_bundle
+from phantom_edge.foundation.errors import EdgeError, need
 
 if TYPE_CHECKING:
+    from phantom_edge.data.examples import Examples
     from phantom_edge.evaluate.bundle_answerer import BundleAnswerer
-    from phantom_edge.evaluate.examples import Examples
     from phantom_edge.evaluate.scores import Score, Scores
     from phantom_edge.evaluate.torch_answerer import TorchAnswerer
 
@@ -58,10 +58,10 @@ def evaluate(
     """Ask a model questions whose answers are known: accuracy by kind, with intervals and the chance level."""
     if out is not None:
         need("matplotlib", "train")  # before minutes of work, not after
-    from phantom_edge.evaluate.examples import choose
+    from phantom_edge.data.examples import choose
     from phantom_edge.evaluate.record import Run, report, write
     from phantom_edge.evaluate.scores import score
-    from phantom_edge.files import whole_folder
+    from phantom_edge.foundation.files import whole_folder
 
     examples = _read(data, benchmark)
     longest = max_new_tokens if max_new_tokens is not None else MAX_NEW_TOKENS if benchmark else 64
@@ -131,7 +131,7 @@ def _answerer(
 
 
 def _read(data: Path, benchmark: str | None) -> "Examples":
-    from phantom_edge.evaluate.examples import read_examples, with_pictures
+    from phantom_edge.data.examples import read_examples, with_pictures
 
     if benchmark is None:
         return read_examples(data)

@@ -8,12 +8,12 @@ import typer
 
 from phantom_edge.cli.bundles import STAND_IN, UNVERIFIED, check_model
 from phantom_edge.cli.console import ForceOption, JsonOption, friendly, load_torch, note, print_json, print_table, tasks
-from phantom_edge.files import check_target
-from phantom_edge.shipped import NAME
+from phantom_edge.foundation.files import check_target
+from phantom_edge.models.shipped import NAME
 
 if TYPE_CHECKING:
-    from phantom_edge.export.export import Exported
-    from phantom_edge.export.settings import Backend, Begin, BoardName, Compute, Precision, Rows, Settings
+    from phantom_edge.export.pipeline import Exported
+    from phantom_edge.export.targets.target import Backend, Begin, BoardName, Compute, Precision, Rows, Settings
 
 
 @friendly
@@ -123,9 +123,9 @@ def export(
     out = Path(f"{Path(model).resolve().name}-{target}") if out is None else out
     check_target(out, force)  # before torch is loaded
     load_torch()
-    from phantom_edge.export.export import export_bundle
-    from phantom_edge.export.settings import DTYPES, Settings
+    from phantom_edge.export.pipeline import export_bundle
     from phantom_edge.export.targets import PRECISIONS
+    from phantom_edge.export.targets.target import DTYPES, Settings
     from phantom_edge.quantize.calibration import Calibration
 
     usual = PRECISIONS.get(target, "fp32")
@@ -173,9 +173,9 @@ def _quantized(
     begin: "Begin",
 ) -> str:
     """The checkpoint that ``model`` becomes by a recipe, beside the bundle. Raises EdgeError before, if in vain."""
-    from phantom_edge.checkpoint.hub import find_folder
     from phantom_edge.checkpoint.loading import open_checkpoint
     from phantom_edge.export.targets import target_named
+    from phantom_edge.models.hub import find_folder
     from phantom_edge.quantize.calibration import Calibration
     from phantom_edge.quantize.quantize import quantized_beside
     from phantom_edge.quantize.recipe import matrices, read_recipe

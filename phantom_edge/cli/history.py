@@ -29,8 +29,8 @@ def history(
     """List the profiles that were made here, the newest first."""
     if context.invoked_subcommand is not None:
         return
+    from phantom_edge.foundation.typed import to_json
     from phantom_edge.profile.history import history as open_history
-    from phantom_edge.typed import to_json
 
     with open_history() as kept:
         entries = kept.entries(bundle, device, last)
@@ -77,9 +77,9 @@ def show(
     force: Annotated[bool, typer.Option("--force", help="Overwrite --out.")] = False,
 ) -> None:
     """Write a profile's document, as phantom-edge profile --out does."""
+    from phantom_edge.foundation.typed import to_json
     from phantom_edge.profile.history import history as open_history
     from phantom_edge.profile.result import write_run
-    from phantom_edge.typed import to_json
 
     check_file(out, [], force)
     with open_history() as kept:
@@ -100,10 +100,10 @@ def compare(
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Show one profile beside another, stage by stage: slower, faster, or no difference shown."""
-    from phantom_edge.profile.compare import compare as compare_runs
+    from phantom_edge.foundation.typed import to_json
     from phantom_edge.profile.history import history as open_history
-    from phantom_edge.profile.tables import compared
-    from phantom_edge.typed import to_json
+    from phantom_edge.profile.report.compare import compare as compare_runs
+    from phantom_edge.profile.report.tables import compared
 
     with open_history() as kept:
         comparison = compare_runs(kept.run(first), kept.run(later), margin)

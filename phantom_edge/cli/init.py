@@ -16,7 +16,7 @@ from phantom_edge.cli.console import (
     print_table,
     progress,
 )
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.sizes import SIZES
 
 
@@ -42,7 +42,7 @@ def init(
             f"run: phantom-edge init {size} {out} --random",
         )
     load_torch()
-    from phantom_edge.checkpoint.random import write_random
+    from phantom_edge.convert.random import write_random
 
     with progress(f"writing {size}") as begin:
         write_random(SIZES[size], out, seed=seed, dtype=torch_dtype(dtype), eta=eta, force=force, begin=begin)

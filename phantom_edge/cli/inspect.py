@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from phantom_edge.cli.console import JsonOption, friendly, load_torch, note, print_json, print_table
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 
 if TYPE_CHECKING:
-    from phantom_edge.export.bundle.manifest import Chip, Manifest
+    from phantom_edge.bundle.manifest import Chip, Manifest
 
 CONTEXTS = (256, 1024)
 
@@ -27,8 +27,8 @@ def inspect(
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Show a bundle: parts, operators, weights by number format, cache and memory, and what was proved."""
-    from phantom_edge.export.bundle.folder import Bundle
-    from phantom_edge.typed import to_json
+    from phantom_edge.bundle.folder import Bundle
+    from phantom_edge.foundation.typed import to_json
 
     manifest = Bundle.open(bundle).manifest
     if diff is not None:
@@ -125,7 +125,7 @@ def _show(bundle: Path, manifest: "Manifest") -> None:
 
 
 def _chip(chip: "Chip") -> str:
-    from phantom_edge.export.htp.chips import SOCS
+    from phantom_edge.export.targets.qnn.chips import SOCS
 
     sold = f" ({SOCS[chip.name].sold_as})" if chip.name in SOCS else ""
     shared = "; the decoder's functions share one file, which only a device loads" if chip.shared else ""
@@ -158,7 +158,7 @@ def _show_profile(bundle: Path, manifest: "Manifest", etdump: Path, as_json: boo
     if manifest.target != "executorch":
         raise EdgeError(f"{bundle} is for target {manifest.target}, which writes no ETDump", "leave --etdump out")
     load_torch()
-    from phantom_edge.export.program.profile import read_etdump
+    from phantom_edge.export.targets.executorch.etdump import read_etdump
 
     found = read_etdump(etdump)
     if as_json:
@@ -198,7 +198,7 @@ def _show_difference(one: tuple[Path, "Manifest"], other: tuple[Path, "Manifest"
 
 
 def _leaves(manifest: "Manifest") -> Iterator[tuple[str, Any]]:
-    from phantom_edge.typed import to_json
+    from phantom_edge.foundation.typed import to_json
 
     document = to_json(manifest)
     for part in document["parts"].values():

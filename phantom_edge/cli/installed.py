@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
 
-from phantom_edge.versions import installed
+from phantom_edge.foundation.versions import installed
 
 TARGETS = {
     "model": "checkpoints, with torch",

@@ -20,7 +20,7 @@ def kit(
 
     By apt-get, on Debian, and pip; nothing of this machine is changed.
     """
-    from phantom_edge.profile.kit import build, place_of
+    from phantom_edge.profile.devices.kit import build, place_of
 
     folder = out or place_of(abi)
     with tasks() as begin:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table, tasks
-from phantom_edge.errors import need
+from phantom_edge.foundation.errors import need
 
 if TYPE_CHECKING:
     from phantom_edge.export.lint import Finding, Report, Source
@@ -36,7 +36,7 @@ def lint(
     by its documents, which refuses all of a graph for one operation. Only a device tells for sure. Of qnn: Qualcomm's
     Hexagon, for which all was compiled already; lint tells what compiles and computes something else.
     """
-    from phantom_edge.export.bundle.folder import read_manifest
+    from phantom_edge.bundle.folder import read_manifest
 
     target = read_manifest(bundle).target  # before torch is loaded
     note("loading torch ...")

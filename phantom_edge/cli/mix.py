@@ -19,9 +19,9 @@ from phantom_edge.cli.console import (
     quiet_transformers,
     tasks,
 )
-from phantom_edge.errors import need
-from phantom_edge.files import check_target
-from phantom_edge.shipped import NAME
+from phantom_edge.foundation.errors import need
+from phantom_edge.foundation.files import check_target
+from phantom_edge.models.shipped import NAME
 
 if TYPE_CHECKING:
     from phantom_edge.quantize.mix import Mixture
@@ -51,7 +51,7 @@ def mix(
     need("matplotlib", "scenes")
     load_torch()
     quiet_transformers()
-    from phantom_edge.checkpoint.hub import find_folder
+    from phantom_edge.models.hub import find_folder
     from phantom_edge.quantize.calibration import Calibration
     from phantom_edge.quantize.mix import CHOICES, RECIPE, Bound, mix
 

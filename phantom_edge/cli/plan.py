@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 
 if TYPE_CHECKING:
-    from phantom_edge.profile.device_table import Entry
-    from phantom_edge.profile.fitting import Missed
-    from phantom_edge.profile.predict import Range
-    from phantom_edge.profile.search import Plan, Predicted
+    from phantom_edge.profile.devices.table import Entry
+    from phantom_edge.profile.plan.fitting import Missed
+    from phantom_edge.profile.plan.predict import Range
+    from phantom_edge.profile.plan.search import Plan, Predicted
 
 SECONDS = {"s": 1.0, "ms": 1e-3, "": 1.0}
 BYTES = {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
@@ -56,11 +56,11 @@ def plan(
 
     Times and memory follow from counted bytes and multiply-adds. Without profiles of the device they are wide ranges.
     """
-    from phantom_edge.profile.device_table import read_table
-    from phantom_edge.profile.options import Wish
-    from phantom_edge.profile.plan import checkpoint_of, device_of, factors_of, foretold, losses, size_named
+    from phantom_edge.profile.devices.table import read_table
+    from phantom_edge.profile.plan.inputs import checkpoint_of, device_of, factors_of, foretold, losses, size_named
+    from phantom_edge.profile.plan.options import Wish
+    from phantom_edge.profile.plan.search import plan as search
     from phantom_edge.profile.result import read_run
-    from phantom_edge.profile.search import plan as search
 
     wish = Wish(
         None if ttft is None else quantity(ttft, SECONDS, "--ttft", "0.8s or 800ms"),
@@ -148,7 +148,7 @@ def _tell(found: "Plan", model: str, entry: "Entry", runs: int) -> None:
 
 
 def _row(number: int, one: "Predicted", found: "Plan") -> tuple[str, ...]:
-    from phantom_edge.profile.search import at_risk
+    from phantom_edge.profile.plan.search import at_risk
 
     risky = at_risk(one, found.limits)
     choice = one.choice
@@ -201,15 +201,15 @@ def show_missed(missed: "list[Missed]", runs: int) -> None:
 
 
 def _missed(one: "Missed") -> dict[str, Any]:
-    from phantom_edge.typed import to_json
+    from phantom_edge.foundation.typed import to_json
 
     return {**to_json(one), "error": one.error, "is_within": one.is_within}
 
 
 def document(found: "Plan", model: str, entry: "Entry", runs: int) -> dict[str, Any]:
     """The document of ``--json``."""
-    from phantom_edge.profile.search import at_risk
-    from phantom_edge.typed import to_json
+    from phantom_edge.foundation.typed import to_json
+    from phantom_edge.profile.plan.search import at_risk
 
     def told(one: "Predicted") -> dict[str, Any]:
         at = at_risk(one, found.limits)

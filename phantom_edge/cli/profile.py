@@ -8,7 +8,7 @@ import typer
 
 from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table, tasks
 from phantom_edge.cli.report import check_file
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 
 if TYPE_CHECKING:
     from phantom_edge.profile.result import Run
@@ -51,9 +51,9 @@ def profile(
 
     Interrupted, what was measured is kept, and says that it is not all.
     """
-    from phantom_edge.profile.devices import profile_on
+    from phantom_edge.profile.devices.transports import profile_on
+    from phantom_edge.profile.measure.stages import Wish
     from phantom_edge.profile.result import write_run
-    from phantom_edge.profile.stages import Wish
 
     check_file(out, [], force)
     wish = Wish(repeats, tokens, threads, tuple(depth or ()), image=image, operators=operators)
@@ -63,7 +63,7 @@ def profile(
         write_run(out, run)
         note(f"wrote {out}")
     if json:
-        from phantom_edge.typed import to_json
+        from phantom_edge.foundation.typed import to_json
 
         print_json(to_json(run))
     else:
@@ -97,7 +97,7 @@ def _keep(run: "Run") -> "list[Run]":
 def _foretell(run: "Run", earlier: "list[Run]", *, quietly: bool) -> None:
     """How far the planner would have been off, as ``earlier`` profiles calibrate it."""
     from phantom_edge.cli.plan import show_missed
-    from phantom_edge.profile.plan import foretold
+    from phantom_edge.profile.plan.inputs import foretold
 
     missed = foretold(run, earlier)
     if not missed:
@@ -111,7 +111,7 @@ def _foretell(run: "Run", earlier: "list[Run]", *, quietly: bool) -> None:
 
 def show(run: "Run") -> None:
     """The tables of a profile."""
-    from phantom_edge.profile import operator_tables, tables
+    from phantom_edge.profile.report import operator_tables, tables
 
     for table in (tables.floor(run), tables.times(run), tables.speeds(run), operator_tables.places(run)):
         if table.rows:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from phantom_edge.checkpoint.quantized.algorithm_names import ALGORITHM_NAMES
 from phantom_edge.cli.bundles import check_model
 from phantom_edge.cli.console import (
     ForceOption,
@@ -19,9 +20,8 @@ from phantom_edge.cli.console import (
     quiet_transformers,
     tasks,
 )
-from phantom_edge.files import check_target
-from phantom_edge.quantize.names import ALGORITHM_NAMES
-from phantom_edge.shipped import NAME
+from phantom_edge.foundation.files import check_target
+from phantom_edge.models.shipped import NAME
 
 
 @friendly
@@ -61,7 +61,7 @@ def quantize(
     check_target(out, force)  # before torch is loaded
     load_torch()
     quiet_transformers()
-    from phantom_edge.checkpoint.hub import find_folder
+    from phantom_edge.models.hub import find_folder
     from phantom_edge.quantize.calibration import Calibration
     from phantom_edge.quantize.quantize import quantize_checkpoint
     from phantom_edge.quantize.recipe import read_recipe

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table
-from phantom_edge.errors import EdgeError, need
+from phantom_edge.foundation.errors import EdgeError, need
 
 if TYPE_CHECKING:
-    from phantom_edge.profile.report import Report
-    from phantom_edge.profile.tables import Table
+    from phantom_edge.profile.report.page import Report
+    from phantom_edge.profile.report.tables import Table
 
 MarginOption = typer.Option(min=0, max=1, help="Share of a stage's time that nobody minds.")
 
@@ -39,9 +39,9 @@ def report(
     A stage is slower where all of the 95 % interval of its ratio of medians lies above 1 by more than --margin.
     """
     need("matplotlib", "profile")
-    from phantom_edge.files import check_target
-    from phantom_edge.profile.quality import read_quality
-    from phantom_edge.profile.report import Report
+    from phantom_edge.foundation.files import check_target
+    from phantom_edge.profile.report.page import Report
+    from phantom_edge.profile.report.quality import read_quality
     from phantom_edge.profile.result import read_run
 
     for file in (out, markdown):
@@ -80,7 +80,7 @@ def check_file(path: Path | None, inputs: list[Path], force: bool) -> None:
 
 
 def _document(made: "Report", out: Path) -> dict[str, object]:
-    from phantom_edge.typed import to_json
+    from phantom_edge.foundation.typed import to_json
 
     comparisons = [
         {"run": number, **to_json(one), "slower": one.slower} for number, one in enumerate(made.comparisons, 2)
@@ -90,7 +90,7 @@ def _document(made: "Report", out: Path) -> dict[str, object]:
 
 def show(made: "Report") -> None:
     """The comparisons, or a line about what there is."""
-    from phantom_edge.profile.tables import summary
+    from phantom_edge.profile.report.tables import summary
 
     show_table(summary(made.runs))
     for section in made.beside:

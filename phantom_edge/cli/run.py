@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from phantom_edge.bundle.folder import is_bundle
 from phantom_edge.cli.bundles import check_model, open_bundle
 from phantom_edge.cli.choices import Dtype, torch_dtype
 from phantom_edge.cli.console import JsonOption, err, friendly, load_torch, note, print_json, quiet_transformers
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.folder import is_bundle
-from phantom_edge.shipped import NANO
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.models.shipped import NANO
 
 if TYPE_CHECKING:
     from phantom_edge.generate import Answer

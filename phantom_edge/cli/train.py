@@ -16,7 +16,7 @@ from phantom_edge.cli.console import (
     print_table,
     quiet_transformers,
 )
-from phantom_edge.errors import EdgeError, need
+from phantom_edge.foundation.errors import EdgeError, need
 
 if TYPE_CHECKING:
     from phantom_edge.train.settings import Settings

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from phantom_edge.bundle.folder import read_manifest
 from phantom_edge.cli.bundles import STAND_IN
 from phantom_edge.cli.console import JsonOption, friendly, load_torch, note, print_json, print_table, tasks
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.folder import read_manifest
+from phantom_edge.foundation.errors import EdgeError
 
 if TYPE_CHECKING:
-    from phantom_edge.export.bundle.manifest import Check, Manifest, Proof
+    from phantom_edge.bundle.manifest import Check, Manifest, Proof
 
 
 @friendly
@@ -33,12 +33,12 @@ def verify(
     """Run a bundle and its checkpoint on the same fixed inputs and compare them; exit code 1 past a bound."""
     read_manifest(bundle)  # before torch is loaded
     load_torch()
-    from phantom_edge.checkpoint.hub import find_folder
-    from phantom_edge.export.bundle.folder import Bundle, record_proof
-    from phantom_edge.export.report import write_report
-    from phantom_edge.export.source import Source
-    from phantom_edge.export.verify import check_source
-    from phantom_edge.export.verify import verify as compare
+    from phantom_edge.bundle.folder import Bundle, record_proof
+    from phantom_edge.checkpoint.source import Source
+    from phantom_edge.export.proof.report import write_report
+    from phantom_edge.export.proof.verify import check_source
+    from phantom_edge.export.proof.verify import verify as compare
+    from phantom_edge.models.hub import find_folder
 
     if html is not None and not html.absolute().parent.is_dir():  # before minutes of work, not after
         raise EdgeError(f"there is no folder {html.absolute().parent}", "make it, or choose another file for --html")
@@ -145,7 +145,7 @@ def _verdict(checks: Iterable["Check"]) -> str:
 
 
 def _cells(checks: Mapping[str, "Check"]) -> tuple[str, ...]:
-    from phantom_edge.export.bundle.manifest import ABSOLUTE, DIVERGENCE, OTHERS, RELATIVE
+    from phantom_edge.bundle.manifest import ABSOLUTE, DIVERGENCE, OTHERS, RELATIVE
 
     told = {name: checks[name].told if name in checks else "-" for name in (RELATIVE, ABSOLUTE, DIVERGENCE, OTHERS)}
     return (

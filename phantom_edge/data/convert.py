@@ -7,7 +7,7 @@ from pathlib import Path
 
 from phantom_edge.data.official import read_official
 from phantom_edge.data.triples import moved
-from phantom_edge.files import whole_file
+from phantom_edge.foundation.files import whole_file
 
 
 @dataclass

@@ -14,8 +14,8 @@ from phantom_edge.data.rows import picture_paths
 from phantom_edge.data.sources import is_lines
 from phantom_edge.data.triples import moved, read_triples
 from phantom_edge.data.wrong_answers import Curator, Question
-from phantom_edge.errors import EdgeError
-from phantom_edge.files import whole_file
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.files import whole_file
 
 BYTES_PER_TOKEN = 4
 TOKENS_PER_PICTURE = 1000

@@ -11,7 +11,7 @@ from time import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from phantom_edge.errors import EdgeError, need
+from phantom_edge.foundation.errors import EdgeError, need
 
 if TYPE_CHECKING:
     import httpx2

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 
 KEPT, REFUSED, EQUAL, FAILED = "kept", "refused", "equal", "failed"
 STATES = (KEPT, REFUSED, EQUAL, FAILED)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from phantom_edge.data.triples import Triple, triple_of
-from phantom_edge.errors import EdgeError, need
+from phantom_edge.foundation.errors import EdgeError, need
 from phantom_edge.processing.prompt import IMAGE_MARK
 
 WRONG = (

@@ -11,7 +11,7 @@ from itertools import islice
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, TypeVar
 
-from phantom_edge.errors import EdgeError, need
+from phantom_edge.foundation.errors import EdgeError, need
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle

@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 
 SHIPPED = Path(__file__).with_name("prompts.toml")
 FIELDS = {"write": ("question", "chosen"), "check": ("question", "chosen", "rejected")}

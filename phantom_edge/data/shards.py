@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from phantom_edge.data.rows import Row, row_of
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 
 PICTURES = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm")
 

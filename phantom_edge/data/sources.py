@@ -13,7 +13,7 @@ from pathlib import Path
 from phantom_edge.data.rows import Row, Sample, picture_paths, row_of
 from phantom_edge.data.shards import tar_rows
 from phantom_edge.data.triples import numbered_lines, parse_line
-from phantom_edge.errors import EdgeError, need
+from phantom_edge.foundation.errors import EdgeError, need
 
 ROWS_AT_ONCE = 64
 REMOTE = ("file://", "hf://", "https://", "http://")

@@ -11,8 +11,8 @@ from statistics import mean
 from phantom_edge.data.rows import Picture, Sample
 from phantom_edge.data.sources import is_lines, rows_of
 from phantom_edge.data.triples import Triple, moved, same_answer
-from phantom_edge.errors import EdgeError
-from phantom_edge.files import whole_file
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.files import whole_file
 from phantom_edge.processing.images import open_image
 
 SKEW = 1.5

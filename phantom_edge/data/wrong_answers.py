@@ -17,7 +17,7 @@ from phantom_edge.data.endpoint import Endpoint, NoAnswer, Reply, ask, open_clie
 from phantom_edge.data.journal import EQUAL, FAILED, KEPT, REFUSED, Outcome
 from phantom_edge.data.prompts import Prompt, Prompts
 from phantom_edge.data.triples import Triple, same_answer
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.processing.images import open_image
 
 if TYPE_CHECKING:

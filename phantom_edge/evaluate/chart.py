@@ -3,8 +3,8 @@
 from pathlib import Path
 from textwrap import fill
 
-from phantom_edge.errors import need
 from phantom_edge.evaluate.scores import Scores
+from phantom_edge.foundation.errors import need
 
 
 def draw_chart(scores: Scores, title: str, file: Path) -> None:

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from phantom_edge.data.examples import Example
 from phantom_edge.evaluate.chart import draw_chart
-from phantom_edge.evaluate.examples import Example
 from phantom_edge.evaluate.scores import Score, Scores, judge
 
 REPORT = "report.json"

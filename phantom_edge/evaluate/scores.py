@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from phantom_edge.evaluate.examples import Example
+from phantom_edge.data.examples import Example
+from phantom_edge.data.metrics import YesNo, named_share, normalise, yes_no, yes_or_no
 from phantom_edge.evaluate.intervals import Floats, Interval, bootstrap, mean_interval
-from phantom_edge.evaluate.metrics import YesNo, named_share, normalise, yes_no, yes_or_no
 
 LISTS = "describe"
 """The kind whose answers are lists of items, for which the share of items named right is told as well."""

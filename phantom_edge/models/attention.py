@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import Cache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.cache import Sentinel, SentinelLayer
 from phantom_edge.models.config import PhantomTextConfig
 from phantom_edge.models.precision import wide

@@ -10,7 +10,7 @@ from transformers import AutoModelForImageTextToText, Cache, GenerationMixin, Pr
 from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, CausalLMOutputWithPast
 from transformers.utils.generic import can_return_tuple
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.models.padding import is_traced
 from phantom_edge.models.text_model import PhantomPreTrainedModel, PhantomTextModel

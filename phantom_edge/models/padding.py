@@ -7,7 +7,7 @@ from it as long as a row is one causal sequence.
 import torch
 from torch import Tensor
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 
 SHUT = -1e3
 """An additive mask of less than this hides its key: exp(-1000) is 0 in every format."""

@@ -10,7 +10,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.attention import PhantomAttention
 from phantom_edge.models.config import PhantomConfig, PhantomTextConfig
 from phantom_edge.models.decoder import PhantomDecoderLayer, RMSNorm

@@ -7,7 +7,7 @@ import numpy as np
 from transformers import AutoImageProcessor, BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.processing.images import ImageSource, open_image
 from phantom_edge.processing.tiling import IMAGENET_MEAN, IMAGENET_STD, Tiling, to_pixel_values

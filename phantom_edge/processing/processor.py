@@ -8,10 +8,10 @@ from typing import Any
 from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
 
-from phantom_edge.checkpoint.hub import SMALL_FILES, find_folder
 from phantom_edge.checkpoint.reading import read_json
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomConfig
+from phantom_edge.models.hub import SMALL_FILES, find_folder
 from phantom_edge.processing.folder import read_settings
 from phantom_edge.processing.image_processor import Images, PhantomImageProcessor, flatten
 from phantom_edge.processing.images import ImageSource

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 
 SPACE = "\u2581"
 """The letter that stands for a space inside pieces."""

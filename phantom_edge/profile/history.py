@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from phantom_edge.errors import EdgeError
-from phantom_edge.files import plain_words
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.files import plain_words
+from phantom_edge.foundation.typed import WrongJson, from_json, strict_json, to_json
+from phantom_edge.profile.report.tables import decode_speed
 from phantom_edge.profile.result import Run, faults
-from phantom_edge.profile.tables import decode_speed
-from phantom_edge.typed import WrongJson, from_json, strict_json, to_json
 
 HOME = "PHANTOM_EDGE_HOME"
 FILE = "history.sqlite"

@@ -8,9 +8,9 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-from phantom_edge.errors import EdgeError
-from phantom_edge.files import whole_file
-from phantom_edge.typed import WrongJson, from_json, strict_json, to_json
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.files import whole_file
+from phantom_edge.foundation.typed import WrongJson, from_json, strict_json, to_json
 
 SCHEMA_VERSION = 1
 

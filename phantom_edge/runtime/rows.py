@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phantom_edge.errors import EdgeError
-from phantom_edge.export.bundle.folder import AGAIN, Bundle
+from phantom_edge.bundle.folder import AGAIN, Bundle
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.runtime.engine import Floats, Ints
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 
 COLDEST = 1e-4
 """Lowest temperature above 0: logits of some hundreds, divided by it, stay far inside float32."""

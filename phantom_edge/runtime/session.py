@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers.decoders import DecodeStream
 
-from phantom_edge.errors import EdgeError, need
-from phantom_edge.export.bundle.folder import Begin, Bundle, nobody
-from phantom_edge.export.bundle.manifest import Manifest
+from phantom_edge.bundle.folder import Begin, Bundle, nobody
+from phantom_edge.bundle.manifest import Manifest
+from phantom_edge.foundation.errors import EdgeError, need
 from phantom_edge.processing.images import ImageSource, open_image
 from phantom_edge.processing.prompt import Message
 from phantom_edge.processing.tiling import Tiling, to_pixel_values
@@ -38,14 +38,14 @@ def untraced(_stage: str) -> AbstractContextManager[object]:
 
 
 def _onnx(bundle: Bundle, threads: int) -> Engine:
-    from phantom_edge.runtime.ort import OrtEngine
+    from phantom_edge.export.targets.onnx.engine import OrtEngine
 
     return OrtEngine(bundle, threads)
 
 
 def _coreml(bundle: Bundle, threads: int) -> Engine:
     need("torch", "model")
-    from phantom_edge.runtime.coreml import CoreMlEngine
+    from phantom_edge.export.targets.coreml.engine import CoreMlEngine
 
     return CoreMlEngine(bundle, threads)
 
@@ -53,7 +53,7 @@ def _coreml(bundle: Bundle, threads: int) -> Engine:
 def _coreai(bundle: Bundle, threads: int) -> Engine:
     need("torch", "model")
     need("coreai", "coreai")
-    from phantom_edge.runtime.coreai import CoreAiEngine
+    from phantom_edge.export.targets.coreai.engine import CoreAiEngine
 
     return CoreAiEngine(bundle, threads)
 
@@ -61,19 +61,19 @@ def _coreai(bundle: Bundle, threads: int) -> Engine:
 def _executorch(bundle: Bundle, threads: int) -> Engine:
     need("torch", "model")
     need("executorch", "executorch")
-    from phantom_edge.runtime.pte import PteEngine
+    from phantom_edge.export.targets.executorch.engine import PteEngine
 
     return PteEngine(bundle, threads)
 
 
 def _jetson(bundle: Bundle, threads: int) -> Engine:
-    from phantom_edge.runtime.jetson import engine_of
+    from phantom_edge.export.targets.jetson.engine import engine_of
 
     return engine_of(bundle, threads)
 
 
 def _qnn(bundle: Bundle, threads: int) -> Engine:
-    from phantom_edge.runtime.qnn import QnnEngine
+    from phantom_edge.export.targets.qnn.engine import QnnEngine
 
     return QnnEngine(bundle, threads)
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from phantom_edge.export.bundle.manifest import Fixed, Port
+from phantom_edge.bundle.manifest import Fixed, Port
 from phantom_edge.runtime.engine import Floats, Ints
 
 Arrays = dict[str, NDArray[Any]]

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from phantom_edge.errors import need
+from phantom_edge.foundation.errors import need
 from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.train.parts import FIRST_STEP, in_first_step
 

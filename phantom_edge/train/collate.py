@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from phantom_edge.data.rows import Picture, Sample
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.processing.images import ImageSource
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.processing.prompt import IMAGE_MARK, expand

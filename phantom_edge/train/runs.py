@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from phantom_edge.checkpoint.reading import read_json
-from phantom_edge.errors import EdgeError, need
-from phantom_edge.files import whole_file
-from phantom_edge.versions import installed
+from phantom_edge.foundation.errors import EdgeError, need
+from phantom_edge.foundation.files import whole_file
+from phantom_edge.foundation.versions import installed
 
 RUN, METRICS, CURVES, MODEL = "run.json", "metrics.jsonl", "curves.png", "model"
 PACKAGES = ("phantom-edge", "torch", "transformers", "accelerate", "peft", "bitsandbytes", "numpy", "pillow")

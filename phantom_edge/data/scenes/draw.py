@@ -12,7 +12,7 @@ from PIL.ImageFont import FreeTypeFont
 
 from phantom_edge.data.scenes.graph import COLOURS, DIAL_MARKS, Arrow, Bars, Card, Dial, Item, Place, Scene, Sign, Solid
 from phantom_edge.data.scenes.handwriting import digit_images
-from phantom_edge.errors import need
+from phantom_edge.foundation.errors import need
 
 Rgb = tuple[int, int, int]
 Point = tuple[float, float]

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from phantom_edge.errors import need
+from phantom_edge.foundation.errors import need
 
 HELD_OUT_EVERY = 5
 """Every fifth writer's digit is kept for the held-out split."""

@@ -11,7 +11,7 @@ from phantom_edge.data.scenes.draw import draw_scene
 from phantom_edge.data.scenes.questions import ask
 from phantom_edge.data.scenes.sample import make_scene
 from phantom_edge.data.triples import Triple
-from phantom_edge.files import whole_folder
+from phantom_edge.foundation.files import whole_folder
 
 TRIPLES = "triples.jsonl"
 PICTURES_PER_FOLDER = 1000

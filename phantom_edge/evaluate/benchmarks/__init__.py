@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from phantom_edge.data.examples import Example
 from phantom_edge.evaluate.benchmarks.ai2d import read_ai2d
 from phantom_edge.evaluate.benchmarks.chartqa import read_chartqa
 from phantom_edge.evaluate.benchmarks.mmbench import read_mmbench
 from phantom_edge.evaluate.benchmarks.mmstar import read_mmstar
 from phantom_edge.evaluate.benchmarks.pope import read_pope
 from phantom_edge.evaluate.benchmarks.scienceqa import read_scienceqa
-from phantom_edge.evaluate.examples import Example
 
 MAX_NEW_TOKENS = 5
 """Of all these benchmarks in the released code's ``get_max_new_tokens``."""

@@ -7,10 +7,10 @@ authors publish neither the list nor the pictures with letters in this form, so 
 
 from pathlib import Path
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.data.examples import Example
 from phantom_edge.evaluate.benchmarks.entries import AGAIN, read_list
 from phantom_edge.evaluate.benchmarks.prompts import LETTER_SUFFIX, LETTERS, lettered
-from phantom_edge.evaluate.examples import Example
+from phantom_edge.foundation.errors import EdgeError
 
 
 def read_ai2d(root: Path) -> list[Example]:

@@ -7,9 +7,9 @@ be absent. That code also cuts an answer with digits after its first word and ig
 
 from pathlib import Path
 
+from phantom_edge.data.examples import Example
 from phantom_edge.evaluate.benchmarks.entries import read_list
 from phantom_edge.evaluate.benchmarks.prompts import SHORT_SUFFIX
-from phantom_edge.evaluate.examples import Example
 
 
 def read_chartqa(root: Path) -> list[Example]:

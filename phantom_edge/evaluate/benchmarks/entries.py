@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from phantom_edge.data.triples import numbered_lines
-from phantom_edge.errors import EdgeError, need
+from phantom_edge.foundation.errors import EdgeError, need
 
 AGAIN = "download the file again, or compare it with the benchmark's own layout"
 

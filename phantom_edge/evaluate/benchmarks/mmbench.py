@@ -7,10 +7,10 @@ score, which asks each question with its choices in every order, is lower. Kinds
 
 from pathlib import Path
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.data.examples import Example
 from phantom_edge.evaluate.benchmarks.entries import AGAIN, Entry, decode_picture, read_tsv
 from phantom_edge.evaluate.benchmarks.prompts import LETTER_SUFFIX, lettered
-from phantom_edge.evaluate.examples import Example
+from phantom_edge.foundation.errors import EdgeError
 
 NAMES = ("mmbench_dev_20230712.tsv", "mmbench_dev_en_20231003.tsv")
 COLUMNS = ("index", "question", "A", "B", "answer", "category", "image")

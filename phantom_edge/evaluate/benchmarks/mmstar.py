@@ -9,10 +9,10 @@ categories.
 from collections.abc import Iterator
 from pathlib import Path
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.data.examples import Example
 from phantom_edge.evaluate.benchmarks.entries import AGAIN, Entry, decode_picture, read_parquet, read_tsv
 from phantom_edge.evaluate.benchmarks.prompts import LETTER_SUFFIX, lettered
-from phantom_edge.evaluate.examples import Example
+from phantom_edge.foundation.errors import EdgeError
 
 COLUMNS = ("question", "answer", "category", "image")
 

@@ -7,10 +7,10 @@ accuracy. The three kinds are named after their files (the released code mixes u
 
 from pathlib import Path
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.data.examples import Example
 from phantom_edge.evaluate.benchmarks.entries import AGAIN, read_json_lines
 from phantom_edge.evaluate.benchmarks.prompts import SHORT_SUFFIX
-from phantom_edge.evaluate.examples import Example
+from phantom_edge.foundation.errors import EdgeError
 
 KINDS = ("random", "popular", "adversarial")
 

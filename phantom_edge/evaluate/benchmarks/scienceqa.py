@@ -6,10 +6,10 @@
 
 from pathlib import Path
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.data.examples import Example
 from phantom_edge.evaluate.benchmarks.entries import AGAIN, read_object
 from phantom_edge.evaluate.benchmarks.prompts import LETTER_SUFFIX, LETTERS, lettered
-from phantom_edge.evaluate.examples import Example
+from phantom_edge.foundation.errors import EdgeError
 
 
 def read_scienceqa(root: Path) -> list[Example]:

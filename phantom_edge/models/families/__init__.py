@@ -1,6 +1,6 @@
 """The official dialects that we read. One family is one file and one line here."""
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.families.family import Family
 from phantom_edge.models.families.internlm2 import INTERNLM2
 from phantom_edge.models.families.phi3 import PHI3

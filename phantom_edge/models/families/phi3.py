@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomTextConfig, check_rope
 from phantom_edge.models.families.family import (
     ATTENTION,

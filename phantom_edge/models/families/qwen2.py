@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from phantom_edge.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomTextConfig
 from phantom_edge.models.families.family import (
     ATTENTION,

@@ -1,1 +1,0 @@
-"""Core AI assets: what `mlpackage` draws, as torch operators that Apple's converter lowers."""

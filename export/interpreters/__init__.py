@@ -1,0 +1,1 @@
+"""Interpreters that run written files here, operator by operator, to prove them."""

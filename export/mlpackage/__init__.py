@@ -1,1 +1,0 @@
-"""Core ML packages, drawn operator by operator in the model intermediate language (MIL)."""

@@ -1,0 +1,38 @@
+"""What a target's cache holds: how wide the rows of every layer are."""
+
+from collections.abc import Sequence
+
+from phantom_edge.bundle.manifest import Cache, Kept
+from phantom_edge.export.passes.layer_form import LayerForm
+from phantom_edge.models.config import PhantomTextConfig
+
+
+def row_widths(config: PhantomTextConfig, form: LayerForm) -> tuple[int, int]:
+    """Numbers in a cached row of keys and of values."""
+    return config.head_dim + form.bases.key.rank, config.head_dim + form.bases.value.rank
+
+
+def cache_of(
+    config: PhantomTextConfig,
+    forms: Sequence[LayerForm],
+    dtype: Kept,
+    max_context: int,
+    *,
+    rounded: bool = False,
+    square: bool = False,
+    together: bool = False,
+) -> Cache:
+    """As the manifest describes it; ``square``: the keys and values of a layer are as wide as the wider of both."""
+    widths = [row_widths(config, form) for form in forms]
+    if square:
+        widths = [(max(pair), max(pair)) for pair in widths]
+    return Cache(
+        layers=config.num_hidden_layers,
+        kv_heads=config.num_key_value_heads,
+        key_widths=tuple(key for key, _ in widths),
+        value_widths=tuple(value for _, value in widths),
+        dtype=dtype,
+        max_context=max_context,
+        rounded=rounded,
+        together=together,
+    )

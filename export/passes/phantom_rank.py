@@ -1,0 +1,135 @@
+"""How much of the phantom dimension each layer keeps, and what that changes at most."""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.export.passes.fold import FoldedMap, FoldedMaps, fold_layers
+from phantom_edge.export.passes.layer_form import LayerForm
+from phantom_edge.export.passes.rank import Bases, Errors, bases_of, errors_of, whole
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.models.decoder import PhantomDecoderLayer
+
+NOISE = {torch.float32: 2e-6, torch.float16: 1e-3}
+"""What rounding does anyway: to an attention logit, and to a value relative to its norm."""
+
+STEP = 8
+"""Cached rows are multiples of this where we choose, as kernels like their widths."""
+
+LEAST = {torch.float32: 2.0**-126, torch.float16: 2.0**-14}
+"""Normal numbers begin here."""
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """``--phantom``: everything (``rank`` and ``bound`` None), a rank, or the smallest rank that keeps a bound."""
+
+    rank: int | None = None
+    bound: float | None = None
+
+    @classmethod
+    def parse(cls, text: str, dtype: torch.dtype) -> "Phantom":
+        """``full``, ``rank=R``, ``rank=auto`` or ``elide=E``. Raises EdgeError for anything else."""
+        if text == "full":
+            return cls()
+        if text == "rank=auto":
+            return cls(bound=NOISE[dtype])
+        if found := re.fullmatch(r"rank=(\d{1,5})", text):
+            return cls(rank=int(found[1]))
+        number = r"\d+(\.\d*)?([eE][+-]?\d{1,3})?"
+        if (found := re.fullmatch(f"elide=({number})", text)) and 0 < float(found[1]) < 1:
+            return cls(bound=float(found[1]))
+        raise EdgeError(f"--phantom is '{text}'", "choose full, rank=16, rank=auto or elide=1e-3")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One layer's form, what it may change at most, and whether that is proved for all inputs."""
+
+    form: LayerForm
+    errors: Errors
+    is_proved: bool
+
+
+def choose_forms(
+    source: Source,
+    phantom: Phantom,
+    step: Callable[[int], None] = lambda _: None,
+    *,
+    multiple: int | None = None,
+    least: float = 0.0,
+) -> list[Chosen]:
+    """Fold every layer of the decoder and choose its ranks; ``step`` is told of each layer.
+
+    Rows are multiples of ``multiple`` numbers, if a target needs that. Below ``least`` what the phantom half does to a
+    logit cannot be held: it is left out, whatever was asked, and told as an error of its size.
+    """
+    first = source.embedding(source.first_token())
+    chosen = []
+    for layer, maps in fold_layers(source.config.text, source.layers(), first):
+        exact = _exact(maps)
+        scaling, norm = layer.self_attn.scaling, value_norm(layer)
+        chosen.append(choose(exact, phantom, scaling, norm, multiple=multiple, least=least))
+        step(1)
+    return chosen
+
+
+def choose(
+    maps: FoldedMaps,
+    phantom: Phantom,
+    scaling: float,
+    value_norm: float,
+    *,
+    multiple: int | None = None,
+    least: float = 0.0,
+) -> Chosen:
+    """The form of one layer; ``multiple`` and ``least`` as in ``choose_forms``."""
+    dim = maps.key.query.shape[0]
+    is_held = maps.query.eta * maps.key.eta >= least
+    if phantom.rank is None and phantom.bound is None and is_held:
+        bases = Bases(whole(maps.key), whole(maps.value))
+        return Chosen(LayerForm(maps, bases), Errors(0.0, 0.0), is_proved=True)
+    step = multiple or (1 if phantom.bound is None else STEP)
+    ranks = [*(rank for rank in range(dim) if (dim + rank) % step == 0), dim]
+    if phantom.bound is None:
+        ranks = [next(rank for rank in ranks if rank >= min(dim if phantom.rank is None else phantom.rank, dim))]
+    keys, values = bases_of(maps.key, ranks if is_held else [0] * len(ranks)), bases_of(maps.value, ranks)
+    both = [
+        (Bases(key, value), errors_of(maps, Bases(key, value), scaling, value_norm))
+        for key, value in zip(keys, values, strict=True)
+    ]
+    bound = phantom.bound if phantom.bound is not None else float("inf")
+    key, logit = next((bases.key, e.logit) for bases, e in both if e.logit <= bound or bases is both[-1][0])
+    value, moved = next((bases.value, e.value) for bases, e in both if e.value <= bound or bases is both[-1][0])
+    return Chosen(LayerForm(maps, Bases(key, value)), Errors(logit, moved), key.is_proved and value.is_proved)
+
+
+def forms_of(source: Source, ranks: Sequence[tuple[int, int]]) -> list[LayerForm]:
+    """The forms of all layers, of whose keys and values so much is kept."""
+    first = source.embedding(source.first_token())
+    found = []
+    for (_, maps), (key, value) in zip(fold_layers(source.config.text, source.layers(), first), ranks, strict=True):
+        exact = _exact(maps)
+        found.append(LayerForm(exact, Bases(bases_of(exact.key, [key])[0], bases_of(exact.value, [value])[0])))
+    return found
+
+
+def value_norm(layer: PhantomDecoderLayer) -> float:
+    """Norm of a head's value where the layer's normed input is evenly spread: what an error in it is compared with."""
+    attention = layer.self_attn
+    weight: Tensor = attention.v_proj.weight.detach() * layer.input_layernorm.weight.detach()
+    squares = float(weight.square().sum()) / int(attention.config.num_key_value_heads)
+    return max(math.sqrt(squares), 1e-9)
+
+
+def _exact(maps: FoldedMaps) -> FoldedMaps:
+    return FoldedMaps(_double(maps.query), _double(maps.key), _double(maps.value))
+
+
+def _double(folded: FoldedMap) -> FoldedMap:
+    return FoldedMap(folded.query.double(), folded.keys.double(), folded.values.double(), folded.eta)

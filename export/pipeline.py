@@ -1,0 +1,183 @@
+"""From a checkpoint to a bundle."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from phantom_edge import __version__
+from phantom_edge.bundle.folder import Bundle, listing, read_manifest, write_manifest
+from phantom_edge.bundle.manifest import RELATIVE, UNSEALED, Integers, Manifest, Model, Phantom, Proof
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.export.passes.phantom_rank import Chosen, choose_forms
+from phantom_edge.export.passes.phantom_rank import Phantom as Wanted
+from phantom_edge.export.proof.verify import verify
+from phantom_edge.export.targets import target_named
+from phantom_edge.export.targets.target import Begin, Settings
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.files import check_target, whole_folder
+from phantom_edge.foundation.resume import Unfinished, unfinished
+from phantom_edge.foundation.versions import installed
+from phantom_edge.models.hub import find_folder
+from phantom_edge.models.shipped import NAME, NANO
+
+TOOLS = ("torch", "onnx", "onnxruntime", "onnxruntime-qnn", "coremltools", "coreai-torch", "executorch", "torchao")
+"""What makes files: an export that was begun by others is begun anew."""
+
+TOKENIZER, TEMPLATE = "tokenizer.json", "chat_template.jinja"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A bundle, and the files of each part and the seconds that they took; ``unproved`` as in ``Lowered``."""
+
+    bundle: Bundle
+    files: dict[str, list[str]]
+    seconds: dict[str, float]
+    unproved: str = ""
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """Largest relative error of each part that was compared."""
+        proof = self.bundle.manifest.proof
+        fixed = self.bundle.manifest.fixed is not None
+        stages = {"vision": ("vision",), "decoder": ("decode",) if fixed else ("prefill", "decode")}
+        stages |= {"prefill": ("prefill",), "head": ("prefill",)} if fixed else {}
+        found: dict[str, float] = {}
+        for part, measured in stages.items():
+            checks = [c for c in (proof.checks if proof else ()) if c.stage in measured and c.measure == RELATIVE]
+            if checks:
+                found[part] = max(float("inf") if check.value is None else check.value for check in checks)
+        return found
+
+
+def export_bundle(
+    model: str,
+    target: str,
+    out: Path,
+    settings: Settings,
+    *,
+    prove: bool = True,
+    force: bool = False,
+    begin: Begin = lambda _what, _steps: lambda _step: None,
+) -> Exported:
+    """Write the bundle of ``model`` (folder, hub id, or nano) for ``target`` to ``out``, compared with its model.
+
+    ``begin`` is told of layers, bytes and steps. Raises EdgeError for what the user can mend, and where the bundle is
+    further off than its bounds. ``out`` appears whole or not at all; parts that were done when an export was
+    interrupted are kept beside it, for the next export of the same.
+    """
+    to = target_named(target)
+    source = Source.open(find_folder(model))
+    longest = source.config.text.max_position_embeddings
+    if settings.max_context > longest:
+        raise EdgeError(
+            f"--max-context is {settings.max_context:,}, this model was made for {longest:,} tokens",
+            f"give {longest} or less",
+        )
+    pictures = source.pictures(settings.max_tiles)
+    check_target(out, force)
+    settings = to.settle(source.config, {} if source.integers is None else source.integers.schemes, settings)
+    wanted = Wanted.parse(settings.phantom, settings.dtype)
+    fingerprint = source.fingerprint(partial(begin, "reading"))
+    step = begin("folding", source.config.text.num_hidden_layers)
+    chosen = choose_forms(source, wanted, step, multiple=to.multiple, least=to.least)
+    prompt, phantom = source.prompt(TOKENIZER, TEMPLATE), tuple(map(_phantom, chosen))
+    calibration = None if settings.calibration is None else settings.calibration.digest
+    about = {
+        **asdict(replace(settings, calibration=None)),
+        "calibration": calibration,
+        "by": __version__,
+        "tools": {name: installed(name) for name in TOOLS},
+        "target": target,
+        "model": fingerprint,
+        "first_token": prompt.first_token,
+        "phantom": [asdict(layer) for layer in phantom],
+    }
+    weights = sum(tensor.bytes // tensor.dtype.itemsize for tensor in source.tensors.values()) * settings.dtype.itemsize
+    with unfinished(out, about) as parts:
+        with whole_folder(out, force=force, bytes_needed=max(weights - parts.bytes, 0)) as folder:
+            lowered = to.lower(source, chosen, settings, parts, begin)
+            parts.part("words", partial(_write_words, source), anew=True)
+            manifest = Manifest(
+                schema_version=1,
+                made_by=f"phantom-edge {__version__}",
+                target=target,
+                model=_model(model, source, fingerprint),
+                parts=lowered.parts,
+                embedding=lowered.embedding,
+                cache=lowered.cache,
+                pictures=pictures,
+                prompt=prompt,
+                phantom=phantom,
+                prefill_chunk=settings.prefill_chunk,
+                tools={name: installed(name) or "unknown" for name in lowered.tools},
+                files=listing(parts.folder, parts.files),
+                seal=UNSEALED,
+                integers=_integers(source),
+                fixed=lowered.fixed,
+                board=lowered.board,
+                chip=lowered.chip,
+            )
+            if prove and not lowered.unproved:
+                manifest = replace(manifest, proof=_proved(Bundle(parts.folder, manifest), source, parts, begin))
+            parts.link_to(folder)
+            write_manifest(folder, manifest)
+        done = dict(parts.done)
+        parts.discard()
+    files = {name: list(part.files) for name, part in done.items()}
+    return Exported(
+        Bundle(out, read_manifest(out)), files, {name: part.seconds for name, part in done.items()}, lowered.unproved
+    )
+
+
+def _write_words(source: Source, folder: Path) -> None:
+    source.processor.tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
+    (folder / TEMPLATE).write_text(source.processor.chat_template, encoding="utf-8")
+
+
+def _proved(bundle: Bundle, source: Source, parts: Unfinished, begin: Begin) -> Proof:
+    """The proof of a bundle. Raises EdgeError, and removes the parts, where it fails."""
+    proof = verify(bundle, source, partial(begin, "verifying"))
+    broken = [check for check in proof.checks if not check.passed]
+    if not proof.passed:
+        if bundle.manifest.chip is None:
+            parts.discard()
+        worst = f": {broken[0].text()}" + (f", and {len(broken) - 1} more" if len(broken) > 1 else "") if broken else ""
+        cache = "--cache float, " if bundle.manifest.cache.rounded else ""
+        other = "another --compute" if bundle.manifest.fixed else "--weights fp32"
+        other = "--weights fp16" if bundle.manifest.board else other
+        other = "other questions for --calib, or more of them" if bundle.manifest.chip else other
+        raise EdgeError(
+            f"this bundle does not compute its model, and was not written{worst}",
+            f"try {cache}--phantom full or {other}; to look into it: --no-verify, then phantom-edge verify",
+        )
+    return proof
+
+
+def _model(name: str, source: Source, fingerprint: str) -> Model:
+    text = source.config.text
+    return Model(
+        name=NAME if Path(name) == NANO else name,
+        fingerprint=fingerprint,
+        family=source.config.family,
+        hidden_size=text.hidden_size,
+        layers=text.num_hidden_layers,
+        heads=text.num_attention_heads,
+        kv_heads=text.num_key_value_heads,
+        head_dim=text.head_dim,
+        vocab_size=text.vocab_size,
+        eta=text.eta,
+    )
+
+
+def _integers(source: Source) -> Integers | None:
+    if source.integers is None:
+        return None
+    about = source.integers.about
+    return Integers(about.recipe, about.algorithm, dict(Counter(scheme.name for scheme in about.weights.values())))
+
+
+def _phantom(chosen: Chosen) -> Phantom:
+    bases, errors = chosen.form.bases, chosen.errors
+    return Phantom(bases.key.rank, bases.value.rank, errors.logit, errors.value, chosen.is_proved)

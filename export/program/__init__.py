@@ -1,1 +1,0 @@
-"""ExecuTorch programs: the methods of a model as torch modules, lowered to one file."""

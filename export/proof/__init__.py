@@ -1,0 +1,1 @@
+"""Does a bundle compute its model? Cases, measures, verdicts, and the report."""

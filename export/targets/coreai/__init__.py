@@ -1,0 +1,1 @@
+"""Target coreai, an experiment: assets for Core AI."""

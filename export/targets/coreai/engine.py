@@ -1,0 +1,152 @@
+"""Core AI assets, an experiment: run by Apple's own package, on Linux by the interpreter that it has.
+
+The loop around the functions (``steps``) is that of Core ML's packages.
+"""
+
+import asyncio
+import hashlib
+import tempfile
+import threading
+from collections.abc import Coroutine, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phantom_edge.bundle.folder import AGAIN, Bundle
+from phantom_edge.bundle.manifest import MANIFEST, Part, Port
+from phantom_edge.export.targets.coreai.importing import coreai, quiet
+from phantom_edge.export.targets.coreai.precision import Mode, set_mode
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.runtime.engine import Floats, Ints
+from phantom_edge.runtime.rows import Rows
+from phantom_edge.runtime.steps import Arrays, Function, Steps
+
+T = TypeVar("T")
+
+
+@cache
+def loop() -> asyncio.AbstractEventLoop:
+    """In a thread of its own: Core AI's functions are coroutines, whoever calls them."""
+    found = asyncio.new_event_loop()
+    threading.Thread(target=found.run_forever, daemon=True).start()
+    return found
+
+
+def waited(work: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns."""
+    return asyncio.run_coroutine_threadsafe(work, loop()).result()
+
+
+class Loaded:
+    """A function of an asset."""
+
+    def __init__(self, function: Any, array: Any, dtype: type[np.floating[Any]]) -> None:
+        self.function, self.array, self.dtype = function, array, dtype
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """See Function."""
+        given = {name: self.array(np.ascontiguousarray(one, self.dtype)) for name, one in inputs.items()}
+        found = waited(self.function(inputs=given))
+        return {name: np.array(one.numpy(), np.float32) for name, one in found.items()}
+
+
+class CoreAiEngine:
+    """Runs a bundle of target coreai; a ``mode`` as in ``set_mode``.
+
+    All of it is Apple's, and nothing here sees inside of operators: ``watch`` and ``apple`` change nothing. Nor do
+    ``threads``, of which the interpreter says nothing.
+    """
+
+    def __init__(
+        self, bundle: Bundle, threads: int = 0, mode: Mode = "fp16", *, watch: bool = False, apple: bool = True
+    ) -> None:
+        manifest, fixed = bundle.manifest, bundle.manifest.fixed
+        if fixed is None:
+            raise EdgeError(f"{bundle.path} is for target coreai, and does not say how its functions are fed", AGAIN)
+        self.manifest, self.mode = manifest, mode
+        self.table = Rows(bundle)
+        half = manifest.model.head_dim // 2
+        rotary = np.memmap(bundle.file(fixed.rotary), np.float32, "r", shape=(2, manifest.cache.max_context, half))
+        functions = load(bundle.path, manifest.parts, mode)
+        self.vision = functions["vision"]
+        self.steps = Steps(functions, manifest.parts["decoder"].inputs, fixed, manifest.prefill_chunk, rotary)
+
+    def see(self, pixel_values: Floats) -> Floats:
+        """See Engine; one tile at a time."""
+        found = [self.vision.run({"pixel_values": tile[None]})["image_tokens"] for tile in pixel_values]
+        return np.concatenate([one[0, :, 0].T for one in found])
+
+    def embed(self, ids: Ints) -> Floats:
+        """Rows of the embedding table."""
+        return self.table[ids]
+
+    def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
+        """See Engine."""
+        return self.steps.forward(embeds, start, keep, self.manifest.model.vocab_size)
+
+
+def load(folder: Path, parts: Mapping[str, Part], mode: Mode) -> dict[str, Function]:
+    """The functions of a bundle's assets.
+
+    Raises EdgeError for an asset that is none, or has other ports than its part.
+    """
+    array = coreai("coreai.runtime").NDArray
+    models = {file: waited(_opened(folder / file, mode)) for file in {part.file for part in parts.values()}}
+    found: dict[str, Function] = {}
+    for name, part in parts.items():
+        model, function = models[part.file], part.function or "main"
+        known = model.load_function(function) if function in model.function_names else None
+        if known is None or not _fits(part, known.desc, mode):
+            raise EdgeError(
+                f"{folder / part.file} has other functions, inputs or outputs than {folder / MANIFEST} says", AGAIN
+            )
+        found[name] = Loaded(known, array, np.float32 if mode == "smooth" else np.float16)
+    return found
+
+
+async def _opened(path: Path, mode: Mode) -> Any:
+    """A model, of the bundle's asset or of one that is written for the mode. What it needs of files, it has read."""
+    asset_type = coreai("coreai.authoring").AIModelAsset
+    _check_program(path)
+    try:
+        asset = asset_type.load(path)
+        with tempfile.TemporaryDirectory() as folder:
+            if mode != "strict":
+                program = asset.program
+                set_mode(program, mode)
+                with quiet():
+                    asset = program.save_asset(Path(folder) / path.name)
+            async with asset.executable() as model:
+                return model
+    except RuntimeError as error:
+        raise EdgeError(f"{path} cannot be read: {error}", AGAIN) from error
+
+
+def _check_program(path: Path) -> None:
+    """EdgeError for a program that is not what its asset was written with: Apple's reader ends the process then."""
+    program, digest = (path / name for name in ("main.mlirb", "main.hash"))
+    try:
+        if hashlib.sha256(program.read_bytes()).digest() == digest.read_bytes():
+            return
+    except OSError as error:
+        raise EdgeError(f"{path} cannot be read: {error}", AGAIN) from error
+    raise EdgeError(f"{program} is damaged", AGAIN)
+
+
+def _fits(part: Part, described: Any, mode: Mode) -> bool:
+    pairs = (
+        (part.inputs, described.input_names, described.input_descriptor),
+        (part.outputs, described.output_names, described.output_descriptor),
+    )
+    return all(
+        {_told(port, mode) for port in ports}
+        == {(name, tuple(about(name).shape), str(about(name).dtype)) for name in names}
+        for ports, names, about in pairs
+    )
+
+
+def _told(port: Port, mode: Mode) -> tuple[str, tuple[int | str, ...], str]:
+    return port.name, tuple(port.shape), "float32" if mode == "smooth" else port.dtype

@@ -1,0 +1,109 @@
+"""Target coreai, an experiment: assets for Core AI, which follows Core ML in iOS 27 and macOS 27.
+
+They hold what packages for the Neural Engine hold: features as channels, the cache an input, float16 numbers. No device
+has run them; they are proved by Apple's own interpreter, which its package for Linux has.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from phantom_edge.bundle.manifest import Fixed, Part
+from phantom_edge.checkpoint.quantized.schemes import Scheme
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.export.parts.cache import cache_of
+from phantom_edge.export.parts.embedding import write_embedding
+from phantom_edge.export.parts.rotary import ROTARY, write_rotary
+from phantom_edge.export.passes.phantom_rank import LEAST, Chosen
+from phantom_edge.export.targets.coreai.drawing import FILES, AssetDrawing
+from phantom_edge.export.targets.coreai.scales import scaled
+from phantom_edge.export.targets.coreml.decoder import DecoderFunctions
+from phantom_edge.export.targets.coreml.layouts import Channels
+from phantom_edge.export.targets.coreml.lower import FUNCTIONS, MAIN, MASKED, MULTIPLE, draw_part
+from phantom_edge.export.targets.coreml.vision import VisionFunction
+from phantom_edge.export.targets.coreml.weights import Weights
+from phantom_edge.export.targets.target import SYSTEMS, Begin, Lowered, Settings, Target
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.resume import Unfinished
+from phantom_edge.models.config import PhantomConfig
+
+IOS = 27
+TOOLS = ("coreai-core", "coreai-torch", "torch")
+ASSETS = {"vision": {"vision": MAIN}, "decoder": FUNCTIONS}
+"""By name: its parts, and the functions that they are."""
+
+
+def settle(_config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Settings) -> Settings:
+    """Refuse what is no part of the experiment."""
+    if schemes:
+        raise EdgeError(
+            "target coreai is an experiment with float16 weights, and this checkpoint is quantized",
+            "give the checkpoint that it was made from, or --target coreml",
+        )
+    rules = (
+        (settings.precision == "fp16", f"computes in fp16, not in {settings.precision}", "leave --weights out"),
+        (settings.cache == "float", "keeps its cache in float16", "leave --cache out"),
+        (not settings.opset_only, "knows no --opset-only", "leave it out"),
+        (settings.compute != "gpu", "is for the Neural Engine", "leave --compute out, or give --target coreml"),
+        (settings.ios == SYSTEMS[-1], f"needs iOS {IOS}", "leave --ios out"),
+    )
+    for holds, problem, remedy in rules:
+        if not holds:
+            raise EdgeError(f"target coreai {problem}", remedy)
+    return replace(settings, compute="ane")
+
+
+def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Begin) -> Lowered:
+    """Write the assets, the table of embeddings, and that of rotations."""
+    text = source.config.text
+    forms = [one.form for one in chosen]
+    weights = Weights(source.read, None, settings.ios)
+    decoder = DecoderFunctions(text, forms, weights, settings.max_context, Channels)
+
+    vision = VisionFunction(source.config, Weights(scaled(source.read), None, settings.ios), Channels)
+    described: dict[str, Part] = {}
+    for name, functions in ASSETS.items():
+        step = begin(f"drawing {name}", len(functions) + 1)
+        asset, sizes = AssetDrawing(), {}
+        for part, function in functions.items():
+            draw_part(vision, decoder, settings.prefill_chunk, asset, part, function)
+            sizes[part] = sum(asset.weight_bytes().values())
+            step(1)
+        asset.convert()
+        described |= _described(asset, name, functions, sizes)
+        parts.part(name, partial(_save, asset, f"{name}.aimodel"))
+        step(1)
+    embedding = write_embedding(source, torch.float16, parts, begin)
+    parts.part("rotary", partial(write_rotary, text, settings.max_context))
+    cache = cache_of(text, forms, "float16", settings.max_context)
+    return Lowered(described, embedding, cache, TOOLS, Fixed("ane", IOS, ROTARY, MASKED, text.sliding_window))
+
+
+def _described(asset: AssetDrawing, name: str, functions: dict[str, str], sizes: dict[str, int]) -> dict[str, Part]:
+    """What the parts of an asset are; ``sizes`` of weights, counted on from part to part."""
+    found: dict[str, Part] = {}
+    counted = 0
+    for part, function in functions.items():
+        drawn, own = asset.functions[function], sizes[part] - counted
+        counted = sizes[part]
+        found[part] = Part(
+            file=f"{name}.aimodel",
+            weights=tuple(f"{name}.aimodel/{file}" for file in FILES),
+            precision="fp16",
+            operators=drawn.operators,
+            weight_bytes={"float16": own} if own else {},
+            inputs=drawn.inputs,
+            outputs=drawn.outputs,
+            function="" if function == MAIN else function,
+        )
+    return found
+
+
+def _save(asset: AssetDrawing, name: str, folder: Path) -> None:
+    asset.save(folder / name)
+
+
+TARGET = Target(lower, settle, multiple=MULTIPLE, least=LEAST[torch.float16])

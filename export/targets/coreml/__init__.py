@@ -1,0 +1,1 @@
+"""Target coreml: ML programs for Apple's GPUs and Neural Engine."""

@@ -1,0 +1,151 @@
+"""Core ML packages: run by Core ML on a Mac, and elsewhere by the interpreter that proves them.
+
+The loop around the functions (``steps``) is the same on both.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from phantom_edge.bundle.folder import AGAIN, Bundle
+from phantom_edge.bundle.manifest import MANIFEST, Part, Port
+from phantom_edge.export.interpreters.mil.hazards import Hazards
+from phantom_edge.export.interpreters.mil.importing import coremltools
+from phantom_edge.export.interpreters.mil.interpreter import Interpreter, Mode
+from phantom_edge.export.interpreters.mil.package import Package
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.runtime.engine import Floats, Ints
+from phantom_edge.runtime.rows import Rows
+from phantom_edge.runtime.steps import Arrays, Function, Steps
+
+WATCHED = 24
+"""Runs of a function from which hazards are gathered: watching takes several times as long as running."""
+
+
+class Interpreted:
+    """A function that the interpreter runs; its first runs are watched, if anybody wants to know of hazards."""
+
+    def __init__(self, package: Package, function: str | None, mode: Mode, hazards: Hazards | None = None) -> None:
+        self.interpreter = Interpreter(package, function, mode)
+        self.watching = None if hazards is None else Interpreter(package, function, mode, hazards)
+        self.states: dict[str, torch.Tensor] | None = None
+        self.runs = 0
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """See Function."""
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in inputs.items()}
+        watching = self.watching if self.runs < WATCHED else None
+        self.runs += 1
+        found = (watching or self.interpreter).run(tensors, self.states)
+        return {name: tensor.numpy() for name, tensor in found.items()}
+
+
+class Compiled:
+    """A function that Core ML runs, on the units that the bundle was made for."""
+
+    def __init__(self, path: Path, function: str | None, units: str) -> None:
+        ct = coremltools()
+        self.model = ct.models.MLModel(str(path), function_name=function, compute_units=getattr(ct.ComputeUnit, units))
+        self.state: Any = None
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """See Function."""
+        given = {
+            name: array.astype(np.int32 if array.dtype.kind == "i" else np.float16) for name, array in inputs.items()
+        }
+        found = self.model.predict(given) if self.state is None else self.model.predict(given, state=self.state)
+        return {name: np.asarray(array, np.float32) for name, array in found.items()}
+
+
+UNITS = {"gpu": "CPU_AND_GPU", "ane": "CPU_AND_NE"}
+
+
+class CoreMlEngine:
+    """Runs a bundle of target coreml, by Core ML where that is there and ``apple``, else in a mode of the interpreter.
+
+    ``hazards`` are those of every part, where the interpreter is to ``watch``.
+    """
+
+    def __init__(
+        self, bundle: Bundle, threads: int = 0, mode: Mode = "fp16", *, watch: bool = False, apple: bool = True
+    ) -> None:
+        manifest, fixed = bundle.manifest, bundle.manifest.fixed
+        if fixed is None:
+            raise EdgeError(f"{bundle.path} is for target coreml, and does not say how its functions are fed", AGAIN)
+        if threads:
+            torch.set_num_threads(threads)
+        self.manifest = manifest
+        self.table = Rows(bundle)
+        half = manifest.model.head_dim // 2
+        rotary = np.memmap(bundle.file(fixed.rotary), np.float32, "r", shape=(2, manifest.cache.max_context, half))
+        self.hazards = {name: Hazards() for name in manifest.parts} if watch else {}
+        functions = _compiled(bundle) if apple and is_mac() else _interpreted(bundle, mode, self.hazards)
+        self.vision = functions["vision"]
+        ports = manifest.parts["decoder"].inputs
+        self.steps = Steps(functions, ports, fixed, manifest.prefill_chunk, rotary)
+
+    def see(self, pixel_values: Floats) -> Floats:
+        """See Engine; one tile at a time."""
+        found = [self.vision.run({"pixel_values": tile[None]})["image_tokens"] for tile in pixel_values]
+        tokens = [one[0] if self.steps.layout.is_state else one[0, :, 0].T for one in found]
+        return np.concatenate(tokens).astype(np.float32)
+
+    def embed(self, ids: Ints) -> Floats:
+        """Rows of the embedding table."""
+        return self.table[ids]
+
+    def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
+        """See Engine."""
+        return self.steps.forward(embeds, start, keep, self.manifest.model.vocab_size)
+
+
+def _compiled(bundle: Bundle) -> dict[str, Function]:
+    fixed, parts = bundle.manifest.fixed, bundle.manifest.parts
+    assert fixed is not None
+    found = {
+        name: Compiled(bundle.path / part.file, part.function or None, UNITS[fixed.compute])
+        for name, part in parts.items()
+    }
+    if parts["decoder"].states:
+        found["decoder"].state = found["prefill"].state = found["decoder"].model.make_state()
+    return dict(found)
+
+
+def _interpreted(bundle: Bundle, mode: Mode, hazards: Mapping[str, Hazards]) -> dict[str, Function]:
+    packages: dict[str, Package] = {}
+    found: dict[str, Interpreted] = {}
+    for name, part in bundle.manifest.parts.items():
+        if part.file not in packages:
+            packages[part.file] = Package.open(bundle.path / part.file)
+        _check_ports(packages[part.file], part, bundle.path)
+        found[name] = Interpreted(packages[part.file], part.function or None, mode, hazards.get(name))
+    found["decoder"].states = found["prefill"].states = found["decoder"].interpreter.states()
+    return dict(found)
+
+
+def is_mac() -> bool:
+    """Whether Core ML is there."""
+    return sys.platform == "darwin"
+
+
+def _check_ports(package: Package, part: Part, folder: Path) -> None:
+    """EdgeError where a function's ports are not those that the manifest lists."""
+    known = package.functions
+    name = part.function or next(iter(known))
+    if name in known:
+        one = known[name]
+        pairs = ((part.inputs, one.inputs), (part.outputs, one.outputs), (part.states, one.states))
+        if all(_same(listed, found) for listed, found in pairs):
+            return
+    raise EdgeError(f"{folder / part.file} has other functions, inputs or outputs than {folder / MANIFEST} says", AGAIN)
+
+
+def _same(ports: tuple[Port, ...], found: Any) -> bool:
+    return {(port.name, tuple(port.shape), port.dtype) for port in ports} == {
+        (one.name, tuple(one.shape), one.dtype) for one in found
+    }

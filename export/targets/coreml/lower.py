@@ -1,0 +1,180 @@
+"""Target coreml: ML programs for Apple's GPUs and Neural Engine, in packages that Xcode compiles."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from phantom_edge.bundle.manifest import Fixed, Part
+from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
+from phantom_edge.checkpoint.quantized.schemes import Scheme
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.export.parts.cache import cache_of
+from phantom_edge.export.parts.embedding import write_embedding
+from phantom_edge.export.parts.rotary import ROTARY, write_rotary
+from phantom_edge.export.passes.phantom_rank import LEAST, Chosen
+from phantom_edge.export.passes.rope import constant_tables
+from phantom_edge.export.targets.coreml.decoder import DECODE, ONLY_HEAD, PREFILL, DecoderFunctions
+from phantom_edge.export.targets.coreml.graph import MODEL, WEIGHTS, Drawing
+from phantom_edge.export.targets.coreml.layouts import Channels, Layout, Rows
+from phantom_edge.export.targets.coreml.readme import write_readme
+from phantom_edge.export.targets.coreml.vision import VisionFunction
+from phantom_edge.export.targets.coreml.weights import Weights
+from phantom_edge.export.targets.target import Begin, Compute, Lowered, Settings, Target
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.resume import Unfinished
+from phantom_edge.models.config import PhantomConfig
+from phantom_edge.quantize.recipe import matrices, part_of
+
+MASKED = -4e4
+"""Added to scores that must not count: far enough, and no sum with it passes float16's range."""
+
+MULTIPLE = 32
+"""Numbers of a cached row, as Apple's compiler wants them (coremltools issue 2631)."""
+
+LAYOUTS: dict[str, type[Layout]] = {"gpu": Rows, "ane": Channels}
+MAIN = "main"
+FUNCTIONS = {"decoder": DECODE, "prefill": PREFILL, "head": ONLY_HEAD}
+"""Part to function."""
+
+
+def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Settings) -> Settings:
+    """Choose what computes, and refuse what cannot be."""
+    if settings.precision != "fp16":
+        raise EdgeError(
+            f"target coreml computes in fp16, not in {settings.precision}",
+            "leave --weights out, or give a recipe: int8, int4, lut4",
+        )
+    if settings.cache != "float":
+        raise EdgeError("target coreml keeps its cache in float16", "leave --cache out")
+    if settings.opset_only:
+        raise EdgeError("--opset-only is for target onnx", "leave it out")
+    if settings.prefill_chunk == 1:
+        raise EdgeError(
+            "--prefill-chunk is 1, and target coreml has a function of its own for one token", "give 16 or more"
+        )
+    constant_tables(config.text, settings.max_context)  # or EdgeError, now and not later
+    _check_palettes(config, schemes)
+    drawn = {name: one for name, one in schemes.items() if config.tie_word_embeddings or part_of(name) != "embedding"}
+    in_blocks = next((name for name, scheme in drawn.items() if scheme.group), "")
+    compute: Compute = settings.compute
+    if compute == "auto":
+        compute = "gpu" if in_blocks else "ane"
+    if compute == "ane" and in_blocks:
+        raise EdgeError(
+            f"{in_blocks} has a scale for each block of a row, which the Neural Engine does not read",
+            "give --weights int8 or lut4, or --compute gpu",
+        )
+    if settings.ios == 17:
+        _check_17(drawn, compute)
+    return replace(settings, compute=compute)
+
+
+def _check_palettes(config: PhantomConfig, schemes: Mapping[str, Scheme]) -> None:
+    """Tables are read row by row, and only a head may have more rows than its palettes are for."""
+    palettes = {name: scheme.palette_rows for name, scheme in schemes.items() if scheme.palette_rows}
+    if EMBEDDING in palettes:
+        raise EdgeError(
+            f"{EMBEDDING} has palettes, and the table of embeddings is read row by row",
+            'give the recipe embedding = "int8"',
+        )
+    shapes = matrices(config) if palettes else {}
+    odd = next((name for name, rows in palettes.items() if name != HEAD and shapes[name][0] % rows), "")
+    if odd:
+        raise EdgeError(
+            f"{odd} has {shapes[odd][0]} rows, which palettes of {palettes[odd]} rows do not divide",
+            "give it another scheme by a rule of the recipe, such as int8",
+        )
+
+
+def _check_17(schemes: Mapping[str, Scheme], compute: Compute) -> None:
+    remedy = "give --ios 18"
+    if compute == "gpu":
+        raise EdgeError("what the GPU runs keeps its cache as state, which iOS 17 does not have", remedy)
+    found = next((name for name, scheme in schemes.items() if scheme.bits != 8 or scheme.group), "")
+    if found:
+        raise EdgeError(f"iOS 17 does not read {schemes[found].name}, which {found} is", f"{remedy}, or --weights int8")
+
+
+def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Begin) -> Lowered:
+    """Write the packages, the table of embeddings, and that of rotations."""
+    text = source.config.text
+    forms = [one.form for one in chosen]
+    layout = LAYOUTS[settings.compute]
+    weights = Weights(source.read, source.integers, settings.ios)
+    decoder = DecoderFunctions(text, forms, weights, settings.max_context, layout)
+
+    vision = VisionFunction(source.config, weights, layout)
+    draw = partial(draw_part, vision, decoder, settings.prefill_chunk)
+    described: dict[str, Part] = {}
+    for file, functions in _packages(settings.ios).items():
+        described |= _package(file, functions, settings.ios, draw, parts, begin)
+    embedding = write_embedding(source, torch.float16, parts, begin)
+    parts.part("rotary", partial(write_rotary, text, settings.max_context))
+    cache = cache_of(text, forms, "float16", settings.max_context)
+    assert settings.compute != "auto"
+    fixed = Fixed(settings.compute, settings.ios, ROTARY, MASKED, text.sliding_window)
+    parts.part("readme", lambda folder: write_readme(folder, described, cache, fixed, text.vocab_size), anew=True)
+    return Lowered(described, embedding, cache, ("coremltools", "torch"), fixed)
+
+
+def draw_part(
+    vision: VisionFunction, decoder: DecoderFunctions, chunk: int, package: Drawing, part: str, function: str
+) -> None:
+    """A part of a bundle, as a function of a package; the decoder's read ``chunk`` tokens, or one."""
+    if part == "vision":
+        vision.draw(package, function)
+    elif part == "head":
+        decoder.draw_head(package, function)
+    else:
+        is_one = part == "decoder"
+        decoder.draw_steps(package, function, 1 if is_one else chunk, has_head=is_one)
+
+
+def _packages(ios: int) -> dict[str, dict[str, str]]:
+    """Files, and in each its parts with the functions that they are; iOS 17 knows one function a package."""
+    found = {"vision.mlpackage": {"vision": MAIN}}
+    if ios >= 18:
+        return {**found, "decoder.mlpackage": FUNCTIONS}
+    return {**found, **{f"{part}.mlpackage": {part: MAIN} for part in FUNCTIONS}}
+
+
+def _package(
+    file: str,
+    functions: dict[str, str],
+    ios: int,
+    draw: Callable[[Drawing, str, str], None],
+    parts: Unfinished,
+    begin: Begin,
+) -> dict[str, Part]:
+    """Draw a package and write it, unless it is there; what its parts are."""
+    name = file.partition(".")[0]
+    step = begin(f"drawing {name}", len(functions) + 1)
+    package = Drawing(ios)
+    found: dict[str, Part] = {}
+    counted: dict[str, int] = {}
+    for part, function in functions.items():
+        draw(package, part, function)
+        step(1)
+        drawn, sizes = package.functions[function], package.weight_bytes()
+        found[part] = Part(
+            file=file,
+            weights=tuple(f"{file}/{inside}" for inside in ("Manifest.json", str(MODEL), str(WEIGHTS))),
+            precision="fp16",
+            operators=drawn.operators,
+            weight_bytes={
+                kind: size - counted.get(kind, 0) for kind, size in sizes.items() if size > counted.get(kind, 0)
+            },
+            inputs=drawn.inputs,
+            outputs=drawn.outputs,
+            function="" if function == MAIN else function,
+            states=drawn.states,
+        )
+        counted = sizes
+    parts.part(name, lambda folder: package.save(folder / file))
+    step(1)
+    return found
+
+
+TARGET = Target(lower, settle, multiple=MULTIPLE, least=LEAST[torch.float16])

@@ -1,0 +1,114 @@
+"""The README of a bundle for Apple's systems: what its functions are, and the Swift lines that load them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from phantom_edge.bundle.manifest import Cache, Fixed, Part, Port
+from phantom_edge.export.parts.embedding import TABLE
+
+README = "README.md"
+
+UNITS = {"gpu": ".cpuAndGPU", "ane": ".cpuAndNeuralEngine"}
+
+STATE = """\
+Keys and values are state: make it once, with `let state = decoder.makeState()`, and give it to `prefill` and `decoder`
+alike, `try await decoder.prediction(from: inputs, using: state)`. `start` is the position of the first row that is fed.
+"""
+
+ROWS = """\
+Keys and values are inputs: arrays of float16 that the app keeps, all zeros at first. Of `new_key_N` (1, rows, kv heads,
+width) and `new_value_N` (1, width, kv heads, rows), write the rows of real tokens into `past_key_N` and `past_value_N`,
+at the positions that were fed, before the next call.
+"""
+
+TEXT = """\
+# A Phantom model for Core ML
+
+Made by `phantom-edge export --target coreml` for {system}, {compute}. `phantom.json` holds all of this for programs.
+
+| part | file | function | inputs | states | outputs |
+|---|---|---|---|---|---|
+{rows}
+
+Add the `.mlpackage` folders to an Xcode target, which compiles them, or compile them on the device:
+
+```swift
+import CoreML
+
+func load(_ package: URL, _ function: String?) async throws -> MLModel {{
+    let configuration = MLModelConfiguration()
+    configuration.computeUnits = {units}
+{choose}    return try await MLModel.load(contentsOf: MLModel.compileModel(at: package), configuration: configuration)
+}}
+
+{loads}
+```
+
+1. A picture is cut into tiles as `phantom.json` says under `pictures`; each goes through `vision`.
+2. Words become rows of `{embedding}`; image tokens take the places of `image_token`.
+3. The prompt goes through `prefill`, {chunk} rows at a time; a last chunk is filled up with its last row, again and
+   again. `head` makes logits of the hidden state of the last real row. Where a whole chunk does not fit into what is
+   left of the cache, tokens go through `decoder`.
+4. Each token goes through `decoder`, which returns the logits of the next. Where logits come in pieces, put them one
+   behind another; only the first {words} are words.
+
+`cosines` and `sines` are rows of `{rotary}`, which holds float32 numbers: {context} rows of {half} cosines, then as
+many of sines. `mask` is added to scores: 0 where a token may look, {masked:g} elsewhere.{window}{mask_shape}
+
+{cache}"""
+
+
+def write_readme(folder: Path, parts: Mapping[str, Part], cache: Cache, fixed: Fixed, vocabulary: int) -> None:
+    """Write it into ``folder``."""
+    embeds = parts["prefill"].inputs[0].shape
+    cosines = next(port for port in parts["decoder"].inputs if port.name == "cosines")
+    has_functions = any(part.function for part in parts.values())
+    choose = "    if let function { configuration.functionName = function }\n" if has_functions else ""
+    loads = "\n".join(
+        f'let {name} = try await load(bundle.appending(path: "{part.file}"), {_quoted(part.function)})'
+        for name, part in parts.items()
+    )
+    is_gpu = fixed.compute == "gpu"
+    text = TEXT.format(
+        system=f"iOS {fixed.ios} and the macOS of its year",
+        compute="to be run by the GPU" if is_gpu else "to be run by the Neural Engine",
+        rows="\n".join(_row(name, part) for name, part in parts.items()),
+        units=UNITS[fixed.compute],
+        choose=choose,
+        loads=loads,
+        embedding=TABLE,
+        chunk=embeds[1] if is_gpu else embeds[3],
+        words=f"{vocabulary:,}",
+        window="" if fixed.window is None else f" A token looks at itself and the {fixed.window - 1:,} before it.",
+        rotary=fixed.rotary,
+        context=f"{cache.max_context:,}",
+        half=cosines.shape[-1 if is_gpu else 1],
+        masked=fixed.masked,
+        mask_shape=""
+        if is_gpu
+        else f" Its first {cache.max_context:,} rows are for the cache, the others for the tokens that are fed.",
+        cache=STATE if is_gpu else ROWS,
+    )
+    (folder / README).write_text(text, encoding="utf-8")
+
+
+def _quoted(function: str) -> str:
+    return f'"{function}"' if function else "nil"
+
+
+def _row(name: str, part: Part) -> str:
+    ports = (_ports(part.inputs), _ports(part.states), _ports(part.outputs))
+    return f"| {name} | {part.file} | {part.function or 'main'} | {' | '.join(ports)} |"
+
+
+def _ports(ports: tuple[Port, ...]) -> str:
+    """Ports in words; those that differ in nothing but a layer's number as one."""
+    found: dict[str, list[str]] = {}
+    for port in ports:
+        kind, _, number = port.name.rpartition("_")
+        key = f"{kind}_N" if number.isdigit() else port.name
+        told = f"{port.dtype} ({', '.join(map(str, port.shape))})"
+        found.setdefault(key, [])
+        if told not in found[key]:
+            found[key].append(told)
+    return ", ".join(f"{name}: {' or '.join(told)}" for name, told in found.items()) or "-"

@@ -1,0 +1,1 @@
+"""Target executorch: one program, and ExecuTorch, which runs it."""

@@ -1,0 +1,92 @@
+"""Where the time of a program went: an ETDump, which builds of ExecuTorch with its event tracer write."""
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from struct import error as StructError
+from subprocess import SubprocessError
+from typing import Any
+
+from phantom_edge.export.targets.executorch.importing import executorch, said
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.quiet import quiet
+
+KERNEL, CALL, WHOLE = "native_call_", "OPERATOR_CALL", "Method::execute"
+"""What the events of most kernels outside of delegates begin with; that of every such call; and that of a whole run."""
+
+NAMELESS = "kernels that do not tell their name"
+"""ExecuTorch's fused attention and its cache among them."""
+
+WRONG = (OSError, ValueError, TypeError, LookupError, AssertionError, AttributeError, StructError, SubprocessError)
+"""What ExecuTorch's reader raises for a file that is no ETDump."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """An operator of all methods that ran: how often, and milliseconds in all."""
+
+    operator: str
+    is_delegated: bool
+    calls: int
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Operators, the slowest first; ``milliseconds`` of all runs, with what lies between operators."""
+
+    operators: tuple[Timed, ...]
+    milliseconds: float
+
+    @property
+    def delegated(self) -> float:
+        """Milliseconds inside of delegates."""
+        return sum(one.milliseconds for one in self.operators if one.is_delegated)
+
+
+def read_etdump(path: Path, skipped: int = 0) -> Profile:
+    """What is in a dump without the first ``skipped`` runs of each kind.
+
+    Raises EdgeError for a file that is none, or holds no runs.
+    """
+    try:
+        with quiet(), said():
+            blocks = executorch("executorch.devtools").Inspector(etdump_path=str(path)).event_blocks
+    except WRONG as error:
+        raise _no_etdump(path) from error
+    calls: dict[tuple[str, bool], int] = defaultdict(int)
+    took: dict[tuple[str, bool], float] = defaultdict(float)
+    whole = 0.0
+    for event in (event for block in blocks if block.name == "Execute" for event in block.events):
+        runs = [] if event.perf_data is None else event.perf_data.raw[skipped:]
+        if event.name == WHOLE:
+            whole += sum(runs)
+        if event.name == CALL:
+            calls[NAMELESS, False] += len(runs)
+            took[NAMELESS, False] += sum(runs)
+        name = _name(event)
+        if name and not event.is_delegated_op:
+            calls[NAMELESS, False] -= len(runs)
+            took[NAMELESS, False] -= sum(runs)
+        if name:
+            calls[name, bool(event.is_delegated_op)] += len(runs)
+            took[name, bool(event.is_delegated_op)] += sum(runs)
+    if not took or not whole:
+        raise _no_etdump(path)
+    order = sorted((key for key in took if calls[key]), key=lambda key: -took[key])
+    return Profile(tuple(Timed(*key, calls[key], took[key]) for key in order), whole)
+
+
+def _name(event: Any) -> str:
+    """Of an operator without its number; empty for what others are part of."""
+    if event.is_delegated_op:
+        return re.sub(r" #\d+$", "", event.name)
+    return event.name.removeprefix(KERNEL).partition(".")[0] if event.name.startswith(KERNEL) else ""
+
+
+def _no_etdump(path: Path) -> EdgeError:
+    return EdgeError(
+        f"{path} is no ETDump of a run",
+        "give what a runner wrote that was built with EXECUTORCH_ENABLE_EVENT_TRACER=ON",
+    )

@@ -1,0 +1,91 @@
+"""Ask ExecuTorch's event tracer, where ExecuTorch is built with it.
+
+Its names say what a kernel computes, not for which layer: the products with the weights of attention, phantom maps, MLP
+and head are one group, and so is all that is no product.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.bundle.node_names import PATCHES
+from phantom_edge.export.targets.executorch.engine import PteEngine
+from phantom_edge.export.targets.executorch.etdump import Profile, read_etdump
+from phantom_edge.export.targets.executorch.importing import said
+from phantom_edge.export.targets.onnx.ort_trace import OTHER
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.versions import installed
+from phantom_edge.profile.measure.operators import Found, behind
+from phantom_edge.profile.result import TILE, Group, Traced, chunk_named, token_named
+
+FEW, MANY = 3, 9
+"""Steps of a tile or a chunk, and of a token, after a first one that does not count."""
+
+LINEAR, EMBEDDING = "products with weights", "embedding"
+STARTS = {"embedding": EMBEDDING, "Fully Connected": LINEAR, "Convolution": PATCHES}
+"""Groups by what the names of kernels begin with."""
+
+
+class TracedPteEngine(PteEngine):
+    """PteEngine with the event tracer."""
+
+    TRACED = True
+
+    def end_traces(self, folder: Path) -> Profile:
+        """What it wrote down without the first run. Raises EdgeError where ExecuTorch is built without it."""
+        path = folder / "run.etdp"
+        path.unlink(missing_ok=True)
+        with said():
+            self.program.write_etdump_result_to_file(str(path), str(folder / "debug.bin"))
+        if not path.exists():
+            raise EdgeError(
+                f"ExecuTorch {installed('executorch')} is built without its event tracer; the wheel of 1.5.1 has it",
+                "leave it out: --no-operators",
+            )
+        return read_etdump(path, skipped=1)
+
+
+def dumped(bundle: Bundle, threads: int, depths: Sequence[int], folder: Path) -> Found:
+    """See Pass; a dump a part, for a dump mixes them. The cache is as a program begins with."""
+    manifest = bundle.manifest
+    side, chunk = manifest.pictures.tile_size, min(manifest.prefill_chunk, manifest.cache.max_context - 1)
+    pixels, rows = np.zeros((1, 3, side, side), np.float32), np.ones((chunk, manifest.model.hidden_size), np.float32)
+
+    def part(name: str, count: int, step: Callable[[PteEngine], object]) -> None:
+        engine, seconds = TracedPteEngine(bundle, threads), []
+        for _ in range(1 + count):
+            start = time.perf_counter()
+            step(engine)
+            seconds.append(time.perf_counter() - start)
+        traced.append(Traced(name, count, sum(seconds[1:]) / count))
+        groups.extend(grouped(engine.end_traces(folder), name, count))
+
+    traced: list[Traced] = []
+    groups: list[Group] = []
+    part(TILE, FEW, lambda engine: engine.see(pixels))
+    part(chunk_named(chunk), FEW, lambda engine: engine.forward(rows, 0, np.array([chunk - 1])))
+    for depth in behind(depths, chunk):
+        part(token_named(depth), MANY, partial(_token, rows[:1], depth))
+    return traced, groups
+
+
+def _token(row: np.ndarray[tuple[int, ...], np.dtype[np.float32]], depth: int, engine: PteEngine) -> object:
+    return engine.forward(row, depth, np.array([0]))
+
+
+def grouped(found: Profile, part: str, steps: int) -> list[Group]:
+    """Of one step, what the names tell."""
+    return [
+        Group(
+            next((group for start, group in STARTS.items() if one.operator.startswith(start)), OTHER),
+            one.operator,
+            one.milliseconds / 1e3 / steps,
+            max(one.calls // steps, 1),
+            part,
+        )
+        for one in found.operators
+    ]

@@ -1,0 +1,1 @@
+"""Target jetson: graphs for TensorRT, and the runner that builds its engines."""

@@ -1,0 +1,49 @@
+"""Boards and what runs on them, as data with sources."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from phantom_edge.export.targets.target import BoardName
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module: the least memory that it is sold with, which CPU and GPU share, and what the builder may use of it."""
+
+    gigabytes: int
+    workspace_megabytes: int
+
+
+MODULES: "dict[BoardName, Module]" = {
+    "orin-nano": Module(4, 512),
+    "orin-nx": Module(8, 1024),
+    "agx-orin": Module(32, 8192),
+}
+"""Memory: https://www.nvidia.com/en-us/autonomous-machines/embedded-systems/jetson-orin/. The builder's share is ours,
+an eighth to a quarter: while an engine is built, the graph's weights lie in the same memory twice."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release for boards, its TensorRT, and who says so."""
+
+    jetpack: str
+    tensorrt: str
+    source: str
+
+
+RELEASES = (
+    Release("6.2", "10.3", "https://docs.pytorch.org/TensorRT/getting_started/jetpack.html"),
+    Release("7.2", "10.16", "Seeed Studio's guide to GR00T on Orin boards, with Jetson Linux R39.2"),
+)
+
+LEAST = {20: "10.0", 21: "10.9"}
+"""Opset, and the first TensorRT whose parser is documented to know it: 10.0 knows 9 to 20, 10.9 knows 9 to 22. See
+https://kvynlim.github.io/industry-research/20-av-platform/compute/tensorrt-deployment-guide."""
+
+
+def jetpack_for(tensorrt: str) -> str:
+    """The first of ``RELEASES`` that has this version."""
+    wanted = [int(part) for part in tensorrt.split(".")]
+    return next(one.jetpack for one in RELEASES if [int(part) for part in one.tensorrt.split(".")] >= wanted)

@@ -1,0 +1,1 @@
+"""Target onnx: ONNX graphs, and ONNX Runtime, which runs them."""

@@ -1,0 +1,139 @@
+"""ONNX Runtime: every kv head's cache is one array, whose filled part goes in and whose next rows come out in place."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phantom_edge.bundle.folder import AGAIN, Bundle
+from phantom_edge.bundle.manifest import MANIFEST, Number, Part, Port
+from phantom_edge.export.targets.onnx.byte_products import make_exact
+from phantom_edge.foundation.errors import EdgeError, need
+from phantom_edge.runtime.engine import Floats, Ints
+from phantom_edge.runtime.rows import Rows
+
+TYPES: dict[str, Number] = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(int64)": "int64",
+    "tensor(int8)": "int8",
+}
+DECODER_INPUTS = ("inputs_embeds", "position_ids", "logits_to_keep")
+Buffers = dict[str, NDArray[Any]]
+
+
+class OrtEngine:
+    """Runs a bundle of target onnx on the CPU. ``threads`` 0 lets ONNX Runtime choose.
+
+    ``traces`` is a folder for what ONNX Runtime's profiler tells of every run; see ``end_traces``.
+    """
+
+    traces: Path | None = None
+
+    def __init__(self, bundle: Bundle, threads: int = 0, traces: Path | None = None) -> None:
+        self.ort = need("onnxruntime", "ort")
+        self.manifest = bundle.manifest
+        self.threads, self.traces = threads, traces
+        parts = self.manifest.parts
+        self.dtype = np.dtype(self.manifest.cache.dtype)
+        self.run_errors: tuple[type[Exception], ...] = (*_errors(self.ort), RuntimeError)
+        self.table = Rows(bundle)
+        cache = self.manifest.cache
+        self.blank = int(cache.together)
+        self.cache: Buffers = {
+            name: np.zeros((self.blank + cache.max_context, width), self._stored(dtype))
+            for name, (width, dtype) in cache.buffers().items()
+        }
+        fed = {"vision": {"pixel_values"}, "decoder": {*DECODER_INPUTS, *(f"past_{name}" for name in self.cache)}}
+        self.vision, self.decoder = (self._loaded(bundle, parts[name], names) for name, names in fed.items())
+
+    def _loaded(self, bundle: Bundle, part: Part, fed: set[str]) -> Any:
+        """The session of a part. Raises EdgeError where its graph's ports are not those that the manifest lists."""
+        path = bundle.file(part.file)
+        session = self._session(path)
+        for listed, found in ((part.inputs, session.get_inputs()), (part.outputs, session.get_outputs())):
+            ports = tuple(Port(port.name, tuple(port.shape), TYPES.get(port.type, port.type)) for port in found)
+            wanted = tuple(replace(port, dtype=self._stored(port.dtype)) for port in listed)
+            if ports != wanted or (listed is part.inputs and {port.name for port in ports} != fed):
+                raise EdgeError(f"{path} has other inputs or outputs than {bundle.path / MANIFEST} says", AGAIN)
+        return session
+
+    def _session(self, path: Path) -> Any:
+        options = self.ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.log_severity_level = 3
+        if self.traces is not None:
+            options.enable_profiling, options.profile_file_prefix = True, str(self.traces / path.stem)
+        if self.manifest.integers is not None:
+            make_exact(self.ort, options)
+        try:
+            return self.ort.InferenceSession(self._model(path, options), options, providers=self._providers(path))
+        except _errors(self.ort) as error:
+            raise EdgeError(
+                f"ONNX Runtime {self.ort.__version__} does not load {path} ({' '.join(str(error).split())[:200]})",
+                "export it again: phantom-edge export; if that does not help: phantom-edge doctor",
+            ) from error
+
+    def _providers(self, path: Path) -> list[Any]:
+        """What computes, in the order that ONNX Runtime is to ask."""
+        return ["CPUExecutionProvider"]
+
+    def _model(self, path: Path, options: Any) -> str | bytes:
+        """What ONNX Runtime is given: a path, or a graph."""
+        return str(path)
+
+    def _stored(self, dtype: Number) -> Number:
+        """The format that numbers of the manifest's ``dtype`` have here."""
+        return dtype
+
+    def end_traces(self) -> tuple[Path, Path]:
+        """What the profiler told of vision and of the decoder, written out; it tells nothing of later runs."""
+        assert self.traces is not None
+        return Path(self.vision.end_profiling()), Path(self.decoder.end_profiling())
+
+    def see(self, pixel_values: Floats) -> Floats:
+        """See Engine; one tile at a time, as the graph is made."""
+        tiles = pixel_values.astype(self.dtype)
+        try:
+            seen = [self.vision.run(None, {"pixel_values": tile[None]})[0] for tile in tiles]
+        except self.run_errors as error:
+            raise _failed("vision", error) from error
+        return np.concatenate(seen).astype(np.float32, copy=False)
+
+    def embed(self, ids: Ints) -> Floats:
+        """Rows of the embedding table."""
+        return self.table[ids]
+
+    def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
+        """See Engine."""
+        count = len(embeds)
+        assert start + count <= self.manifest.cache.max_context
+        binding = self.decoder.io_binding()
+        binding.bind_cpu_input("inputs_embeds", np.ascontiguousarray(embeds, self.dtype))
+        binding.bind_cpu_input("position_ids", np.arange(start, start + count, dtype=np.int64)[None])
+        binding.bind_cpu_input("logits_to_keep", np.ascontiguousarray(keep, np.int64))
+        binding.bind_output("logits")  # outputs come back in the order of binding
+        for name, rows in self.cache.items():
+            address, filled, width = rows.ctypes.data, self.blank + start, rows.shape[1]
+            behind = address + filled * rows.strides[0]
+            binding.bind_input(f"past_{name}", "cpu", 0, rows.dtype, (filled, width), address)
+            binding.bind_output(f"new_{name}", "cpu", 0, rows.dtype, (count, width), behind)
+        try:
+            self.decoder.run_with_iobinding(binding)
+        except self.run_errors as error:
+            raise _failed("decoder", error) from error
+        return np.asarray(binding.get_outputs()[0].numpy(), np.float32)
+
+
+def _failed(part: str, error: Exception) -> EdgeError:
+    why = " ".join(str(error).split())[:200]
+    return EdgeError(f"the {part} of this bundle does not run: {why}", AGAIN)
+
+
+def _errors(ort: Any) -> tuple[type[Exception], ...]:
+    """onnxruntime's own exceptions, which share no base but Exception."""
+    state = ort.capi.onnxruntime_pybind11_state
+    found = (getattr(state, name) for name in dir(state))
+    return tuple(one for one in found if isinstance(one, type) and issubclass(one, Exception))

@@ -1,0 +1,259 @@
+"""Linear layers of an ONNX graph, in float or as the integers of a quantized checkpoint."""
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Protocol, TypeVar
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from onnx_ir import Value
+from torch import Tensor
+
+from phantom_edge.checkpoint.quantized.files import INTEGERS, SCALES, ZEROS, QuantizedFiles
+from phantom_edge.checkpoint.quantized.schemes import Quantized, Scheme, stacked
+from phantom_edge.export.parts.packing import blobs, block_scales, carried, is_plain, zeros
+from phantom_edge.export.passes.layer_form import Read
+from phantom_edge.export.targets.onnx.dequantize import columns_first, number_type, scales_first, zeros_first
+from phantom_edge.export.targets.onnx.graph import Drawing
+
+T = TypeVar("T")
+
+LARGEST = 127.0
+LEAST_SCALES = {torch.float32: 1e-6, torch.float16: 2.0**-14}
+"""Of rows that are rounded to 8 bits: the largest integer, and the least scale. Below float16's normal numbers a scale
+would be so coarse that integers pass the largest."""
+
+ACCURACY = 4
+"""Of MatMulNBits: activations are rounded to 8 bits, block by block, for the sums."""
+
+
+class LinearDrawing(Drawing):
+    """A drawing whose linear layers are quantized where ``integers`` says so.
+
+    ``asked`` are rows that whoever runs the graph chooses: there may be none.
+    """
+
+    asked: Value | None = None
+
+    def __init__(
+        self,
+        name: str,
+        dtype: torch.dtype,
+        read: Read,
+        integers: QuantizedFiles | None = None,
+        *,
+        opset_only: bool = False,
+    ) -> None:
+        super().__init__(name, dtype)
+        self.read, self.integers, self.opset_only = read, integers, opset_only
+
+    def scheme(self, name: str) -> Scheme | None:
+        """Of a weight, None where it is float."""
+        return None if self.integers is None else self.integers.schemes.get(name)
+
+    def linear(
+        self,
+        x: Value,
+        key: str,
+        names: Sequence[str],
+        rows: Sequence[int],
+        columns: int,
+        bias: Value | None = None,
+        *,
+        is_table: bool = False,
+    ) -> Value:
+        """``x`` (N, columns) by weights (rows, columns) one above the other, which are called ``key`` together.
+
+        ``is_table``: its rows are read one by one, too, so they are kept as rows.
+        """
+        parts = [
+            (scheme, list(part))
+            for scheme, part in groupby(zip(names, rows, strict=True), key=lambda one: self.scheme(one[0]))
+        ]
+        found = []
+        for number, (scheme, part) in enumerate(parts):
+            name = key if len(parts) == 1 else f"{key}.{number}"
+            own_bias = bias if len(parts) == 1 else None
+            own_names, count = [one for one, _ in part], sum(size for _, size in part)
+            if scheme is None:
+                found.append(self._float(x, name, own_names, (count, columns), own_bias))
+            else:
+                found.append(self._encoding(scheme, is_table)(x, name, own_names, (count, columns), scheme, own_bias))
+        if len(found) == 1:
+            return found[0]
+        joined = self.op("Concat", *found, axis=-1)
+        return joined if bias is None else self.op("Add", joined, bias)
+
+    def _float(self, x: Value, key: str, names: Sequence[str], shape: tuple[int, int], bias: Value | None) -> Value:
+        weight = self.weight(key, shape, lambda: torch.cat([self.read(name) for name in names]))
+        return self.op("Gemm", x, weight, *([] if bias is None else [bias]), transB=1)
+
+    def _encoding(self, scheme: Scheme, is_table: bool) -> Callable[..., Value]:
+        if self.opset_only:
+            return self._dequantized
+        if scheme.static_inputs:
+            return self._static
+        if scheme.group is None and self.dtype == torch.float32 and not is_table:
+            return self._integer
+        return self._rounded
+
+    def _integer(
+        self, x: Value, key: str, names: Sequence[str], shape: tuple[int, int], scheme: Scheme, bias: Value | None
+    ) -> Value:
+        """A product of integers: each row of ``x`` is rounded to 8 bits by its own largest number.
+
+        Several times as fast as MatMulNBits where there are many rows, and as fast for one.
+        """
+        one, middle = self.held_once("one", torch.tensor(1.0)), self.byte(scheme.middle)
+        size = self.row_scales(x)
+        integers = self.rounding("QuantizeLinear", self.rounding("Div", x, size), one, middle)
+        found = self.rounding("Mul", self._byte_product(integers, one, middle, key, names, shape, scheme), size)
+        return found if bias is None else self.op("Add", found, bias)
+
+    def _static(
+        self, x: Value, key: str, names: Sequence[str], shape: tuple[int, int], scheme: Scheme, bias: Value | None
+    ) -> Value:
+        """A product of integers: ``x`` is rounded to 8 bits by the scale that calibration found."""
+        if self.dtype != torch.float32:
+            return self._dequantized(x, key, names, shape, scheme, bias)
+        clamped, scale, zero_point = self._fixed(x, names[0])
+        integers = self.rounding("QuantizeLinear", clamped, scale, zero_point)
+        return self._byte_product(integers, scale, zero_point, key, names, shape, scheme, bias)
+
+    def _byte_product(
+        self,
+        integers: Value,
+        scale: Value,
+        zero_point: Value,
+        key: str,
+        names: Sequence[str],
+        shape: tuple[int, int],
+        scheme: Scheme,
+        bias: Value | None = None,
+    ) -> Value:
+        """``(integers - zero_point) * scale`` by weights with a scale for each row."""
+        rows, columns = shape
+        made = self._made(names)
+        weight = self.packed(f"{key}.{INTEGERS}", (columns, rows), scheme, made(columns_first))
+        scales = self.weight(f"{key}.{SCALES}", (rows,), made(scales_first))
+        self.opsets["com.microsoft"] = 1
+        found: Value = self.tape.op(
+            "MatMulIntegerToFloat",
+            [integers, weight, scale, scales, zero_point, *([] if bias is None else [None, bias])],
+            {},
+            domain="com.microsoft",
+            name=self.called("MatMulIntegerToFloat"),
+        )
+        return found
+
+    def _fixed(self, x: Value, name: str) -> tuple[Value, Value, Value]:
+        """``x`` within what the inputs of a weight reach, and their scale and zero point."""
+        assert self.integers is not None
+        about = self.integers.about.inputs[name]
+        scale = self.held(f"{name}.input_scale", torch.tensor(about.scale))
+        ends = [
+            self.held(f"{name}.{end}", torch.tensor(value)) for end, value in (("low", about.low), ("high", about.high))
+        ]
+        return self.op("Clip", x, *ends), scale, self.byte(about.zero_point)
+
+    def row_scales(self, rows: Value) -> Value:
+        """(..., 1): a row's largest magnitude becomes 127."""
+        largest = self.op("ReduceMax", self.op("Abs", rows), self.ints(-1), keepdims=1)
+        if rows is self.asked:  # of no rows ONNX Runtime 1.31 makes (0, columns)
+            largest = self.op("Slice", largest, self.ints(0), self.ints(1), self.ints(-1))
+        scales = self.op("Mul", largest, self.held_once("step", torch.tensor(1 / LARGEST)))
+        return self.op("Max", scales, self.held_once("least_scale", torch.tensor(LEAST_SCALES[self.dtype])))
+
+    def byte(self, value: int) -> Value:
+        """A constant uint8 scalar."""
+        name = f"uint8_{value}"
+        if (name,) not in self.constants:
+            self.constants[name,] = self.tape.initializer(ir.tensor(np.array(value, np.uint8), name=name), name)
+        return self.constants[name,]
+
+    def _rounded(
+        self, x: Value, key: str, names: Sequence[str], shape: tuple[int, int], scheme: Scheme, bias: Value | None
+    ) -> Value:
+        """MatMulNBits, which holds 3 bits in 4."""
+        rows, columns = shape
+        bits, block = carried(scheme)
+        blocks = -(-columns // block)
+        made = self._made(names)
+        inputs: list[Value | None] = [
+            x,
+            self.raw(f"{key}.{INTEGERS}", (rows, blocks, block * bits // 8), f"int{scheme.bits}", made(blobs)),
+            self.weight(f"{key}.{SCALES}", (rows, blocks), made(block_scales)),
+            None,
+            None,
+            bias,
+        ]
+        if not is_plain(scheme):
+            width = -(-blocks * bits // 8)
+            inputs[3] = self.raw(f"{key}.{ZEROS}", (rows, width), f"int{scheme.bits}", made(zeros))
+        while inputs[-1] is None:
+            inputs.pop()
+        self.opsets["com.microsoft"] = 1
+        found: Value = self.tape.op(
+            "MatMulNBits",
+            inputs,
+            {"K": columns, "N": rows, "bits": bits, "block_size": block, "accuracy_level": ACCURACY},
+            domain="com.microsoft",
+            name=self.called("MatMulNBits"),
+        )
+        return found
+
+    def _dequantized(
+        self, x: Value, key: str, names: Sequence[str], shape: tuple[int, int], scheme: Scheme, bias: Value | None
+    ) -> Value:
+        """DequantizeLinear and MatMul, which are standard operators; 3 bits are held in 4."""
+        rows, columns = shape
+        made = self._made(names)
+        if scheme.static_inputs:
+            clamped, *about = self._fixed(x, names[0])
+            x = self.rounding("DequantizeLinear", self.rounding("QuantizeLinear", clamped, *about), *about)
+        scales = (columns // scheme.group, rows) if scheme.group else (rows,)
+        inputs = [
+            self.packed(f"{key}.{INTEGERS}", (columns, rows), scheme, made(columns_first)),
+            self.weight(f"{key}.{SCALES}", scales, made(scales_first)),
+        ]
+        if not scheme.symmetric:
+            inputs.append(self.packed(f"{key}.{ZEROS}", scales, scheme, made(zeros_first)))
+        places = {"axis": 0, "block_size": scheme.group} if scheme.group else {"axis": 1}
+        found = self.op("MatMul", x, self.op("DequantizeLinear", *inputs, **places))
+        return found if bias is None else self.op("Add", found, bias)
+
+    def _made(self, names: Sequence[str]) -> "Made":
+        """What makes an array of the integers of ``names``, when it is asked for."""
+        integers = self.integers
+        assert integers is not None
+        return lambda array: lambda: array(stacked([integers.quantized(name) for name in names]))
+
+    def packed(self, name: str, shape: Sequence[int], scheme: Scheme, make: Callable[[], ir.Tensor]) -> Value:
+        """An initializer of a scheme's integers."""
+        self.kinds[name] = f"int{scheme.bits}"
+
+        def read() -> ir.TensorProtocol:
+            tensor = make()
+            assert tuple(tensor.shape) == tuple(shape), (name, tensor.shape, shape)
+            return tensor
+
+        return self.tape.initializer(ir.LazyTensor(read, number_type(scheme), ir.Shape(shape), name=name), name)
+
+    def raw(self, name: str, shape: Sequence[int], kind: str, make: Callable[[], Tensor]) -> Value:
+        """An initializer of bytes; ``kind`` is what they hold."""
+        self.kinds[name] = kind
+
+        def read() -> ir.TensorProtocol:
+            tensor = make().contiguous()
+            assert tuple(tensor.shape) == tuple(shape) and tensor.dtype == torch.uint8, (name, tensor.shape, shape)
+            return ir.tensor(tensor.numpy(), name=name)
+
+        return self.tape.initializer(ir.LazyTensor(read, ir.DataType.UINT8, ir.Shape(shape), name=name), name)
+
+
+class Made(Protocol):
+    """Turns a function of a quantized weight into one that reads that weight first."""
+
+    def __call__(self, array: Callable[[Quantized], T], /) -> Callable[[], T]:
+        """Nothing is read yet."""

@@ -1,0 +1,136 @@
+"""Target onnx: vision and decoder as ONNX graphs of standard operators, for ONNX Runtime and all that reads ONNX."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from onnx_ir import Value
+
+from phantom_edge.bundle.manifest import Embedding, Number, Part, Port, Rounded
+from phantom_edge.checkpoint.loading import EMBEDDING
+from phantom_edge.checkpoint.quantized.files import INTEGERS, SCALES, ZEROS
+from phantom_edge.checkpoint.quantized.schemes import Scheme
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.export.parts.cache import cache_of
+from phantom_edge.export.parts.embedding import NUMBERS, write_embedding
+from phantom_edge.export.parts.packing import carried, is_plain
+from phantom_edge.export.passes.phantom_rank import Chosen
+from phantom_edge.export.passes.rope import constant_tables
+from phantom_edge.export.targets.onnx.decoder import DecoderDrawing
+from phantom_edge.export.targets.onnx.graph import Drawing
+from phantom_edge.export.targets.onnx.vision import VisionDrawing
+from phantom_edge.export.targets.target import SYSTEMS, Begin, Lowered, Settings, Target
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.resume import Unfinished
+from phantom_edge.models.config import PhantomConfig
+
+
+def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Begin) -> Lowered:
+    """Write both graphs; a tied embedding is the decoder's own head, read from where that lies."""
+    text, dtype = source.config.text, settings.dtype
+    forms = [one.form for one in chosen]
+    drawings: dict[str, Drawing] = {
+        "vision": VisionDrawing(source.config, source.read, dtype, source.integers, opset_only=settings.opset_only),
+        "decoder": DecoderDrawing(
+            text,
+            forms,
+            constant_tables(text, settings.max_context),
+            source.read,
+            dtype,
+            source.integers,
+            rounds_cache=settings.cache == "int8",
+            opset_only=settings.opset_only,
+        ),
+    }
+    described = written(drawings, settings, parts, begin)
+    cache = cache_of(text, forms, NUMBERS[dtype], settings.max_context, rounded=settings.cache == "int8")
+    embedding = embedding_of(source, settings, parts, begin)
+    return Lowered(described, embedding, cache, ("onnx", "onnx-ir", "torch"))
+
+
+def _settle(_config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Settings) -> Settings:
+    """Raises EdgeError for weights with palettes, which no operator here reads, and for wishes of other targets."""
+    for scheme in schemes.values():
+        if scheme.palette_rows is not None:
+            problem = f"weights of scheme {scheme.name} are for Core ML, and target onnx cannot hold them"
+            raise EdgeError(problem, "quantize to another: phantom-edge quantize --recipe int4")
+    if settings.compute != "auto" or settings.ios != SYSTEMS[-1]:
+        raise EdgeError("--compute and --ios are for target coreml", "leave them out, or give --target coreml")
+    return settings
+
+
+TARGET = Target(lower, _settle)
+
+
+def written(drawings: Mapping[str, Drawing], settings: Settings, parts: Unfinished, begin: Begin) -> dict[str, Part]:
+    """Write graphs and weights, a part each, unless they are there; what the parts are."""
+    described: dict[str, Part] = {}
+    for name, drawing in drawings.items():
+        parts.part(name, partial(_save, drawing, name, begin))
+        described[name] = Part(
+            file=f"{name}.onnx",
+            weights=(f"{name}.data",),
+            precision=settings.precision,
+            operators=drawing.operators(),
+            weight_bytes=drawing.weight_bytes(),
+            inputs=tuple(map(port_of, drawing.inputs)),
+            outputs=tuple(map(port_of, drawing.outputs)),
+        )
+    return described
+
+
+def port_of(value: Value) -> Port:
+    """As the manifest describes it."""
+    names: dict[ir.DataType, Number] = {
+        ir.DataType.FLOAT: "float32",
+        ir.DataType.FLOAT16: "float16",
+        ir.DataType.INT64: "int64",
+        ir.DataType.INT8: "int8",
+        ir.DataType.INT16: "int16",
+    }
+    shape = tuple(dim if isinstance(dim, int) else str(dim.value) for dim in value.shape)
+    return Port(value.name, shape, names[value.dtype])
+
+
+def _save(drawing: Drawing, name: str, begin: Begin, folder: Path) -> None:
+    drawing.save(folder / f"{name}.onnx", f"{name}.data", begin(name, drawing.bytes))
+
+
+def embedding_of(source: Source, settings: Settings, parts: Unfinished, begin: Begin) -> Embedding:
+    """Where the embedding lies: in the decoder's file if the head is the same, else in a file that is written.
+
+    The head's integers of standard operators lie column by column, where rows cannot be read.
+    """
+    text, integers, dtype = source.config.text, source.integers, settings.dtype
+    scheme = None if integers is None else integers.schemes.get(EMBEDDING)
+    if not text.tie_word_embeddings or (settings.opset_only and scheme is not None):
+        return write_embedding(source, dtype, parts, begin)
+    graph = onnx.load(parts.folder / "decoder.onnx", load_external_data=False).graph
+    place = _Places({tensor.name: tensor for tensor in graph.initializer if tensor.name.startswith(EMBEDDING)})
+    file, shape = place.file, (text.vocab_size, text.hidden_size, NUMBERS[dtype])
+    if scheme is None:
+        return Embedding(file, place.offset(EMBEDDING), *shape)
+    bits, block = carried(scheme)
+    offset, scales, zero_points = (place.offset(f"{EMBEDDING}.{part}") for part in (INTEGERS, SCALES, ZEROS))
+    return Embedding(file, offset, *shape, Rounded(bits, block, scales, None if is_plain(scheme) else zero_points))
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where initializers lie in a graph's file of weights."""
+
+    tensors: dict[str, onnx.TensorProto]
+
+    @property
+    def file(self) -> str:
+        return next(self._place(tensor)["location"] for tensor in self.tensors.values())
+
+    def offset(self, name: str) -> int:
+        """0 for what is not there."""
+        return int(self._place(self.tensors[name]).get("offset", 0)) if name in self.tensors else 0
+
+    def _place(self, tensor: onnx.TensorProto) -> dict[str, str]:
+        return {entry.key: entry.value for entry in tensor.external_data}

@@ -1,0 +1,95 @@
+"""What ONNX Runtime's profiler tells of its runs, by the places in the model that our graphs' nodes are named after.
+
+What its optimizer makes of nodes keeps their names. What it puts in by itself has others, and belongs where the nodes
+do that run before and after it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from phantom_edge.bundle.node_names import PLACES
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.typed import strict_json
+
+KERNEL, RUN = "_kernel_time", "model_run"
+"""What the event of a node ends with, and that of a whole run, which comes after those of its nodes."""
+
+OTHER = "other"
+"""Of nodes whose names tell no place."""
+
+IDLE = frozenset(("Identity", "Reshape", "Shape", "Squeeze", "Unsqueeze"))
+"""Operators that compute nothing and move nothing."""
+
+MICRO = 1e-6
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A node that ran: its name, its operator, and the seconds that it took, in whole microseconds."""
+
+    name: str
+    operator: str
+    seconds: float
+
+    @property
+    def place(self) -> str | None:
+        """The innermost place in its name."""
+        return next((word for word in reversed(self.name.split("/")) if word in PLACES), None)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A whole run: its kernels, in their order, and its seconds."""
+
+    kernels: tuple[Kernel, ...]
+    seconds: float
+
+
+def toll(run: Sequence[Kernel]) -> float:
+    """Seconds that the profiler adds to a node, for it writes down what it knows before it looks at the clock again.
+
+    A node that does nothing shows it: the mean over those of a run, of which there are many.
+    """
+    return mean([kernel.seconds for kernel in run if kernel.operator in IDLE] or [0.0])
+
+
+def places_of(run: Sequence[Kernel]) -> list[str]:
+    """The place of every kernel of a run; ``OTHER`` for a nameless one between two places."""
+    before, after = _last_told(run), _last_told(run[::-1])[::-1]
+    return [
+        earlier or later or OTHER if earlier == later or None in (earlier, later) else OTHER
+        for earlier, later in zip(before, after, strict=True)
+    ]
+
+
+def _last_told(run: Sequence[Kernel]) -> list[str | None]:
+    """The place of each kernel, or of the last one before it that tells its own."""
+    found: list[str | None] = []
+    for kernel in run:
+        found.append(kernel.place or (found[-1] if found else None))
+    return found
+
+
+def read_trace(path: Path) -> list[Ran]:
+    """Every run in a trace. Raises EdgeError for what is none, or is cut."""
+    try:
+        return list(_runs(strict_json(path.read_text(encoding="utf-8"))))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise EdgeError(
+            f"ONNX Runtime's profiler wrote what cannot be read ({type(error).__name__})",
+            "see that the disk of temporary files has space left, or leave it out: --no-operators",
+        ) from error
+
+
+def _runs(events: Iterable[dict[str, Any]]) -> Iterator[Ran]:
+    found: list[Kernel] = []
+    for event in events:
+        name, seconds = str(event["name"]), MICRO * int(event["dur"])
+        if event["cat"] == "Node" and name.endswith(KERNEL):
+            found.append(Kernel(name.removesuffix(KERNEL), str(event["args"]["op_name"]), seconds))
+        if event["cat"] == "Session" and name == RUN:
+            yield Ran(tuple(found), seconds)
+            found = []

@@ -1,0 +1,1 @@
+"""Target qnn: graphs in fixed point, compiled for Qualcomm's Hexagon processor."""

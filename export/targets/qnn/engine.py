@@ -1,0 +1,197 @@
+"""Qualcomm's Hexagon tensor processor (HTP), by ONNX Runtime's plugin; on x86 its simulator, which comes with it.
+
+What the processor does not take, nothing else takes: ONNX Runtime's CPU is never asked.
+"""
+
+import os
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from packaging.version import InvalidVersion, Version
+
+from phantom_edge.bundle.folder import AGAIN, Bundle
+from phantom_edge.bundle.manifest import MANIFEST, Chip, Part, Port
+from phantom_edge.foundation.errors import EdgeError, need
+from phantom_edge.foundation.versions import installed
+from phantom_edge.runtime.engine import Floats, Ints
+from phantom_edge.runtime.rows import Rows
+from phantom_edge.runtime.steps import Arrays, Function, Steps
+
+PROVIDER, PLUGIN = "QNNExecutionProvider", "onnxruntime-qnn"
+TYPES = {"tensor(float)": "float32", "tensor(int16)": "int16"}
+
+
+def register() -> tuple[Any, Any]:
+    """ONNX Runtime with the plugin in it, and the plugin. Raises EdgeError where either is not there or does not load.
+
+    The wheels exist for Windows, and for Linux with glibc 2.34 (arm64) or 2.35 (x86-64).
+    """
+    ort, plugin = need("onnxruntime", "qnn"), need("onnxruntime_qnn", "qnn")
+    try:
+        if not _devices(ort):
+            ort.register_execution_provider_library(PROVIDER, plugin.get_library_path())
+    except Exception as error:  # what ONNX Runtime raises has no class of its own
+        raise EdgeError(
+            f"{PLUGIN} {installed(PLUGIN)} does not load into ONNX Runtime {ort.__version__} ({_line(error)})",
+            "run: pip install --upgrade 'phantom-edge[qnn]'; if that does not help: phantom-edge doctor",
+        ) from error
+    if not _devices(ort):
+        raise EdgeError(
+            f"{PLUGIN} finds no Hexagon processor here, and has no simulator of one for {platform.machine()}",
+            "use a machine with a Snapdragon, or Linux on x86-64",
+        )
+    return ort, plugin
+
+
+def open_session(
+    model: Path | bytes,
+    soc: int,
+    arch: int,
+    *,
+    entries: Mapping[str, str] | None = None,
+    is_strict: bool = True,
+    level: int = 4,
+) -> Any:
+    """A session of a graph or of what it was compiled to; ``entries`` are ONNX Runtime's own settings of it.
+
+    Not ``is_strict``: its CPU may help out.
+    """
+    ort, plugin = register()
+    options = ort.SessionOptions()
+    options.log_severity_level = level
+    ort.set_default_logger_severity(level)
+    if is_strict:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    for name, value in (entries or {}).items():
+        options.add_session_config_entry(name, value)
+    given = {
+        "backend_path": plugin.get_qnn_htp_path(),
+        "soc_model": str(soc),
+        "htp_arch": str(arch),
+        "htp_performance_mode": "burst",
+        "offload_graph_io_quantization": "0",
+    }
+    options.add_provider_for_devices(_devices(ort)[:1], given)
+    with _stdout_kept():
+        return ort.InferenceSession(model if isinstance(model, bytes) else str(model), options, enable_fallback=0)
+
+
+@contextmanager
+def _stdout_kept() -> Iterator[None]:
+    """Qualcomm's library writes a line to the process's stdout, where documents go: it goes to stderr."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def is_simulated() -> bool:
+    """Whether what runs here is the simulator, and no processor."""
+    return platform.machine() in ("x86_64", "AMD64") and sys.platform == "linux"
+
+
+def _devices(ort: Any) -> list[Any]:
+    return [device for device in ort.get_ep_devices() if device.ep_name == PROVIDER]
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+class Loaded:
+    """A function of a bundle on the processor. Raises EdgeError where it does not load."""
+
+    def __init__(self, bundle: Bundle, part: Part, chip: Chip) -> None:
+        is_apart = chip.shared and is_simulated()  # the simulator takes no file that functions share
+        self.path = bundle.file(part.source if is_apart else part.file)
+        try:
+            self.session = open_session(self.path, chip.soc, chip.arch)
+        except EdgeError:
+            raise
+        except Exception as error:
+            raise EdgeError(
+                f"{self.path} does not load ({_line(error)}); it was compiled for {chip.name} by QNN {chip.sdk}",
+                f"{AGAIN} --target qnn --soc {chip.name}; if that does not help: phantom-edge doctor",
+            ) from error
+        for listed, found in ((part.inputs, self.session.get_inputs()), (part.outputs, self.session.get_outputs())):
+            if {(port.name, tuple(port.shape), port.dtype) for port in listed} != {
+                (one.name, tuple(one.shape), TYPES.get(one.type, one.type)) for one in found
+            }:
+                raise EdgeError(f"{self.path} has other inputs or outputs than {bundle.path / MANIFEST} says", AGAIN)
+        self.outputs = [port.name for port in self.session.get_outputs()]
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """See Function."""
+        try:
+            found = self.session.run(None, {name: np.ascontiguousarray(array) for name, array in inputs.items()})
+        except Exception as error:
+            raise EdgeError(f"{self.path} does not run ({_line(error)})", AGAIN) from error
+        return dict(zip(self.outputs, found, strict=True))
+
+
+class StepsEngine:
+    """Answers by ``functions`` of a bundle, whose decoder has the inputs ``ports``."""
+
+    def __init__(self, bundle: Bundle, functions: Mapping[str, Function], ports: tuple[Port, ...]) -> None:
+        self.vision, self.table = functions["vision"], Rows(bundle)
+        self.vocabulary = bundle.manifest.model.vocab_size
+        self.steps = steps_of(bundle, functions, ports)
+
+    def see(self, pixel_values: Floats) -> Floats:
+        """See Engine; one tile at a time."""
+        return np.concatenate([self.vision.run({"pixel_values": tile[None]})["image_tokens"] for tile in pixel_values])
+
+    def embed(self, ids: Ints) -> Floats:
+        """Rows of the embedding table."""
+        return self.table[ids]
+
+    def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
+        """See Engine."""
+        return self.steps.forward(embeds, start, keep, self.vocabulary)
+
+
+class QnnEngine(StepsEngine):
+    """Runs a bundle of target qnn, on the processor or in its simulator. ``threads`` mean nothing to either."""
+
+    def __init__(self, bundle: Bundle, threads: int = 0) -> None:
+        chip, parts = bundle.manifest.chip, bundle.manifest.parts
+        if bundle.manifest.fixed is None or chip is None:
+            raise EdgeError(f"{bundle.path} is for target qnn, and does not say how its functions are fed", AGAIN)
+        _check_version(bundle)
+        functions = {name: Loaded(bundle, part, chip) for name, part in parts.items()}
+        super().__init__(bundle, functions, parts["decoder"].inputs)
+
+
+def steps_of(bundle: Bundle, functions: Mapping[str, Function], ports: tuple[Port, ...]) -> Steps:
+    """The loop around functions of a bundle, whose decoder has the inputs ``ports``."""
+    manifest, fixed = bundle.manifest, bundle.manifest.fixed
+    assert fixed is not None
+    shape = (2, manifest.cache.max_context, manifest.model.head_dim // 2)
+    rotary = np.memmap(bundle.file(fixed.rotary), np.float32, "r", shape=shape)
+    groups = manifest.model.heads // manifest.model.kv_heads
+    return Steps(functions, ports, fixed, manifest.prefill_chunk, rotary, groups)
+
+
+def _check_version(bundle: Bundle) -> None:
+    """EdgeError where what compiled the bundle is newer than what is here: compiled files are read forwards only."""
+    need("onnxruntime_qnn", "qnn")
+    made, here = bundle.manifest.tools.get(PLUGIN, ""), installed(PLUGIN) or ""
+    try:
+        is_older = Version(here) < Version(made)
+    except InvalidVersion:  # one of them is not known
+        return
+    if is_older:
+        raise EdgeError(
+            f"{bundle.path} was compiled by {PLUGIN} {made}, here is {here}, which does not read it",
+            f"run: pip install '{PLUGIN}>={made}', or compile it here: phantom-edge export --target qnn",
+        )

@@ -1,0 +1,79 @@
+"""The README of a bundle for Qualcomm's chips: what its files are, and how an app feeds them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from phantom_edge.bundle.manifest import Cache, Chip, Fixed, Part, Port
+from phantom_edge.export.parts.embedding import TABLE
+from phantom_edge.export.targets.qnn.chips import soc_named
+
+README = "README.md"
+
+TEXT = """\
+# A Phantom model for Qualcomm's Hexagon processor
+
+Made by `phantom-edge export --target qnn --soc {soc}` for {sold_as}, compiled by QNN {sdk}: an older QNN does not load
+it, another chip may not. `phantom.json` holds all of this for programs.
+
+| part | file | inputs | outputs |
+|---|---|---|---|
+{rows}
+
+Each file is a graph with one node, whose binary lies beside it: ONNX Runtime's QNN provider loads both, on Android,
+Windows and Linux. Give it `backend_path` (`libQnnHtp.so`, `QnnHtp.dll`) and `htp_performance_mode=burst`, and the
+session `session.disable_cpu_ep_fallback=1`: every operator of these graphs was placed on the processor. `{source}/`
+holds the graphs that were compiled, for phantom-edge's own checks; an app needs none of it.{shared}
+
+An answer, as `phantom-edge run` computes it:
+
+1. `vision` of each tile (1, 3, {side}, {side}), normalized, to `image_tokens`; rows of `{table}` for all other tokens:
+   numbers, or integers with their scales behind them, as `embedding` in `phantom.json` says.
+2. `prefill` of {chunk} rows at a time. `cosines` and `sines` are rows of `{rotary}` (`2, {context}, {half}`, float32,
+   at the rows' positions) said twice, of the sines the first time negative. `mask` is 0 where a query may look and
+   {masked:g} elsewhere, over {context} cached places and then the rows themselves, once for each of the {groups} query
+   heads that share a kv head.{window} A chunk that is not full is filled up with its last row.
+3. `past_key.N` and `past_value.N` begin as zeros. Of `new_key.N` (kv heads, rows, width), write the rows of real tokens
+   into `past_key.N` (kv heads, width, places) as columns; of `new_value.N` into `past_value.N` as rows. They are
+   integers with scales that the graphs hold, the same in `prefill` and `decoder`: move them, no more.
+4. `head` of the last row's `hidden` to logits; from there on `decoder`, one token at a time.
+"""
+
+WINDOW = " No query looks {window} places back or further."
+
+SHARED = """
+
+`decoder`, `prefill` and `head` share one binary. The simulator on a PC does not load such a file: there the graphs in
+`source/` are compiled apart and compared, and on a device this very file runs for the first time."""
+
+
+def write_readme(folder: Path, parts: Mapping[str, Part], cache: Cache, fixed: Fixed, chip: Chip) -> None:
+    """Write ``README.md``."""
+    prefill = {port.name: port.shape for port in parts["prefill"].inputs}
+    chunk = int(prefill["inputs_embeds"][0])
+    text = TEXT.format(
+        soc=chip.name,
+        sold_as=soc_named(chip.name).sold_as,
+        sdk=chip.sdk,
+        rows="\n".join(
+            f"| {name} | `{part.file}` | {_ports(part.inputs)} | {_ports(part.outputs)} |"
+            for name, part in parts.items()
+        ),
+        source=str(Path(parts["vision"].source).parent),
+        shared=SHARED if chip.shared else "",
+        side=parts["vision"].inputs[0].shape[-1],
+        table=TABLE,
+        chunk=chunk,
+        rotary=fixed.rotary,
+        context=cache.max_context,
+        half=int(prefill["cosines"][-1]) // 2,
+        masked=fixed.masked,
+        groups=int(prefill["mask"][1]) // chunk,
+        window="" if fixed.window is None else WINDOW.format(window=fixed.window),
+    )
+    (folder / README).write_text(text, encoding="utf-8")
+
+
+def _ports(ports: tuple[Port, ...]) -> str:
+    """Names with shapes; of the cache's only the first layer's."""
+    shown = [port for port in ports if not port.name.startswith(("past_", "new_")) or port.name.endswith(".0")]
+    return ", ".join(f"`{port.name}` {'x'.join(map(str, port.shape))} {port.dtype}" for port in shown)

@@ -1,0 +1,179 @@
+"""A bundle on disk: opened only if every file is what its manifest says."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from phantom_edge.bundle.manifest import MANIFEST, SCHEMA_VERSION, UNSEALED, File, Manifest, Proof
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.files import whole_file
+from phantom_edge.foundation.typed import WrongJson, from_json, strict_json, to_json
+
+AGAIN = "export it again: phantom-edge export"
+BLOCK = 1 << 20
+Begin = Callable[[int], Callable[[int], None]]
+"""Told how much there is to do; what it returns is told of each step."""
+
+
+def nobody(_all: int) -> Callable[[int], None]:
+    """For whom nobody watches."""
+    return lambda _step: None
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A folder whose files are those that its manifest lists, byte for byte."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: Path | str, target: str | None = None, begin: Begin = nobody) -> "Bundle":
+        """Read the manifest and check every file against it. Raises EdgeError for all that does not match, by name.
+
+        ``target`` is the one that the caller can run, if not any; ``begin`` is told how many bytes there are to read.
+        """
+        folder = Path(path)
+        manifest = read_manifest(folder)
+        if target is not None and manifest.target != target:
+            raise EdgeError(
+                f"{folder} was made for target {manifest.target}, not for {target}",
+                f"export it again: phantom-edge export --target {target}",
+            )
+        step = begin(sum(listed.bytes for listed in manifest.files.values()))
+        for name, listed in manifest.files.items():
+            _check_file(folder, name, listed, step)
+        return cls(folder, manifest)
+
+    def file(self, name: str) -> Path:
+        """Where a file of the bundle lies."""
+        assert name in self.manifest.files, name
+        return self.path / name
+
+
+def is_bundle(path: Path | str) -> bool:
+    """Whether a folder claims to be a bundle."""
+    return (Path(path) / MANIFEST).is_file()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest alone. Raises EdgeError where it is missing, damaged, or of another version."""
+    document = _read_document(folder)
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if type(version) is int and version > SCHEMA_VERSION:
+        raise EdgeError(
+            f"{folder / MANIFEST} has schema version {version}, this phantom-edge knows {SCHEMA_VERSION}",
+            "update it: pip install --upgrade phantom-edge",
+        )
+    try:
+        manifest = from_json(Manifest, document)
+    except WrongJson as error:
+        raise EdgeError(f"{folder / MANIFEST}: {error}", AGAIN) from error
+    _check_names(folder, manifest)
+    return manifest
+
+
+def _read_document(folder: Path) -> Any:
+    if not folder.is_dir():
+        raise EdgeError(f"there is no folder {folder}", "give a bundle: the folder that phantom-edge export wrote")
+    try:
+        return _checked(folder / MANIFEST, (folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EdgeError(f"{folder} is no bundle: it has no {MANIFEST}", AGAIN) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise EdgeError(f"{folder / MANIFEST} cannot be read ({type(error).__name__})", AGAIN) from error
+
+
+def _checked(path: Path, text: str) -> Any:
+    """The document of a manifest. Raises EdgeError where its seal does not fit the text."""
+    document = strict_json(text)
+    seal = document.get("seal") if isinstance(document, dict) else None
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if isinstance(seal, str) and (version == SCHEMA_VERSION or type(version) is not int):
+        found = hashlib.sha256(text.replace(_seal(seal), _seal(UNSEALED)).encode()).hexdigest()
+        if found != seal:
+            raise EdgeError(f"{path} is not the file that was exported: its seal does not fit", AGAIN)
+    return document
+
+
+def _check_names(folder: Path, manifest: Manifest) -> None:
+    """Every file that is used is listed, and none lies elsewhere."""
+    used = {manifest.prompt.tokenizer, manifest.prompt.chat_template}
+    used |= set() if manifest.embedding is None else {manifest.embedding.file}
+    for part in manifest.parts.values():
+        is_file = manifest.fixed is None or manifest.chip is not None  # and not a folder
+        used |= set(part.weights) | ({part.file} if is_file else set()) | ({part.source} if part.source else set())
+    if manifest.fixed is not None:
+        used.add(manifest.fixed.rotary)
+    if manifest.board is not None:
+        used |= {manifest.board.runner, manifest.board.golden}
+    if manifest.chip is not None:
+        used.add(manifest.chip.ranges)
+    for name in sorted(used - set(manifest.files)):
+        raise EdgeError(f"{folder / MANIFEST}: {name!r} is used but not in files", AGAIN)
+    for name in manifest.files:
+        if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*){0,8}", name):
+            raise EdgeError(f"{folder / MANIFEST}: {name!r} is no plain file name", AGAIN)
+
+
+def _check_file(folder: Path, name: str, listed: File, step: Callable[[int], None]) -> None:
+    path = folder / name
+    if path.exists() and not path.is_file():
+        raise EdgeError(f"{path} is no plain file", AGAIN)
+    try:
+        size = path.stat().st_size
+        if size != listed.bytes:
+            raise EdgeError(f"{path} has {size:,} bytes, its manifest says {listed.bytes:,}", AGAIN)
+        found = sha256_of(path, step)
+    except FileNotFoundError:
+        raise EdgeError(f"{path} is missing", AGAIN) from None
+    except OSError as error:
+        raise EdgeError(f"{path} cannot be read ({error.strerror})", AGAIN) from error
+    if found != listed.sha256:
+        raise EdgeError(f"{path} is not the file that was exported: its SHA-256 differs", AGAIN)
+
+
+def sha256_of(path: Path, progress: Callable[[int], None] = lambda _: None) -> str:
+    """SHA-256 of a file; ``progress`` is told of the bytes read."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+            progress(len(block))
+    return digest.hexdigest()
+
+
+def listing(folder: Path, names: Iterable[str]) -> dict[str, File]:
+    """Files of a folder that is to become a bundle."""
+    return {name: File((folder / name).stat().st_size, sha256_of(folder / name)) for name in sorted(names)}
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``phantom.json``."""
+    (folder / MANIFEST).write_text(_text(manifest), encoding="utf-8")
+
+
+def _text(manifest: Manifest) -> str:
+    """The manifest's file, sealed; with another seal than before where anything else is other than it was."""
+    document = to_json(replace(manifest, seal=UNSEALED))
+    return sealed(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sealed(text: str) -> str:
+    """A manifest's text with its seal in place of the zeros."""
+    return text.replace(_seal(UNSEALED), _seal(hashlib.sha256(text.encode()).hexdigest()))
+
+
+def _seal(digest: str) -> str:
+    return f'"seal": "{digest}"'
+
+
+def record_proof(bundle: Bundle, proof: Proof) -> Bundle:
+    """The bundle with ``proof`` in its manifest, on disk too."""
+    with whole_file(bundle.path / MANIFEST) as file:
+        file.write(_text(replace(bundle.manifest, proof=proof)))
+    return Bundle(bundle.path, read_manifest(bundle.path))

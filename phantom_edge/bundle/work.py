@@ -1,0 +1,61 @@
+"""How much a bundle must move and multiply: counted from its manifest, not measured."""
+
+from dataclasses import dataclass
+
+from phantom_edge.bundle.manifest import Manifest, Part
+
+LAYERED = ("decoder", "text_decoder")
+VISION = ("vision", "vision_encoder")
+"""What targets call the part that reads tokens, and the one that looks at pictures."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Bytes of weights, and multiply-adds: of one token without its cache, and of one tile.
+
+    Weights that several parts share count once.
+    """
+
+    decoder_bytes: int
+    vision_bytes: int
+    decoder_products: int
+    vision_products: int
+    cache_bytes_per_token: int
+    cache_products_per_token: int
+
+    def token_bytes(self, context: int) -> int:
+        """Read for one token behind ``context`` cached ones: every weight, and the cache."""
+        return self.decoder_bytes + context * self.cache_bytes_per_token
+
+    def token_products(self, context: int) -> int:
+        """Multiply-adds of one token behind ``context`` cached ones."""
+        return self.decoder_products + context * self.cache_products_per_token
+
+
+def work_of(manifest: Manifest) -> Work:
+    """Of a bundle."""
+    vision, decoder = (_part(manifest, names) for names in (VISION, LAYERED))
+    cache, model = manifest.cache, manifest.model
+    groups = model.heads // model.kv_heads
+    widths = sum(cache.key_widths) + sum(cache.value_widths)
+    return Work(
+        decoder_bytes=sum(decoder.weight_bytes.values()),
+        vision_bytes=sum(vision.weight_bytes.values()),
+        decoder_products=_numbers(decoder),
+        vision_products=_numbers(vision) * (manifest.pictures.tokens_per_tile * 4 + 1),
+        cache_bytes_per_token=cache.bytes_per_token,
+        cache_products_per_token=widths * model.kv_heads * groups,
+    )
+
+
+def _part(manifest: Manifest, names: tuple[str, ...]) -> Part:
+    return next(part for name, part in manifest.parts.items() if name in names)
+
+
+BITS = {"int3": 4, "int4": 4} | dict.fromkeys(("int8", "uint8"), 8) | dict.fromkeys(("int16", "uint16"), 16)
+BITS |= {"float16": 16, "bfloat16": 16, "float32": 32}
+
+
+def _numbers(part: Part) -> int:
+    """How many weights there are: a token is multiplied with each once."""
+    return sum(size * 8 // BITS.get(kind, 32) for kind, size in part.weight_bytes.items())

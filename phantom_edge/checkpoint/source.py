@@ -1,0 +1,137 @@
+"""A checkpoint as the exporters read it: tensor by tensor and layer by layer, never whole."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from phantom_edge.bundle.folder import Begin, nobody
+from phantom_edge.bundle.manifest import Pictures, Prompt
+from phantom_edge.checkpoint.bnb import BnbFiles
+from phantom_edge.checkpoint.fingerprint import fingerprint
+from phantom_edge.checkpoint.loading import EMBEDDING, open_checkpoint, read_generation_config
+from phantom_edge.checkpoint.planning import plan, read_processor
+from phantom_edge.checkpoint.quantized.files import QuantizedFiles
+from phantom_edge.checkpoint.writing import Planned
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.models.config import PhantomConfig
+from phantom_edge.models.decoder import PhantomDecoderLayer
+from phantom_edge.processing.processor import PhantomProcessor
+from phantom_edge.processing.prompt import IMAGE_MARK, Message, expand
+
+LAYERS = "model.language_model.layers."
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened checkpoint in either layout; names of tensors are those of ours.
+
+    ``integers`` are those of a quantized one, whose tensors come out dequantized; so do those of ``bnb``, bitsandbytes.
+    """
+
+    folder: Path
+    config: PhantomConfig
+    tensors: dict[str, Planned]
+    processor: PhantomProcessor
+    integers: QuantizedFiles | None
+    bnb: BnbFiles | None = None
+
+    @classmethod
+    def open(cls, folder: Path) -> "Source":
+        """Look at everything but the weights' values. Raises EdgeError for what is missing or does not fit."""
+        config, files, from_official = open_checkpoint(folder)
+        processor = read_processor(folder)
+        if processor is None:
+            raise EdgeError(f"{folder} has no tokenizer", "copy the tokenizer files of its source into it")
+        planned = plan(config, files, from_official, to_official=False, dtype=None)
+        integers = files if isinstance(files, QuantizedFiles) else None
+        bnb = files if isinstance(files, BnbFiles) else None
+        return cls(folder, config, {tensor.name: tensor for tensor in planned}, processor, integers, bnb)
+
+    def read(self, name: str) -> Tensor:
+        """One tensor, as it is stored."""
+        return self.tensors[name].make()
+
+    def layers(self, attention: str = "eager") -> Iterator[PhantomDecoderLayer]:
+        """The decoder's layers in float32, each made when it is asked for and held by nobody else.
+
+        ``attention`` is transformers' name of the kernel that they compute with.
+        """
+        text = copy.deepcopy(self.config.text)
+        text._attn_implementation = attention
+        for number in range(text.num_hidden_layers):
+            with torch.device("meta"):
+                layer = PhantomDecoderLayer(text, number)
+            start = f"{LAYERS}{number}."
+            weights = {name: self.read(start + name).float() for name in layer.state_dict()}
+            layer.load_state_dict(weights, assign=True)
+            yield layer.eval()
+
+    def words(self, messages: Sequence[Message], tiles_per_image: Sequence[int] = ()) -> list[int]:
+        """Token ids of a conversation, as the checkpoint's own tokenizer and chat template write it."""
+        text = self.processor.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+        whole = expand(str(text), tiles_per_image, self.processor.tokens_per_tile)
+        ids: list[int] = self.processor.tokenizer.encode(whole, add_special_tokens=False)
+        return ids
+
+    def first_token(self) -> int:
+        """The token that every prompt begins with, whatever is asked.
+
+        Raises EdgeError where prompts begin with different tokens: then nothing can be folded.
+        """
+        first = {self.words([{"role": "user", "content": "a"}])[0]}
+        first.add(self.words([{"role": "user", "content": f"{IMAGE_MARK}Is it?"}], [1])[0])
+        if len(first) != 1:
+            raise EdgeError(
+                f"prompts of {self.folder} begin with different tokens",
+                "use a chat template that opens every prompt alike",
+            )
+        return int(first.pop())
+
+    def pictures(self, max_tiles: int | None = None) -> Pictures:
+        """How pictures are cut and normalized; ``max_tiles`` instead of the checkpoint's own."""
+        tiling = self.processor.image_processor.tiling
+        return Pictures(
+            tile_size=tiling.tile_size,
+            min_tiles=tiling.min_tiles,
+            max_tiles=tiling.max_tiles if max_tiles is None else max_tiles,
+            thumbnail=tiling.thumbnail,
+            mean=tuple(tiling.mean),
+            std=tuple(tiling.std),
+            tokens_per_tile=self.processor.tokens_per_tile,
+        )
+
+    def prompt(self, tokenizer: str, chat_template: str) -> Prompt:
+        """How text becomes tokens, with the files of these names."""
+        return Prompt(
+            tokenizer=tokenizer,
+            chat_template=chat_template,
+            first_token=self.first_token(),
+            image_token=self.config.image_token_id,
+            stop_tokens=self.stop_tokens(),
+        )
+
+    def stop_tokens(self) -> tuple[int, ...]:
+        """Tokens that end an answer: those of generation_config.json and that of config.json."""
+        found: set[int] = set()
+        generation = read_generation_config(self.folder)
+        for ids in (self.config.eos_token_id, None if generation is None else generation.eos_token_id):
+            found.update([] if ids is None else [ids] if isinstance(ids, int) else ids)
+        if not found:
+            raise EdgeError(f"{self.folder} names no token that ends an answer", "add eos_token_id to its config.json")
+        return tuple(sorted(found))
+
+    def fingerprint(self, begin: Begin = nobody) -> str:
+        """SHA-256 over the config and the bytes of every file of weights; ``begin`` is told how many there are."""
+        return fingerprint(self.folder, begin)
+
+    def embedding(self, token: int) -> Tensor:
+        """The embedding (hidden,) of a token, float32."""
+        return self.embeddings(torch.tensor(token))
+
+    def embeddings(self, ids: Tensor) -> Tensor:
+        """The embeddings (..., hidden) of tokens (...), float32."""
+        return self.read(EMBEDDING)[ids].float()

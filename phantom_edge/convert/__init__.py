@@ -1,0 +1,1 @@
+"""Checkpoints from checkpoints: between the two layouts, and of random weights."""

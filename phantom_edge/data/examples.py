@@ -1,0 +1,103 @@
+"""Questions with known answers: read from a data file, narrowed to some kinds or some pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from phantom_edge.data.metrics import Rule, exact_match, letter_match, relaxed_match, yes_no_match
+from phantom_edge.data.triples import read_triples
+from phantom_edge.evaluate.answerer import Picture, Query
+from phantom_edge.foundation.errors import EdgeError
+
+RULES: dict[str, Rule] = {
+    "exact": exact_match,
+    "relaxed": relaxed_match,
+    "yes or no": yes_no_match,
+    "letter": letter_match,
+}
+"""How an answer is judged."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A question, its known answer, the ``kind`` it is counted under, and by which of RULES it is judged."""
+
+    question: str
+    gold: str
+    images: tuple[Picture, ...] = ()
+    kind: str = "-"
+    rule: str = "exact"
+
+    @property
+    def query(self) -> Query:
+        """What is asked."""
+        return Query(self.question, self.images)
+
+    def is_right(self, answer: str) -> bool:
+        """The verdict on an answer."""
+        return RULES[self.rule](answer, self.gold)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What can be asked, and how many questions fell away because their picture is missing."""
+
+    found: list[Example]
+    without_picture: int = 0
+
+
+def read_examples(path: Path) -> Examples:
+    """The triples of a data file as examples. Raises EdgeError if it holds none, or none of its pictures is there."""
+    if path.is_dir():
+        raise EdgeError(f"{path} is a folder", f"give its JSONL file, such as {path / 'triples.jsonl'}")
+    examples = [
+        Example(triple.question, triple.chosen, tuple(path.parent / name for name in triple.images), triple.kind or "-")
+        for triple in read_triples(path)
+    ]
+    return with_pictures(examples, path)
+
+
+def with_pictures(examples: Sequence[Example], source: Path) -> Examples:
+    """Those whose picture files are there. Raises EdgeError if there are none."""
+    if not examples:
+        raise EdgeError(f"{source} holds no question", "make some: phantom-edge data scenes ./scenes --split test")
+    there: dict[Picture, bool] = {}
+    for picture in (picture for example in examples for picture in example.images):
+        if picture not in there:
+            there[picture] = isinstance(picture, bytes) or picture.is_file()
+    found = [example for example in examples if all(there[picture] for picture in example.images)]
+    if not found:
+        missing = next(picture for picture, is_there in there.items() if not is_there)
+        raise EdgeError(
+            f"every picture of {source} is missing, such as {missing!s:.200}",
+            "put the pictures there; paths count from the data file's folder",
+        )
+    return Examples(found, len(examples) - len(found))
+
+
+def choose(
+    examples: Sequence[Example], kinds: Sequence[str] = (), limit: int | None = None, seed: int = 0
+) -> list[Example]:
+    """Only some ``kinds``, and of whole pictures drawn by ``seed`` as many as give at least ``limit`` questions.
+
+    The order stays. Raises EdgeError for a kind that no example has.
+    """
+    known = list(dict.fromkeys(example.kind for example in examples))
+    unknown = [kind for kind in kinds if kind not in known]
+    if unknown:
+        raise EdgeError(f"there is no kind {', '.join(unknown)}", f"choose from: {', '.join(known)}")
+    chosen = [example for example in examples if not kinds or example.kind in kinds]
+    if limit is None or limit >= len(chosen):
+        return chosen
+    groups: dict[object, list[int]] = {}
+    for number, example in enumerate(chosen):
+        groups.setdefault(example.images or number, []).append(number)  # without a picture each stands alone
+    order = list(groups.values())
+    Random(seed).shuffle(order)
+    kept: list[int] = []
+    for numbers in order:
+        if len(kept) >= limit:
+            break
+        kept += numbers
+    return [chosen[number] for number in sorted(kept)]

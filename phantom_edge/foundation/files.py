@@ -1,0 +1,142 @@
+"""Folders and files that appear whole or not at all."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TextIO
+
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.replaceable import check_replaceable, mark
+from phantom_edge.foundation.staging import left_overs, staging_folder
+
+NEW, OLD = "new", "old"
+"""Inside the staging folder: what is being written, and what stood at ``out`` until the new took its place.
+
+Both there: the new one is not in place yet. So a killed run's folder says by itself what is to be done with it.
+"""
+
+
+@contextmanager
+def whole_folder(out: Path, *, force: bool = False, bytes_needed: int = 0) -> Iterator[Path]:
+    """A folder to fill, renamed to ``out`` when the block ends well and removed when it does not.
+
+    The work happens beside ``out``, so the rename is one step of the file system: of two runs without ``force`` the
+    second to end is refused. With ``force`` an existing ``out`` is replaced, but only by a whole new one, and only if
+    it holds nothing but what we wrote or what belongs to a checkpoint (see ``replaceable``). Wherever a run is killed,
+    the old folder is in its place or goes back there when the next run for ``out`` starts.
+    """
+    out = Path(os.path.realpath(out))  # through a link, the folder that it points to is the one to replace
+    prefix = f".{out.name}.partial-"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        for left in left_overs(out.parent, prefix):
+            _settle(left, out)
+        check_target(out, force)
+        _check_space(out.parent, bytes_needed)
+        with staging_folder(out.parent, prefix) as staging:
+            try:
+                (staging / NEW).mkdir()
+                yield staging / NEW
+                mark(staging / NEW)
+                _replace(staging, out, force)
+            finally:
+                _settle(staging, out)
+    except OSError as error:
+        raise plain_words(error, out) from error
+
+
+@contextmanager
+def whole_file(out: Path) -> Iterator[TextIO]:
+    """A text file to write, renamed to ``out`` when the block ends well and removed when it does not."""
+    out = out.resolve()
+    if out.is_dir():
+        raise EdgeError(f"{out} is a folder, not a file", "choose another file")
+    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+        partial.replace(out)
+    except OSError as error:
+        raise plain_words(error, out, "file") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_target(out: Path, force: bool) -> None:
+    """EdgeError unless the place is free, or ``force`` may free it. Looks again where another run replaced it."""
+    out = Path(os.path.realpath(out))
+    if not out.name:
+        raise EdgeError(f"{out} is no place for a folder of its own", "choose another folder")
+    while (seen := _identity(out)) is not None:
+        try:
+            _check_taken(out, force)
+            return
+        except (EdgeError, FileNotFoundError):
+            if _identity(out) == seen:
+                raise
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        about = path.lstat()
+    except FileNotFoundError:
+        return None
+    return about.st_dev, about.st_ino
+
+
+def _check_taken(out: Path, force: bool) -> None:
+    if out.is_symlink():
+        raise EdgeError(f"{out} is a link that leads nowhere", "remove it, or choose another folder")
+    if not force:
+        raise EdgeError(f"{out} exists already", "choose another folder, or add --force to replace it")
+    if not out.is_dir():
+        raise EdgeError(f"{out} is a file, not a folder", "choose another folder")
+    check_replaceable(out)
+
+
+def _replace(staging: Path, out: Path, force: bool) -> None:
+    """Put the new folder in its place. A folder never takes the place of one with content: the system refuses."""
+    while True:
+        check_target(out, force)
+        if force:
+            with suppress(FileNotFoundError):
+                out.rename(staging / OLD)
+        try:
+            (staging / NEW).rename(out)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            with suppress(FileNotFoundError):  # another run replaced it in this very moment: what it saw is out of date
+                (staging / OLD).rename(staging / "superseded")
+            shutil.rmtree(staging / "superseded", ignore_errors=True)
+
+
+def _settle(staging: Path, out: Path) -> None:
+    """Remove a staging folder; an old folder that nothing replaced goes back first, or else stays where it is."""
+    if (staging / OLD).exists() and (staging / NEW).exists():
+        if os.path.lexists(out):
+            return
+        (staging / OLD).rename(out)
+    shutil.rmtree(staging, ignore_errors=True)
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise EdgeError(
+            f"{folder} has {free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB are needed",
+            "free some space or write elsewhere",
+        )
+
+
+def plain_words(error: OSError, out: Path, kind: str = "folder") -> EdgeError:
+    """What went wrong while ``out`` was written, for a user."""
+    if error.errno == errno.ENOSPC:
+        return EdgeError(f"the disk is full while writing {out}", "free some space and run the command again")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return EdgeError(f"no permission to write {out}", f"choose a {kind} that you may write to")
+    return EdgeError(f"cannot write {out}: {error.strerror or error}", f"choose another {kind}")

@@ -1,0 +1,74 @@
+"""Where a checkpoint lies: a folder, a model on a hub, or inside this package."""
+
+import re
+from pathlib import Path, PurePosixPath
+
+from huggingface_hub import snapshot_download
+
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.models.shipped import NAME, NANO
+
+SMALL_FILES = ("*.json", "*.jinja", "tokenizer.model", "merges.txt")
+"""All that preparing inputs needs of a checkpoint: no weights, no code."""
+
+CHECKPOINT_FILES = (*SMALL_FILES, "*.safetensors")
+"""All that is ever fetched: no code, no pickles."""
+
+
+def find_folder(
+    source: str | Path,
+    patterns: tuple[str, ...] = CHECKPOINT_FILES,
+    *,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    force_download: bool = False,
+    local_files_only: bool = False,
+    token: str | bool | None = None,
+    subfolder: str = "",
+) -> Path:
+    """The folder ``source`` itself, or a download of the files that match where it is a hub id (owner/name).
+
+    Where there is no folder called nano, that name is the model inside this package. ``subfolder`` is one inside the
+    folder. The other options are huggingface_hub's. Raises EdgeError when there is neither.
+    """
+    inside = PurePosixPath(subfolder)
+    if inside.is_absolute() or ".." in inside.parts:
+        raise EdgeError(f"subfolder '{subfolder}' leads out of {source}", "name a folder inside it")
+    try:
+        folder = Path(source).expanduser()
+        is_folder, is_there = folder.is_dir(), folder.exists()
+    except (OSError, RuntimeError) as error:  # RuntimeError: a home that is not there, a link to itself
+        raise EdgeError(f"cannot look at {source} ({error})", "give a checkpoint folder that you may read") from error
+    if is_folder:
+        return _inside(folder, subfolder)
+    if is_there:
+        raise EdgeError(f"{source} is a file", "give the folder that holds config.json and the safetensors")
+    if str(source) == NAME:
+        return _inside(NANO, subfolder)
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(source)):
+        raise EdgeError(
+            f"there is no folder {source}",
+            f"give a checkpoint folder, {NAME} (it is inside this package), or a hub id such as BK-Lee/Phantom-0.5B",
+        )
+    try:
+        fetched = snapshot_download(
+            str(source),
+            revision=revision,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            token=token,
+            allow_patterns=[str(inside / pattern) for pattern in patterns],
+        )
+    except (OSError, ValueError, RuntimeError) as error:  # what huggingface_hub and its HTTP client raise
+        raise EdgeError(
+            f"there is no folder {source}, and no such model could be fetched from the hub ({type(error).__name__})",
+            "check the spelling and the connection, or give the path of a folder",
+        ) from error
+    return _inside(Path(fetched), subfolder)
+
+
+def _inside(folder: Path, subfolder: str) -> Path:
+    if not (folder / subfolder).is_dir():
+        raise EdgeError(f"{folder} has no folder {subfolder}", "check the spelling of subfolder")
+    return folder / subfolder

@@ -1,0 +1,178 @@
+"""Profile a bundle on an Android phone that adb reaches: a Python goes there once, and runs what runs everywhere.
+
+Under ``/data/local/tmp``, where the shell of adb may write and run: a kit (see ``kit``: Python, its C library and
+ONNX Runtime), this very package, and the bundle; each once, by its hash. So a phone's profile is measured
+by the same lines of code as a PC's, on the CPU.
+"""
+
+import shutil
+import tempfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from shlex import quote
+
+import phantom_edge
+from phantom_edge.bundle.folder import Bundle, read_manifest
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.profile.devices.adb import Adb, find
+from phantom_edge.profile.devices.kit import ABIS, Kit, open_kit, seal_of
+from phantom_edge.profile.devices.phone import Phone, Watch, about
+from phantom_edge.profile.devices.remote import RUNNER, WHOLE, asked, files_of, last, listen, made
+from phantom_edge.profile.measure.lines import Gathering
+from phantom_edge.profile.measure.stages import Begin, Wish
+from phantom_edge.profile.result import Device, Run
+
+PLACE = "/data/local/tmp/phantom-edge"
+
+TARGET = "onnx"
+"""What a kit runs."""
+
+OLDEST = 26
+"""Of Android 8, by its number: what exit codes and a modern kernel need."""
+
+CODE = (".py", ".json", ".toml", ".onnx")
+"""What is sent of this package; its weights are not."""
+
+CHECK = f"import onnxruntime, psutil, {RUNNER}"
+
+
+def profile_by_adb(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
+    """Measure a bundle on a phone; a connection that ends in the middle leaves a partial run.
+
+    Raises EdgeError where adb or the phone cannot be used, no kit is there, or the bundle is refused.
+    """
+    wanted = asked(wish)
+    target = read_manifest(path).target
+    if target != TARGET:
+        raise EdgeError(
+            f"{path} is for target {target}, and on a phone {TARGET} is what can be profiled",
+            f"export one: phantom-edge export --target {TARGET}",
+        )
+    adb = find(device.partition(":")[2])
+    phone = about(adb)
+    kit = _kit_for(phone)
+    bundle = Bundle.open(path, begin=partial(begin, "reading the bundle"))
+    python = _send_kit(adb, kit, phone, begin)
+    code = _send_code(adb, python, phone)
+    place = _send_bundle(adb, bundle, begin)
+    gathering = Gathering()
+    watch = Watch(adb, gathering)
+    remote = f"PYTHONPATH={code} sh {python} -m {RUNNER} {place} {quote(wanted)}"
+    with watch.watching():
+        partly = listen(phone.name, adb.command("shell", remote), gathering, begin, watch.heard)
+    run = made(gathering, bundle, wish, partly)
+    return replace(run, device=_named(run.device, phone, watch), energy=watch.energy() or run.energy)
+
+
+def _kit_for(phone: Phone) -> Kit:
+    """The kit of the phone's own processor. Raises EdgeError where there can be none, or is none."""
+    if phone.sdk < OLDEST:
+        raise EdgeError(f"{phone.name} has Android {phone.android or '?'}", "use one with Android 8 or newer")
+    abi = phone.abis[0]
+    if abi not in ABIS:
+        raise EdgeError(
+            f"{phone.name} has a processor for {abi or 'nothing that it tells'}, and kits are for {', '.join(ABIS)}",
+            "use a phone whose Android has 64 bits",
+        )
+    return open_kit(abi)
+
+
+def _send_kit(adb: Adb, kit: Kit, phone: Phone, begin: Begin) -> str:
+    """The script that runs Python there. Older kits go."""
+    place = f"{PLACE}/kits/{kit.seal[:16]}"
+    if not _is_there(adb, place):
+        _emptied(adb, place, f"{PLACE}/kits")
+        step = begin("sending the kit", 1)
+        adb.push(f"{kit.path}/.", f"{place}/")
+        step(1)
+        _check_runs(adb, f"sh {place}/run -c 'import onnxruntime, psutil'", phone)
+        _arrived(adb, place)
+    return f"{place}/run"
+
+
+def _send_code(adb: Adb, python: str, phone: Phone) -> str:
+    """The folder of this package there. Older ones go."""
+    with tempfile.TemporaryDirectory() as desk:
+        copied = Path(desk) / "code"
+        _copy_code(copied / "phantom_edge")
+        place = f"{PLACE}/code/{seal_of(copied)[:16]}"
+        if not _is_there(adb, place):
+            _emptied(adb, place, f"{PLACE}/code")
+            adb.push(f"{copied}/.", f"{place}/")
+            _check_runs(adb, f"PYTHONPATH={place} sh {python} -m {RUNNER} --check", phone)
+            _arrived(adb, place)
+    return place
+
+
+def _copy_code(out: Path) -> None:
+    """This package without its weights, and without what is no code."""
+    package = Path(phantom_edge.__file__).parent
+
+    def left_out(folder: str, names: list[str]) -> list[str]:
+        is_weights = Path(folder) == package
+        return [
+            name
+            for name in names
+            if name == "__pycache__"
+            or (is_weights and name == "weights")
+            or ((Path(folder) / name).is_file() and not name.endswith(CODE))
+        ]
+
+    shutil.copytree(package, out, ignore=left_out)
+
+
+def _send_bundle(adb: Adb, bundle: Bundle, begin: Begin) -> str:
+    """Its folder there."""
+    place = f"{PLACE}/bundles/{bundle.manifest.seal[:16]}"
+    if not _is_there(adb, place):
+        _emptied(adb, place, place)
+        names = files_of(bundle)
+        folders = {f"{place}/{name}".rpartition("/")[0] for name in names}
+        adb.shell(f"mkdir -p {' '.join(sorted(folders))}")
+        step = begin("sending the bundle", sum((bundle.path / name).stat().st_size for name in names))
+        for name in names:
+            adb.push(str(bundle.path / name), f"{place}/{name}")
+            step((bundle.path / name).stat().st_size)
+        _arrived(adb, place)
+    return place
+
+
+def _is_there(adb: Adb, place: str) -> bool:
+    return adb.shell(f"test -f {place}/{WHOLE}").returncode == 0
+
+
+def _emptied(adb: Adb, place: str, old: str) -> None:
+    ran = adb.shell(f"rm -rf {old} && mkdir -p {place}")
+    if ran.returncode:
+        raise EdgeError(
+            f"{adb.serial} does not let adb write in {PLACE} ({last(ran.stderr)})", "see: adb shell df /data"
+        )
+
+
+def _arrived(adb: Adb, place: str) -> None:
+    adb.shell(f"touch {place}/{WHOLE}")
+
+
+def _check_runs(adb: Adb, command: str, phone: Phone) -> None:
+    ran = adb.shell(command, 600)
+    if ran.returncode:
+        raise EdgeError(
+            f"{phone.name} does not run the kit ({last(ran.stderr or ran.stdout)})",
+            f"make it again, and if that does not help, tell us: phantom-edge kit --abi {phone.abis[0]} --force",
+        )
+
+
+def _named(device: Device, phone: Phone, watch: Watch) -> Device:
+    """The device that the runner saw, with what the phone says of itself."""
+    notes = {"build": phone.build, "state": watch.state.words}
+    if watch.why:
+        notes["energy"] = watch.why
+    return replace(
+        device,
+        kind="android",
+        name=phone.name,
+        processor=phone.chip or device.processor,
+        system=f"Android {phone.android}, {device.system}",
+        notes=device.notes | {name: text for name, text in notes.items() if text},
+    )

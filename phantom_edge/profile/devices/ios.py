@@ -1,0 +1,144 @@
+"""Profile a bundle on an iPhone or iPad, by Xcode's ``devicectl`` on a Mac and an app that holds the runner.
+
+The app is launched with ``--profile FOLDER WISH``: the bundle's folder in its container, and what is wanted, JSON. It
+says on stdout what ``profile.measure.lines`` describes (``schema_lines.json`` is for its authors), line by
+line, and ends. ``PHANTOM_EDGE_XCRUN_COMMAND`` is taken instead of ``xcrun``.
+"""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.typed import strict_json
+from phantom_edge.profile.devices.remote import WHOLE, asked, files_of, last, listen, made
+from phantom_edge.profile.measure.lines import Gathering
+from phantom_edge.profile.measure.stages import Begin, Wish
+from phantom_edge.profile.result import Run
+
+COMMAND = "PHANTOM_EDGE_XCRUN_COMMAND"
+
+PLACE = "Documents/phantom-edge"
+"""In the app's container: a folder for each bundle, by its seal."""
+
+TARGETS = ("coreml", "executorch")
+"""What an app on a phone runs."""
+
+FORM = "give ios:UDID/APP, such as ios:00008130-0006/org.example.edge; see: xcrun devicectl list devices"
+
+
+@dataclass(frozen=True)
+class Phone:
+    """``ios:UDID/APP``: what Xcode calls the device, and the identifier of the app that measures."""
+
+    udid: str
+    app: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Phone":
+        """Raises EdgeError for what is no address."""
+        found = re.fullmatch(r"ios:([0-9A-Za-z][0-9A-Za-z-]*)/([A-Za-z0-9][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)+)", text)
+        if found is None:
+            raise EdgeError(f"--device is '{text}'", FORM)
+        return cls(found[1], found[2])
+
+    def command(self, *words: str) -> list[str]:
+        """What makes Xcode do something with the device."""
+        (kind, *rest) = words
+        xcrun = shlex.split(os.environ.get(COMMAND, "xcrun"))
+        verbs, options = kind.split(), ["--device", self.udid]
+        return [*xcrun, "devicectl", "device", *verbs, *options, *rest]
+
+    def container(self) -> list[str]:
+        """What says that a path is in the app's container."""
+        return ["--domain-type", "appDataContainer", "--domain-identifier", self.app]
+
+
+def profile_by_devicectl(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
+    """Measure a bundle there; an app that ends in the middle leaves a partial run.
+
+    Raises EdgeError where there is no Xcode, no such device, or no such app on it.
+    """
+    phone, wanted = Phone.parse(device), asked(wish)
+    bundle = Bundle.open(path, begin=partial(begin, "reading the bundle"))
+    if bundle.manifest.target not in TARGETS:
+        raise EdgeError(
+            f"{path} is for target {bundle.manifest.target}, which no iPhone runs",
+            f"export it for one: phantom-edge export --target {TARGETS[0]}",
+        )
+    _check(phone)
+    place = f"{PLACE}/{bundle.manifest.seal[:16]}"
+    _send(phone, bundle, place, begin)
+    gathering = Gathering()
+    launch = phone.command("process launch", "--console", "--terminate-existing", phone.app)
+    # devicectl itself says on stdout what it does, too
+    partly = listen(phone.udid, [*launch, "--profile", place, wanted], gathering, begin, is_alone=False)
+    run = made(gathering, bundle, wish, partly)
+    return replace(run, device=replace(run.device, kind="ios"))
+
+
+def _check(phone: Phone) -> None:
+    """Whether the device answers, and has the app."""
+    found = _told(phone, "info apps", "--bundle-id", phone.app)
+    if not found.get("result", {}).get("apps"):
+        raise EdgeError(f"there is no app {phone.app} on {phone.udid}", "install it there with Xcode")
+
+
+def _told(phone: Phone, *words: str) -> dict[str, Any]:
+    """What devicectl writes as JSON: what it prints is for people, and may change."""
+    with tempfile.TemporaryDirectory() as desk:
+        out = Path(desk) / "told.json"
+        ran = _ran([*phone.command(*words), "--json-output", str(out)])
+        if ran.returncode:
+            raise EdgeError(
+                f"Xcode does not reach {phone.udid} ({last(ran.stderr or ran.stdout)})",
+                "unlock the device, trust this Mac, turn Developer Mode on, and see: xcrun devicectl list devices",
+            )
+        try:
+            found = strict_json(out.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise EdgeError("devicectl told nothing that can be read", "update Xcode, to 16 or later") from error
+    if not isinstance(found, dict):
+        raise EdgeError("devicectl told nothing that can be read", "update Xcode, to 16 or later")
+    return found
+
+
+def _send(phone: Phone, bundle: Bundle, place: str, begin: Begin) -> None:
+    """The bundle, unless it is there: a mark that comes last says that all came."""
+    with tempfile.TemporaryDirectory() as desk:
+        mark = Path(desk) / WHOLE
+        there = ["--source", f"{place}/{WHOLE}", "--destination", str(mark)]
+        if _ran(phone.command("copy from", *phone.container(), *there)).returncode == 0 and mark.is_file():
+            return
+        mark.write_text(json.dumps({"seal": bundle.manifest.seal}), encoding="utf-8")
+        sources = [(bundle.path / name, f"{place}/{name}") for name in files_of(bundle)]
+        step = begin("sending the bundle", sum(_size(source) for source, _ in sources))
+        for source, to in [*sources, (mark, f"{place}/{WHOLE}")]:
+            words = ["--source", str(source), "--destination", to]
+            ran = _ran(phone.command("copy to", *phone.container(), *words))
+            if ran.returncode:
+                raise EdgeError(
+                    f"{phone.udid} did not take {source.name} ({last(ran.stderr or ran.stdout)})",
+                    "see that it has space left, and try again",
+                )
+            step(_size(source))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _ran(words: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    try:
+        return subprocess.run(words, capture_output=True, text=True, errors="replace")
+    except OSError:
+        raise EdgeError("there is no xcrun here", "give this on a Mac with Xcode 16 or later") from None

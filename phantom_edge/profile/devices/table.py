@@ -1,0 +1,213 @@
+"""Devices as data, every number with its source; users add their own."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.typed import WrongJson, from_json
+from phantom_edge.profile.result import Device, Run
+
+HOST = "host"
+Unit = Literal["GB", "GB/s", "TOPS"]
+Stage = Literal["vision", "prefill", "decode"]
+FACTORS: dict[Unit, float] = {"GB": 1e9, "GB/s": 1e9, "TOPS": 0.5e12}
+"""To bytes, bytes a second, and multiply-adds a second."""
+
+MOST = 1e9
+"""Beyond what any device has, of any unit."""
+
+MEASURED = "measured on this machine"
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number, who says it, and how it follows from what they say if they do not say it themselves."""
+
+    value: float
+    unit: Unit
+    source: str
+    derived: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.value < MOST:
+            raise ValueError(f"value is {self.value}, not above 0")
+        if not self.source.strip():
+            raise ValueError("source is empty")
+
+    @property
+    def plain(self) -> float:
+        """In bytes, bytes a second, or multiply-adds a second."""
+        return self.value * FACTORS[self.unit]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A device. ``peaks`` are rates by processor and number format; a run is of it if it names one of ``matches``.
+
+    ``missing`` tells what no source was found for.
+    """
+
+    label: str
+    kind: Literal["android", "ios", "linux", "host"]
+    chip: str
+    targets: tuple[str, ...]
+    matches: tuple[str, ...] = ()
+    ram: Number | None = None
+    bandwidth: Number | None = None
+    app_memory: Number | None = None
+    peaks: dict[str, dict[str, Number]] = field(default_factory=dict)
+    soc: str = ""
+    board: str = ""
+    missing: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.targets) - set(PROCESSORS))
+        if unknown or not self.targets:
+            raise ValueError(f"targets has {unknown or 'none'}, and plans are made for {', '.join(PROCESSORS)}")
+        units = {"ram": "GB", "app_memory": "GB", "bandwidth": "GB/s"}
+        for name, unit in units.items():
+            number = getattr(self, name)
+            if number is not None and number.unit != unit:
+                raise ValueError(f"{name} is in {number.unit}, not in {unit}")
+        if any(number.unit != "TOPS" for peak in self.peaks.values() for number in peak.values()):
+            raise ValueError("peaks has a number that is not in TOPS")
+
+    @property
+    def room(self) -> Number | None:
+        """What an app may use, or all that there is."""
+        return self.app_memory or self.ram
+
+    def peak(self, processor: str, kind: str) -> Number | None:
+        """Of a processor in a number format, or in the one that is known."""
+        known = self.peaks.get(processor, {})
+        return known.get(kind) or next(iter(known.values()), None)
+
+
+PROCESSORS = {"onnx": "cpu", "executorch": "cpu", "coreml": "npu", "jetson": "gpu", "qnn": "npu"}
+"""What a target runs on unless it is told otherwise."""
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What is reached, from low to high."""
+
+    low: float
+    high: float
+    source: str
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low <= self.high:
+            raise ValueError(f"low is {self.low} and high {self.high}")
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Of a target: of the peak in vision and prefill, of bandwidth in decode; weights in memory; MB besides."""
+
+    vision: Reached
+    prefill: Reached
+    decode: Reached
+    weights: Reached
+    runtime: Reached
+
+    def of(self, stage: Stage) -> Reached:
+        """By the stage's name."""
+        return {"vision": self.vision, "prefill": self.prefill, "decode": self.decode}[stage]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Devices by name, and shares by target."""
+
+    devices: dict[str, Entry] = field(default_factory=dict)
+    shares: dict[str, Shares] = field(default_factory=dict)
+
+
+def read_table(own: Path | None = None) -> Table:
+    """The shipped table, and what a file adds to it. Raises EdgeError for a file that is none."""
+    file = files("phantom_edge.profile.devices") / "devices.toml"
+    shipped = _table(file.read_text(encoding="utf-8"), file.name)
+    if own is None:
+        return shipped
+    try:
+        text = own.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise EdgeError(f"{own} cannot be read ({type(error).__name__})", "give a TOML file of devices") from error
+    added = _table(text, str(own))
+    return Table(shipped.devices | added.devices, shipped.shares | added.shares)
+
+
+def _table(text: str, name: str) -> Table:
+    try:
+        return from_json(Table, _listed(tomllib.loads(text)))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise EdgeError(f"{name}: {' '.join(str(error).split())}", "mend that line") from error
+    except WrongJson as error:
+        example = '[devices.my-board] with bandwidth = { value = 102, unit = "GB/s", source = "where it is said" }'
+        raise EdgeError(
+            f"{name}: {error}", f"write it like {example}; see phantom_edge/profile/devices/devices.toml"
+        ) from error
+
+
+def _listed(document: Any) -> Any:
+    """TOML's dates are no JSON; as text they are refused with their place."""
+    if isinstance(document, dict):
+        return {key: _listed(value) for key, value in document.items()}
+    if isinstance(document, list):
+        return [_listed(value) for value in document]
+    return document if isinstance(document, str | int | float | bool) else str(document)
+
+
+def device_named(name: str, table: Table) -> Entry:
+    """Raises EdgeError for a name that is not there, with those near to it."""
+    if name in table.devices:
+        return table.devices[name]
+    known = [*sorted(table.devices), HOST]
+    near = get_close_matches(name.lower().replace(" ", "-"), known, n=3, cutoff=0.5)
+    remedy = f"did you mean {' or '.join(near)}? " if near else ""
+    raise EdgeError(
+        f"there is no device '{name}'", f"{remedy}give one of {', '.join(known)}, or add yours: --devices FILE.toml"
+    )
+
+
+def entry_of(device: Device) -> Entry:
+    """A machine that was measured, as the table would have it."""
+    products = number(device.products, "TOPS")
+    return Entry(
+        label=f"{device.name} ({device.processor})",
+        kind="host",
+        chip=device.processor,
+        targets=("onnx", "executorch"),
+        matches=(device.name,),
+        ram=number(device.memory_bytes, "GB"),
+        bandwidth=number(device.bandwidth, "GB/s"),
+        peaks={} if products is None else {"cpu": {"fp32": products}},
+    )
+
+
+def number(plain: float | None, unit: Unit, source: str = MEASURED) -> Number | None:
+    """Of bytes, bytes a second, or multiply-adds a second; None for what cannot be."""
+    value = 0.0 if plain is None else plain / FACTORS[unit]
+    return Number(value, unit, source) if 0 < value < MOST else None
+
+
+def is_of(run: Run, entry: Entry) -> bool:
+    """Whether a run was made on a device: one of its names is told there."""
+    told = " ".join((run.device.name, run.device.processor, *run.device.notes.values())).lower()
+    return any(name.lower() in told for name in entry.matches)
+
+
+def sources(table: Mapping[str, Entry]) -> dict[str, dict[str, Number]]:
+    """Every number of every device, by a name that tells what it is."""
+    return {
+        name: {
+            **{part: one for part in ("ram", "bandwidth", "app_memory") if (one := getattr(entry, part)) is not None},
+            **{f"{who}, {kind}": one for who, peak in entry.peaks.items() for kind, one in peak.items()},
+        }
+        for name, entry in table.items()
+    }

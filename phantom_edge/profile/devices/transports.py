@@ -1,0 +1,46 @@
+"""Devices by the names that ``--device`` takes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.profile.measure.stages import Begin, Wish
+from phantom_edge.profile.result import Run
+
+ProfileOn = Callable[[str, Path, Wish, Begin], Run]
+
+
+def _host(_device: str, path: Path, wish: Wish, begin: Begin) -> Run:
+    from phantom_edge.profile.measure.host import profile_here
+
+    return profile_here(path, wish, begin)
+
+
+def _ssh(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
+    from phantom_edge.profile.devices.ssh import profile_by_ssh
+
+    return profile_by_ssh(device, path, wish, begin)
+
+
+def _android(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
+    from phantom_edge.profile.devices.android import profile_by_adb
+
+    return profile_by_adb(device, path, wish, begin)
+
+
+def _ios(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
+    from phantom_edge.profile.devices.ios import profile_by_devicectl
+
+    return profile_by_devicectl(device, path, wish, begin)
+
+
+DEVICES: dict[str, ProfileOn] = {"host": _host, "ssh": _ssh, "android": _android, "ios": _ios}
+"""By what a device's name begins with, up to a colon."""
+
+
+def profile_on(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
+    """Measure a bundle on a device. Raises EdgeError for a name that is none."""
+    kind = device.partition(":")[0]
+    if kind not in DEVICES:
+        raise EdgeError(f"--device is '{device}'", "give host, ssh://user@host, android:SERIAL, or ios:UDID/APP")
+    return DEVICES[kind](device, path, wish, begin)

@@ -1,0 +1,1 @@
+"""Measure a bundle on the machine that runs this."""

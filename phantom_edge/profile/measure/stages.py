@@ -1,0 +1,192 @@
+"""Measure a bundle on this machine, stage by stage, with the session and the engine that answer questions."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.profile.measure.lines import Gathering
+from phantom_edge.profile.result import Answered, Depth, Stage, StageName
+from phantom_edge.runtime.sampling import Sampling
+from phantom_edge.runtime.session import Session
+
+Begin = Callable[[str, int], Callable[[int], None]]
+"""From what begins, and how much of it there is, to what is told of each bit that is done."""
+
+DEPTH_TOKENS = 8
+"""Tokens that are timed behind a cache of one length."""
+
+
+LOADING = 10.0
+"""Seconds after which a bundle is not opened again."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is measured: ``repeats`` of a stage after the first, ``tokens`` of an answer, single ones at ``depths``.
+
+    ``operators``: whether the runtime's own profiler is asked, too.
+    """
+
+    repeats: int = 5
+    tokens: int = 16
+    threads: int = 0
+    depths: tuple[int, ...] = ()
+    question: str = "What is in the picture?"
+    image: Path | None = None
+    operators: bool = True
+
+    def __post_init__(self) -> None:
+        rules = (
+            (self.repeats >= 1, "--repeats", "give 1 or more"),
+            (self.tokens >= 2, "--tokens", "give 2 or more"),
+            (self.threads >= 0, "--threads", "give 0 (the runtime chooses) or more"),
+            (all(depth >= 1 for depth in self.depths), "--depth", "give 1 or more tokens"),
+        )
+        for holds, name, remedy in rules:
+            if not holds:
+                raise EdgeError(f"{name} is impossible", remedy)
+
+
+class Clock:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds.setdefault(stage, []).append(time.perf_counter() - start)
+
+
+class Measuring:
+    """Measures a bundle, into ``gathering``; ``tokens`` of answers were chosen so far, for ``joules`` by ``meter``."""
+
+    def __init__(self, bundle: Bundle, wish: Wish, gathering: Gathering) -> None:
+        self.bundle, self.wish, self.gathering = bundle, wish, gathering
+        self.tokens = 0
+        self.meter: Callable[[], float | None] = lambda: None
+        self.joules: float | None = None
+        room = bundle.manifest.cache.max_context
+        self.depths = wish.depths or tuple(depth for depth in (64, 256, 1024, 4096) if depth + DEPTH_TOKENS <= room)
+        far = [depth for depth in self.depths if depth + DEPTH_TOKENS > room]
+        if far:
+            raise EdgeError(
+                f"--depth is {far[0]:,}, and this bundle holds {room:,} tokens", f"give {room - DEPTH_TOKENS:,} or less"
+            )
+
+    @property
+    def steps(self) -> int:
+        """How much of it there is."""
+        return 4 + len(self.depths) + 1 + self.wish.repeats + self.wish.operators
+
+    def measure(self) -> None:
+        """Everything, in the order of ``STAGES``."""
+        session = self._load()
+        self._vision(session)
+        self._prefill(session)
+        self._decode(session)
+        self._answers(session)
+
+    def _load(self) -> Session:
+        """Opened again and again, for ``LOADING`` seconds at most, but twice; each is let go of before the next.
+
+        Two at once would take the memory of two.
+        """
+        seconds: list[float] = []
+
+        def opened() -> Session:
+            start = time.perf_counter()
+            session = Session(Bundle.open(self.bundle.path), self.wish.threads)
+            seconds.append(time.perf_counter() - start)
+            return session
+
+        opened()
+        session = opened()
+        while len(seconds) < 1 + self.wish.repeats and sum(seconds) < LOADING:
+            del session
+            session = opened()
+        self.gathering.put("stage", Stage("load", 1, seconds[0], tuple(seconds[1:])))
+        return session
+
+    def _timed(self, name: StageName, units: int, work: Callable[[], object]) -> None:
+        """The first time and the others."""
+        seconds = []
+        for _ in range(1 + self.wish.repeats):
+            start = time.perf_counter()
+            work()
+            seconds.append(time.perf_counter() - start)
+        self.gathering.put("stage", Stage(name, units, seconds[0], tuple(seconds[1:])))
+
+    def _vision(self, session: Session) -> None:
+        side = self.bundle.manifest.pictures.tile_size
+        pixels = np.zeros((1, 3, side, side), np.float32)
+        self._timed("vision", 1, lambda: session.engine.see(pixels))
+
+    def _prefill(self, session: Session) -> None:
+        """A full chunk at the beginning of a prompt."""
+        chunk = min(self.bundle.manifest.prefill_chunk, self.bundle.manifest.cache.max_context - 1)
+        rows, last = self._rows(session, chunk), np.array([chunk - 1])
+        self._timed("prefill", chunk, lambda: session.engine.forward(rows, 0, last))
+
+    def _decode(self, session: Session) -> None:
+        """A token behind a chunk, and at every depth."""
+        chunk = min(self.bundle.manifest.prefill_chunk, self.bundle.manifest.cache.max_context - 1)
+        row, zero = self._rows(session, 1), np.array([0])
+        self._timed("decode", 1, lambda: session.engine.forward(row, chunk, zero))
+        for depth in self.depths:
+            self._fill(session, depth)
+            seconds = []
+            for place in range(depth, depth + DEPTH_TOKENS):
+                start = time.perf_counter()
+                session.engine.forward(row, place, zero)
+                seconds.append(time.perf_counter() - start)
+            self.gathering.put("depth", Depth(depth, tuple(seconds)))
+
+    def _fill(self, session: Session, depth: int) -> None:
+        chunk = self.bundle.manifest.prefill_chunk
+        for start in range(0, depth, chunk):
+            size = min(chunk, depth - start)
+            session.engine.forward(self._rows(session, size), start, np.array([], np.int64))
+
+    def _rows(self, session: Session, count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        first = self.bundle.manifest.prompt.first_token
+        return session.engine.embed(np.full(count, first, np.int64))
+
+    def _answers(self, session: Session) -> None:
+        """Whole questions, each about a picture that was not seen before."""
+        used = self.meter()
+        self.gathering.put("tokens", self.tokens)
+        for number in range(1 + self.wish.repeats):
+            session.cached, session.trace = [], (clock := Clock())
+            picture, first = self._picture(number), 0.0
+            start = time.perf_counter()
+            for _ in session.ask(self.wish.question, [picture], Sampling(self.wish.tokens)):
+                first = first or time.perf_counter() - start
+            seconds = time.perf_counter() - start
+            stages = {name: sum(times) for name, times in clock.seconds.items()}
+            self.tokens += len(clock.seconds.get("choose", []))
+            self.gathering.put("answer", Answered(seconds, first or seconds, stages))
+        self.gathering.put("tokens", self.tokens)
+        now = self.meter()
+        self.joules = None if used is None or now is None else now - used
+
+    def _picture(self, number: int) -> Image.Image:
+        """One pixel tells it from the others."""
+        side = self.bundle.manifest.pictures.tile_size
+        picture = Image.new("RGB", (side, side), (90, 120, 150))
+        if self.wish.image is not None:
+            with Image.open(self.wish.image) as opened:
+                picture = opened.convert("RGB")
+        picture.putpixel((0, 0), (number % 256, number // 256 % 256, 7))
+        return picture

@@ -1,0 +1,1 @@
+"""What to export for a device, before anything is exported."""

@@ -1,0 +1,176 @@
+"""What a plan is made of: a model's size, a device, profiles that calibrate it, and measured losses of recipes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.typed import strict_json
+from phantom_edge.models.sizes import SIZES, Size, VisionSize
+from phantom_edge.profile.devices.table import (
+    HOST,
+    PROCESSORS,
+    Entry,
+    Table,
+    device_named,
+    entry_of,
+    is_of,
+    number,
+    read_table,
+)
+from phantom_edge.profile.plan.fitting import Missed, against, by_target
+from phantom_edge.profile.plan.predict import Factors
+from phantom_edge.profile.plan.samples import Sample, sample_of
+from phantom_edge.profile.plan.search import Lost
+from phantom_edge.profile.result import Run
+
+if TYPE_CHECKING:
+    from phantom_edge.models.config import PhantomConfig
+
+HUB = {name: f"BK-Lee/Phantom-{name.upper()}" for name in ("0.5b", "1.8b", "3.8b", "7b")}
+"""Checkpoints of the released sizes."""
+
+REACHED = "measured or reached in a profile that was given"
+
+
+def size_named(model: str) -> Size:
+    """A known size, or that of a checkpoint's config: no weights are read. Raises EdgeError for what is neither."""
+    if model in SIZES:
+        return SIZES[model]
+    if not Path(model).exists() and model.count("/") != 1:
+        raise EdgeError(
+            f"there is no size and no folder '{model}'",
+            f"give one of {', '.join(SIZES)}, a checkpoint folder, or a hub id",
+        )
+    from phantom_edge.checkpoint.loading import read_config
+    from phantom_edge.models.hub import find_folder
+
+    return size_of(read_config(find_folder(model, ("config.json",))))
+
+
+def size_of(config: "PhantomConfig") -> Size:
+    """The numbers of a config; its marks are of no matter here."""
+    text, vision = config.text, config.vision
+    return Size(
+        name="",
+        family=config.family,
+        backbone="",
+        hidden=text.hidden_size,
+        layers=text.num_hidden_layers,
+        heads=text.num_attention_heads,
+        kv_heads=text.num_key_value_heads,
+        intermediate=text.intermediate_size,
+        vocab=text.vocab_size,
+        special_tokens={},
+        end="",
+        pad="",
+        context=text.max_position_embeddings,
+        rms_eps=text.rms_norm_eps,
+        rope=dict(text.rope_parameters or {}),
+        tied=text.tie_word_embeddings,
+        attention_bias=text.attention_bias,
+        window=text.sliding_window,
+        vision=VisionSize(
+            vision.hidden_size,
+            vision.num_hidden_layers,
+            vision.num_attention_heads,
+            vision.intermediate_size,
+            vision.image_size,
+            vision.patch_size,
+        ),
+        max_tiles=config.max_tiles,
+    )
+
+
+def checkpoint_of(model: str) -> str:
+    """What ``phantom-edge export`` is to be given for a model of a plan."""
+    return HUB.get(model, "CHECKPOINT" if model in SIZES and model != "nano" else model)
+
+
+def device_of(name: str, table: Table, runs: Sequence[Run]) -> Entry:
+    """A device of the table; or this machine, as profiles tell its rates, or as it is measured now.
+
+    Raises EdgeError for a name that is not there, and for profiles of another device.
+    """
+    entry = _host(runs) if name == HOST and name not in table.devices else device_named(name, table)
+    for run in runs:
+        if not is_of(run, entry):
+            raise EdgeError(
+                f"a profile is of {run.device.name} ({run.device.processor}), not of {name}",
+                f"profile a bundle there, or give profiles of {entry.label}",
+            )
+        if run.subject.target not in entry.targets:
+            raise EdgeError(
+                f"a profile is of target {run.subject.target}, which is not planned for on {name}",
+                f"give profiles of {', '.join(entry.targets)}",
+            )
+    return _filled(entry, runs)
+
+
+def _filled(entry: Entry, runs: Sequence[Run]) -> Entry:
+    """With the rates that no source tells: those that profiles measured, or else reached."""
+    for run in runs:
+        processor, work, device = PROCESSORS[run.subject.target], run.subject, run.device
+        times = [(depth.context, median(depth.seconds)) for depth in run.depths if depth.seconds]
+        moved = [(work.decoder_bytes + at * work.cache_bytes_per_token) / took for at, took in times if took > 0]
+        prefill = run.stage("prefill")
+        fill = 0.0 if prefill is None or not prefill.warm else median(prefill.warm)
+        multiplied = prefill.units * work.decoder_products / fill if prefill is not None and fill > 0 else None
+        if entry.bandwidth is None:
+            entry = replace(entry, bandwidth=number(device.bandwidth or max(moved, default=None), "GB/s", REACHED))
+        own = number((device.products if processor == "cpu" else None) or multiplied, "TOPS", REACHED)
+        if processor not in entry.peaks and own is not None:
+            entry = replace(entry, peaks={**entry.peaks, processor: {"fp32": own}})
+    return entry
+
+
+def _host(runs: Sequence[Run]) -> Entry:
+    if not runs:
+        from phantom_edge.profile.measure.machine import describe
+
+        return entry_of(describe(0))
+    device = runs[0].device
+    bandwidth = [run.device.bandwidth for run in runs if run.device.bandwidth]
+    products = [run.device.products for run in runs if run.device.products]
+    return entry_of(
+        replace(
+            device,
+            bandwidth=median(bandwidth) if bandwidth else None,
+            products=median(products) if products else None,
+        )
+    )
+
+
+def factors_of(entry: Entry, table: Table, runs: Sequence[Run], sizes: Sequence[Size] = ()) -> dict[str, Factors]:
+    """Of every target of a device, fitted from profiles of it; ``sizes`` are what they may be of beside known ones."""
+    samples: dict[str, list[Sample]] = {}
+    for run in runs:
+        samples.setdefault(run.subject.target, []).append(sample_of(run, sizes, entry))
+    return by_target(samples, table.shares, entry.targets)
+
+
+def foretold(
+    run: Run, runs: Sequence[Run] = (), table: Table | None = None, sizes: Sequence[Size] = ()
+) -> list[Missed]:
+    """Every prediction that a new profile can judge; earlier ones of the same device and target calibrate it.
+
+    Nothing where the device's rates are known neither by the profile nor by the table.
+    """
+    table = table or read_table()
+    known = next((entry for entry in table.devices.values() if is_of(run, entry)), None)
+    entry = entry_of(run.device) if known is None else _filled(known, runs)
+    alike = [one for one in runs if one.device.name == run.device.name and one.subject.target == run.subject.target]
+    if run.subject.target not in table.shares:
+        return []
+    samples = {run.subject.target: [sample_of(one, sizes, entry) for one in alike]}
+    factors = by_target(samples, table.shares, (run.subject.target,))
+    return against(sample_of(run, sizes, entry), factors[run.subject.target])
+
+
+def losses() -> Mapping[str, Lost]:
+    """By recipe, measured on phantom-nano (scripts/plan_data.py)."""
+    text = (files("phantom_edge.profile.plan") / "plan_quality.json").read_text(encoding="utf-8")
+    return {name: Lost(row["points"], row["most"]) for name, row in strict_json(text)["rows"].items()}

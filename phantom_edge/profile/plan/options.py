@@ -1,0 +1,160 @@
+"""What can be exported for a device: targets, weights, caches, tiles, contexts and chunks, and the command of each."""
+
+from dataclasses import dataclass
+from math import inf
+from shlex import quote
+from typing import Literal
+
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.models.sizes import Size
+from phantom_edge.profile.devices.table import Entry
+from phantom_edge.profile.plan.counting import groups_of
+
+ANSWER = 256
+"""Tokens of an answer that a context must hold beside prompt and picture, unless it is given."""
+
+CONTEXTS = (512, 1024, 2048, 4096, 8192)
+CHUNKS = (32, 64, 128, 256)
+TILES = (1, 2, 4)
+"""What is looked at beside the most tiles that a model was made for."""
+
+Cache = Literal["float", "int8"]
+
+
+@dataclass(frozen=True)
+class Option:
+    """Weights that a target takes, and what its command says besides."""
+
+    weights: str
+    arguments: str = ""
+    caches: tuple[Cache, ...] = ("float",)
+    compute: str = "auto"
+
+
+OPTIONS: dict[str, tuple[Option, ...]] = {
+    "onnx": (
+        Option("fp32", caches=("float", "int8")),
+        Option("fp16"),
+        Option("int8", caches=("float", "int8")),
+        Option("mixed", caches=("float", "int8")),
+        Option("int4", caches=("float", "int8")),
+        Option("int4-g64", caches=("float", "int8")),
+        Option("int4-g128", caches=("float", "int8")),
+    ),
+    "coreml": (
+        Option("fp16", "--compute ane"),
+        Option("fp16", "--compute gpu", compute="gpu"),
+        Option("int8", "--compute ane"),
+        Option("int8", "--compute gpu", compute="gpu"),
+        Option("lut4", "--compute ane"),
+        Option("int4", "--compute gpu", compute="gpu"),
+    ),
+    "executorch": (Option("fp32"), Option("int8"), Option("int4")),
+    "jetson": (Option("fp16"), Option("int8"), Option("int4-g64"), Option("int4-g128")),
+    "qnn": (
+        Option("int8", "--share-weights --calib TRIPLES.jsonl"),
+        Option("int4", "--share-weights --calib TRIPLES.jsonl"),
+    ),
+}
+"""What each target exports (its ``settle`` refuses the rest)."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked: limits (None is none), and what is not to be searched. ``prompt`` counts tokens of words."""
+
+    ttft: float | None = None
+    tokens_per_second: float | None = None
+    memory: float | None = None
+    tiles: int | None = None
+    context: int | None = None
+    prompt: int = 64
+
+    def __post_init__(self) -> None:
+        rules = (
+            (self.ttft is None or 0 < self.ttft < inf, "--ttft is impossible", "give seconds above 0, such as 0.8s"),
+            (
+                self.tokens_per_second is None or 0 < self.tokens_per_second < inf,
+                "--tokens-per-second is impossible",
+                "give a number above 0, such as 15",
+            ),
+            (self.memory is None or 0 < self.memory < inf, "--memory is impossible", "give a size such as 1.5GB"),
+            (self.tiles is None or self.tiles >= 1, f"--tiles is {self.tiles}", "give 1 or more"),
+            (
+                self.context is None or 16 <= self.context <= 2**20,
+                f"--context is {self.context}",
+                "give 16 to 1048576 tokens",
+            ),
+            (1 <= self.prompt <= 2**20, f"--prompt is {self.prompt}", "give 1 or more tokens of words"),
+        )
+        for holds, problem, remedy in rules:
+            if not holds:
+                raise EdgeError(problem, remedy)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A bundle that can be exported."""
+
+    target: str
+    option: Option
+    cache: Cache
+    tiles: int
+    context: int
+    chunk: int
+
+    def command(self, model: str, entry: Entry, rank: int | None = None) -> str:
+        """What exports it; ``rank`` None leaves the phantom halves to what export chooses."""
+        words = [f"phantom-edge export {quote(model)} --target {self.target}", f"--weights {self.option.weights}"]
+        words += [f"--max-tiles {self.tiles} --max-context {self.context} --prefill-chunk {self.chunk}"]
+        words += [f"--phantom rank={rank}"] if rank is not None else []
+        words += [f"--cache {self.cache}"] if self.cache != "float" else []
+        words += [f"--soc {entry.soc}"] if self.target == "qnn" and entry.soc else []
+        words += [f"--board {entry.board}"] if self.target == "jetson" and entry.board else []
+        return " ".join([*words, self.option.arguments]).strip()
+
+
+def choices(size: Size, entry: Entry, wish: Wish) -> list[Choice]:
+    """Every bundle that this project exports of a model, for a device. Raises EdgeError where none can be."""
+    if wish.context is not None and wish.context > size.context:
+        raise EdgeError(
+            f"--context is {wish.context:,}, and this model was made for {size.context:,} tokens",
+            f"give {size.context} or less",
+        )
+    usual = sorted({tiles for tiles in (*TILES, size.max_tiles) if tiles <= size.max_tiles})
+    wanted = usual if wish.tiles is None else [wish.tiles]
+    rooms = [(tiles, context) for tiles in wanted for context in _contexts(size, wish, tiles)]
+    if not rooms:
+        needed = wish.prompt + shown(wanted[0]) * size.tokens_per_tile
+        raise EdgeError(
+            f"{needed:,} tokens of prompt and picture leave no room in a context of {wish.context or size.context:,}",
+            "give fewer --tiles, a shorter --prompt, or a longer --context",
+        )
+    return [
+        Choice(target, option, cache, tiles, context, chunk)
+        for target in entry.targets
+        for option in OPTIONS[target]
+        if _divides(size, option.weights)
+        for cache in option.caches
+        for tiles, context in rooms
+        for chunk in CHUNKS
+        if chunk <= context
+    ]
+
+
+def _contexts(size: Size, wish: Wish, tiles: int) -> list[int]:
+    """Those that hold prompt, picture and an answer, the shortest alone: a longer one only costs more."""
+    needed = wish.prompt + shown(tiles) * size.tokens_per_tile
+    if wish.context is not None:
+        return [wish.context] if needed < wish.context <= size.context else []
+    return [context for context in CONTEXTS if needed + ANSWER <= context <= size.context][:1]
+
+
+def shown(tiles: int) -> int:
+    """Tiles and, where there are several, the thumbnail."""
+    return tiles + (tiles > 1)
+
+
+def _divides(size: Size, weights: str) -> bool:
+    group = groups_of(weights)
+    return not any(width % group for width in (size.hidden, size.intermediate))

@@ -1,0 +1,246 @@
+"""Of all bundles that suit a device those that keep the limits, and of these the ones that no other beats."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf, log10
+from typing import Literal
+
+from phantom_edge.models.sizes import Size
+from phantom_edge.profile.devices.table import Entry
+from phantom_edge.profile.plan.counting import Form, activation_bytes, count
+from phantom_edge.profile.plan.options import Choice, Wish, choices, shown
+from phantom_edge.profile.plan.predict import (
+    Factors,
+    Range,
+    exactly,
+    kind_of,
+    least_decode,
+    least_prefill,
+    least_vision,
+    memory,
+    rates_of,
+    seconds,
+)
+
+Limit = Literal["ttft", "tokens-per-second", "memory"]
+
+FIXED = ("coreml", "qnn")
+"""Targets whose graphs have fixed shapes: a chunk that is not full is filled up, and the whole cache is looked at."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Points of accuracy that a recipe loses, where that was measured: the estimate, and the most of its interval."""
+
+    points: float
+    most: float
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A choice with all that is foretold of it; None where the device's numbers are not known."""
+
+    choice: Choice
+    ttft: Range | None
+    tokens_per_second: Range | None
+    memory: Range
+    disk_bytes: int
+    lost: Lost | None
+    is_calibrated: bool
+
+    def of(self, limit: Limit) -> Range | None:
+        """What a limit is about."""
+        return {"ttft": self.ttft, "tokens-per-second": self.tokens_per_second, "memory": self.memory}[limit]
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The limit that is nearest to being met where nothing keeps all: the choice that is off by the least."""
+
+    limit: Limit
+    times: float
+    predicted: Predicted
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was found: the front, how many were looked at, and how many each limit dropped (``unknown``: untold).
+
+    ``rank`` is what of the phantom halves was asked for.
+    """
+
+    front: tuple[Predicted, ...]
+    looked_at: int
+    kept: int
+    dropped: dict[Limit, int]
+    unknown: dict[Limit, int]
+    nearest: Nearest | None
+    limits: dict[Limit, float] = field(default_factory=dict)
+    rank: int | None = None
+
+
+def predict(
+    size: Size, entry: Entry, choice: Choice, wish: Wish, factors: Factors, lost: Mapping[str, Lost], rank: int | None
+) -> Predicted:
+    """All that is foretold of a choice."""
+    form = Form(size, choice.target, choice.option.weights, choice.context, choice.cache, rank)
+    counted = count(form)
+    rates = rates_of(entry, choice.target, choice.option.weights, choice.option.compute)
+    weights = choice.option.weights
+    tokens = wish.prompt + shown(choice.tiles) * size.tokens_per_tile
+    vision = seconds(
+        least_vision(counted, rates), factors.of("vision", kind_of("vision", weights)), counted.vision_layers
+    )
+    filling = [
+        seconds(
+            least_prefill(counted, rates, start, new),
+            factors.of("prefill", kind_of("prefill", weights)),
+            counted.layers,
+        )
+        for start, new in chunks(choice, tokens)
+    ]
+    step = seconds(
+        least_decode(counted, rates, choice.context), factors.of("decode", kind_of("decode", weights)), counted.layers
+    )
+    return Predicted(
+        choice,
+        ttft=None if vision is None else _sum([vision.times(shown(choice.tiles)), *filling]),
+        tokens_per_second=None if step is None else step.inverse(),
+        memory=memory(counted, factors, choice.context, activation_bytes(form, choice.chunk)),
+        disk_bytes=counted.disk_bytes,
+        lost=lost.get(_measured_as(choice)),
+        is_calibrated=factors.runs > 0 and factors.knows(weights),
+    )
+
+
+def chunks(choice: Choice, tokens: int) -> list[tuple[int, int]]:
+    """What is cached before each chunk of a prompt, and its tokens. Graphs of fixed shapes always do all of both."""
+    if choice.target in FIXED:
+        return [(choice.context - choice.chunk, choice.chunk)] * -(-tokens // choice.chunk)
+    return [(start, min(choice.chunk, tokens - start)) for start in range(0, tokens, choice.chunk)]
+
+
+def _measured_as(choice: Choice) -> str:
+    return choice.option.weights + (", int8 cache" if choice.cache == "int8" else "")
+
+
+def _sum(parts: Sequence[Range | None]) -> Range | None:
+    total = exactly(0.0)
+    for part in parts:
+        if part is None:
+            return None
+        total = total + part
+    return total
+
+
+def limits_of(entry: Entry, wish: Wish) -> dict[Limit, float]:
+    """What must be kept: what is asked, and the memory that the device has for an app."""
+    room = [value for value in (wish.memory, None if entry.room is None else entry.room.plain) if value is not None]
+    found: dict[Limit, float | None] = {
+        "ttft": wish.ttft,
+        "tokens-per-second": wish.tokens_per_second,
+        "memory": min(room) if room else None,
+    }
+    return {limit: value for limit, value in found.items() if value is not None}
+
+
+def broken(predicted: Predicted, limits: Mapping[Limit, float]) -> dict[Limit, float]:
+    """The limits that the middle of what is foretold breaks, and how many times; infinity for what is untold."""
+    found: dict[Limit, float] = {}
+    for limit, value in limits.items():
+        foretold = predicted.of(limit)
+        if foretold is None:
+            found[limit] = inf
+        else:
+            times = value / foretold.middle if limit == "tokens-per-second" else foretold.middle / value
+            if times > 1:
+                found[limit] = times
+    return found
+
+
+def at_risk(predicted: Predicted, limits: Mapping[Limit, float]) -> list[Limit]:
+    """Limits that the worse end of what is foretold would break."""
+    found: list[Limit] = []
+    for limit, value in limits.items():
+        foretold = predicted.of(limit)
+        if foretold is None or (foretold.low < value if limit == "tokens-per-second" else foretold.high > value):
+            found.append(limit)
+    return found
+
+
+def objectives(predicted: Predicted) -> tuple[float, ...]:
+    """What less is better of, in two digits, as nothing here is known better: time, speed, memory, loss, tiles.
+
+    The most that a recipe may lose counts, so that chance does not rank it above floats.
+    """
+    speed, first = predicted.tokens_per_second, predicted.ttft
+    return (
+        inf if first is None else two_digits(first.middle),
+        inf if speed is None else -two_digits(speed.middle),
+        two_digits(predicted.memory.middle),
+        inf if predicted.lost is None else round(max(predicted.lost.most, 0.0), 1),
+        -float(predicted.choice.tiles),
+    )
+
+
+def two_digits(value: float) -> float:
+    """Rounded."""
+    return round(value, 1 - int(log10(abs(value)) // 1)) if value else 0.0
+
+
+def dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Whether it is nowhere worse and somewhere better."""
+    return one != other and all(first <= second for first, second in zip(one, other, strict=True))
+
+
+def front_of(found: Sequence[Predicted]) -> list[Predicted]:
+    """Those that none dominates; of equals, the one that is there sooner. The soonest first."""
+    best: dict[tuple[float, ...], Predicted] = {}
+    for one in found:
+        key = objectives(one)
+        if key not in best or _exact(one) < _exact(best[key]):
+            best[key] = one
+    kept = [one for key, one in best.items() if not any(dominates(other, key) for other in best)]
+    return sorted(kept, key=_exact)
+
+
+def _exact(one: Predicted) -> tuple[float, float]:
+    return (inf if one.ttft is None else one.ttft.middle, one.memory.middle)
+
+
+def plan(
+    size: Size,
+    entry: Entry,
+    wish: Wish,
+    factors: Mapping[str, Factors],
+    lost: Mapping[str, Lost],
+    rank: int | None = None,
+) -> Plan:
+    """Search. Raises EdgeError where nothing can be exported at all."""
+    found = [
+        predict(size, entry, choice, wish, factors[choice.target], lost, rank) for choice in choices(size, entry, wish)
+    ]
+    limits = limits_of(entry, wish)
+    breaches = [broken(one, limits) for one in found]
+    kept = [one for one, breach in zip(found, breaches, strict=True) if not breach]
+    dropped = Counter(limit for breach in breaches for limit, times in breach.items() if times < inf)
+    unknown = Counter(limit for breach in breaches for limit, times in breach.items() if times == inf)
+    return Plan(
+        front=tuple(front_of(kept)),
+        looked_at=len(found),
+        kept=len(kept),
+        dropped=dict(dropped),
+        unknown=dict(unknown),
+        nearest=None if kept else _nearest(found, breaches),
+        limits=limits,
+        rank=rank,
+    )
+
+
+def _nearest(found: Sequence[Predicted], breaches: Sequence[Mapping[Limit, float]]) -> Nearest | None:
+    """By the limit that each is farthest off."""
+    worst = [max(breach.items(), key=lambda one: one[1]) for breach in breaches]
+    number = min(range(len(worst)), key=lambda place: (worst[place][1], len(breaches[place])))
+    limit, times = worst[number]
+    return None if times == inf else Nearest(limit, times, found[number])
