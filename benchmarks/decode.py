@@ -152,7 +152,7 @@ class Transformers:
     """The reference model, eager, as transformers' generate steps it."""
 
     def __init__(self, folder: str, dtype: torch.dtype, threads: int) -> None:
-        from phantom_edge.models.modeling import PhantomForConditionalGeneration
+        from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 
         torch.set_num_threads(threads)
         self.model = PhantomForConditionalGeneration.from_pretrained(

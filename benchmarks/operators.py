@@ -25,8 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from phantom_edge.bundle.folder import Bundle
-from phantom_edge.bundle.manifest import Part
 from phantom_edge.bundle.node_names import PHANTOM
+from phantom_edge.bundle.part import Part
 from phantom_edge.convert.random import write_random
 from phantom_edge.export.pipeline import export_bundle
 from phantom_edge.export.targets.onnx.engine import OrtEngine

@@ -21,6 +21,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from phantom_edge.bundle.folder import Bundle
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.data.scenes.write import write_scenes
 from phantom_edge.export.pipeline import export_bundle
@@ -28,7 +29,6 @@ from phantom_edge.export.targets.coreml.engine import CoreMlEngine
 from phantom_edge.export.targets.target import Settings
 from phantom_edge.generate import load
 from phantom_edge.models.attention import HeadMap
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.shipped import NANO
 from phantom_edge.quantize.calibration import KINDS, Sample, read_samples
 

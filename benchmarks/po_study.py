@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers.utils.logging import set_verbosity_error
 
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.foundation.files import whole_file
 from phantom_edge.models.attention import HeadMap, PhantomAttention, eager_attention
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.rope import rotate
 from phantom_edge.models.sizes import SIZES, Size, VisionSize
 from phantom_edge.train.collate import Collator

@@ -29,6 +29,7 @@ from phantom_edge.data.scenes.write import write_scenes
 from phantom_edge.evaluate.intervals import bootstrap
 from phantom_edge.evaluate.scores import judge
 from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.sessions import session_of
 from phantom_edge.export.targets.target import Settings
 from phantom_edge.foundation.files import whole_file
 from phantom_edge.models.shipped import NANO
@@ -37,7 +38,7 @@ from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import read_recipe
 from phantom_edge.reference import Reference
 from phantom_edge.runtime.sampling import Sampling
-from phantom_edge.runtime.session import Answer, Session
+from phantom_edge.runtime.session import Answer
 
 PICTURES, CALIBRATED, CONTEXT, TOKENS = 80, 16, 256, 64
 
@@ -83,7 +84,7 @@ def bundle_of(weights: str, soc: str, scratch: Path, calibration: Calibration) -
 def answers(bundle: Bundle, asked: Sequence[Example], known: Path, name: str) -> list[dict[str, Any]]:
     """Text and tokens of every answer; those in ``known`` are read, and others added to it as they come."""
     found = [json.loads(line) for line in known.read_text().splitlines()] if known.is_file() else []
-    session = Session(bundle, 1)
+    session = session_of(bundle, 1)
     with Progress(console=Console(stderr=True)) as bars, known.open("a", encoding="utf-8") as file:
         task = bars.add_task(name, total=len(asked), completed=len(found))
         for example in asked[len(found) :]:

@@ -36,6 +36,7 @@ from phantom_edge.evaluate.bundle_answerer import BundleAnswerer
 from phantom_edge.evaluate.intervals import bootstrap
 from phantom_edge.evaluate.scores import judge, score
 from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.sessions import session_of
 from phantom_edge.export.targets.target import Precision, Rows, Settings
 from phantom_edge.foundation.files import whole_file
 from phantom_edge.models.shipped import NANO
@@ -147,7 +148,7 @@ def measure(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The row of a bundle, and what later rows are compared with; ``base`` is that of the first."""
     opened = Bundle.open(bundle)
-    session = Session(opened, threads=1)
+    session = session_of(opened, threads=1)
     with Progress(console=Console(stderr=True)) as bars:
         task = bars.add_task(bundle.name, total=len(asked))
         answers = BundleAnswerer(session).answer([example.query for example in asked], lambda n: bars.advance(task, n))

@@ -7,24 +7,25 @@ from pathlib import Path
 
 from phantom_edge import __version__
 from phantom_edge.bundle.folder import Bundle, listing, read_manifest, write_manifest
-from phantom_edge.bundle.manifest import RELATIVE, UNSEALED, Integers, Manifest, Model, Phantom, Proof
+from phantom_edge.bundle.manifest import UNSEALED, Integers, Manifest, Model, Phantom, Pictures
+from phantom_edge.bundle.proof import RELATIVE, Proof
 from phantom_edge.checkpoint.source import Source
+from phantom_edge.export.parts.precision import DTYPES
 from phantom_edge.export.passes.phantom_rank import Chosen, choose_forms
 from phantom_edge.export.passes.phantom_rank import Phantom as Wanted
 from phantom_edge.export.proof.verify import verify
 from phantom_edge.export.targets import target_named
-from phantom_edge.export.targets.target import Begin, Settings
+from phantom_edge.export.targets.target import Settings, Target
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import check_target, whole_folder
+from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import Unfinished, unfinished
+from phantom_edge.foundation.typed import to_json
 from phantom_edge.foundation.versions import installed
 from phantom_edge.models.hub import find_folder
 from phantom_edge.models.shipped import NAME, NANO
 
-TOOLS = ("torch", "onnx", "onnxruntime", "onnxruntime-qnn", "coremltools", "coreai-torch", "executorch", "torchao")
-"""What makes files: an export that was begun by others is begun anew."""
-
-TOKENIZER, TEMPLATE = "tokenizer.json", "chat_template.jinja"
+TOKENIZER, TEMPLATE, README = "tokenizer.json", "chat_template.jinja", "README.md"
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ class Exported:
     def errors(self) -> dict[str, float]:
         """Largest relative error of each part that was compared."""
         proof = self.bundle.manifest.proof
-        fixed = self.bundle.manifest.fixed is not None
-        stages = {"vision": ("vision",), "decoder": ("decode",) if fixed else ("prefill", "decode")}
+        fixed = self.bundle.manifest.has_fixed_shapes
+        stages: dict[str, tuple[str, ...]] = {"vision": ("vision",)}
+        stages["decoder"] = ("decode",) if fixed else ("prefill", "decode")
         stages |= {"prefill": ("prefill",), "head": ("prefill",)} if fixed else {}
         found: dict[str, float] = {}
         for part, measured in stages.items():
@@ -59,7 +61,7 @@ def export_bundle(
     *,
     prove: bool = True,
     force: bool = False,
-    begin: Begin = lambda _what, _steps: lambda _step: None,
+    begin: Progress = lambda _what, _steps: lambda _step: None,
 ) -> Exported:
     """Write the bundle of ``model`` (folder, hub id, or nano) for ``target`` to ``out``, compared with its model.
 
@@ -68,6 +70,8 @@ def export_bundle(
     interrupted are kept beside it, for the next export of the same.
     """
     to = target_named(target)
+    to.prepare()
+    settings = replace(settings, options=settings.options or to.options())
     source = Source.open(find_folder(model))
     longest = source.config.text.max_position_embeddings
     if settings.max_context > longest:
@@ -76,9 +80,10 @@ def export_bundle(
             f"give {longest} or less",
         )
     pictures = source.pictures(settings.max_tiles)
+    _check_tiles(pictures, settings)
     check_target(out, force)
     settings = to.settle(source.config, {} if source.integers is None else source.integers.schemes, settings)
-    wanted = Wanted.parse(settings.phantom, settings.dtype)
+    wanted = Wanted.parse(settings.phantom, DTYPES[settings.precision])
     fingerprint = source.fingerprint(partial(begin, "reading"))
     step = begin("folding", source.config.text.num_hidden_layers)
     chosen = choose_forms(source, wanted, step, multiple=to.multiple, least=to.least)
@@ -88,19 +93,24 @@ def export_bundle(
         **asdict(replace(settings, calibration=None)),
         "calibration": calibration,
         "by": __version__,
-        "tools": {name: installed(name) for name in TOOLS},
+        "tools": {name: installed(name) for name in to.tools},
         "target": target,
         "model": fingerprint,
         "first_token": prompt.first_token,
         "phantom": [asdict(layer) for layer in phantom],
     }
-    weights = sum(tensor.bytes // tensor.dtype.itemsize for tensor in source.tensors.values()) * settings.dtype.itemsize
+    weights = (
+        sum(tensor.bytes // tensor.dtype.itemsize for tensor in source.tensors.values())
+        * DTYPES[settings.precision].itemsize
+    )
     with unfinished(out, about) as parts:
         with whole_folder(out, force=force, bytes_needed=max(weights - parts.bytes, 0)) as folder:
             lowered = to.lower(source, chosen, settings, parts, begin)
             parts.part("words", partial(_write_words, source), anew=True)
+            if to.readme is not None:
+                parts.part("readme", partial(_write_readme, to.readme(lowered)), anew=True)
             manifest = Manifest(
-                schema_version=1,
+                schema_version=2,
                 made_by=f"phantom-edge {__version__}",
                 target=target,
                 model=_model(model, source, fingerprint),
@@ -115,12 +125,10 @@ def export_bundle(
                 files=listing(parts.folder, parts.files),
                 seal=UNSEALED,
                 integers=_integers(source),
-                fixed=lowered.fixed,
-                board=lowered.board,
-                chip=lowered.chip,
+                facts={} if lowered.facts is None else to_json(lowered.facts),
             )
             if prove and not lowered.unproved:
-                manifest = replace(manifest, proof=_proved(Bundle(parts.folder, manifest), source, parts, begin))
+                manifest = replace(manifest, proof=_proved(Bundle(parts.folder, manifest), to, source, parts, begin))
             parts.link_to(folder)
             write_manifest(folder, manifest)
         done = dict(parts.done)
@@ -131,26 +139,39 @@ def export_bundle(
     )
 
 
+def _check_tiles(pictures: Pictures, settings: Settings) -> None:
+    """EdgeError where a picture in as many tiles as asked for does not fit into the cache."""
+    tiles = pictures.max_tiles + (pictures.thumbnail and pictures.max_tiles > 1)
+    tokens = tiles * pictures.tokens_per_tile
+    if settings.max_tiles is not None and tokens >= settings.max_context:
+        raise EdgeError(
+            f"--max-tiles is {settings.max_tiles}: such a picture makes {tokens:,} tokens, and the cache holds "
+            f"{settings.max_context:,}",
+            "give fewer --max-tiles, or a larger --max-context",
+        )
+
+
+def _write_readme(text: str, folder: Path) -> None:
+    (folder / README).write_text(text, encoding="utf-8")
+
+
 def _write_words(source: Source, folder: Path) -> None:
     source.processor.tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
     (folder / TEMPLATE).write_text(source.processor.chat_template, encoding="utf-8")
 
 
-def _proved(bundle: Bundle, source: Source, parts: Unfinished, begin: Begin) -> Proof:
+def _proved(bundle: Bundle, target: Target, source: Source, parts: Unfinished, begin: Progress) -> Proof:
     """The proof of a bundle. Raises EdgeError, and removes the parts, where it fails."""
     proof = verify(bundle, source, partial(begin, "verifying"))
     broken = [check for check in proof.checks if not check.passed]
     if not proof.passed:
-        if bundle.manifest.chip is None:
+        if not target.keeps_parts:
             parts.discard()
         worst = f": {broken[0].text()}" + (f", and {len(broken) - 1} more" if len(broken) > 1 else "") if broken else ""
         cache = "--cache float, " if bundle.manifest.cache.rounded else ""
-        other = "another --compute" if bundle.manifest.fixed else "--weights fp32"
-        other = "--weights fp16" if bundle.manifest.board else other
-        other = "other questions for --calib, or more of them" if bundle.manifest.chip else other
         raise EdgeError(
             f"this bundle does not compute its model, and was not written{worst}",
-            f"try {cache}--phantom full or {other}; to look into it: --no-verify, then phantom-edge verify",
+            f"try {cache}--phantom full or {target.other}; to look into it: --no-verify, then phantom-edge verify",
         )
     return proof
 

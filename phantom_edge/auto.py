@@ -11,7 +11,7 @@ import warnings
 from functools import partial
 from types import ModuleType
 
-MODEL = "phantom_edge.models.modeling"
+MODEL = "phantom_edge.checkpoint.pretrained"
 REGISTERED_IN = {
     "transformers.models.auto.configuration_auto": "phantom_edge.models.config",
     "transformers.models.auto.modeling_auto": MODEL,

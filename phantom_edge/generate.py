@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, StoppingCriteria, TextIteratorStreamer
 
-from phantom_edge.checkpoint.loading import read_config
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.models.config_file import read_config
 from phantom_edge.models.hub import find_folder
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.processing.images import ImageSource
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.processing.prompt import IMAGE_MARK

@@ -8,14 +8,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
 from phantom_edge.checkpoint.quantized.inputs import fix_inputs
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.models.config import PhantomTextConfig
 from phantom_edge.models.decoder import RMSNorm
 from phantom_edge.models.modeling import PhantomModel
 from phantom_edge.models.rope import rotary_tables
-from phantom_edge.models.tensor_names import DECODER
+from phantom_edge.models.tensor_names import DECODER, EMBEDDING, HEAD
 
 Place = tuple[tuple[Tensor, Tensor], Tensor | None]
 """Rotary tables and mask of a prompt."""

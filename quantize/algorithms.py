@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from phantom_edge.checkpoint.quantized.algorithm_names import AlgorithmName
-from phantom_edge.checkpoint.quantized.schemes import Quantized, Scheme
+from phantom_edge.checkpoint.quantized.schemes import Scheme
+from phantom_edge.checkpoint.quantized.weights import Quantized
 from phantom_edge.quantize.layers import Solve
 from phantom_edge.quantize.rounding import nearest
 from phantom_edge.quantize.solvers import fitted, gptq, hqq

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from phantom_edge.bundle.folder import sha256_of
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.data.examples import Example, choose, read_examples
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.files import sha256_of
 from phantom_edge.generate import load
 from phantom_edge.processing.images import open_image
 from phantom_edge.processing.tiling import to_pixel_values

@@ -10,14 +10,15 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
+from phantom_edge.checkpoint.loading import matrices
 from phantom_edge.checkpoint.quantized.files import planned
-from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Quantized
+from phantom_edge.checkpoint.quantized.schemes import SCHEMES
+from phantom_edge.checkpoint.quantized.weights import Quantized
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.generate import load
+from phantom_edge.models.tensor_names import EMBEDDING, HEAD, STATIC, part_of
 from phantom_edge.quantize.calibration import KINDS, MAKE, Sample
-from phantom_edge.quantize.recipe import STATIC, matrices, part_of
 from phantom_edge.quantize.rounding import nearest
 from phantom_edge.reference import place_of, through
 

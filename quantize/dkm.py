@@ -15,16 +15,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from phantom_edge.checkpoint.quantized.schemes import Quantized, Scheme, palettized
+from phantom_edge.checkpoint.loading import matrices
+from phantom_edge.checkpoint.quantized.schemes import Scheme
+from phantom_edge.checkpoint.quantized.weights import Quantized, palettized
 from phantom_edge.checkpoint.source import Source
-from phantom_edge.export.interpreters.mil.importing import coremltools
-from phantom_edge.export.targets.target import Begin
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.progress import Progress
+from phantom_edge.foundation.quiet import need_quietly
+from phantom_edge.models.tensor_names import part_of
 from phantom_edge.quantize.calibration import KINDS, MAKE, Sample
 from phantom_edge.quantize.damage import Judge
 from phantom_edge.quantize.layers import Layer, quantize_layers, squares
 from phantom_edge.quantize.palettes import entries
-from phantom_edge.quantize.recipe import matrices, part_of
 from phantom_edge.quantize.rounding import check_range, nearest
 from phantom_edge.quantize.solvers import gptq
 from phantom_edge.reference import place_of, through
@@ -81,13 +83,13 @@ def trainable(schemes: Mapping[str, Scheme], shapes: Mapping[str, tuple[int, int
 
 @torch.no_grad()
 def train_palettes(
-    source: Source, schemes: Mapping[str, Scheme], samples: Sequence[Sample], steps: int, begin: Begin
+    source: Source, schemes: Mapping[str, Scheme], samples: Sequence[Sample], steps: int, begin: Progress
 ) -> Layer:
     """All weights that are ``trainable``. The whole model is in memory, and for each such weight some 220 bytes more.
 
     Raises EdgeError without coremltools, and where training leads to NaN.
     """
-    palettization = coremltools("coremltools.optimize.torch.palettization")
+    palettization = need_quietly("coremltools.optimize.torch.palettization")
     wanted = trainable(schemes, matrices(source.config))
     before = {name: source.read(name).float() for name in wanted}
     for name, weight in before.items():
@@ -127,7 +129,7 @@ def _start(
     schemes: Mapping[str, Scheme],
     before: Mapping[str, Tensor],
     samples: Sequence[Sample],
-    begin: Begin,
+    begin: Progress,
 ) -> dict[str, Quantized]:
     """What GPTQ finds for the decoder, and for a head k-means."""
     found = {name: nearest(before[name], scheme) for name, scheme in schemes.items() if part_of(name) == "head"}

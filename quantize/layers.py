@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from phantom_edge.checkpoint.quantized.schemes import Quantized, Scheme
+from phantom_edge.checkpoint.quantized.schemes import Scheme
+from phantom_edge.checkpoint.quantized.weights import Quantized
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.decoder import PhantomDecoderLayer

@@ -10,9 +10,9 @@ from pathlib import Path
 from phantom_edge import __version__
 from phantom_edge.checkpoint.quantized.schemes import FLOAT, scheme_named
 from phantom_edge.checkpoint.source import Source
-from phantom_edge.export.targets.target import Begin
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import check_target, whole_folder
+from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import unfinished
 from phantom_edge.quantize.calibration import Calibration, digest_of, read_samples
 from phantom_edge.quantize.damage import Judge, Unit, units_of
@@ -80,7 +80,7 @@ def mix(
     *,
     choices: Sequence[str] = CHOICES,
     force: bool = False,
-    begin: Begin = lambda _what, _total: lambda _step: None,
+    begin: Progress = lambda _what, _total: lambda _step: None,
 ) -> Mixture:
     """Write to ``out`` the recipe that keeps ``bound`` best, what was measured for it, and a plot of the front.
 

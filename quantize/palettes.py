@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from phantom_edge.checkpoint.quantized.schemes import Quantized, Scheme, palettized
+from phantom_edge.checkpoint.quantized.schemes import Scheme
+from phantom_edge.checkpoint.quantized.weights import Quantized, palettized
 
 AT_ONCE = 2**22
 """Numbers that are sorted at a time, which bounds the memory."""

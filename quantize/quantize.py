@@ -8,7 +8,7 @@ import torch
 
 from phantom_edge import __version__
 from phantom_edge.checkpoint.fingerprint import fingerprint
-from phantom_edge.checkpoint.loading import read_generation_config
+from phantom_edge.checkpoint.loading import matrices, read_generation_config
 from phantom_edge.checkpoint.quantized.files import (
     QUANTIZATION,
     Quantization,
@@ -17,15 +17,15 @@ from phantom_edge.checkpoint.quantized.files import (
 from phantom_edge.checkpoint.quantized.inputs import Inputs
 from phantom_edge.checkpoint.quantized.schemes import Scheme
 from phantom_edge.checkpoint.source import Source
-from phantom_edge.export.targets.target import Begin
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import check_target
+from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import Unfinished, unfinished
 from phantom_edge.quantize.algorithms import ALGORITHMS, Algorithm
 from phantom_edge.quantize.calibration import MAKE, Calibration, Sample, digest_of, read_samples, sensitivities
 from phantom_edge.quantize.dkm import train_palettes, trainable
 from phantom_edge.quantize.layers import Layer, Weigher, even, quantize_layers
-from phantom_edge.quantize.recipe import Recipe, matrices
+from phantom_edge.quantize.recipe import Recipe
 from phantom_edge.quantize.result import Result
 from phantom_edge.quantize.scratch import (
     EYES,
@@ -48,7 +48,7 @@ def quantize_checkpoint(
     model: str | None = None,
     calibration: Calibration | None = None,
     force: bool = False,
-    begin: Begin = lambda _what, _total: lambda _step: None,
+    begin: Progress = lambda _what, _total: lambda _step: None,
 ) -> Result:
     """Write ``source`` quantized to ``out``, tensor by tensor.
 
@@ -115,7 +115,7 @@ def _solved(
     algorithm: Algorithm,
     samples: Sequence[Sample],
     parts: Unfinished,
-    begin: Begin,
+    begin: Progress,
 ) -> dict[str, Path]:
     """What a calibrated algorithm finds, layer by layer on disk: the file of every weight and changed tensor."""
     assert algorithm.solve is not None
@@ -148,7 +148,12 @@ def _solved(
 
 
 def _trained(
-    source: Source, schemes: dict[str, Scheme], steps: int, samples: Sequence[Sample], parts: Unfinished, begin: Begin
+    source: Source,
+    schemes: dict[str, Scheme],
+    steps: int,
+    samples: Sequence[Sample],
+    parts: Unfinished,
+    begin: Progress,
 ) -> dict[str, Path]:
     """The file of every weight whose palette was trained."""
     file = parts.folder / TRAINED
@@ -161,7 +166,7 @@ def _trained(
 
 
 def _static(
-    source: Source, schemes: dict[str, Scheme], samples: Sequence[Sample], parts: Unfinished, begin: Begin
+    source: Source, schemes: dict[str, Scheme], samples: Sequence[Sample], parts: Unfinished, begin: Progress
 ) -> dict[str, Path]:
     """The file of every weight and changed tensor whose inputs get fixed scales."""
     file = parts.folder / EYES
@@ -183,7 +188,7 @@ def quantized_beside(
     model: str,
     calibration: Calibration | None,
     force: bool,
-    begin: Begin = lambda _what, _total: lambda _step: None,
+    begin: Progress = lambda _what, _total: lambda _step: None,
 ) -> Path:
     """The quantized checkpoint ``OUT.quantized`` of a bundle to be, made unless the same is there already.
 

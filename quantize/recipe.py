@@ -9,35 +9,17 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
-import torch
-from torch import nn
-
 from phantom_edge.checkpoint.quantized.algorithm_names import AlgorithmName
 from phantom_edge.checkpoint.quantized.schemes import FLOAT, Scheme, scheme_named
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.typed import WrongJson, from_json, to_json
-from phantom_edge.models.config import PhantomConfig
+from phantom_edge.models.tensor_names import PARTS, STATIC, part_of
 
 STEPS = 60
 """Of training, where a recipe does not say."""
 
 SHIPPED = ("int8", "int4", "int4-g64", "int4-g128", "mixed", "lut4")
 """Recipes inside the package."""
-
-PARTS = {
-    "vision": r"model\.vision_tower\..*",
-    "projector": r"model\.projector\..*",
-    "embedding": r"model\.language_model\.embed_tokens\..*",
-    "decoder": r"model\.language_model\.layers\..*\.(q|k|v|o|gate|up|down)_proj\.weight",
-    "head": r"lm_head\..*",
-}
-"""Weights of each part by their names. The phantom maps and gates are in none: they are small and steer much, and the
-paper leaves them alone, too (section 4). A tied head is the embedding."""
-
-STATIC = ("vision", "projector")
-"""Parts whose inputs may have fixed scales: what a decoder reads differs too much from token to token."""
-
-PHANTOM = re.compile(r".*\.phantom_(query|key|value)\..*")
 
 
 @dataclass(frozen=True)
@@ -77,18 +59,21 @@ class Recipe:
             del said["steps"]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
+    def scheme_of(self, name: str) -> Scheme | None:
+        """The scheme of one weight, None where it stays float. Raises EdgeError for a scheme that does not exist."""
+        own = [rule.scheme for rule in self.rules if re.fullmatch(rule.match, name)]
+        scheme = own[-1] if own else self.parts.get(part_of(name), FLOAT)
+        return None if scheme == FLOAT else scheme_named(scheme)
+
     def schemes(self, weights: Mapping[str, tuple[int, ...]]) -> dict[str, Scheme]:
         """The scheme of every weight that gets one; ``weights`` are all that may: name to shape (rows, columns).
 
         Raises EdgeError for a scheme that does not exist, groups that do not divide, and a rule that fits no weight.
         """
-        chosen = {name: self.parts.get(part_of(name), FLOAT) for name in weights}
         for rule in self.rules:
-            fitting = [name for name in weights if re.fullmatch(rule.match, name)]
-            if not fitting:
+            if not any(re.fullmatch(rule.match, name) for name in weights):
                 raise EdgeError(f"the recipe's rule {rule.match!r} fits no weight of this model", _example(weights))
-            chosen |= dict.fromkeys(fitting, rule.scheme)
-        found = {name: scheme_named(scheme) for name, scheme in chosen.items() if scheme != FLOAT}
+        found = {name: scheme for name in weights if (scheme := self.scheme_of(name)) is not None}
         if not found:
             raise EdgeError("the recipe leaves every weight as it is", 'give a part a scheme: decoder = "int4-g32"')
         for name, scheme in found.items():
@@ -99,29 +84,6 @@ class Recipe:
             except EdgeError as error:
                 raise EdgeError(f"{name}: {error.problem}", error.remedy) from None
         return found
-
-
-def part_of(name: str) -> str:
-    """The part that a weight belongs to, empty for none."""
-    if PHANTOM.fullmatch(name):
-        return ""
-    return next((part for part, pattern in PARTS.items() if re.fullmatch(pattern, name)), "")
-
-
-def matrices(config: PhantomConfig) -> dict[str, tuple[int, int]]:
-    """All weights that may be quantized: those of linear layers and of the embedding, name to shape."""
-    from phantom_edge.models.modeling import PhantomForConditionalGeneration
-
-    with torch.device("meta"):
-        model = PhantomForConditionalGeneration(config)
-    found = {
-        f"{name}.weight": (module.weight.shape[0], module.weight.shape[1])
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | nn.Embedding)
-    }
-    if config.tie_word_embeddings:
-        found.pop("lm_head.weight")
-    return found
 
 
 def _example(names: Iterable[str]) -> str:

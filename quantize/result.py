@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from phantom_edge.checkpoint.quantized.files import Quantization
-from phantom_edge.quantize.recipe import part_of
+from phantom_edge.models.tensor_names import part_of
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,14 @@
 import torch
 from torch import Tensor
 
-from phantom_edge.checkpoint.quantized.schemes import Quantized, Scheme
+from phantom_edge.checkpoint.quantized.schemes import Scheme
+from phantom_edge.checkpoint.quantized.weights import LEAST, MOST, Quantized, as_float16
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.quantize.palettes import with_palettes
 
 BLOCK_ROWS = 4096
 """Rows at a time: an embedding in float32 is large."""
 
-LEAST, MOST = 2.0**-14, 65504.0
-"""Normal float16 numbers, which scales are."""
 
 MOST_BFLOAT16 = 65280.0
 """The largest of those that bfloat16 holds, too."""
@@ -46,12 +45,6 @@ def scales_of(weight: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor | None]:
 def held_scales(scales: Tensor, scheme: Scheme) -> Tensor:
     """The nearest scales that a scheme may have."""
     return scales.clamp(LEAST, MOST_BFLOAT16).bfloat16().float() if scheme.positive else as_float16(scales)
-
-
-def as_float16(scales: Tensor) -> Tensor:
-    """The nearest scales that float16 holds; where one is zero, the least there is."""
-    size = scales.abs().clamp(LEAST, MOST).half().float()
-    return torch.where(scales < 0, -size, size)
 
 
 def round_to(weight: Tensor, scheme: Scheme, scales: Tensor, zeros: Tensor | None) -> Tensor:

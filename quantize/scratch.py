@@ -8,7 +8,8 @@ from torch import Tensor
 
 from phantom_edge.checkpoint.quantized.files import INTEGERS, TENSORS, assembled, taken_apart
 from phantom_edge.checkpoint.quantized.inputs import Inputs
-from phantom_edge.checkpoint.quantized.schemes import Quantized, Scheme
+from phantom_edge.checkpoint.quantized.schemes import Scheme
+from phantom_edge.checkpoint.quantized.weights import Quantized
 from phantom_edge.quantize.layers import Layer
 from phantom_edge.quantize.static import INPUT
 

@@ -9,7 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from phantom_edge.checkpoint.quantized.schemes import Quantized, Scheme, palettized
+from phantom_edge.checkpoint.quantized.schemes import Scheme
+from phantom_edge.checkpoint.quantized.weights import Quantized, palettized
 from phantom_edge.foundation.errors import EdgeError, need
 from phantom_edge.quantize.palettes import entries, fitted_palettes, with_palettes
 from phantom_edge.quantize.rounding import fitted_scales, round_to, scales_of

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from phantom_edge.checkpoint.quantized.inputs import ranged
-from phantom_edge.checkpoint.quantized.schemes import Quantized, Scheme
+from phantom_edge.checkpoint.quantized.schemes import Scheme
+from phantom_edge.checkpoint.quantized.weights import Quantized
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.vision import Projector, VisionLayer, VisionTower, pixel_shuffle

@@ -8,17 +8,18 @@ import torch
 from torch import Tensor
 
 from phantom_edge.checkpoint.bnb import BnbFiles
+from phantom_edge.checkpoint.loading import matrices
 from phantom_edge.checkpoint.planning import write_companions
 from phantom_edge.checkpoint.quantized.files import Quantization, planned, write_quantization
-from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Quantized, Scheme, stacked
+from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Scheme
+from phantom_edge.checkpoint.quantized.weights import Quantized, stacked
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.checkpoint.writing import Planned, write_shards
-from phantom_edge.export.targets.target import Begin
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import whole_folder
+from phantom_edge.foundation.progress import Progress
 from phantom_edge.quantize.algorithms import ALGORITHMS
 from phantom_edge.quantize.layers import squares
-from phantom_edge.quantize.recipe import matrices
 from phantom_edge.quantize.result import Result, Rounded
 from phantom_edge.quantize.rounding import BLOCK_ROWS, check_range
 from phantom_edge.quantize.scratch import ERROR, read_float, read_weight
@@ -32,7 +33,7 @@ def write(
     quantization: Quantization,
     out: Path,
     force: bool,
-    begin: Begin,
+    begin: Progress,
     found: Mapping[str, Path],
 ) -> Result:
     """The checkpoint on disk: weights that are ``found`` already, the rest by the algorithm's plain way."""

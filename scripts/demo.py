@@ -14,8 +14,9 @@ from typing import Any
 from rich.console import Console
 
 from phantom_edge.cli.console import print_table
+from phantom_edge.export.sessions import open_session
 from phantom_edge.runtime.sampling import Sampling
-from phantom_edge.runtime.session import Answer, open_session
+from phantom_edge.runtime.session import Answer
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = Path("runs/demo")

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from phantom_edge.checkpoint.planning import convert
+from phantom_edge.convert.convert import convert
 from phantom_edge.generate import load
 from phantom_edge.models.attention import HeadMap
 from phantom_edge.models.shipped import NANO

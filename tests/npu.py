@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from asked import settings_for
 from noise import noise
 
 from phantom_edge.convert.random import write_random
@@ -33,13 +34,13 @@ def write_desk(desk: Path, size: Size = SIZES["tiny"], recipes: Sequence[str] = 
 
 def settings_of(desk: Path, soc: str = "sm8650", *, shared: bool = False) -> Settings:
     """What bundles here are made by."""
-    return Settings(
-        "fp16",
+    return settings_for(
+        "qnn",
         max_context=CONTEXT,
         prefill_chunk=CHUNK,
         soc=soc,
         calibration=Calibration(desk / "triples.jsonl", 4),
-        shared=shared,
+        share_weights=shared,
     )
 
 

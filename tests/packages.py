@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from asked import settings_for
 from numpy.typing import NDArray
 from reference import Golden
 
-from phantom_edge.bundle.manifest import Fixed, Part, Phantom
+from phantom_edge.bundle.manifest import Phantom
+from phantom_edge.bundle.part import Part
 from phantom_edge.checkpoint.loading import open_checkpoint
 from phantom_edge.checkpoint.planning import plan
 from phantom_edge.checkpoint.quantized.files import QuantizedFiles
@@ -19,10 +21,13 @@ from phantom_edge.export.interpreters.mil.package import Package
 from phantom_edge.export.passes.phantom_rank import Phantom as Wanted
 from phantom_edge.export.passes.phantom_rank import choose_forms
 from phantom_edge.export.passes.rope import constant_tables
+from phantom_edge.export.targets import TARGETS
 from phantom_edge.export.targets.coreml import lower as coreml
 from phantom_edge.export.targets.coreml.engine import Interpreted
+from phantom_edge.export.targets.coreml.facts import AppleFacts
 from phantom_edge.export.targets.coreml.float16_reference import StoredReference
-from phantom_edge.export.targets.target import Lowered, Settings
+from phantom_edge.export.targets.coreml.host import layout_of
+from phantom_edge.export.targets.target import Lowered
 from phantom_edge.foundation.resume import Unfinished
 from phantom_edge.runtime.steps import Steps
 
@@ -60,9 +65,9 @@ class Written:
     phantom: tuple[Phantom, ...]
 
     @property
-    def fixed(self) -> Fixed:
-        assert self.lowered.fixed is not None
-        return self.lowered.fixed
+    def fixed(self) -> AppleFacts:
+        assert isinstance(self.lowered.facts, AppleFacts)
+        return self.lowered.facts
 
     def reference(self) -> StoredReference:
         return StoredReference(self.source, self.fixed, self.phantom)
@@ -81,7 +86,7 @@ class Written:
         """At every position, the prompt fed in chunks."""
         functions, start, found = self.functions(mode), 0, []
         rotary = np.stack([table.numpy() for table in constant_tables(self.source.config.text, CONTEXT)])
-        steps = Steps(functions, self.lowered.parts["decoder"].inputs, self.fixed, CHUNK, rotary)
+        steps = Steps(functions, self.lowered.parts["decoder"].inputs, layout_of(self.fixed), self.fixed, CHUNK, rotary)
         for size in chunks:
             rows = embeds[start : start + size]
             found.append(steps.forward(rows, start, np.arange(size), self.source.config.text.vocab_size))
@@ -97,9 +102,9 @@ class Written:
 def written(source: Source, folder: Path, phantom: str = "full", **settings: object) -> Written:
     """What target coreml makes of a checkpoint."""
     folder.mkdir(parents=True, exist_ok=True)
-    asked = Settings("fp16", phantom, max_context=CONTEXT, prefill_chunk=CHUNK, **settings)  # type: ignore[arg-type]
+    asked = settings_for("coreml", phantom=phantom, max_context=CONTEXT, prefill_chunk=CHUNK, **settings)
     asked = coreml.settle(source.config, {} if source.integers is None else source.integers.schemes, asked)
-    target = coreml.TARGET
+    target = TARGETS["coreml"]
     wanted = Wanted.parse(phantom, torch.float16)
     chosen = choose_forms(source, wanted, multiple=target.multiple, least=target.least)
     lowered = target.lower(source, chosen, asked, Unfinished(folder, {}), lambda _what, _steps: lambda _step: None)

@@ -12,7 +12,8 @@ from phantom_edge.export.pipeline import export_bundle
 from phantom_edge.export.targets.target import Settings
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.profile.measure.lines import Gathering
-from phantom_edge.profile.result import Answered, Depth, Device, Energy, Group, Reading, Run, Stage, Subject
+from phantom_edge.profile.result import Answered, Depth, Device, Energy, Reading, Run, Stage, Subject
+from phantom_edge.runtime.tracing import Group
 
 DEVICE = Device("host", "desk", "a processor", "Linux 6.1", 2, 8 << 30, bandwidth=2e10, products=5e10)
 SUBJECT = Subject(

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from phantom_edge.checkpoint.source import Source
+from phantom_edge.export.interpreters.pte.importing import executorch, fused_operators, quantized_operators, said
 from phantom_edge.export.passes.phantom_rank import STEP, choose_forms
 from phantom_edge.export.passes.phantom_rank import Phantom as Wanted
 from phantom_edge.export.targets.executorch.backends import BACKENDS
 from phantom_edge.export.targets.executorch.decoder import TextDecoder
 from phantom_edge.export.targets.executorch.edge_program import Method, assembled, lowered
-from phantom_edge.export.targets.executorch.importing import executorch, fused_operators, quantized_operators, said
 from phantom_edge.export.targets.executorch.lower import linear_of
 
 Floats = NDArray[np.float32]

@@ -8,8 +8,8 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.models.config import PhantomConfig
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
 
 GOLDEN = Path(__file__).parent / "golden"
 ARCHITECTURES = ("0_5b", "1_8b", "3_8b", "7b")

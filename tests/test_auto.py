@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from phantom_edge.checkpoint.planning import convert
+from phantom_edge.convert.convert import convert
 from phantom_edge.convert.random import write_random
 from phantom_edge.models.sizes import SIZES
 

@@ -13,26 +13,30 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
+from asked import settings_for
 from noise import noise
 
 from phantom_edge.bundle.folder import Bundle, is_bundle, sealed
-from phantom_edge.bundle.manifest import MANIFEST, UNSEALED, Check, Manifest, Proof
+from phantom_edge.bundle.manifest import MANIFEST, UNSEALED, Manifest
+from phantom_edge.bundle.proof import DIVERGENCE, OTHERS, RELATIVE, Check, Proof
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.convert.random import write_random
+from phantom_edge.export.manifest_schema import manifest_schema
 from phantom_edge.export.pipeline import export_bundle
-from phantom_edge.export.proof.verify import DIVERGENCE, OTHERS, RELATIVE, Tally, check_source, verify
+from phantom_edge.export.proof.measures import Tally
+from phantom_edge.export.proof.verify import check_source, verify
+from phantom_edge.export.sessions import open_session, session_of
 from phantom_edge.export.targets.onnx.decoder import DecoderDrawing
 from phantom_edge.export.targets.onnx.graph import Drawing
 from phantom_edge.export.targets.onnx.linear import LinearDrawing
-from phantom_edge.export.targets.target import Settings
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.resume import unfinished
-from phantom_edge.foundation.typed import WrongJson, from_json, schema, to_json
+from phantom_edge.foundation.typed import WrongJson, from_json, to_json
 from phantom_edge.generate import load, make_inputs
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.reference import Reference
 from phantom_edge.runtime.sampling import Sampling
-from phantom_edge.runtime.session import Answer, Session, open_session
+from phantom_edge.runtime.session import Answer, Session
 
 SCHEMA = Path(__file__).resolve().parents[1] / "phantom_edge" / "bundle" / "schema.json"
 QUESTION = "What is in the picture, and where?"
@@ -52,7 +56,7 @@ def bundle(checkpoint: Path) -> Bundle:
 
 
 def export(checkpoint: Path, out: Path, prove: bool = False, **settings: Any) -> Bundle:
-    return export_bundle(str(checkpoint), "onnx", out, Settings(**settings), prove=prove).bundle
+    return export_bundle(str(checkpoint), "onnx", out, settings_for("onnx", **settings), prove=prove).bundle
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +82,7 @@ def test_greedy_tokens_are_the_checkpoints(
     images = [picture] if with_picture else []
     inputs = make_inputs(model, processor, QUESTION, images)
     want = model.generate(**inputs, max_new_tokens=64, do_sample=False)[0, inputs["input_ids"].shape[1] :].tolist()
-    session = Session(replace(bundle, manifest=replace(bundle.manifest, prefill_chunk=chunk)))
+    session = session_of(replace(bundle, manifest=replace(bundle.manifest, prefill_chunk=chunk)))
     answer = answer_of(session, QUESTION, images)
     assert answer.prompt_tokens == inputs["input_ids"].shape[1]
     assert answer.ids == want
@@ -105,13 +109,13 @@ def test_more_pictures_than_are_remembered(checkpoint: Path, tmp_path: Path) -> 
     pictures = [tmp_path / f"{number}.png" for number in range(10)]
     for number, path in enumerate(pictures):
         noise((60, 60), 20 + 20 * number).save(path)
-    session = Session(wide)
+    session = session_of(wide)
     for asked in (pictures[:9], [pictures[0], pictures[9]]):
-        assert answer_of(session, "Which?", asked, 4).ids == answer_of(Session(wide), "Which?", asked, 4).ids
+        assert answer_of(session, "Which?", asked, 4).ids == answer_of(session_of(wide), "Which?", asked, 4).ids
 
 
 def test_an_older_answer_does_not_go_on(bundle: Bundle) -> None:
-    session = Session(bundle)
+    session = session_of(bundle)
     first = session.ask("Why?", [], Sampling(40))
     next(first)
     answer_of(session, "How?", [], 3)
@@ -120,10 +124,10 @@ def test_an_older_answer_does_not_go_on(bundle: Bundle) -> None:
 
 
 def test_a_stop_token_that_is_a_word_is_not_said(bundle: Bundle) -> None:
-    whole = answer_of(Session(bundle), QUESTION, [], 8)
+    whole = answer_of(session_of(bundle), QUESTION, [], 8)
     stop = next(token for token in whole.ids[1:] if token != whole.ids[0])
     prompt = replace(bundle.manifest.prompt, stop_tokens=(stop,))
-    session = Session(replace(bundle, manifest=replace(bundle.manifest, prompt=prompt)))
+    session = session_of(replace(bundle, manifest=replace(bundle.manifest, prompt=prompt)))
     answer = answer_of(session, QUESTION, [], 8)
     said = answer.ids[: answer.ids.index(stop)]
     assert answer.stopped_by == "end of turn" and answer.text == session.text.tokenizer.decode(said)
@@ -131,7 +135,7 @@ def test_a_stop_token_that_is_a_word_is_not_said(bundle: Bundle) -> None:
 
 def test_a_full_cache_ends_the_answer(checkpoint: Path, tmp_path: Path) -> None:
     small = export(checkpoint, tmp_path / "small", max_context=40, prefill_chunk=8)
-    session = Session(small)
+    session = session_of(small)
     answer = answer_of(session, "Why?", [], 100)
     assert answer.stopped_by in ("context", "end of turn")
     assert answer.prompt_tokens + answer.tokens <= 41
@@ -145,8 +149,8 @@ def test_half_precision_is_near(checkpoint: Path, bundle: Bundle, tmp_path: Path
     assert half.manifest.cache.bytes_per_token < bundle.manifest.cache.bytes_per_token
     found = []
     for one in (bundle, half):
-        engine = Session(one).engine
-        ids = Session(one).text.ids([{"role": "user", "content": QUESTION}], [], 1)
+        engine = session_of(one).engine
+        ids = session_of(one).text.ids([{"role": "user", "content": QUESTION}], [], 1)
         found.append(engine.forward(engine.embed(ids), 0, np.arange(len(ids))))
     assert np.abs(found[0] - found[1]).max() < 2e-2 * np.abs(found[0]).max()
 
@@ -467,7 +471,7 @@ def test_only_bundles_are_bundles(bundle: Bundle, checkpoint: Path, tmp_path: Pa
 def test_manifest_and_schema_agree(bundle: Bundle) -> None:
     """The committed schema is that of the code, and judges documents as the reader does."""
     jsonschema = pytest.importorskip("jsonschema")
-    wanted = schema(Manifest, "phantom.json of a phantom-edge bundle")
+    wanted = manifest_schema()
     assert json.loads(SCHEMA.read_text()) == wanted, "run: python scripts/schemas.py"
     judge = jsonschema.Draft202012Validator(wanted)
     document = to_json(bundle.manifest)
@@ -475,7 +479,7 @@ def test_manifest_and_schema_agree(bundle: Bundle) -> None:
     changes: list[tuple[str, Any]] = [
         ("target", 1),
         ("parts", []),
-        ("schema_version", 2),
+        ("schema_version", 1),
         ("phantom", None),
         ("proof", 3),
     ]
@@ -489,14 +493,14 @@ def test_manifest_and_schema_agree(bundle: Bundle) -> None:
 def test_a_prompt_that_begins_otherwise_is_refused(bundle: Bundle) -> None:
     manifest = replace(bundle.manifest, prompt=replace(bundle.manifest.prompt, first_token=5))
     with pytest.raises(EdgeError, match="the prompt begins with"):
-        answer_of(Session(replace(bundle, manifest=manifest)), QUESTION, [])
+        answer_of(session_of(replace(bundle, manifest=manifest)), QUESTION, [])
 
 
 def test_a_cache_of_int8_rows(checkpoint: Path, bundle: Bundle, tmp_path: Path) -> None:
     """A row is off by half a step of its own scale at most, which is its largest magnitude over 127."""
     rounded = export(checkpoint, tmp_path / "rounded", cache="int8", max_context=512)
-    engines = {one.path.name: Session(one).engine for one in (bundle, rounded)}
-    ids = Session(bundle).text.ids([{"role": "user", "content": QUESTION}], [], 1)
+    engines = {one.path.name: session_of(one).engine for one in (bundle, rounded)}
+    ids = session_of(bundle).text.ids([{"role": "user", "content": QUESTION}], [], 1)
     logits = [one.forward(one.embed(ids), 0, np.arange(len(ids))) for one in engines.values()]
     assert np.abs(logits[0] - logits[1]).max() < 1e-4  # of the first chunk's own rows none is rounded
     floats, integers = engines["bundle"].cache, engines["rounded"].cache
@@ -552,7 +556,7 @@ def test_rows_of_zeros_are_kept(tmp_path: Path) -> None:
     """Nothing divides by nothing."""
     write_random(SIZES["tiny"], tmp_path / "model", seed=0, dtype=torch.float32)
     bundle = export(tmp_path / "model", tmp_path / "bundle", cache="int8", max_context=64)
-    engine = Session(bundle).engine
+    engine = session_of(bundle).engine
     logits = [
         engine.forward(np.zeros((4, bundle.manifest.model.hidden_size), np.float32), start, np.arange(4))
         for start in (0, 4)

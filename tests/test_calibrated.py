@@ -15,7 +15,8 @@ from torch import Tensor
 
 from phantom_edge.checkpoint.quantized.algorithm_names import ALGORITHM_NAMES
 from phantom_edge.checkpoint.quantized.files import read_quantization
-from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Quantized, Scheme
+from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Scheme
+from phantom_edge.checkpoint.quantized.weights import Quantized
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.convert.random import write_random
 from phantom_edge.foundation.errors import EdgeError

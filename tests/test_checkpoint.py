@@ -15,14 +15,15 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
 from phantom_edge.checkpoint import official
-from phantom_edge.checkpoint.loading import our_shapes, read_config
-from phantom_edge.checkpoint.planning import convert
+from phantom_edge.checkpoint.loading import our_shapes
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.checkpoint.writing import Planned, write_shards
+from phantom_edge.convert.convert import convert
 from phantom_edge.convert.random import config_of, write_random
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomTextConfig
+from phantom_edge.models.config_file import read_config
 from phantom_edge.models.families import FAMILIES
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.sizes import SIZES
 
 

@@ -8,12 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.convert.random import config_of
 from phantom_edge.convert.random_tokenizer import save_processor
 from phantom_edge.data.rows import Sample
 from phantom_edge.data.triples import Triple
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.train.collate import Collator, Group, Pair, branch_mask, groups_of

@@ -8,12 +8,13 @@ from reference import official_folder
 from safetensors.torch import load_file
 from test_checkpoint import all_tensors, assert_same_bytes, edit_weights, put
 
-from phantom_edge.checkpoint.loading import our_shapes, read_config
-from phantom_edge.checkpoint.planning import convert
-from phantom_edge.checkpoint.reading import read_json
+from phantom_edge.checkpoint.loading import our_shapes
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
+from phantom_edge.convert.convert import convert
 from phantom_edge.convert.random import config_of, random_tensor, write_random
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
+from phantom_edge.foundation.json_file import read_json
+from phantom_edge.models.config_file import read_config
 from phantom_edge.models.sizes import SIZES
 
 NORM = "language_model.model.norm.weight"

@@ -17,18 +17,23 @@ from packages import CHUNK, CONTEXT, golden_source
 from reference import Golden
 from test_coreml import BOUND, HALF_BOUND, off, prompt_of
 
-from phantom_edge.bundle.manifest import Fixed, Part, Phantom, Port
+from phantom_edge.bundle.manifest import Phantom
+from phantom_edge.bundle.part import Part, Port
 from phantom_edge.checkpoint.quantized.schemes import SCHEMES
 from phantom_edge.export.passes.phantom_rank import Phantom as Wanted
 from phantom_edge.export.passes.phantom_rank import choose_forms
 from phantom_edge.export.passes.rope import constant_tables
 from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.sessions import open_session
+from phantom_edge.export.targets import TARGETS
+from phantom_edge.export.targets.coreml.facts import AppleFacts
 from phantom_edge.export.targets.coreml.graph import port
+from phantom_edge.export.targets.coreml.host import layout_of
 from phantom_edge.export.targets.coreml.layouts import PRODUCT
 from phantom_edge.export.targets.target import Lowered, Settings
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.resume import Unfinished
-from phantom_edge.runtime.session import Answer, open_session
+from phantom_edge.runtime.session import Answer
 from phantom_edge.runtime.steps import Steps
 
 pytest.importorskip("coreai_torch")
@@ -50,7 +55,7 @@ class Assets:
     def __init__(self, g: Golden, folder: Path, phantom: str) -> None:
         self.folder, self.source = folder, golden_source(g)
         asked = Settings("fp16", phantom, max_context=CONTEXT, prefill_chunk=CHUNK)
-        asked, target = coreai.settle(self.source.config, {}, asked), coreai.TARGET
+        asked, target = coreai.settle(self.source.config, {}, asked), TARGETS["coreai"]
         wanted = Wanted.parse(phantom, torch.float16)
         self.chosen = choose_forms(self.source, wanted, multiple=target.multiple, least=target.least)
         parts = Unfinished(folder, {})
@@ -59,9 +64,9 @@ class Assets:
         )
 
     @property
-    def fixed(self) -> Fixed:
-        assert self.lowered.fixed is not None
-        return self.lowered.fixed
+    def fixed(self) -> AppleFacts:
+        assert isinstance(self.lowered.facts, AppleFacts)
+        return self.lowered.facts
 
     def reference(self) -> AssetReference:
         ranks = [(one.form.bases.key.rank, one.form.bases.value.rank) for one in self.chosen]
@@ -70,7 +75,7 @@ class Assets:
     def logits(self, embeds: np.ndarray, chunks: tuple[int, ...], mode: Mode) -> np.ndarray:
         rotary = np.stack([table.numpy() for table in constant_tables(self.source.config.text, CONTEXT)])
         functions = load(self.folder, self.lowered.parts, mode)
-        steps = Steps(functions, self.lowered.parts["decoder"].inputs, self.fixed, CHUNK, rotary)
+        steps = Steps(functions, self.lowered.parts["decoder"].inputs, layout_of(self.fixed), self.fixed, CHUNK, rotary)
         start, found = 0, []
         for size in chunks:
             rows = embeds[start : start + size]
@@ -183,7 +188,7 @@ def test_a_quantized_checkpoint_is_refused(golden) -> None:
 def test_the_model_inside_this_package_is_proved_and_answers(tmp_path: Path) -> None:
     settings = Settings("fp16", max_context=256, prefill_chunk=32)
     bundle = export_bundle("nano", "coreai", tmp_path / "bundle", settings).bundle
-    assert bundle.manifest.verified and bundle.manifest.fixed is not None and bundle.manifest.fixed.ios == 27
+    assert bundle.manifest.verified and bundle.facts(AppleFacts).ios == 27
     assert {check.stage for check in bundle.manifest.proof.checks} >= {"decode", "exact decode", "exact vision"}
     answer = Answer()
     said = "".join(open_session(tmp_path / "bundle").ask("Who are you?", answer=answer))

@@ -83,7 +83,7 @@ WRONG: dict[str, tuple[tuple[object, ...], str]] = {
     "ios": (("--ios", "16"), "--ios is 16"),
     "fp32": (("--weights", "fp32"), "computes in fp16"),
     "state on 17": (("--ios", "17", "--compute", "gpu"), "iOS 17 does not have"),
-    "int8 cache": (("--cache", "int8"), "keeps its cache in float16"),
+    "int8 cache": (("--cache", "int8"), "--cache is for target onnx"),
 }
 
 

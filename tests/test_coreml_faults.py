@@ -354,8 +354,8 @@ def test_a_mistake_of_the_drawing_is_caught(
 ) -> None:
     """The reference works out what it must not take from the drawing."""
     module, attribute, mistake = DRAWN[name]
-    place = f"phantom_edge.export.mlpackage.{module}.{attribute}"
-    right = getattr(importlib.import_module(f"phantom_edge.export.mlpackage.{module}"), attribute)
+    place = f"phantom_edge.export.targets.coreml.{module}.{attribute}"
+    right = getattr(importlib.import_module(f"phantom_edge.export.targets.coreml.{module}"), attribute)
     monkeypatch.setattr(place, mistake(right))
     g = golden("0_5b-1.0")
     made = written(golden_source(g), tmp_path, compute="ane")

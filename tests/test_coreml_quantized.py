@@ -8,27 +8,30 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from asked import settings_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from integers import coreml_weights
 from torch import Tensor
 
-from phantom_edge.bundle.manifest import STAGES
-from phantom_edge.checkpoint.loading import EMBEDDING
+from phantom_edge.bundle.proof import STAGES
 from phantom_edge.checkpoint.quantized.files import QuantizedFiles
-from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Quantized, Scheme
+from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Scheme
+from phantom_edge.checkpoint.quantized.weights import Quantized
 from phantom_edge.convert.random import write_random
 from phantom_edge.export.interpreters.mil.interpreter import Interpreter
 from phantom_edge.export.interpreters.mil.package import Package
 from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.targets.coreml.facts import AppleFacts
 from phantom_edge.export.targets.coreml.graph import Drawing, port
 from phantom_edge.export.targets.coreml.layouts import Channels, Rows
 from phantom_edge.export.targets.coreml.lower import settle
+from phantom_edge.export.targets.coreml.options import Compute
 from phantom_edge.export.targets.coreml.weights import Weights
-from phantom_edge.export.targets.target import Compute, Settings
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.models.sizes import SIZES
+from phantom_edge.models.tensor_names import EMBEDDING
 from phantom_edge.quantize.palettes import with_palettes
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import Recipe
@@ -103,10 +106,10 @@ def test_a_bundle_holds_the_integers_and_computes_with_them(name: str, checkpoin
     folder = checkpoint.parent / name
     quantize_checkpoint(checkpoint, recipe, folder, name=name)
     files = QuantizedFiles.open(folder)
-    asked = Settings("fp16", max_context=256, prefill_chunk=32, compute="auto", ios=ios)
+    asked = settings_for("coreml", max_context=256, prefill_chunk=32, compute="auto", ios=ios)
     bundle = export_bundle(str(folder), "coreml", checkpoint.parent / f"{name}.bundle", asked).bundle
-    proof, fixed = bundle.manifest.proof, bundle.manifest.fixed
-    assert fixed is not None and (fixed.compute, fixed.ios) == (compute, ios)
+    proof, fixed = bundle.manifest.proof, bundle.facts(AppleFacts)
+    assert (fixed.compute, fixed.ios) == (compute, ios)
     assert proof is not None and proof.passed and {check.stage for check in proof.checks} > set(STAGES)
     assert {f"exact {stage}" for stage in STAGES} <= {check.stage for check in proof.checks}
     held = {}
@@ -132,8 +135,6 @@ REFUSED = {
     "blocks": (Recipe({"decoder": "int4-g32"}), {"compute": "ane"}, "has a scale for each block of a row"),
     "palettes": (Recipe({"decoder": "lut4-r16"}), {"ios": 17}, "iOS 17 does not read lut4-r16"),
     "state": (Recipe({"decoder": "int8"}), {"ios": 17, "compute": "gpu"}, "iOS 17 does not have"),
-    "int8 cache": (Recipe({"decoder": "int8"}), {"cache": "int8"}, "keeps its cache in float16"),
-    "opset": (Recipe({"decoder": "int8"}), {"opset_only": True}, "--opset-only is for target onnx"),
     "fp32": (Recipe({"decoder": "int8"}), {"precision": "fp32"}, "computes in fp16, not in fp32"),
 }
 
@@ -144,7 +145,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(name: str, checkpo
     folder = tmp_path / "quantized"
     quantize_checkpoint(checkpoint, recipe, folder, name=name)
     with pytest.raises(EdgeError, match=problem) as error:
-        export_bundle(str(folder), "coreml", tmp_path / "out", Settings(**{"precision": "fp16", **asked}))  # type: ignore[arg-type]
+        export_bundle(str(folder), "coreml", tmp_path / "out", settings_for("coreml", **asked))
     assert error.value.remedy and {path.name for path in tmp_path.iterdir()} == {"quantized"}
 
 
@@ -153,4 +154,4 @@ def test_palettes_that_do_not_divide_a_weight_are_refused(checkpoint: Path) -> N
     config.text.intermediate_size = 260
     name = "model.language_model.layers.0.mlp.up_proj.weight"
     with pytest.raises(EdgeError, match="260 rows, which palettes of 16 rows do not divide"):
-        settle(config, {name: SCHEMES["lut4-r16"]}, Settings("fp16"))
+        settle(config, {name: SCHEMES["lut4-r16"]}, settings_for("coreml"))

@@ -13,16 +13,19 @@ from safetensors.torch import load_file
 from torch import Tensor
 from typer.testing import CliRunner
 
+from phantom_edge.checkpoint.loading import matrices
 from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Scheme
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.cli.main import app
 from phantom_edge.convert.random import write_random
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.quiet import need_quietly
 from phantom_edge.models.sizes import SIZES
+from phantom_edge.models.tensor_names import part_of
 from phantom_edge.quantize import dkm
 from phantom_edge.quantize.calibration import KINDS, Calibration, Sample, embedded, read_samples
 from phantom_edge.quantize.quantize import quantize_checkpoint
-from phantom_edge.quantize.recipe import Recipe, matrices, part_of, read_recipe, written
+from phantom_edge.quantize.recipe import Recipe, read_recipe, written
 from phantom_edge.quantize.rounding import nearest
 from phantom_edge.reference import Reference
 
@@ -118,7 +121,7 @@ def test_it_learns(desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_palette_becomes_the_nearest_numbers_in_float16(desk: Path) -> None:
     """Hard palettes and places of weights that lie anywhere, against distances written down one by one."""
-    palettization = dkm.coremltools("coremltools.optimize.torch.palettization")
+    palettization = need_quietly("coremltools.optimize.torch.palettization")
     name, random = "0.weight", torch.Generator().manual_seed(0)
     weight = torch.randn(32, 24, generator=random)
     model = torch.nn.Sequential(torch.nn.Linear(24, 32, bias=False))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phantom_edge.data.examples import Example, choose, read_examples
+from phantom_edge.data.examples import Example, Query, choose, read_examples
 from phantom_edge.data.metrics import (
     YesNo,
     exact_match,
@@ -22,7 +22,7 @@ from phantom_edge.data.metrics import (
     yes_or_no,
 )
 from phantom_edge.data.triples import Triple
-from phantom_edge.evaluate.answerer import Answerer, Progress, Query
+from phantom_edge.evaluate.answerer import Answerer, Progress
 from phantom_edge.evaluate.intervals import Interval, bootstrap, mean_interval
 from phantom_edge.evaluate.scores import Score, score
 from phantom_edge.foundation.errors import EdgeError

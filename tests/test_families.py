@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phantom_edge.checkpoint import official
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.models import official_config
 from phantom_edge.models.config import RELEASED_ETA, PhantomConfig, PhantomTextConfig
 from phantom_edge.models.families import FAMILIES, family_named
 
@@ -184,7 +184,7 @@ def test_pictures_are_cut_as_released_whatever_the_file_says(raw: dict[str, Any]
     for changes in ({}, {"min_dynamic_patch": 2, "max_dynamic_patch": 12, "use_thumbnail": False}):
         config = PhantomConfig.from_dict({**raw, **changes})
         assert (config.min_tiles, config.max_tiles, config.use_thumbnail) == (1, 6, True)
-        written = official.write_config(config)
+        written = official_config.write_config(config)
         assert (written["min_dynamic_patch"], written["max_dynamic_patch"], written["use_thumbnail"]) == (1, 6, True)
 
 
@@ -194,7 +194,7 @@ def test_pictures_cut_otherwise_cannot_be_official(change: dict[str, Any], raw: 
     for name, value in change.items():
         setattr(config, name, value)
     with pytest.raises(EdgeError, match="1 to 6 tiles and a thumbnail"):
-        official.write_config(config)
+        official_config.write_config(config)
 
 
 @pytest.mark.parametrize(
@@ -232,6 +232,6 @@ def test_ids_and_eta(raw: dict[str, Any]) -> None:
     assert (config.eos_token_id, config.pad_token_id, config.image_token_id) == (3, 4, raw["image_token_index"])
     config = PhantomConfig.from_dict({**raw, "eos_token_id": None})
     assert config.eos_token_id == raw["llm_config"]["eos_token_id"]
-    written = official.write_config(config)
+    written = official_config.write_config(config)
     assert (written["eos_token_id"], written["pad_token_id"]) == (config.eos_token_id, config.pad_token_id)
     assert written["llm_config"]["tie_word_embeddings"] is written["tie_word_embeddings"] is False

@@ -17,11 +17,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reference import official_folder
 
-from phantom_edge.checkpoint.planning import convert
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
+from phantom_edge.convert.convert import convert
 from phantom_edge.convert.random import write_random
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import whole_folder
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.sizes import SIZES
 
 NAMES = ["plain", "a [1] *?", "größe 像", "-dash", ".hidden"]

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from inside import edge_inside
 from safetensors.torch import load_file
 from test_cli import COMMAND, ROOT
 
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.convert.random import write_random
 from phantom_edge.data.scenes.write import write_scenes
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.train.adapters import adapted, load_base, merged
 from phantom_edge.train.finetune import Progress, finetune, read_data
@@ -71,7 +72,7 @@ def test_the_run_folder(whole: Path, tiny: Path) -> None:
     ]  # fmt: skip
     assert (whole / "curves.png").read_bytes().startswith(b"\x89PNG")
     about = json.loads((whole / "run.json").read_text())
-    assert about["asked"]["seed"] == 0 and about["versions"]["torch"] == torch.__version__
+    assert about["asked"]["seed"] == 0 and about["versions"]["torch"] == metadata.version("torch")
     card = (whole / "model" / "README.md").read_text()
     assert "Phantom Optimization" in card and "step 2" in card
     for stage in ("step 1", "step 2"):

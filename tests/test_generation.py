@@ -13,10 +13,10 @@ from reference import ARCHITECTURES
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.convert.random import write_random
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.generate import Answer, Sampling, load, make_inputs, stop_ids, stream
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.processing.processor import PhantomProcessor
 

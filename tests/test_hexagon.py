@@ -23,7 +23,7 @@ import onnxruntime as ort
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.cli.main import app
-from phantom_edge.export.lint import lint
+from phantom_edge.export.linting import lint_bundle as lint
 from phantom_edge.export.targets.onnx.nodes import Graph
 from phantom_edge.export.targets.qnn.chips import OLDER, SOCS
 from phantom_edge.export.targets.qnn.compiling import placed_elsewhere

@@ -20,6 +20,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from asked import settings_for
 from integers import compare
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -27,33 +28,36 @@ from reference import ARCHITECTURES, Golden
 from typer.testing import CliRunner
 
 from phantom_edge.bundle.folder import Bundle
-from phantom_edge.bundle.manifest import STAGES
+from phantom_edge.bundle.proof import RELATIVE, STAGES
+from phantom_edge.checkpoint.loading import matrices
 from phantom_edge.checkpoint.quantized.files import QuantizedFiles
 from phantom_edge.checkpoint.quantized.schemes import SCHEMES
 from phantom_edge.cli.main import app
 from phantom_edge.convert.random import write_random
-from phantom_edge.export.lint import lint
+from phantom_edge.export.linting import lint_bundle as lint
 from phantom_edge.export.passes.fold import fold_layers
 from phantom_edge.export.passes.layer_form import LayerForm
 from phantom_edge.export.passes.rank import Bases, bases_of, whole
 from phantom_edge.export.passes.rope import constant_tables
 from phantom_edge.export.pipeline import export_bundle
-from phantom_edge.export.proof.verify import BOUNDS, RELATIVE
+from phantom_edge.export.sessions import open_session
 from phantom_edge.export.targets.jetson import runner as trt
-from phantom_edge.export.targets.jetson.boards import LEAST, MODULES, RELEASES, jetpack_for
+from phantom_edge.export.targets.jetson.boards import LEAST, RELEASES, jetpack_for
 from phantom_edge.export.targets.jetson.engine import OrtJetsonEngine, TrtEngine, provider_options
+from phantom_edge.export.targets.jetson.facts import BoardFacts
 from phantom_edge.export.targets.jetson.golden import sizes_of
 from phantom_edge.export.targets.jetson.graph import TrtDecoderDrawing, TrtVisionDrawing
 from phantom_edge.export.targets.jetson.lint import RULES, broken
 from phantom_edge.export.targets.jetson.lower import settle
-from phantom_edge.export.targets.target import BOARDS, Settings
+from phantom_edge.export.targets.jetson.options import JetsonOptions
+from phantom_edge.export.targets.target import Settings
+from phantom_edge.export.targets.trials import BOUNDS
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.models.shipped import NANO
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.quantize.quantize import quantize_checkpoint
-from phantom_edge.quantize.recipe import matrices, read_recipe
-from phantom_edge.runtime.session import open_session
+from phantom_edge.quantize.recipe import read_recipe
 
 ort = pytest.importorskip("onnxruntime")
 
@@ -193,7 +197,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
         if name != "fp16":
             model = desk / f"{name}-checkpoint"
             quantize_checkpoint(NANO, read_recipe(name), model, name=name)
-        wanted = Settings("fp16", max_context=128, prefill_chunk=CHUNK, max_tiles=1, board="orin-nx")
+        wanted = settings_for("jetson", max_context=128, prefill_chunk=CHUNK, max_tiles=1, board="orin-nx")
         found[name] = export_bundle(str(model), "jetson", desk / name, wanted, prove=name != "int8").bundle
     return found
 
@@ -209,9 +213,8 @@ def test_a_bundle_is_proved(name: str, bundles: dict[str, Bundle]) -> None:
         bounds = {check.bound for check in proof.checks if check.measure == RELATIVE}
         assert bounds == {BOUNDS["float16"]["vision"], BOUNDS["float16"][RELATIVE]}
     least = "10.9" if name == "int4-g64" else "10.0"
-    assert (
-        manifest.board is not None and manifest.board.tensorrt == least and manifest.board.workspace_megabytes == 1024
-    )
+    board = bundle.facts(BoardFacts)
+    assert board.tensorrt == least and board.workspace_megabytes == 1024
     assert f"TensorRT {least}" in (bundle.path / "README.md").read_text()
     assert (bundle.path / "runner.py").read_bytes() == Path(trt.__file__).read_bytes()
     assert lint(bundle.path).findings == ()
@@ -250,9 +253,7 @@ def test_golden_vectors_fit(chunk: int, context: int) -> None:
 
 WRONG = {
     "fp32": (Settings("fp32"), {}, "computes in fp16"),
-    "int8 cache": (Settings("fp16", cache="int8"), {}, "keeps its cache in float16"),
     "one token": (Settings("fp16", prefill_chunk=1), {}, "a profile of its own"),
-    "another target's": (Settings("fp16", ios=17), {}, "for target coreml"),
     **{
         scheme: (Settings("fp16"), {"lm_head.weight": SCHEMES[scheme]}, f"lm_head.weight is {scheme}, and of integers")
         for scheme in SCHEMES
@@ -287,15 +288,15 @@ def test_scales_that_are_not_positive_are_refused(tmp_path: Path) -> None:
 
 
 def test_boards_are_data() -> None:
-    assert MODULES.keys() == set(BOARDS) and all(one.source for one in RELEASES)
+    assert all(one.source for one in RELEASES)
     assert [jetpack_for(version) for version in LEAST.values()] == ["6.2", "7.2"]
     with pytest.raises(EdgeError, match="--board is nano"):
-        Settings("fp16", board="nano")  # type: ignore[arg-type]
+        JetsonOptions(board="nano")
 
 
 def test_help_and_bad_input(tmp_path: Path) -> None:
     shown = CliRunner().invoke(app, ["export", "--help"], env={"COLUMNS": "200"}).stdout
-    assert "--board" in shown and "orin-nano, orin-nx or agx-orin" in shown
+    assert "--board" in shown and "orin-nano, orin-nx, agx-orin" in shown
     done = CliRunner().invoke(app, ["export", "-t", "jetson", "--board", "tx2", "-o", str(tmp_path / "x")])
     assert done.exit_code == 1 and "error: --board is tx2" in done.stderr
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 pytest.importorskip("coremltools")
 
+from asked import settings_for
 from mil_programs import FP16, FP32, INT32, mb, package, types
 
 from phantom_edge.bundle.folder import read_manifest, sealed
@@ -20,9 +21,9 @@ from phantom_edge.bundle.manifest import MANIFEST, UNSEALED
 from phantom_edge.cli.main import app
 from phantom_edge.convert.random import write_random
 from phantom_edge.export.interpreters.mil import Package
-from phantom_edge.export.lint import ELIGIBLE, RULES, Node, lint, multiply_adds, nodes
+from phantom_edge.export.linting import lint_bundle as lint
 from phantom_edge.export.pipeline import export_bundle
-from phantom_edge.export.targets.coreml.lint.nodes import weight_bytes
+from phantom_edge.export.targets.coreml.lint.nodes import Node, nodes, weight_bytes
 from phantom_edge.export.targets.coreml.lint.operations import (
     GATHER,
     LISTED,
@@ -32,7 +33,10 @@ from phantom_edge.export.targets.coreml.lint.operations import (
     SORT,
     TRIGONOMETRIC,
 )
-from phantom_edge.export.targets.target import Compute, Settings
+from phantom_edge.export.targets.coreml.lint.rules import RULES
+from phantom_edge.export.targets.coreml.lint.sources import ELIGIBLE
+from phantom_edge.export.targets.coreml.lint.work import multiply_adds
+from phantom_edge.export.targets.coreml.options import Compute
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.models.shipped import NANO
@@ -299,7 +303,7 @@ def test_multiply_adds_of_single_operations(tmp_path: Path) -> None:
 
 
 def exported(folder: Path, model: Path, compute: Compute) -> Path:
-    settings = Settings("fp16", max_context=CONTEXT, prefill_chunk=CHUNK, compute=compute)
+    settings = settings_for("coreml", max_context=CONTEXT, prefill_chunk=CHUNK, compute=compute)
     export_bundle(str(model), "coreml", folder, settings, prove=False)
     return folder
 

@@ -14,14 +14,15 @@ from safetensors.torch import load_file, save_file
 from test_checkpoint import all_tensors, assert_same_bytes, edit_config, edit_weights, put, shard
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
-from phantom_edge.checkpoint.loading import read_config
-from phantom_edge.checkpoint.planning import convert
-from phantom_edge.checkpoint.reading import TensorFiles, read_json
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
+from phantom_edge.checkpoint.reading import TensorFiles
+from phantom_edge.convert.convert import convert
 from phantom_edge.convert.random import write_random
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.json_file import read_json
 from phantom_edge.models import hub
 from phantom_edge.models.config import PhantomConfig, PhantomTextConfig
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
+from phantom_edge.models.config_file import read_config
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.processing.processor import PhantomProcessor
 

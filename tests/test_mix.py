@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from noise import noise
 from typer.testing import CliRunner
 
+from phantom_edge.checkpoint.loading import matrices
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.cli.main import app
 from phantom_edge.convert.random import write_random
@@ -23,7 +24,7 @@ from phantom_edge.quantize.damage import Judge, units_of
 from phantom_edge.quantize.knapsack import Choice, pareto_front, within
 from phantom_edge.quantize.mix import Bound, mix
 from phantom_edge.quantize.quantize import quantize_checkpoint
-from phantom_edge.quantize.recipe import Recipe, Rule, matrices, read_recipe, written
+from phantom_edge.quantize.recipe import Recipe, Rule, read_recipe, written
 
 CHOICES = ("int4-g32", "int8", "float")
 

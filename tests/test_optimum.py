@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.convert.random import write_random
 from phantom_edge.export.targets import TARGETS
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.sizes import SIZES
 
 pytest.importorskip("optimum.exporters.tasks")
@@ -37,8 +37,6 @@ def test_importing_us_is_enough(order: str) -> None:
 
 def test_dummy_inputs_are_what_the_model_takes(checkpoint: Path) -> None:
     from optimum.exporters.tasks import TasksManager
-
-    import phantom_edge  # noqa: F401
 
     model = PhantomForConditionalGeneration.from_pretrained(checkpoint)
     make = TasksManager.get_exporter_config_constructor(

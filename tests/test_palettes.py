@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from asked import settings_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from noise import noise
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from phantom_edge.checkpoint.loading import EMBEDDING
 from phantom_edge.checkpoint.quantized.files import (
     QUANTIZATION,
     Quantization,
@@ -25,22 +25,23 @@ from phantom_edge.checkpoint.quantized.files import (
     planned,
     write_quantization,
 )
-from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Quantized, Scheme, stacked
+from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Scheme
+from phantom_edge.checkpoint.quantized.weights import Quantized, stacked
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.checkpoint.writing import write_shards
 from phantom_edge.convert.random import write_random
 from phantom_edge.export.pipeline import export_bundle
-from phantom_edge.export.targets.target import Settings
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.generate import load
 from phantom_edge.models.shipped import NANO
 from phantom_edge.models.sizes import SIZES
+from phantom_edge.models.tensor_names import EMBEDDING, part_of
 from phantom_edge.quantize import palettes as palettes_module
 from phantom_edge.quantize.calibration import Calibration
 from phantom_edge.quantize.damage import units_of
 from phantom_edge.quantize.palettes import entries, fitted_palettes, with_palettes
 from phantom_edge.quantize.quantize import quantize_checkpoint
-from phantom_edge.quantize.recipe import SHIPPED, Recipe, part_of, read_recipe
+from phantom_edge.quantize.recipe import SHIPPED, Recipe, read_recipe
 from phantom_edge.quantize.rounding import nearest
 from phantom_edge.quantize.solvers import gptq
 
@@ -428,7 +429,9 @@ def test_onnx_refuses_them_before_anything_is_written(opset_only: bool, desk: Pa
         return lambda _step: None
 
     with pytest.raises(EdgeError, match="weights of scheme lut4-r16 are for Core ML") as caught:
-        export_bundle(str(folder), "onnx", tmp_path / "bundle", Settings(opset_only=opset_only), begin=begin)
+        export_bundle(
+            str(folder), "onnx", tmp_path / "bundle", settings_for("onnx", opset_only=opset_only), begin=begin
+        )
     assert "--recipe int4" in caught.value.remedy and "\n" not in caught.value.problem
     assert not begun and sorted(path.name for path in tmp_path.iterdir()) == ["quantized"]
 

@@ -11,19 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asked import settings_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inside import edge_inside
 
 from phantom_edge.bundle.folder import read_manifest
 from phantom_edge.bundle.work import work_of
+from phantom_edge.export.targets import TARGETS
+from phantom_edge.export.targets.target import PRECISIONS, Variant
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.sizes import SIZES, Size, VisionSize
 from phantom_edge.profile.devices.table import FACTORS, device_named, read_table, sources
 from phantom_edge.profile.plan.counting import Form, cache_bytes, count
 from phantom_edge.profile.plan.fitting import against, calibrated
 from phantom_edge.profile.plan.inputs import device_of, factors_of, foretold, losses, size_named
-from phantom_edge.profile.plan.options import OPTIONS, Choice, Option, Wish, choices
+from phantom_edge.profile.plan.options import Choice, Wish, choices
 from phantom_edge.profile.plan.predict import (
     Factor,
     Factors,
@@ -42,6 +45,7 @@ from phantom_edge.profile.plan.search import at_risk, broken, chunks, dominates,
 from phantom_edge.profile.result import Answered, Depth, Device, Run, Stage, Subject, read_run, write_run
 
 TABLE = read_table()
+PLANNED = [one.name for one in TARGETS.values() if one.variants]
 ROOT = Path(__file__).resolve().parents[1]
 BITS = ("int4-g128", "int4-g64", "int4", "mixed", "int8", "fp32")
 """From fewer bits to more."""
@@ -67,7 +71,7 @@ TRUE = Factors(
 
 def made_up(size: Size, weights: str, device: Device = HERE, target: str = "onnx", factors: Factors = TRUE) -> Run:
     """A profile as it would be if the planner were right."""
-    counted = count(Form(size, target, weights, 1100))
+    counted = count(Form(size, TARGETS[target], weights, 1100))
     work, rates = counted.work, Rates(device.bandwidth, device.products)
     subject = Subject(
         bundle="made-up",
@@ -110,7 +114,7 @@ def made_up(size: Size, weights: str, device: Device = HERE, target: str = "onnx
         answers=(Answered(1.0, 0.5, {}),),
         readings=(),
     )
-    sample = sample_of(run, (size,))
+    sample = sample_of(run, TARGETS, (size,))
     peak = memory(sample.counted, factors, sample.deepest, sample.activations).middle
     return replace(run, peak_bytes=round(peak))
 
@@ -129,7 +133,7 @@ def test_what_is_counted_is_what_is_exported(target: str, weights: str, rank: st
     assert ran.returncode == 0, ran.stderr
     manifest = read_manifest(tmp_path / "bundle")
     work = work_of(manifest)
-    counted = count(Form(SIZES["nano"], target, weights, 256, rank=32 if rank == "full" else 8))
+    counted = count(Form(SIZES["nano"], TARGETS[target], weights, 256, rank=32 if rank == "full" else 8))
     for name in (
         "decoder_bytes",
         "vision_bytes",
@@ -146,22 +150,24 @@ def test_what_is_counted_is_what_is_exported(target: str, weights: str, rank: st
 @given(
     size=st.sampled_from([SIZES[name] for name in ("0.5b", "1.8b", "3.8b", "7b")]),
     context=st.integers(64, 4096),
-    target=st.sampled_from(sorted(OPTIONS)),
+    target=st.sampled_from(PLANNED),
 )
 @settings(max_examples=15, deadline=None)
 def test_more_bits_never_take_less_and_longer_contexts_neither(size: Size, context: int, target: str) -> None:
     factors = uncalibrated(TABLE.shares[target])
-    offered = {option.weights for option in OPTIONS[target]}
+    offered = {option.weights for option in TARGETS[target].variants}
     sizes = [
-        memory(count(Form(size, target, weights, context)), factors, context, 0).middle
+        memory(count(Form(size, TARGETS[target], weights, context)), factors, context, 0).middle
         for weights in BITS
         if weights in offered
     ]
     assert sizes == sorted(sizes)
-    near, far = (count(Form(size, target, "int8", room)) for room in (context, context + 64))
+    near, far = (count(Form(size, TARGETS[target], "int8", room)) for room in (context, context + 64))
     assert near.weight_bytes <= far.weight_bytes
     assert near.work.token_bytes(context) < near.work.token_bytes(context + 64)
-    assert cache_bytes(Form(size, "onnx", "fp32", context, "int8")) < cache_bytes(Form(size, "onnx", "fp32", context))
+    assert cache_bytes(Form(size, TARGETS["onnx"], "fp32", context, "int8")) < cache_bytes(
+        Form(size, TARGETS["onnx"], "fp32", context)
+    )
 
 
 @given(
@@ -177,7 +183,7 @@ def test_limits_hold_and_nothing_shown_is_beaten(
 ) -> None:
     entry, wish = TABLE.devices[device], Wish(ttft, speed, room)
     factors = {target: uncalibrated(TABLE.shares[target]) for target in entry.targets}
-    found = plan(size, entry, wish, factors, losses())
+    found = plan(size, entry, wish, factors, losses(), TARGETS)
     limits = limits_of(entry, wish)
     assert found.kept >= len(found.front) and (found.nearest is None) >= bool(found.front)
     for one in found.front:
@@ -190,44 +196,52 @@ def test_limits_hold_and_nothing_shown_is_beaten(
 
 
 def test_graphs_of_fixed_shapes_do_whole_chunks() -> None:
-    whole = Choice("coreml", Option("int8"), "float", 1, 1024, 256)
-    assert chunks(whole, 300) == [(768, 256), (768, 256)]
-    assert chunks(replace(whole, target="onnx"), 300) == [(0, 256), (256, 44)]
+    whole = Choice("coreml", Variant("int8"), "float", 1, 1024, 256)
+    assert chunks(whole, 300, is_fixed=TARGETS["coreml"].count.fixed) == [(768, 256), (768, 256)]
+    assert chunks(whole, 300, is_fixed=TARGETS["onnx"].count.fixed) == [(0, 256), (256, 44)]
 
 
 @pytest.mark.parametrize("name", ["nano", "3.8b"])
 def test_what_is_searched_can_be_exported(name: str) -> None:
     """Two targets refuse none of it, nor do recipes; the others' packages are slow to load."""
+    from phantom_edge.checkpoint.loading import matrices
     from phantom_edge.convert.random import config_of
-    from phantom_edge.export.targets import PRECISIONS, target_named
-    from phantom_edge.export.targets.target import DTYPES, Settings
-    from phantom_edge.quantize.recipe import matrices, read_recipe
+    from phantom_edge.quantize.recipe import read_recipe
 
     size, entry = SIZES[name], replace(TABLE.devices["jetson-orin-nano"], targets=("onnx", "jetson"))
     config, seen = config_of(size), set()
     shapes = matrices(config)
-    for one in choices(size, entry, Wish()):
+    for one in choices(size, entry, Wish(), TARGETS):
         weights, kind = one.option.weights, (one.target, one.option.weights, one.cache)
         if kind in seen:
             continue
         seen.add(kind)
-        precision = weights if weights in DTYPES else PRECISIONS[one.target]
-        asked = Settings(precision, "full", one.context, one.chunk, one.tiles, one.cache)
-        schemes = {} if weights in DTYPES else read_recipe(weights).schemes(shapes)
-        target_named(one.target).settle(config, schemes, asked)
+        precision = weights if weights in PRECISIONS else TARGETS[one.target].precision
+        own = {} if one.cache == "float" else {"cache": one.cache}
+        asked = settings_for(
+            one.target,
+            precision=precision,
+            phantom="full",
+            max_context=one.context,
+            prefill_chunk=one.chunk,
+            max_tiles=one.tiles,
+            **own,
+        )
+        schemes = {} if weights in PRECISIONS else read_recipe(weights).schemes(shapes)
+        TARGETS[one.target].settle(config, schemes, asked)
     assert len(seen) >= 13 - 2 * (name == "nano")  # whose rows no groups of 128 divide
 
 
 def test_a_front_is_the_same_from_any_order() -> None:
     entry = device_named("jetson-orin-nano", TABLE)
     factors = {"jetson": uncalibrated(TABLE.shares["jetson"])}
-    found = list(plan(SIZES["0.5b"], entry, Wish(), factors, losses()).front)
+    found = list(plan(SIZES["0.5b"], entry, Wish(), factors, losses(), TARGETS).front)
     assert len(found) > 2 and front_of(found[::-1]) == found
 
 
 def test_calibration_finds_the_factors_again() -> None:
     """Of profiles that the model itself made: shares, seconds of a layer, and memory."""
-    found = calibrated([sample_of(run, (MID,)) for run in RUNS], TABLE.shares["onnx"])
+    found = calibrated([sample_of(run, TARGETS, (MID,)) for run in RUNS], TABLE.shares["onnx"])
     for stage, kinds in TRUE.measured.items():
         for kind, factor in kinds.items():
             again = found.of(stage, kind)
@@ -235,14 +249,14 @@ def test_calibration_finds_the_factors_again() -> None:
             assert again.per_layer == pytest.approx(factor.per_layer, rel=1e-2), (stage, kind)
     assert found.weights.middle == pytest.approx(1.3, rel=1e-3) and found.runtime.middle == pytest.approx(9e7, rel=1e-3)
     assert found.knows("int8") and not found.knows("lut4")
-    for missed in against(sample_of(made_up(SIZES["tiny"], "int8")), found):
+    for missed in against(sample_of(made_up(SIZES["tiny"], "int8"), TARGETS), found):
         assert missed.is_within and abs(missed.error) < 0.01, missed
 
 
 def test_one_profile_is_enough_to_begin() -> None:
     """Shares then hold all that a layer takes; other weights keep the table's ranges."""
-    found = calibrated([sample_of(RUNS[0], (MID,))], TABLE.shares["onnx"])
-    assert all(abs(missed.error) < 0.05 for missed in against(sample_of(RUNS[0]), found))
+    found = calibrated([sample_of(RUNS[0], TARGETS, (MID,))], TABLE.shares["onnx"])
+    assert all(abs(missed.error) < 0.05 for missed in against(sample_of(RUNS[0], TARGETS), found))
     assert found.of("decode", "int4") == uncalibrated(TABLE.shares["onnx"]).usual["decode"]
 
 
@@ -251,15 +265,15 @@ def test_a_profile_of_an_unknown_device_tells_its_rates() -> None:
     pixel = replace(HERE, kind="android", name="Google Pixel 9", bandwidth=None, products=None)
     runs = [replace(run, device=pixel, subject=replace(run.subject, target="executorch")) for run in RUNS]
     assert TABLE.devices["pixel-9"].bandwidth is None
-    entry = device_of("pixel-9", TABLE, runs)
+    entry = device_of("pixel-9", TABLE, runs, TARGETS)
     assert entry.bandwidth is not None and "profile" in entry.bandwidth.source
-    factors = factors_of(entry, TABLE, runs, (MID,))
-    found = plan(SIZES["nano"], entry, Wish(), factors, losses())
+    factors = factors_of(entry, TABLE, runs, TARGETS, (MID,))
+    found = plan(SIZES["nano"], entry, Wish(), factors, losses(), TARGETS)
     assert all(one.ttft and one.tokens_per_second for one in found.front) and found.front[0].is_calibrated
 
 
 def test_a_new_profile_judges() -> None:
-    missed = foretold(RUNS[0], RUNS[1:], sizes=(MID,))
+    missed = foretold(RUNS[0], TARGETS, RUNS[1:], sizes=(MID,))
     assert {one.what for one in missed} == {
         "vision, a tile",
         "prefill, 64 tokens",
@@ -282,9 +296,11 @@ def test_a_strange_profile_breaks_nothing(value: float) -> None:
         depths=(Depth(64, (value,)),),
         peak_bytes=int(min(value, 1)),
     )
-    assert isinstance(foretold(run, [run, RUNS[1]]), list) and isinstance(foretold(RUNS[0], [run]), list)
-    entry = device_of("host", TABLE, [run])
-    assert factors_of(entry, TABLE, [run])["onnx"].runs == 1
+    assert isinstance(foretold(run, TARGETS, [run, RUNS[1]]), list) and isinstance(
+        foretold(RUNS[0], TARGETS, [run]), list
+    )
+    entry = device_of("host", TABLE, [run], TARGETS)
+    assert factors_of(entry, TABLE, [run], TARGETS)["onnx"].runs == 1
 
 
 def test_every_number_of_the_table_has_a_source() -> None:
@@ -294,10 +310,10 @@ def test_every_number_of_the_table_has_a_source() -> None:
         assert entry.bandwidth is not None or "memory bandwidth" in entry.missing, name
         for what, number in numbers.items():
             assert number.source.startswith("http") and number.unit in FACTORS and number.plain > 1e9, (name, what)
-    assert set(TABLE.shares) == set(OPTIONS)
+    assert set(TABLE.shares) == set(PLANNED)
     for shares in TABLE.shares.values():
         assert all(one.source for one in (shares.vision, shares.prefill, shares.decode, shares.weights, shares.runtime))
-    for target, options in OPTIONS.items():
+    for target, options in ((TARGETS[name], TARGETS[name].variants) for name in PLANNED):
         for option in options:
             assert count(Form(SIZES["0.5b"], target, option.weights, 512)).weight_bytes > 0
 
@@ -313,8 +329,8 @@ def test_sizes_come_from_configs_alone(tmp_path: Path) -> None:
     from phantom_edge.models.shipped import NANO
 
     (tmp_path / "config.json").write_text((NANO / "config.json").read_text())
-    assert count(Form(size_named(str(tmp_path)), "onnx", "int8", 512)) == count(
-        Form(SIZES["nano"], "onnx", "int8", 512)
+    assert count(Form(size_named(str(tmp_path)), TARGETS["onnx"], "int8", 512)) == count(
+        Form(SIZES["nano"], TARGETS["onnx"], "int8", 512)
     )
 
 

@@ -6,9 +6,9 @@ from reference import Golden
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.models.attention import HeadMap
 from phantom_edge.models.decoder import RMSNorm
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
 
 HALVES = (torch.bfloat16, torch.float16)
 

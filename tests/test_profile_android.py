@@ -92,7 +92,7 @@ def test_profile_of_a_phone(phone: Phone, bundle: Path, tmp_path: Path) -> None:
     assert looks == pytest.approx(round(looks)) and looks > 0.5
     there = phone.folder / "tmp/phantom-edge"
     assert Bundle.open(there / "bundles" / run.subject.seal[:16])
-    assert not list(there.rglob("weights")) and list(there.glob("code/*/phantom_edge/quantize/schemes.py"))
+    assert not list(there.rglob("weights")) and list(there.glob("code/*/phantom_edge/quantize/recipe.py"))
     assert run.subject.bundle == bundle.name
     phone.received.clear()
     again = profiled(phone, bundle, tmp_path / "again.json")

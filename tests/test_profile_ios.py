@@ -5,6 +5,7 @@ is our own runner. No iPhone and no Mac were there; these tests show the order o
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from inside import edge_inside
 from profiles import tiny_bundle
 
 from phantom_edge.bundle.folder import Bundle
+from phantom_edge.export.targets import TARGETS
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.profile.devices import ios
 from phantom_edge.profile.devices.ios import COMMAND, Phone
 from phantom_edge.profile.result import read_run
 
@@ -77,12 +78,17 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_bundle(tmp_path_factory.mktemp("ios-profile"))
 
 
+def let_iphones_run_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stand-in's app runs what this machine can."""
+    monkeypatch.setitem(TARGETS, "onnx", replace(TARGETS["onnx"], transports=("host", "ios")))
+
+
 @pytest.fixture
 def mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The stand-in's folder; what it is to be like is said by files in it."""
     (tmp_path / "xcrun.py").write_text(XCRUN)
     monkeypatch.setenv(COMMAND, f"{sys.executable} {tmp_path / 'xcrun.py'}")
-    monkeypatch.setattr(ios, "TARGETS", ("onnx",))  # what the stand-in's app can run
+    let_iphones_run_onnx(monkeypatch)
     return tmp_path
 
 
@@ -132,7 +138,7 @@ def test_what_is_wrong_is_one_line(state: str, said: str, bundle: Path, mac: Pat
 def test_what_no_phone_runs_and_no_mac_are_one_line(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = asked(bundle)
     assert ran.returncode == 1 and "--target coreml" in ran.stderr
-    monkeypatch.setattr(ios, "TARGETS", ("onnx",))
+    let_iphones_run_onnx(monkeypatch)
     monkeypatch.setenv(COMMAND, "xcrun-that-is-not-here")
     ran = asked(bundle)
     assert ran.returncode == 1 and "on a Mac with Xcode 16" in ran.stderr

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from asked import settings_for
 from hypothesis import given
 from hypothesis import strategies as st
 from inside import edge_inside, resealed
@@ -23,20 +24,21 @@ from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.node_names import ATTENTION, HEAD, MLP, NORMS, PATCHES, PHANTOM, PLACES, PROJECTIONS, PROJECTOR
 from phantom_edge.convert.random import write_random
 from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.targets import TARGETS
 from phantom_edge.export.targets.onnx import trace as ort_pass
 from phantom_edge.export.targets.onnx.engine import OrtEngine
-from phantom_edge.export.targets.onnx.ort_trace import OTHER, Kernel, places_of, read_trace, toll
-from phantom_edge.export.targets.target import Settings
+from phantom_edge.export.targets.onnx.ort_trace import Kernel, places_of, read_trace, toll
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.typed import to_json
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.profile.measure.lines import Gathering
-from phantom_edge.profile.measure.operators import NAMELESS, UNTOLD, operators_of
+from phantom_edge.profile.measure.operators import NAMELESS, operators_of
 from phantom_edge.profile.report.operator_tables import operators, places, places_compared
 from phantom_edge.profile.report.sharing import HANDING, accounted, cost_of_phantoms
-from phantom_edge.profile.result import Depth, Group, Operators, Traced, faults, read_run, write_run
+from phantom_edge.profile.result import Depth, Operators, faults, read_run, write_run
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import Recipe
+from phantom_edge.runtime.tracing import OTHER, Group, Traced
 
 pytest.importorskip("onnxruntime")
 LAYERS = SIZES["tiny"].layers
@@ -67,7 +69,7 @@ def bundle_of(desk: Path, form: str, target: str = "onnx") -> Bundle:
         quantize_checkpoint(desk / "float", RECIPES[weights], desk / weights, name=weights)
     out = desk / f"{form}-{target}"
     if not out.exists():
-        settings = Settings(max_context=128, precision="fp16" if target == "jetson" else "fp32", **asked)
+        settings = settings_for(target, max_context=128, **asked)
         return export_bundle(str(desk / weights), target, out, settings, prove=False).bundle
     return Bundle.open(out)
 
@@ -143,12 +145,12 @@ def test_a_bundle_whose_nodes_say_no_places(desk: Path, tmp_path: Path) -> None:
     assert found.untold == NAMELESS and {one.group for one in found.groups} == {OTHER}
 
 
-@pytest.mark.parametrize("target", UNTOLD)
+@pytest.mark.parametrize("target", [one.name for one in TARGETS.values() if one.trace is None])
 def test_what_tells_nothing_says_why(desk: Path, target: str) -> None:
     bundle = bundle_of(desk, "rank")
     other: Any = SimpleNamespace(manifest=replace(bundle.manifest, target=target), path=bundle.path)
     found = operators_of(other, 1, (16,))
-    assert found.untold == UNTOLD[target] and not found.groups
+    assert found.untold == TARGETS[target].untraced and found.untold and not found.groups
 
 
 # Traces

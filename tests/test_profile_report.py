@@ -27,16 +27,8 @@ from phantom_edge.profile.report.compare import DRAWS, compare, difference, draw
 from phantom_edge.profile.report.page import Report
 from phantom_edge.profile.report.quality import Quality
 from phantom_edge.profile.report.tables import Table
-from phantom_edge.profile.result import (
-    Answered,
-    Depth,
-    Energy,
-    Group,
-    Reading,
-    Run,
-    faults,
-    write_run,
-)
+from phantom_edge.profile.result import Answered, Depth, Energy, Reading, Run, faults, write_run
+from phantom_edge.runtime.tracing import Group
 
 pytest.importorskip("matplotlib")
 

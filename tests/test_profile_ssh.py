@@ -75,7 +75,7 @@ def test_a_connection_that_ends_leaves_what_was_told(
     """Whatever measures there is killed as soon as the first stage was told."""
     with serving(tmp_path_factory.mktemp("cut")) as (port, command, _):
         monkeypatch.setenv(COMMAND, command)
-        kill = ["pkill", "-9", "-f", f"profile.runner {PLACE}/"]
+        kill = ["pkill", "-9", "-f", f"profile.measure.runner {PLACE}/"]
         at_each_stage(monkeypatch, lambda: subprocess.run(kill, check=False))
         there = f"ssh://{getpass.getuser()}@127.0.0.1:{port}{sys.executable}"
         ran = edge_inside("profile", bundle, "--device", there, "--repeats", 300, "--out", tmp_path / "run.json")

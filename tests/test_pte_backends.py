@@ -19,14 +19,15 @@ from torch import Tensor, nn
 
 pytest.importorskip("executorch")
 
+from asked import settings_for
 from programs import Loaded, decoder_of, logits
 
-from phantom_edge.bundle.manifest import Delegation, Port
-from phantom_edge.checkpoint.loading import EMBEDDING
+from phantom_edge.bundle.part import Delegation, Port
 from phantom_edge.checkpoint.quantized.schemes import SCHEMES
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.interpreters.mil.interpreter import Interpreter, Mode
 from phantom_edge.export.interpreters.mil.package import Package
+from phantom_edge.export.interpreters.pte.importing import executorch, fused_operators, said
 from phantom_edge.export.passes.phantom_rank import STEP, choose_forms
 from phantom_edge.export.passes.phantom_rank import Phantom as Wanted
 from phantom_edge.export.targets.executorch.backends import BACKENDS
@@ -35,14 +36,13 @@ from phantom_edge.export.targets.executorch.decoder import TextDecoder
 from phantom_edge.export.targets.executorch.delegation import delegation_of
 from phantom_edge.export.targets.executorch.edge_program import Method, assembled, lowered
 from phantom_edge.export.targets.executorch.engine import PteEngine
-from phantom_edge.export.targets.executorch.importing import executorch, fused_operators, said
 from phantom_edge.export.targets.executorch.linear import FloatEmbedding
 from phantom_edge.export.targets.executorch.lower import linear_of, settle
 from phantom_edge.export.targets.executorch.plain import PlainDecoder, for_half
 from phantom_edge.export.targets.executorch.self_test import cases_of
-from phantom_edge.export.targets.target import Settings
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.shipped import NANO
+from phantom_edge.models.tensor_names import EMBEDDING
 
 TOKENS = 32
 WINDOWED = "3_8b-sw16-1.0"
@@ -196,9 +196,11 @@ def test_a_self_test_fits_into_the_least_cache(decoder_kind: Callable[[Source, i
 def test_what_cannot_be_lowered_is_said_at_once(golden) -> None:
     config = golden("0_5b-1.0").model.config
     with pytest.raises(EdgeError, match=r"QAIRT 2\.37") as error:
-        settle(config, {}, Settings(backend="qnn"))
+        settle(config, {}, settings_for("executorch", backend="qnn"))
     assert "--target onnx" in error.value.remedy
     with pytest.raises(EdgeError, match="--backend vulkan is made for floats"):
         settle(
-            config, {"model.language_model.layers.0.mlp.up_proj.weight": SCHEMES["int8"]}, Settings(backend="vulkan")
+            config,
+            {"model.language_model.layers.0.mlp.up_proj.weight": SCHEMES["int8"]},
+            settings_for("executorch", backend="vulkan"),
         )

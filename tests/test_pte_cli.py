@@ -18,17 +18,18 @@ from PIL import Image
 from test_export_cli import document, edge
 
 from phantom_edge.bundle.folder import Bundle
-from phantom_edge.bundle.manifest import OTHERS, RELATIVE, Delegation, Part
+from phantom_edge.bundle.part import Delegation, Part
+from phantom_edge.bundle.proof import OTHERS, RELATIVE
 from phantom_edge.checkpoint.quantized.files import QuantizedFiles
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.convert.random import write_random
 from phantom_edge.export.proof.verify import verify
+from phantom_edge.export.sessions import open_session
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.models.tensor_names import DECODER
 from phantom_edge.processing.tiling import to_pixel_values
 from phantom_edge.runtime.sampling import Sampling
-from phantom_edge.runtime.session import open_session
 from phantom_edge.runtime.text import question_of
 
 pytest.importorskip("executorch")
@@ -36,10 +37,10 @@ pytest.importorskip("executorch")
 from programs import decoder_of
 
 from phantom_edge.export.interpreters.pte import Interpreter
-from phantom_edge.export.targets.executorch.importing import executorch, fused_operators, quantized_operators, said
+from phantom_edge.export.interpreters.pte.importing import executorch, fused_operators, quantized_operators, said
 from phantom_edge.export.targets.executorch.linear import signed
 from phantom_edge.export.targets.executorch.lower import PROGRAM, SELF_TEST, check_delegation
-from phantom_edge.export.targets.target import Settings
+from phantom_edge.export.targets.executorch.options import ExecuTorchOptions
 
 RECIPE = """
 algorithm = "rtn"
@@ -206,12 +207,12 @@ def test_a_device_can_try_itself(desk: Path) -> None:
 def test_too_little_in_the_delegate_is_an_error_that_names_the_rest() -> None:
     found = Delegation("XnnpackBackend", 2, 10, {"custom_sdpa": 1}, 100, {"custom_sdpa": 30})
     part = Part(PROGRAM, (), "fp32", {}, {}, (), (), "text_decoder", (), found)
-    check_delegation({"decoder": part}, Settings(max_context=64, least_delegated=0.7))
+    check_delegation({"decoder": part}, ExecuTorchOptions(strict_delegation=0.7))
     with pytest.raises(EdgeError, match=r"70.0% of the decoder's multiply-adds .* custom_sdpa 30"):
-        check_delegation({"decoder": part}, Settings(max_context=64, least_delegated=0.71))
+        check_delegation({"decoder": part}, ExecuTorchOptions(strict_delegation=0.71))
     little = replace(part, delegation=replace(found, multiply_adds_outside={"custom_sdpa": 100}))
     with pytest.raises(EdgeError) as error:
-        check_delegation({"decoder": little}, Settings(max_context=64, least_delegated=0.71))
+        check_delegation({"decoder": little}, ExecuTorchOptions(strict_delegation=0.71))
     assert error.value.remedy == "leave --strict-delegation out"
 
 
@@ -225,7 +226,7 @@ def test_delegations_that_cannot_be_are_refused(impossible: tuple[Any, ...]) -> 
 
 WRONG: dict[str, tuple[tuple[object, ...], str]] = {
     "fp16": (("--weights", "fp16"), "takes floats in fp32"),
-    "int8 cache": (("--cache", "int8"), "keeps its cache in float32"),
+    "int8 cache": (("--cache", "int8"), "--cache is for target onnx"),
     "backend": (("--backend", "tpu"), "--backend is tpu"),
     "share": (("--strict-delegation", "1.5"), "--strict-delegation is 1.5"),
     "palettes": (("--weights", "lut4"), "has no palettes"),
@@ -284,7 +285,7 @@ def test_a_damaged_program_is_refused(name: str, desk: Path, tmp_path: Path) -> 
 def test_threads_are_the_same_for_all_sessions_of_a_process(desk: Path) -> None:
     """ExecuTorch ends the process otherwise, sooner or later; so each number is tried in a process of its own."""
     code = (
-        "import sys; from phantom_edge.runtime.session import open_session as open_it;"
+        "import sys; from phantom_edge.export.sessions import open_session as open_it;"
         "first, second = open_it(sys.argv[1], 1), open_it(sys.argv[1], 1);"
         "[''.join(one.ask('Who?', sampling=None)) for one in (first, second)]; open_it(sys.argv[1], 2)"
     )

@@ -6,15 +6,15 @@ from torch import nn
 
 pytest.importorskip("executorch")
 
+from asked import settings_for
 from programs import Loaded, program_of
 
 from phantom_edge.checkpoint.quantized.schemes import SCHEMES
+from phantom_edge.export.interpreters.pte.importing import quantized_operators
 from phantom_edge.export.targets.executorch.edge_program import Method, assembled, lowered
-from phantom_edge.export.targets.executorch.importing import quantized_operators
 from phantom_edge.export.targets.executorch.linear import RoundedEmbedding, RoundedLinear
 from phantom_edge.export.targets.executorch.lower import settle
 from phantom_edge.export.targets.executorch.vision import CentredNorm
-from phantom_edge.export.targets.target import Settings
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.quiet import quiet
 from phantom_edge.quantize.rounding import nearest
@@ -121,11 +121,7 @@ def test_methods_do_not_share_what_they_write() -> None:
     ("name", "settings", "schemes", "said"),
     [
         ("float16", {"precision": "fp16"}, {}, "fp32"),
-        ("cache", {"cache": "int8"}, {}, "cache"),
-        ("opset", {"opset_only": True}, {}, "--opset-only"),
-        ("ios", {"ios": 17, "backend": "coreml"}, {}, "from iOS 18 on"),
-        ("compute", {"compute": "gpu"}, {}, "are for target coreml"),
-        ("no delegate", {"backend": "portable", "least_delegated": 0.1}, {}, "no delegate"),
+        ("no delegate", {"backend": "portable", "strict_delegation": 0.1}, {}, "no delegate"),
         ("no kernel", {"backend": "portable"}, {"lm_head.weight": "int4-g32-pos"}, "no groups"),
         ("negative", {}, {"lm_head.weight": "int4-g32"}, "may be negative"),
         ("groups", {}, {"lm_head.weight": "int8-g32"}, "groups of 8 bits"),
@@ -137,6 +133,6 @@ def test_methods_do_not_share_what_they_write() -> None:
 def test_what_cannot_be_is_refused_before_anything_is_computed(
     name: str, settings: dict, schemes: dict, said: str, golden
 ) -> None:
-    asked = Settings(**{"max_context": 64, **settings})
+    asked = settings_for("executorch", **{"max_context": 64, **settings})
     with pytest.raises(EdgeError, match=said):
         settle(golden("0_5b-1.0").model.config, {key: SCHEMES[one] for key, one in schemes.items()}, asked)

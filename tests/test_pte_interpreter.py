@@ -16,13 +16,14 @@ pytest.importorskip("executorch")
 
 from programs import Loaded, program_of
 
-from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Quantized
+from phantom_edge.checkpoint.quantized.schemes import SCHEMES
+from phantom_edge.checkpoint.quantized.weights import Quantized
 from phantom_edge.export.interpreters.pte import Interpreted, Interpreter
 from phantom_edge.export.interpreters.pte.delegate import Delegate
+from phantom_edge.export.interpreters.pte.importing import fused_operators, quantized_operators
 from phantom_edge.export.interpreters.pte.payload import INPUT, NOBODY, XnnNode, read_payloads
 from phantom_edge.export.interpreters.pte.program import Constant, Plain, Planned, Program, Value
 from phantom_edge.export.targets.executorch.edge_program import Method, assembled, lowered
-from phantom_edge.export.targets.executorch.importing import fused_operators, quantized_operators
 from phantom_edge.export.targets.executorch.linear import RoundedEmbedding, RoundedLinear, signed
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.quantize.rounding import nearest

@@ -11,12 +11,13 @@ from phantom_edge.foundation.errors import EdgeError
 pytest.importorskip("executorch")
 
 from phantom_edge.checkpoint.quantized.schemes import SCHEMES
+from phantom_edge.export.interpreters.pte.importing import executorch
 from phantom_edge.export.targets.executorch import etdump as profile
 from phantom_edge.export.targets.executorch.backends import BACKENDS
 from phantom_edge.export.targets.executorch.edge_program import Method, assembled, lowered
 from phantom_edge.export.targets.executorch.etdump import NAMELESS, read_etdump
-from phantom_edge.export.targets.executorch.importing import executorch, quiet
 from phantom_edge.export.targets.executorch.linear import RoundedLinear
+from phantom_edge.foundation.quiet import quiet
 from phantom_edge.quantize.rounding import nearest
 
 ETDUMP = GOLDEN / "executorch" / "tiny.etdp"

@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from reference import ARCHITECTURES, Golden
 
+from phantom_edge.bundle.fixed_shapes import FixedShapes
 from phantom_edge.bundle.folder import Bundle
-from phantom_edge.bundle.manifest import STAGES, Fixed
+from phantom_edge.bundle.proof import STAGES
 from phantom_edge.checkpoint.quantized.files import QuantizedFiles
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.passes.fold import fold_layers
@@ -36,6 +37,7 @@ from phantom_edge.export.passes.rope import constant_tables
 from phantom_edge.export.pipeline import export_bundle
 from phantom_edge.export.proof.report import write_report
 from phantom_edge.export.proof.verify import verify
+from phantom_edge.export.sessions import session_of
 from phantom_edge.export.targets.onnx.lower import port_of
 from phantom_edge.export.targets.qnn import compiling
 from phantom_edge.export.targets.qnn import lower as target
@@ -45,14 +47,15 @@ from phantom_edge.export.targets.qnn.compiling import Task, compile_graphs, vers
 from phantom_edge.export.targets.qnn.decoder import Balance, DecoderDrawing, HeadDrawing
 from phantom_edge.export.targets.qnn.engine import QnnEngine
 from phantom_edge.export.targets.qnn.exact import ExactQnnEngine
+from phantom_edge.export.targets.qnn.facts import HexagonFacts
 from phantom_edge.export.targets.qnn.fixed_point import Range
+from phantom_edge.export.targets.qnn.host import HeadLayout
 from phantom_edge.export.targets.qnn.layers import decibels
 from phantom_edge.export.targets.qnn.vision import VisionDrawing
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.quantize.calibration import embedded, read_samples
 from phantom_edge.reference import Reference
-from phantom_edge.runtime.session import Session
 from phantom_edge.runtime.steps import Steps
 
 ort = pytest.importorskip("onnxruntime")
@@ -96,9 +99,9 @@ def in_float(g: Golden, folder: Path, balance: Balance, rank: int | None = None)
         (folder / name).mkdir(exist_ok=True)
         functions[name] = Watched(drawing, folder / name, found)
     tables = np.stack([table.numpy() for table in constant_tables(text, CONTEXT)])
-    fixed = Fixed("npu", None, "", -1e4, text.sliding_window)
+    fixed = FixedShapes("", -1e4, text.sliding_window)
     ports = [port_of(one) for one in drawn["decoder"].inputs]
-    return Steps(functions, ports, fixed, CHUNK, tables, drawn["decoder"].groups)
+    return Steps(functions, ports, HeadLayout(drawn["decoder"].groups), fixed, CHUNK, tables)
 
 
 def prompt_of(g: Golden, tokens: int) -> tuple[Floats, Floats]:
@@ -235,8 +238,8 @@ def test_bundle_is_proved_in_the_simulator(desk: Path, eight: Path) -> None:
 def test_every_operator_is_on_the_processor(which: str, request: pytest.FixtureRequest) -> None:
     """One node is left of each graph, and the fallback was off; what chip it is for, and what compiled it, is told."""
     bundle = Bundle.open(request.getfixturevalue(which))
-    chip = bundle.manifest.chip
-    assert chip is not None and (SOCS[chip.name].number, SOCS[chip.name].arch) == (chip.soc, chip.arch)
+    chip = bundle.facts(HexagonFacts)
+    assert (SOCS[chip.name].number, SOCS[chip.name].arch) == (chip.soc, chip.arch)
     for name, part in bundle.manifest.parts.items():
         assert version_of(bundle.file(part.file)) == chip.sdk
         assert part.delegation is not None and part.delegation.share == 1.0 and not part.delegation.outside
@@ -385,8 +388,8 @@ def exported(desk: Path, *arguments: object) -> Any:
         (["float"], "is float"),
         (["float", "--weights", "fp32"], "not in fp32"),
         (["float", "--weights", "lut4"], "lut4"),
-        (["int8", "--cache", "int8"], "--cache is not for target qnn"),
-        (["int8", "--opset-only"], "--opset-only is not for target qnn"),
+        (["int8", "--cache", "int8"], "--cache is for target onnx, not qnn"),
+        (["int8", "--opset-only"], "--opset-only is for target onnx, not qnn"),
         (["int8", "--compute", "ane"], "for target coreml"),
         (["int8", "--prefill-chunk", "1"], "one token"),
     ],
@@ -420,7 +423,7 @@ def test_older_compiler(eight: Path, tmp_path: Path) -> None:
         document["tools"]["onnxruntime-qnn"] = "99.0"
 
     with pytest.raises(EdgeError, match=r"onnxruntime-qnn 99\.0, here is .*\n.*pip install 'onnxruntime-qnn>=99\.0'"):
-        Session(Bundle.open(changed(eight, tmp_path / "newer", newer)))
+        session_of(Bundle.open(changed(eight, tmp_path / "newer", newer)))
 
 
 def test_damaged_files(eight: Path, tmp_path: Path) -> None:
@@ -431,12 +434,12 @@ def test_damaged_files(eight: Path, tmp_path: Path) -> None:
     binary.write_bytes(binary.read_bytes()[: binary.stat().st_size // 2])
     resealed(half)
     with pytest.raises(EdgeError, match=r"decoder\.onnx does not load"):
-        Session(Bundle.open(half))
+        session_of(Bundle.open(half))
     shutil.copytree(eight, other)
     shutil.copy(other / "head.onnx", other / "decoder.onnx")
     resealed(other)
     with pytest.raises(EdgeError, match="other inputs or outputs"):
-        Session(Bundle.open(other))
+        session_of(Bundle.open(other))
 
 
 def test_other_weights_are_seen(desk: Path, eight: Path, tmp_path: Path) -> None:

@@ -11,17 +11,20 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from asked import settings_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from integers import compare, onnx_weights
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from phantom_edge.bundle.manifest import STAGES, Manifest
-from phantom_edge.checkpoint.loading import EMBEDDING, HEAD, open_checkpoint
+from phantom_edge.bundle.manifest import Manifest
+from phantom_edge.bundle.proof import STAGES
+from phantom_edge.checkpoint.loading import matrices, open_checkpoint
 from phantom_edge.checkpoint.quantized.files import QUANTIZATION, QuantizedFiles
 from phantom_edge.checkpoint.quantized.inputs import Inputs
-from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Quantized, Scheme, packed, unpacked
+from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Scheme
+from phantom_edge.checkpoint.quantized.weights import Quantized, packed, unpacked
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.convert.random import write_random
 from phantom_edge.export.pipeline import export_bundle
@@ -33,9 +36,9 @@ from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.generate import load
 from phantom_edge.models.shipped import NANO
 from phantom_edge.models.sizes import SIZES
-from phantom_edge.models.tensor_names import DECODER
+from phantom_edge.models.tensor_names import DECODER, EMBEDDING, HEAD, PARTS
 from phantom_edge.quantize.quantize import quantize_checkpoint
-from phantom_edge.quantize.recipe import PARTS, Recipe, Rule, matrices, read_recipe
+from phantom_edge.quantize.recipe import Recipe, Rule, read_recipe
 from phantom_edge.quantize.rounding import nearest, round_to, scales_of
 from phantom_edge.quantize.solvers import fitted, gptq
 from phantom_edge.runtime.rows import Rows
@@ -197,7 +200,10 @@ def test_a_bundle_holds_the_integers_and_computes_with_them(name: str, opset_onl
     """Every weight bit for bit, embedding included; and all stages against the dequantized reference."""
     folder = quantized(checkpoint, name, RECIPES[name])
     files = QuantizedFiles.open(folder)
-    out, wanted = checkpoint.parent / f"{name}-{opset_only}.bundle", Settings(max_context=512, opset_only=opset_only)
+    out, wanted = (
+        checkpoint.parent / f"{name}-{opset_only}.bundle",
+        settings_for("onnx", max_context=512, opset_only=opset_only),
+    )
     bundle = export_bundle(str(folder), "onnx", out, wanted).bundle
     operators = {kind for part in bundle.manifest.parts.values() for kind in part.operators}
     own = operators & {"MatMulNBits", "MatMulIntegerToFloat"}
@@ -218,7 +224,7 @@ def test_a_tied_head_and_the_embedding_are_one_copy(tmp_path: Path) -> None:
     quantize_checkpoint(NANO, RECIPES["int4"], tmp_path / "nano", name="int4")
     files = QuantizedFiles.open(tmp_path / "nano")
     for opset_only, place in ((False, "decoder.data"), (True, "embedding.data")):
-        wanted, out = Settings(opset_only=opset_only), tmp_path / f"bundle-{opset_only}"
+        wanted, out = settings_for("onnx", opset_only=opset_only), tmp_path / f"bundle-{opset_only}"
         bundle = export_bundle(str(tmp_path / "nano"), "onnx", out, wanted, prove=False).bundle
         assert compare(bundle, files) == files.schemes.keys() and bundle.manifest.embedding.file == place
         rows = Rows(bundle)[np.arange(bundle.manifest.embedding.rows)]

@@ -12,7 +12,7 @@ import pytest
 from inside import edge_inside
 from noise import noise
 
-from phantom_edge.checkpoint.planning import convert
+from phantom_edge.convert.convert import convert
 from phantom_edge.convert.random import write_random
 from phantom_edge.models.sizes import SIZES
 

@@ -11,11 +11,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.checkpoint.saving import save
 from phantom_edge.convert.random import write_random
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.staging import staging_folder
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.sizes import SIZES
 
 SHARDS = ["50GB", "700KB", "600KB"]

@@ -11,10 +11,10 @@ from inside import edge_inside
 from safetensors import safe_open
 from torch import Tensor
 
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.generate import load
 from phantom_edge.models.attention import HeadMap
 from phantom_edge.models.hub import find_folder
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.shipped import NANO
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.train.collate import Collator

@@ -9,11 +9,12 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import DynamicCache
 
-from phantom_edge.checkpoint.loading import our_shapes, read_config
+from phantom_edge.checkpoint.loading import our_shapes
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.convert.random import config_of, random_tensor, write_random
 from phantom_edge.convert.random_tokenizer import filler, make_tokenizer
 from phantom_edge.models.attention import PhantomAttention
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
+from phantom_edge.models.config_file import read_config
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.processing.processor import PhantomProcessor
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from asked import settings_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from integers import coreml_weights, onnx_weights
@@ -19,6 +20,7 @@ from phantom_edge.checkpoint.quantized.schemes import SCHEMES
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.convert.random import write_random
 from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.sessions import session_of
 from phantom_edge.export.targets.target import Settings
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.generate import load
@@ -29,7 +31,6 @@ from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import Recipe
 from phantom_edge.quantize.rounding import nearest
 from phantom_edge.quantize.static import balance
-from phantom_edge.runtime.session import Session
 
 RECIPE = Recipe({"vision": "w8a8", "projector": "w8a8", "decoder": "int4-g32"})
 
@@ -91,7 +92,10 @@ def test_balanced_layers_compute_the_same_and_round_better(seed: int) -> None:
 def test_a_bundle_holds_them_and_rounds_as_torch_does(opset_only: bool, desk: Path) -> None:
     """Proved with the rounding taken out; with it torch and the runtime differ by ties that turned, and not by more."""
     bundle = export_bundle(
-        str(desk / "quantized"), "onnx", desk / f"bundle-{opset_only}", Settings(max_context=512, opset_only=opset_only)
+        str(desk / "quantized"),
+        "onnx",
+        desk / f"bundle-{opset_only}",
+        settings_for("onnx", max_context=512, opset_only=opset_only),
     ).bundle
     proof = bundle.manifest.proof
     assert proof is not None and proof.passed and "exact vision" in {check.stage for check in proof.checks}
@@ -101,9 +105,9 @@ def test_a_bundle_holds_them_and_rounds_as_torch_does(opset_only: bool, desk: Pa
     for name, weight in held.items():
         assert np.array_equal(weight, files.quantized(name).dequantize().numpy()), name
     model, _ = load(str(desk / "quantized"))
-    pixels = to_pixel_values(Image.open(desk / "1.png"), Session(bundle).tiling)
+    pixels = to_pixel_values(Image.open(desk / "1.png"), session_of(bundle).tiling)
     want = model.get_image_features(torch.from_numpy(pixels)).pooler_output.flatten(0, 1).numpy()
-    off = np.abs(Session(bundle).engine.see(pixels) - want)
+    off = np.abs(session_of(bundle).engine.see(pixels) - want)
     assert off.mean() < 2e-3 * np.abs(want).max() and off.max() < 2e-2 * np.abs(want).max()
 
 

@@ -10,12 +10,13 @@ import torch
 from noise import noise
 from reference import Golden
 
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.convert.random import write_random
-from phantom_edge.evaluate.answerer import Answerer, Query
+from phantom_edge.data.examples import Query
+from phantom_edge.evaluate.answerer import Answerer
 from phantom_edge.evaluate.torch_answerer import TorchAnswerer, moderate_batch
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.generate import Sampling, load, make_inputs
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.processing.tiling import Tiling

@@ -1,23 +1,16 @@
-"""Every operation of a bundle held against every rule."""
+"""The engine of rules: every operation of a bundle held against every rule of its target."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
-from phantom_edge.bundle.folder import AGAIN, Begin, Bundle, nobody, read_manifest
-from phantom_edge.bundle.manifest import Part
-from phantom_edge.export.interpreters.mil import Package
-from phantom_edge.export.lint.sources import ELIGIBLE, Source
-from phantom_edge.export.targets.coreml.lint.nodes import Node, nodes
-from phantom_edge.export.targets.coreml.lint.rules import RULES, Severity
-from phantom_edge.export.targets.coreml.lint.work import multiply_adds
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.export.lint.sources import Source
 from phantom_edge.foundation.typed import to_json
 
-TARGETS = ("coreml", "jetson", "qnn")
 EXAMPLES = 3
+
+Severity = Literal["blocks", "wrong", "slows"]
+"""What breaking a rule does: not eligible; eligible, but computes something else; eligible, but slow or fragile."""
 
 
 class Named(Protocol):
@@ -36,7 +29,7 @@ Operation = TypeVar("Operation", bound=Named)
 Read = TypeVar("Read", bound=Named, contravariant=True)
 
 
-class OneRule(Protocol[Read]):
+class RuleOver(Protocol[Read]):
     """A rule over operations of one kind."""
 
     @property
@@ -104,7 +97,7 @@ class Report:
     compute: str
     parts: Mapping[str, PartReport]
     findings: tuple[Finding, ...]
-    placement: str = ELIGIBLE
+    placement: str
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -130,62 +123,12 @@ class _Broken:
             self.examples.append(f"{part}: {shown}")
 
 
-def lint(folder: Path, begin: Begin = nobody) -> Report:
-    """Look through a bundle, of which ``begin`` is told the bytes to read. Raises EdgeError for what is no such."""
-    target = read_manifest(folder).target
-    if target not in TARGETS:
-        raise EdgeError(
-            f"lint knows targets {', '.join(TARGETS[:-1])} and {TARGETS[-1]}; {folder} was made for target {target}",
-            f"export it again: phantom-edge export --target {TARGETS[0]}",
-        )
-    bundle = Bundle.open(folder, begin=begin)
-    return {"coreml": _of_packages, "jetson": _for_tensorrt, "qnn": _for_hexagon}[target](bundle)
-
-
-def _for_hexagon(bundle: Bundle) -> Report:
-    """By what Qualcomm documents and its simulator shows, in the graphs that were compiled."""
-    from phantom_edge.export.targets.qnn.lint import PLACED, RULES, graphs_of, multiply_adds
-
-    assert bundle.manifest.chip is not None
-    graphs = {name: graph.nodes for name, graph in graphs_of(bundle).items()}
-    return report(bundle.manifest.chip.name, graphs, RULES, multiply_adds, PLACED)
-
-
-def _for_tensorrt(bundle: Bundle) -> Report:
-    """By what TensorRT documents; multiply-adds are those with weights, of one row."""
-    from phantom_edge.export.targets.jetson.lint import DOCUMENTED, RULES, graphs_of
-
-    assert bundle.manifest.board is not None
-    graphs = {name: graph.nodes for name, graph in graphs_of(bundle).items()}
-    return report(bundle.manifest.board.name, graphs, RULES, lambda node: node.work, DOCUMENTED)
-
-
-def _of_packages(bundle: Bundle) -> Report:
-    folder = bundle.path
-    fixed = bundle.manifest.fixed
-    if fixed is None:
-        raise EdgeError(f"{folder} does not say what computes", AGAIN)
-    opened: dict[str, Package] = {}
-
-    def package(part: Part) -> Package:
-        if part.file not in opened:
-            opened[part.file] = Package.open(folder / part.file)
-        return opened[part.file]
-
-    def read(part: Part) -> Iterator[Node]:
-        found = package(part)
-        return nodes(found, found.function(part.function or None))
-
-    parts = {name: partial(read, part) for name, part in bundle.manifest.parts.items()}
-    return report(fixed.compute, parts, tuple(RULES), multiply_adds)
-
-
 def report(
     compute: str,
     parts: Mapping[str, Callable[[], Iterator[Operation]]],
-    rules: Sequence["OneRule[Operation]"],
+    rules: Sequence["RuleOver[Operation]"],
     work_of: Callable[[Operation], int],
-    placement: str = ELIGIBLE,
+    placement: str,
 ) -> Report:
     """Hold the operations of parts against rules; ``work_of`` counts their multiply-adds."""
     broken = {rule.name: _Broken() for rule in rules}
@@ -205,7 +148,7 @@ def report(
     return Report(compute, found, findings, placement)
 
 
-def _finding(rule: "OneRule[Any]", broken: _Broken) -> Finding:
+def _finding(rule: "RuleOver[Any]", broken: _Broken) -> Finding:
     return Finding(
         rule.name,
         rule.severity,

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from phantom_edge.bundle.manifest import Cache, Kept
+from phantom_edge.bundle.cache import Cache
+from phantom_edge.bundle.numbers import Kept
 from phantom_edge.export.passes.layer_form import LayerForm
 from phantom_edge.models.config import PhantomTextConfig
 

@@ -7,20 +7,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from phantom_edge.bundle.manifest import Embedding, Float, Rounded
-from phantom_edge.checkpoint.loading import EMBEDDING
-from phantom_edge.checkpoint.quantized.schemes import Quantized
+from phantom_edge.bundle.embedding import Embedding, Rounded
+from phantom_edge.bundle.numbers import Float
+from phantom_edge.checkpoint.quantized.weights import Quantized
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.parts.packing import blobs, block_scales, carried, is_plain, zeros
-from phantom_edge.export.targets.target import Begin
+from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import Unfinished
+from phantom_edge.models.tensor_names import EMBEDDING
 
 NUMBERS: dict[torch.dtype, Float] = {torch.float32: "float32", torch.float16: "float16"}
 TABLE = "embedding.data"
 BLOCK_ROWS = 4096
 
 
-def write_embedding(source: Source, dtype: torch.dtype, parts: Unfinished, begin: Begin) -> Embedding:
+def write_embedding(source: Source, dtype: torch.dtype, parts: Unfinished, begin: Progress) -> Embedding:
     """Write the part ``embedding``: floats, or integers and behind them scales, and zero points if there are any."""
     text, integers = source.config.text, source.integers
     shape = (text.vocab_size, text.hidden_size, NUMBERS[dtype])
@@ -36,7 +37,7 @@ def write_embedding(source: Source, dtype: torch.dtype, parts: Unfinished, begin
     return Embedding(TABLE, 0, *shape, Rounded(rounded.bits, rounded.block, *places))
 
 
-def _write_floats(source: Source, dtype: torch.dtype, begin: Begin, folder: Path) -> None:
+def _write_floats(source: Source, dtype: torch.dtype, begin: Progress, folder: Path) -> None:
     text = source.config.text
     progress = begin("embedding", text.vocab_size * text.hidden_size * dtype.itemsize)
     with (folder / TABLE).open("wb") as out:
@@ -45,7 +46,7 @@ def _write_floats(source: Source, dtype: torch.dtype, begin: Begin, folder: Path
             progress(rows.numel() * dtype.itemsize)
 
 
-def _write_integers(table: Quantized, dtype: torch.dtype, begin: Begin, folder: Path) -> None:
+def _write_integers(table: Quantized, dtype: torch.dtype, begin: Progress, folder: Path) -> None:
     """Integers, scales, and zero points if there are any."""
     arrays: list[Callable[[Quantized], Tensor]] = [blobs, lambda part: block_scales(part).to(dtype)]
     if not is_plain(table.scheme):

@@ -5,7 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from phantom_edge.checkpoint.quantized.schemes import Quantized, Scheme, packed
+from phantom_edge.checkpoint.quantized.schemes import Scheme
+from phantom_edge.checkpoint.quantized.weights import Quantized, packed
 
 WHOLE_ROW = 128
 """Block of rows that have one scale: it is said for each block, for the operator knows no other way."""

@@ -90,6 +90,8 @@ def choose(
 ) -> Chosen:
     """The form of one layer; ``multiple`` and ``least`` as in ``choose_forms``."""
     dim = maps.key.query.shape[0]
+    if phantom.rank is not None and phantom.rank > dim:
+        raise EdgeError(f"--phantom is rank={phantom.rank}, and heads have {dim} numbers", f"give rank={dim} or less")
     is_held = maps.query.eta * maps.key.eta >= least
     if phantom.rank is None and phantom.bound is None and is_held:
         bases = Bases(whole(maps.key), whole(maps.value))

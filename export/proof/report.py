@@ -6,7 +6,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from phantom_edge.bundle.folder import Bundle
-from phantom_edge.bundle.manifest import Check, Proof
+from phantom_edge.bundle.proof import Check, Proof
 from phantom_edge.foundation.files import whole_file
 
 TEMPLATE = "report.html"

@@ -1,83 +1,47 @@
-"""Every target, by the name that ``--target`` takes."""
+"""Every target, by the name that ``--target`` takes. One target is one folder beside this file and one line here."""
 
-from phantom_edge.export.targets.target import Precision, Target
-from phantom_edge.foundation.errors import EdgeError, need
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.export.targets.coreai.target import TARGET as COREAI
+from phantom_edge.export.targets.coreml.target import TARGET as COREML
+from phantom_edge.export.targets.executorch.target import TARGET as EXECUTORCH
+from phantom_edge.export.targets.jetson.target import TARGET as JETSON
+from phantom_edge.export.targets.onnx.target import TARGET as ONNX
+from phantom_edge.export.targets.qnn.target import TARGET as QNN
+from phantom_edge.export.targets.target import Target
+from phantom_edge.foundation.errors import EdgeError
 
-
-def _onnx() -> Target:
-    need("onnx_ir", "export")
-    from phantom_edge.export.targets.onnx.lower import TARGET
-
-    return TARGET
-
-
-def _coreml() -> Target:
-    from phantom_edge.export.interpreters.mil.importing import coremltools
-
-    coremltools()
-    from phantom_edge.export.targets.coreml.lower import TARGET
-
-    return TARGET
-
-
-def _coreai() -> Target:
-    from phantom_edge.export.targets.coreai.importing import coreai
-
-    coreai("coreai_torch")
-    from phantom_edge.export.targets.coreai.lower import TARGET
-
-    return TARGET
-
-
-def _executorch() -> Target:
-    from phantom_edge.export.targets.executorch.importing import executorch
-
-    executorch()
-    from phantom_edge.export.targets.executorch.lower import TARGET
-
-    return TARGET
-
-
-def _jetson() -> Target:
-    need("onnx_ir", "export")
-    from phantom_edge.export.targets.jetson.lower import TARGET
-
-    return TARGET
-
-
-def _qnn() -> Target:
-    need("onnx_ir", "export")
-    from phantom_edge.export.targets.qnn.engine import register
-
-    register()
-    from phantom_edge.export.targets.qnn.lower import TARGET
-
-    return TARGET
-
-
-TARGETS = {
-    "onnx": _onnx,
-    "coreml": _coreml,
-    "coreai": _coreai,
-    "executorch": _executorch,
-    "jetson": _jetson,
-    "qnn": _qnn,
+TARGETS: dict[str, Target] = {
+    "onnx": ONNX,
+    "coreml": COREML,
+    "coreai": COREAI,
+    "executorch": EXECUTORCH,
+    "jetson": JETSON,
+    "qnn": QNN,
 }
-"""What makes each target, its packages imported only then."""
-
-PRECISIONS: dict[str, Precision] = {
-    "onnx": "fp32",
-    "coreml": "fp16",
-    "coreai": "fp16",
-    "executorch": "fp32",
-    "jetson": "fp16",
-    "qnn": "fp16",
-}
-"""The number format of each unless another is asked for."""
 
 
 def target_named(name: str) -> Target:
-    """Raises EdgeError for a name that is no target, and for packages that are missing."""
+    """Raises EdgeError for a name that is no target."""
     if name not in TARGETS:
         raise EdgeError(f"there is no target '{name}'", f"choose from: {', '.join(TARGETS)}")
-    return TARGETS[name]()
+    return TARGETS[name]
+
+
+def target_of(bundle: Bundle) -> Target:
+    """The target of a bundle. Raises EdgeError where its facts are damaged, or nothing here runs it."""
+    name = bundle.manifest.target
+    if name not in TARGETS:
+        raise EdgeError(
+            f"{bundle.path} is for target {name}, which nothing here runs",
+            f"use a bundle for one of: {', '.join(TARGETS)}",
+        )
+    target = TARGETS[name]
+    if target.facts is not None:
+        bundle.facts(target.facts)
+    return target
+
+
+def caution_of(bundle: Bundle) -> str:
+    """What a user should know whenever a bundle was run here; empty for nothing."""
+    facts = target_of(bundle).facts
+    return "" if facts is None else str(bundle.facts(facts).caution())

@@ -1,48 +1,75 @@
-"""What a user asks of an export, and what a target must do."""
+"""The contract: what a target is. Plain data, and callables that import a target's packages only when they are called.
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+A target is one folder beside this file, whose ``target.py`` holds its ``TARGET``, and one line in ``TARGETS``.
+"""
 
-import torch
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
-from phantom_edge.bundle.manifest import Board, Cache, Chip, Embedding, Fixed, Part
-from phantom_edge.checkpoint.quantized.schemes import Scheme
-from phantom_edge.checkpoint.source import Source
-from phantom_edge.export.passes.phantom_rank import Chosen
+from phantom_edge.bundle.cache import Cache
+from phantom_edge.bundle.embedding import Embedding
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.bundle.part import Part
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.foundation.resume import Unfinished
-from phantom_edge.models.config import PhantomConfig
-from phantom_edge.quantize.calibration import Calibration
+from phantom_edge.foundation.progress import Progress
+from phantom_edge.foundation.versions import Clash
+from phantom_edge.runtime.tracing import Dump, Pass
+
+if TYPE_CHECKING:
+    from phantom_edge.checkpoint.quantized.schemes import Scheme
+    from phantom_edge.checkpoint.source import Source
+    from phantom_edge.export.lint import Report
+    from phantom_edge.export.passes.phantom_rank import Chosen
+    from phantom_edge.export.targets.trials import Trial
+    from phantom_edge.foundation.resume import Unfinished
+    from phantom_edge.models.config import PhantomConfig
+    from phantom_edge.quantize.calibration import Calibration
+    from phantom_edge.reference import Reference
+    from phantom_edge.runtime.engine import Engine
 
 Precision = Literal["fp32", "fp16"]
-Compute = Literal["auto", "gpu", "ane"]
-COMPUTES: tuple[Compute, ...] = get_args(Compute)
-SYSTEMS = (17, 18)
-"""Releases of iOS that packages are made for."""
-Backend = Literal["xnnpack", "portable", "coreml", "vulkan", "qnn"]
-BACKENDS: tuple[Backend, ...] = get_args(Backend)
-"""What runs a program of target executorch."""
-BoardName = Literal["orin-nano", "orin-nx", "agx-orin"]
-BOARDS: tuple[BoardName, ...] = get_args(BoardName)
-"""What bundles of target jetson are for."""
-Rows = Literal["float", "int8"]
-ROWS: tuple[Rows, ...] = get_args(Rows)
-"""How a cache is kept: in the format of the activations, or in 8 bits with a scale for every row."""
-DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16}
-Begin = Callable[[str, int], Callable[[int], None]]
-"""Told that something begins, and how much of it there is; what it returns is told of each step."""
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
+T = TypeVar("T", bound="Options")
+
+
+def option(default: Any, help: str, *, choices: Sequence[object] = (), flag: str = "", short: bool = False) -> Any:
+    """A field of a target's options, which becomes a flag of ``phantom-edge export``.
+
+    ``choices`` are all values that there are, ``flag`` its name where that is not the field's; ``short``: it is True or
+    False, and says so by being there.
+    """
+    return field(default=default, metadata={"help": help, "choices": tuple(choices), "flag": flag, "short": short})
+
+
+@dataclass(frozen=True)
+class Options:
+    """A target's own options. Raises EdgeError for a value that is not among an option's choices."""
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value, choices = getattr(self, one.name), one.metadata["choices"]
+            if choices and value not in choices:
+                raise EdgeError(f"{flag_of(one.name, one.metadata)} is {value}", f"choose from {listed(choices)}")
+
+
+def flag_of(name: str, about: Mapping[str, Any]) -> str:
+    """The flag of an option, such as ``--opset-only``."""
+    return about["flag"] or f"--{name.replace('_', '-')}"
+
+
+def listed(choices: Iterable[object]) -> str:
+    """``a, b, c``."""
+    return ", ".join(map(str, choices))
 
 
 @dataclass(frozen=True)
 class Settings:
-    """``max_tiles`` None keeps the checkpoint's own; ``phantom`` as in ``forms.Phantom.parse``.
+    """What a user asks of an export; ``options`` are those of the target, None for its defaults.
 
-    ``opset_only``: no operator outside the target's standard set. ``compute`` and ``ios`` are of target coreml: what
-    computes there, and the least system that it must run on. Of target executorch are ``backend``; ``least_delegated``,
-    the share of multiply-adds that must run in it; ``self_test``, with inputs and outputs for a device to try itself;
-    and ``etrecord``, with what profiles are read with. ``board`` is of target jetson. Of target qnn are ``soc``, the
-    chip; ``calibration``, by what scales are chosen; and ``shared``, whether the decoder's functions share one file.
+    ``max_tiles`` None keeps the checkpoint's own; ``phantom`` as in ``phantom_rank.Phantom.parse``. ``calibration`` is
+    for targets that choose scales by it.
     """
 
     precision: Precision = "fp32"
@@ -50,32 +77,12 @@ class Settings:
     max_context: int = 2048
     prefill_chunk: int = 64
     max_tiles: int | None = None
-    cache: Rows = "float"
-    opset_only: bool = False
-    compute: Compute = "auto"
-    ios: int = 18
-    backend: Backend = "xnnpack"
-    least_delegated: float | None = None
-    self_test: bool = True
-    etrecord: bool = False
-    board: BoardName = "orin-nano"
-    soc: str = "sm8650"
-    calibration: Calibration | None = None
-    shared: bool = False
+    options: Options | None = None
+    calibration: "Calibration | None" = None
 
     def __post_init__(self) -> None:
         rules = (
-            (self.precision in DTYPES, f"--weights is {self.precision}", f"choose from {', '.join(DTYPES)}"),
-            (self.compute in COMPUTES, f"--compute is {self.compute}", f"choose from {', '.join(COMPUTES)}"),
-            (self.ios in SYSTEMS, f"--ios is {self.ios}", f"choose from {', '.join(map(str, SYSTEMS))}"),
-            (self.backend in BACKENDS, f"--backend is {self.backend}", f"choose from {', '.join(BACKENDS)}"),
-            (self.board in BOARDS, f"--board is {self.board}", f"choose from {', '.join(BOARDS)}"),
-            (
-                self.least_delegated is None or 0 < self.least_delegated <= 1,
-                f"--strict-delegation is {self.least_delegated}",
-                "give a share above 0, up to 1",
-            ),
-            (self.cache in ROWS, f"--cache is {self.cache}", f"choose from {', '.join(ROWS)}"),
+            (self.precision in PRECISIONS, f"--weights is {self.precision}", f"choose from {listed(PRECISIONS)}"),
             (16 <= self.max_context <= 2**20, f"--max-context is {self.max_context}", "give 16 to 1048576 tokens"),
             (
                 1 <= self.prefill_chunk <= self.max_context,
@@ -88,10 +95,24 @@ class Settings:
             if not holds:
                 raise EdgeError(problem, remedy)
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of weights and activations."""
-        return DTYPES[self.precision]
+    def own(self, kind: type[T]) -> T:
+        """The target's own options, or its defaults."""
+        options = kind() if self.options is None else self.options
+        assert isinstance(options, kind)
+        return options
+
+
+class Facts(Protocol):
+    """What a manifest holds for one target alone, as the target's room reads it."""
+
+    def files(self) -> tuple[str, ...]:
+        """Files of the bundle that these name."""
+
+    def lines(self) -> tuple[tuple[str, str], ...]:
+        """Rows of ``phantom-edge inspect``: what, and its value."""
+
+    def caution(self) -> str:
+        """What a user should know whenever the bundle was run here; empty for nothing."""
 
 
 @dataclass(frozen=True)
@@ -102,33 +123,138 @@ class Lowered:
     embedding: Embedding | None
     cache: Cache
     tools: tuple[str, ...]
-    fixed: Fixed | None = None
+    facts: Facts | None = None
     unproved: str = ""
-    board: Board | None = None
-    chip: Chip | None = None
 
 
 class Lower(Protocol):
     """Writes the graphs of a checkpoint, part by part."""
 
     def __call__(
-        self, source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Begin
+        self,
+        source: "Source",
+        chosen: "Sequence[Chosen]",
+        settings: Settings,
+        parts: "Unfinished",
+        begin: Progress,
+        /,
     ) -> Lowered:
         """Raises EdgeError for what this target cannot do."""
 
 
-Settle = Callable[[PhantomConfig, Mapping[str, Scheme], Settings], Settings]
-"""From a model, the schemes of its quantized weights, and what is asked."""
+class Exact(Protocol):
+    """Every way in which a bundle runs to be compared with its checkpoint."""
+
+    def __call__(self, bundle: Bundle, reference: "Reference", /, *, strict: bool) -> "list[Trial]":
+        """The bundle as it runs first; ``strict`` asks for the hardest one that the target has, too."""
+
+
+Settle = Callable[["PhantomConfig", Mapping[str, "Scheme"], Settings], Settings]
+"""From a model, the schemes of its quantized weights, and what is asked: settings that are whole, or an EdgeError."""
+
+NORMAL_FLOAT16 = 2.0**-14
+"""Normal numbers of float16 begin here."""
+
+MakeEngine = Callable[[Bundle, int], "Engine"]
+"""From a bundle and a number of threads, 0 for as many as the runtime takes."""
+
+
+@dataclass(frozen=True)
+class Lint:
+    """How a target's bundles are held against its rules.
+
+    ``where`` completes the title of the table ("(for {}) in TensorRT"), ``about`` says what eligible means.
+    """
+
+    run: "Callable[[Bundle], Report]"
+    where: str
+    about: str
+
+
+@dataclass(frozen=True)
+class Count:
+    """How a target stores a model, as far as the planner counts bytes by it.
+
+    ``is_half``: floats have 16 bits, whatever the recipe; ``plain`` is their format where it has a name of its own.
+    ``step``: cached rows are multiples of so many numbers; ``row_bytes``: one buffer holds all rows of a token, which
+    fill multiples of so many bytes. ``rotations``: copies of a position's rotation for each number of a head.
+
+    ``scales`` are the formats of scales of rows and of groups ("": the floats' own), ``table_scales`` those of the
+    table of words, whose rows without groups are cut into blocks of ``table_block`` (None: they are not), as those of
+    a tied head are into ``head_block``. ``ties``: when a tied table is read from the head. ``fixed``: a chunk is
+    computed whole, behind a full cache.
+    """
+
+    is_half: bool = False
+    plain: str = ""
+    step: int = 8
+    row_bytes: int = 1
+    rotations: int = 0
+    scales: tuple[str, str] = ("", "")
+    table_scales: str = ""
+    table_block: int | None = 128
+    head_block: int | None = None
+    ties: Literal["always", "float", "never"] = "never"
+    fixed: bool = False
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Weights that a target takes, and what its export command says besides; ``compute``: gpu, if not the usual."""
+
+    weights: str
+    arguments: str = ""
+    caches: tuple[Literal["float", "int8"], ...] = ("float",)
+    compute: Literal["auto", "gpu"] = "auto"
 
 
 @dataclass(frozen=True)
 class Target:
-    """How a target lowers. ``settle`` makes settings whole before anything is computed, or raises EdgeError.
+    """Where a Phantom model runs, and everything that this project does for it there.
 
-    ``multiple`` and ``least`` as in ``forms.choose_forms``.
+    ``title`` says so in a few words; ``extra`` is the pip extra that exports. ``precision`` is the number format of
+    floats unless another is asked for. ``prepare`` imports what lowering needs, or raises EdgeError with the command
+    that installs it; ``settle`` makes settings whole before anything is computed.
+
+    ``engine`` runs a bundle here, ``exact`` the ways in which a proof runs it (None: as the engine does, and no other),
+    ``rounds``: its engine rounds activations of quantized layers. ``other`` is what to try where a proof fails, and
+    ``keeps_parts``: parts that take long to make stay then.
+
+    ``lint``, ``trace`` and ``dump`` (a file of the device's own profiler) are None where there is none; ``untraced``
+    then says why. ``count`` and ``variants`` are the planner's; without variants nothing is planned. ``processor`` is
+    where it runs unless told otherwise, ``transports`` the ways to a device on which it can be profiled.
+
+    ``facts`` is the type of what its manifests hold for it alone, ``readme`` the text of a bundle's README.md.
+    ``multiple`` and ``least`` as in ``phantom_rank.choose_forms``; ``calibrates``: it needs ``Settings.calibration``.
+    ``tools`` are the distributions that make its files: an export that others began is begun anew. ``clashes`` are
+    versions of them that are known not to work together, for ``phantom-edge doctor``.
     """
 
-    lower: Lower
+    name: str
+    title: str
+    extra: str
+    options: type[Options]
+    precision: Precision
+    prepare: Callable[[], object]
     settle: Settle
+    lower: Lower
+    engine: MakeEngine
+    processor: Literal["cpu", "gpu", "npu"]
+    tools: tuple[str, ...]
+    exact: Exact | None = None
+    rounds: bool = True
+    other: str = "--weights fp32"
+    keeps_parts: bool = False
+    lint: Lint | None = None
+    trace: Pass | None = None
+    untraced: str = ""
+    dump: Callable[[Path], Dump] | None = None
+    count: Count = Count()
+    variants: tuple[Variant, ...] = ()
+    transports: tuple[str, ...] = ("host", "ssh")
+    facts: type[Any] | None = None
+    readme: Callable[[Lowered], str] | None = None
     multiple: int | None = None
     least: float = 0.0
+    calibrates: bool = False
+    clashes: tuple[Clash, ...] = ()

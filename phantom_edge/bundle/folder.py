@@ -6,22 +6,30 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from phantom_edge.bundle.manifest import MANIFEST, SCHEMA_VERSION, UNSEALED, File, Manifest, Proof
+from phantom_edge.bundle.manifest import MANIFEST, SCHEMA_VERSION, UNSEALED, Manifest
+from phantom_edge.bundle.part import File
+from phantom_edge.bundle.proof import Proof
+from phantom_edge.bundle.version1 import upgraded
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.foundation.files import whole_file
+from phantom_edge.foundation.files import sha256_of, whole_file
+from phantom_edge.foundation.progress import Counting, no_progress
 from phantom_edge.foundation.typed import WrongJson, from_json, strict_json, to_json
 
 AGAIN = "export it again: phantom-edge export"
-BLOCK = 1 << 20
-Begin = Callable[[int], Callable[[int], None]]
-"""Told how much there is to do; what it returns is told of each step."""
+VERSIONS = (1, SCHEMA_VERSION)
+"""Versions of the schema that are read."""
 
 
-def nobody(_all: int) -> Callable[[int], None]:
-    """For whom nobody watches."""
-    return lambda _step: None
+class HasFiles(Protocol):
+    """Facts that name files of their bundle."""
+
+    def files(self) -> tuple[str, ...]:
+        """Their names."""
+
+
+T = TypeVar("T", bound=HasFiles)
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,7 @@ class Bundle:
     manifest: Manifest
 
     @classmethod
-    def open(cls, path: Path | str, target: str | None = None, begin: Begin = nobody) -> "Bundle":
+    def open(cls, path: Path | str, target: str | None = None, begin: Counting = no_progress) -> "Bundle":
         """Read the manifest and check every file against it. Raises EdgeError for all that does not match, by name.
 
         ``target`` is the one that the caller can run, if not any; ``begin`` is told how many bytes there are to read.
@@ -48,6 +56,17 @@ class Bundle:
         for name, listed in manifest.files.items():
             _check_file(folder, name, listed, step)
         return cls(folder, manifest)
+
+    def facts(self, kind: type[T]) -> T:
+        """The facts of the target, whose type is ``kind``. Raises EdgeError where they are not those."""
+        try:
+            facts = from_json(kind, self.manifest.facts, "facts")
+        except WrongJson as error:
+            raise EdgeError(
+                f"{self.path / MANIFEST}: {error}, which target {self.manifest.target} needs", AGAIN
+            ) from error
+        _check_listed(self.path, self.manifest, set(facts.files()))
+        return facts
 
     def file(self, name: str) -> Path:
         """Where a file of the bundle lies."""
@@ -70,7 +89,7 @@ def read_manifest(folder: Path) -> Manifest:
             "update it: pip install --upgrade phantom-edge",
         )
     try:
-        manifest = from_json(Manifest, document)
+        manifest = from_json(Manifest, upgraded(document) if version == 1 else document)
     except WrongJson as error:
         raise EdgeError(f"{folder / MANIFEST}: {error}", AGAIN) from error
     _check_names(folder, manifest)
@@ -93,7 +112,7 @@ def _checked(path: Path, text: str) -> Any:
     document = strict_json(text)
     seal = document.get("seal") if isinstance(document, dict) else None
     version = document.get("schema_version") if isinstance(document, dict) else None
-    if isinstance(seal, str) and (version == SCHEMA_VERSION or type(version) is not int):
+    if isinstance(seal, str) and (version in VERSIONS or type(version) is not int):
         found = hashlib.sha256(text.replace(_seal(seal), _seal(UNSEALED)).encode()).hexdigest()
         if found != seal:
             raise EdgeError(f"{path} is not the file that was exported: its seal does not fit", AGAIN)
@@ -105,19 +124,17 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
     used = {manifest.prompt.tokenizer, manifest.prompt.chat_template}
     used |= set() if manifest.embedding is None else {manifest.embedding.file}
     for part in manifest.parts.values():
-        is_file = manifest.fixed is None or manifest.chip is not None  # and not a folder
-        used |= set(part.weights) | ({part.file} if is_file else set()) | ({part.source} if part.source else set())
-    if manifest.fixed is not None:
-        used.add(manifest.fixed.rotary)
-    if manifest.board is not None:
-        used |= {manifest.board.runner, manifest.board.golden}
-    if manifest.chip is not None:
-        used.add(manifest.chip.ranges)
-    for name in sorted(used - set(manifest.files)):
-        raise EdgeError(f"{folder / MANIFEST}: {name!r} is used but not in files", AGAIN)
+        is_folder = any(name.startswith(f"{part.file}/") for name in part.weights)
+        used |= set(part.weights) | (set() if is_folder else {part.file}) | ({part.source} if part.source else set())
+    _check_listed(folder, manifest, used)
     for name in manifest.files:
         if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*){0,8}", name):
             raise EdgeError(f"{folder / MANIFEST}: {name!r} is no plain file name", AGAIN)
+
+
+def _check_listed(folder: Path, manifest: Manifest, used: set[str]) -> None:
+    for name in sorted(used - set(manifest.files)):
+        raise EdgeError(f"{folder / MANIFEST}: {name!r} is used but not in files", AGAIN)
 
 
 def _check_file(folder: Path, name: str, listed: File, step: Callable[[int], None]) -> None:
@@ -135,16 +152,6 @@ def _check_file(folder: Path, name: str, listed: File, step: Callable[[int], Non
         raise EdgeError(f"{path} cannot be read ({error.strerror})", AGAIN) from error
     if found != listed.sha256:
         raise EdgeError(f"{path} is not the file that was exported: its SHA-256 differs", AGAIN)
-
-
-def sha256_of(path: Path, progress: Callable[[int], None] = lambda _: None) -> str:
-    """SHA-256 of a file; ``progress`` is told of the bytes read."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-            progress(len(block))
-    return digest.hexdigest()
 
 
 def listing(folder: Path, names: Iterable[str]) -> dict[str, File]:

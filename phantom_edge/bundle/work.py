@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from phantom_edge.bundle.manifest import Manifest, Part
+from phantom_edge.bundle.manifest import Manifest
+from phantom_edge.bundle.part import Part
 
 LAYERED = ("decoder", "text_decoder")
 VISION = ("vision", "vision_encoder")

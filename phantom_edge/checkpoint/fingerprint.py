@@ -3,13 +3,14 @@
 import hashlib
 from pathlib import Path
 
-from phantom_edge.bundle.folder import Begin, nobody, sha256_of
+from phantom_edge.foundation.files import sha256_of
+from phantom_edge.foundation.progress import Counting, no_progress
 
 SMALL = ("config.json", "quantization.json")
 """What says what the weights mean."""
 
 
-def fingerprint(folder: Path, begin: Begin = nobody) -> str:
+def fingerprint(folder: Path, begin: Counting = no_progress) -> str:
     """SHA-256 over the config and the bytes of every file of weights; ``begin`` is told how many there are."""
     digest = hashlib.sha256()
     for name in SMALL:

@@ -14,50 +14,29 @@ from transformers import GenerationConfig
 
 from phantom_edge.checkpoint import official
 from phantom_edge.checkpoint.bnb import BnbFiles
-from phantom_edge.checkpoint.reading import DTYPES, TensorFiles, check_tensors, raise_problems, read_json
+from phantom_edge.checkpoint.reading import DTYPES, TensorFiles, check_tensors, raise_problems
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.json_file import read_json
 from phantom_edge.models.config import PhantomConfig
+from phantom_edge.models.config_file import read_config
 from phantom_edge.models.families import family_named
 from phantom_edge.models.hub import find_folder
+from phantom_edge.models.official_config import is_official
+from phantom_edge.models.tensor_names import EMBEDDING, HEAD
 
 if TYPE_CHECKING:
-    from phantom_edge.models.modeling import PhantomForConditionalGeneration
+    from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 
 HUB_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token", "subfolder")
 """Keyword arguments of ``from_pretrained`` that say how to fetch; the rest goes to transformers."""
 
 
-HEAD, EMBEDDING = "lm_head.weight", "model.language_model.embed_tokens.weight"
-
 COMPARED_ROWS = 4096
-
-
-def read_config(folder: Path) -> PhantomConfig:
-    """The config of a folder in either layout. Raises EdgeError for a bundle, by that name."""
-    if (folder / "phantom.json").is_file():
-        raise EdgeError(f"{folder} is a bundle, not a checkpoint", "give the checkpoint that it was exported from")
-    raw = read_json(folder / "config.json")
-    if raw.get("model_type") != "phantom":
-        raise EdgeError(
-            f"{folder / 'config.json'} is for model type '{raw.get('model_type')}', not for a Phantom",
-            "give a Phantom checkpoint: see phantom-edge models",
-        )
-    from huggingface_hub.errors import StrictDataclassError
-
-    raw.pop("quantization_config", None)  # such weights are read as floats; transformers would quantize them again
-
-    try:
-        config: PhantomConfig = PhantomConfig.from_dict(raw)
-        return config
-    except (TypeError, ValueError, AttributeError, IndexError, OverflowError, StrictDataclassError) as error:
-        raise EdgeError(
-            f"{folder / 'config.json'}: {' '.join(str(error).split())}", "fetch config.json again from its source"
-        ) from error
 
 
 def our_shapes(config: PhantomConfig) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor of a model, without allocating it; a tied head counts once."""
-    from phantom_edge.models.modeling import PhantomForConditionalGeneration
+    from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 
     with torch.device("meta"):
         model = PhantomForConditionalGeneration(config)
@@ -73,7 +52,7 @@ def open_checkpoint(folder: Path) -> tuple[PhantomConfig, TensorFiles, bool]:
     A head that is absent means tied embeddings, whatever the config says; one that is there although the config ties
     it must equal the embedding, or else it would get lost.
     """
-    layout_is_official = official.is_official(read_json(folder / "config.json"))
+    layout_is_official = is_official(read_json(folder / "config.json"))
     config = read_config(folder)
     files = open_files(folder)
     if layout_is_official and isinstance(files, BnbFiles):
@@ -233,3 +212,19 @@ def load(cls: "type[PhantomForConditionalGeneration]", source: str | Path, **kwa
         model.generation_config = generation_config
     model.name_or_path = str(source)
     return loaded
+
+
+def matrices(config: PhantomConfig) -> dict[str, tuple[int, int]]:
+    """All weights that may be quantized: those of linear layers and of the embedding, name to shape."""
+    from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
+
+    with torch.device("meta"):
+        model = PhantomForConditionalGeneration(config)
+    found = {
+        f"{name}.weight": (module.weight.shape[0], module.weight.shape[1])
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear | torch.nn.Embedding)
+    }
+    if config.tie_word_embeddings:
+        found.pop("lm_head.weight")
+    return found

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from phantom_edge.checkpoint import official
-from phantom_edge.checkpoint.loading import is_finite, open_checkpoint, our_shapes, read_generation_config
+from phantom_edge.checkpoint.loading import is_finite, our_shapes
 from phantom_edge.checkpoint.reading import DTYPES, TensorFiles
-from phantom_edge.checkpoint.writing import SHARD_BYTES, Planned, Progress, write_shards
+from phantom_edge.checkpoint.writing import Planned
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.foundation.files import whole_folder
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.models.families.family import Rule
+from phantom_edge.models.official_config import write_config
 
 if TYPE_CHECKING:
     from phantom_edge.processing.processor import PhantomProcessor
@@ -37,40 +37,6 @@ TOKENIZER_FILES = (
 
 TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
 """The files of each kind of tokenizer."""
-
-
-def convert(
-    source: Path,
-    out: Path,
-    *,
-    to_official: bool | None = None,
-    dtype: torch.dtype | None = None,
-    force: bool = False,
-    shard_bytes: int = SHARD_BYTES,
-    begin: Callable[[int], Progress] = lambda _: lambda _: None,
-) -> bool:
-    """Write the checkpoint ``source`` to ``out`` in the other layout; returns whether that is the official one.
-
-    ``to_official`` chooses the layout (default: the one that ``source`` is not). ``dtype`` casts (default: as it
-    is, bit for bit). ``begin`` gets the total bytes and returns what is told of each tensor.
-    """
-    if source.resolve() != out.resolve() and source.resolve().is_relative_to(out.resolve()):
-        raise EdgeError(f"{out} holds the source {source}", "write to a folder beside it")
-    config, files, from_official = open_checkpoint(source)
-    to_official = not from_official if to_official is None else to_official
-    planned = plan(config, files, from_official, to_official, dtype)
-    total = sum(tensor.bytes for tensor in planned)
-    # all that is read here is read for its faults: they are said before the weights are written, not after
-    read_generation_config(source)
-    processor = read_processor(source)
-    if to_official:
-        official.write_config(config)
-    if dtype is not None:
-        config.dtype = dtype
-    with whole_folder(out, force=force, bytes_needed=total) as folder:
-        write_shards(folder, planned, shard_bytes=shard_bytes, progress=begin(total))
-        write_companions(source, folder, config, processor, to_official)
-    return to_official
 
 
 def write_companions(
@@ -97,7 +63,7 @@ def read_processor(folder: Path) -> "PhantomProcessor | None":
 def save_config(config: PhantomConfig, folder: Path, to_official: bool = False) -> None:
     """Write config.json in either layout."""
     if to_official:
-        text = json.dumps(official.write_config(config), indent=2) + "\n"
+        text = json.dumps(write_config(config), indent=2) + "\n"
         (folder / "config.json").write_text(text, encoding="utf-8")
     else:
         config.architectures = ["PhantomForConditionalGeneration"]

@@ -14,14 +14,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.json_file import AGAIN, read_json
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """Weights that we take; any other type in a checkpoint is refused by name."""
-
-AGAIN = "fetch the checkpoint again from its source"
 
 
 @dataclass(frozen=True)
@@ -146,22 +145,6 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
     names = Counter(name for name, _ in pairs)
     if len(names) < len(pairs):
         raise ValueError(f"its header has two entries {names.most_common(1)[0][0]}")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from ``path``; EdgeError where there is none."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise EdgeError(f"{path} is no regular file", AGAIN)  # a pipe would be waited for
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        problem = "is a link to nothing" if path.is_symlink() else "is missing"
-        raise EdgeError(f"{path} {problem}", AGAIN) from None
-    except (ValueError, RecursionError, OSError) as error:
-        raise EdgeError(f"{path} is not readable JSON ({_short(error)})", AGAIN) from error
-    if not isinstance(content, dict):
-        raise EdgeError(f"{path} is not a JSON object", AGAIN)
-    return content
 
 
 def check_tensors(found: TensorFiles, expected: dict[str, tuple[int, ...]], optional: Iterable[str] = ()) -> None:

@@ -8,17 +8,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from phantom_edge.bundle.folder import Begin, nobody
 from phantom_edge.bundle.manifest import Pictures, Prompt
 from phantom_edge.checkpoint.bnb import BnbFiles
 from phantom_edge.checkpoint.fingerprint import fingerprint
-from phantom_edge.checkpoint.loading import EMBEDDING, open_checkpoint, read_generation_config
+from phantom_edge.checkpoint.loading import open_checkpoint, read_generation_config
 from phantom_edge.checkpoint.planning import plan, read_processor
 from phantom_edge.checkpoint.quantized.files import QuantizedFiles
 from phantom_edge.checkpoint.writing import Planned
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.progress import Counting, no_progress
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.models.decoder import PhantomDecoderLayer
+from phantom_edge.models.tensor_names import EMBEDDING
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.processing.prompt import IMAGE_MARK, Message, expand
 
@@ -124,7 +125,7 @@ class Source:
             raise EdgeError(f"{self.folder} names no token that ends an answer", "add eos_token_id to its config.json")
         return tuple(sorted(found))
 
-    def fingerprint(self, begin: Begin = nobody) -> str:
+    def fingerprint(self, begin: Counting = no_progress) -> str:
         """SHA-256 over the config and the bytes of every file of weights; ``begin`` is told how many there are."""
         return fingerprint(self.folder, begin)
 

@@ -13,12 +13,13 @@ UNVERIFIED = "unverified: nothing shows that it computes its model"
 
 
 if TYPE_CHECKING:
+    from phantom_edge.bundle.folder import Bundle
     from phantom_edge.runtime.session import Session
 
 
 def open_bundle(folder: str) -> "Session":
     """The session of a bundle; says where it is unverified."""
-    from phantom_edge.runtime.session import open_session
+    from phantom_edge.export.sessions import open_session
 
     note("loading ...")
     with progress("checking") as begin:
@@ -28,21 +29,17 @@ def open_bundle(folder: str) -> "Session":
         note(f"{folder} is {UNVERIFIED}; run: phantom-edge verify {quote(folder)} --record")
     elif not proof.passed:
         note(f"{folder} FAILED its verification: it does not compute its model; export it again: phantom-edge export")
-    _tell_stand_in(session)
+    note_caution(session.bundle)
     return session
 
 
-def _tell_stand_in(session: "Session") -> None:
-    """Say where something else runs than what a device would load."""
-    chip = session.manifest.chip
-    if chip is not None and chip.shared:
-        from phantom_edge.export.targets.qnn.engine import is_simulated
+def note_caution(bundle: "Bundle") -> None:
+    """Say what a user should know about what ran here."""
+    from phantom_edge.export.targets import caution_of
 
-        if is_simulated():
-            note(STAND_IN)
-
-
-STAND_IN = "no simulator loads a file that functions share: the graphs that it was made of are compiled apart, and run"
+    caution = caution_of(bundle)
+    if caution:
+        note(caution)
 
 
 def check_model(model: str) -> None:

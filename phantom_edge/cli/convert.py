@@ -29,7 +29,7 @@ def convert(
 ) -> None:
     """Convert a checkpoint between the official layout and phantom-edge's own, tensor by tensor."""
     load_torch()
-    from phantom_edge.checkpoint.planning import convert as convert_folder
+    from phantom_edge.convert.convert import convert as convert_folder
     from phantom_edge.models.hub import find_folder
 
     with progress("converting") as begin:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table
-from phantom_edge.cli.installed import TARGETS, Report, examine
+from phantom_edge.cli.installed import Report, examine, purposes
 
 
 @friendly
@@ -30,7 +30,7 @@ def _show(report: Report) -> None:
         [(p.name, p.extra, p.wanted or "-", p.installed or "-", p.state) for p in found],
     )
     rows = []
-    for extra, purpose in TARGETS.items():
+    for extra, purpose in purposes().items():
         lacking = [p.name for p in found if p.extra == extra and p.state != "ok"]
         rows.append(
             (

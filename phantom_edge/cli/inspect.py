@@ -11,7 +11,8 @@ from phantom_edge.cli.console import JsonOption, friendly, load_torch, note, pri
 from phantom_edge.foundation.errors import EdgeError
 
 if TYPE_CHECKING:
-    from phantom_edge.bundle.manifest import Chip, Manifest
+    from phantom_edge.bundle.folder import Bundle
+    from phantom_edge.bundle.manifest import Manifest
 
 CONTEXTS = (256, 1024)
 
@@ -21,7 +22,8 @@ def inspect(
     bundle: Annotated[Path, typer.Argument(help="Folder that phantom-edge export wrote.")],
     diff: Annotated[Path | None, typer.Option(help="Another bundle: show only what differs.")] = None,
     etdump: Annotated[
-        Path | None, typer.Option(help="Of executorch: an ETDump of the program; show where its time went.")
+        Path | None,
+        typer.Option(help="Dump of the device's own profiler (for example an ETDump): show where the time went."),
     ] = None,
     context: Annotated[int | None, typer.Option(min=1, help="Tokens of context to tell the memory for.")] = None,
     json: Annotated[bool, JsonOption] = False,
@@ -30,7 +32,8 @@ def inspect(
     from phantom_edge.bundle.folder import Bundle
     from phantom_edge.foundation.typed import to_json
 
-    manifest = Bundle.open(bundle).manifest
+    opened = Bundle.open(bundle)
+    manifest = opened.manifest
     if diff is not None:
         _show_difference((diff, Bundle.open(diff).manifest), (bundle, manifest), json)
         return
@@ -43,7 +46,7 @@ def inspect(
     if json:
         print_json(to_json(manifest) | {"verified": manifest.verified, "memory_bytes": memory})
         return
-    _show(bundle, manifest)
+    _show(opened)
     print_table(
         "Memory, MB",
         ("context, tokens", "weights", "cache", "together"),
@@ -61,16 +64,21 @@ def _memory(manifest: "Manifest", tokens: int) -> dict[str, int]:
     return {"weights": weights, "cache": cache, "together": weights + cache}
 
 
-def _show(bundle: Path, manifest: "Manifest") -> None:
+def _show(bundle: "Bundle") -> None:
+    from phantom_edge.export.targets import TARGETS
+
+    manifest = bundle.manifest
+    target = TARGETS.get(manifest.target)
+    facts = None if target is None or target.facts is None else bundle.facts(target.facts)
     model, cache = manifest.model, manifest.cache
     proof = manifest.proof
     verdict = "unverified" if proof is None else f"{len(proof.checks)} measures kept" if proof.passed else "FAILED"
-    if proof is not None and manifest.chip is not None and manifest.chip.shared:
-        verdict += ", by the same graphs compiled apart: no simulator loads the file that they share"
+    if proof is not None and facts is not None and facts.caution():
+        verdict += f" ({facts.caution()})"
     if proof is not None and proof.left_out:
         verdict += f"; prompts left out: {', '.join(proof.left_out)}"
     print_table(
-        str(bundle),
+        str(bundle.path),
         ("what", "value"),
         [
             (
@@ -85,12 +93,7 @@ def _show(bundle: Path, manifest: "Manifest") -> None:
                 f"{cache.bytes_per_token / 1e3:,.1f} KB a token ({cache.stored}), up to {cache.max_context:,} tokens",
             ),
             ("prefill", f"{manifest.prefill_chunk} tokens at a time"),
-            *(
-                [("for", f"{board.name}, TensorRT {board.tensorrt} or later (JetPack {board.jetpack})")]
-                if (board := manifest.board) is not None
-                else []
-            ),
-            *([("for", _chip(manifest.chip))] if manifest.chip is not None else []),
+            *(() if facts is None else facts.lines()),
             ("made by", ", ".join([manifest.made_by, *(f"{name} {v}" for name, v in manifest.tools.items())])),
         ],
     )
@@ -124,14 +127,6 @@ def _show(bundle: Path, manifest: "Manifest") -> None:
     )
 
 
-def _chip(chip: "Chip") -> str:
-    from phantom_edge.export.targets.qnn.chips import SOCS
-
-    sold = f" ({SOCS[chip.name].sold_as})" if chip.name in SOCS else ""
-    shared = "; the decoder's functions share one file, which only a device loads" if chip.shared else ""
-    return f"{chip.name}{sold}, compiled by QNN {chip.sdk}{shared}"
-
-
 def _show_delegation(manifest: "Manifest") -> None:
     rows = [
         (
@@ -155,12 +150,13 @@ def _show_delegation(manifest: "Manifest") -> None:
 
 
 def _show_profile(bundle: Path, manifest: "Manifest", etdump: Path, as_json: bool) -> None:
-    if manifest.target != "executorch":
-        raise EdgeError(f"{bundle} is for target {manifest.target}, which writes no ETDump", "leave --etdump out")
-    load_torch()
-    from phantom_edge.export.targets.executorch.etdump import read_etdump
+    from phantom_edge.export.targets import target_named
 
-    found = read_etdump(etdump)
+    target = target_named(manifest.target)
+    if target.dump is None:
+        raise EdgeError(f"{bundle} is for target {target.name}, whose profiler writes no dump", "leave --etdump out")
+    load_torch()
+    found = target.dump(etdump)
     if as_json:
         print_json(asdict(found) | {"delegated_milliseconds": found.delegated})
         return

@@ -8,24 +8,37 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from phantom_edge.foundation.versions import installed
+from phantom_edge.foundation.versions import Clash, installed
 
-TARGETS = {
+if TYPE_CHECKING:
+    from phantom_edge.export.targets.target import Target
+
+PURPOSES = {
     "model": "checkpoints, with torch",
     "ort": "running ONNX bundles",
     "export": "making bundles",
-    "coreml": "Core ML",
-    "coreai": "Core AI, an experiment",
-    "executorch": "ExecuTorch",
-    "qnn": "Qualcomm NPU",
     "scenes": "drawing scenes",
     "train": "training",
     "curate": "wrong answers from a language model",
     "ray": "data on a cluster",
 }
-"""Extras that a person would install for a purpose."""
+"""Extras that a person would install for a purpose, beside those of targets."""
+
+
+def purposes() -> dict[str, str]:
+    """What every extra is for; those of targets are left out where these cannot be imported."""
+    return PURPOSES | {one.extra: one.title for one in _targets() if one.extra not in PURPOSES}
+
+
+def _targets() -> "Iterable[Target]":
+    try:
+        from phantom_edge.export.targets import TARGETS
+    except ImportError:
+        return ()
+    return TARGETS.values()
+
 
 IMPORTED = ("core", "model")
 """What is really imported, to see that it is whole."""
@@ -58,35 +71,11 @@ class Package:
         return "outside the range" if self.fits is False else "ok"
 
 
-@dataclass(frozen=True)
-class Clash:
-    """Versions that are known not to work together; every package must match for the clash to hold."""
-
-    packages: dict[str, str]
-    harm: str
-    remedy: str
-
-
 CLASHES = (
     Clash(
         {"optimum-onnx": ">=0", "optimum": ">=2.2"},
         "optimum-onnx pins optimum 2.1 and does not import beside transformers 5",
         "pip uninstall optimum-onnx (phantom-edge brings its own exporters)",
-    ),
-    Clash(
-        {"optimum-executorch": ">=0", "optimum": ">=2.1"},
-        "optimum-executorch pins optimum 2.0 and replaces the export command of other optimum packages",
-        "pip uninstall optimum-executorch (phantom-edge brings its own exporters)",
-    ),
-    Clash(
-        {"executorch": "<1.4", "torch": ">=2.13"},
-        "executorch before 1.4 was built against an older torch",
-        "pip install 'executorch>=1.4.1,<1.5'",
-    ),
-    Clash(
-        {"coremltools": ">=9,<9.1", "torch": ">=2.14"},
-        "coremltools 9.0 was tested with torch up to 2.13",
-        "pip install torch==2.13.0",
     ),
     Clash(
         {"torchvision": "<0.28", "torch": ">=2.13"},
@@ -172,7 +161,7 @@ def packages() -> list[Package]:
 
 def _wanted(lines: Iterable[str]) -> list[tuple[str, str, str]]:
     """Extra, name and version range of all that the metadata asks for; what an extra brings counts as its own."""
-    direct: dict[str, list[tuple[str, str]]] = {extra: [] for extra in ("core", *TARGETS)}
+    direct: dict[str, list[tuple[str, str]]] = {extra: [] for extra in ("core", *purposes())}
     brings: dict[str, set[str]] = {extra: set() for extra in direct}
     for line in lines:
         for extra, name, specifier in _read_requirement(line):
@@ -211,7 +200,8 @@ def import_fault(name: str) -> str:
 
 def clashes() -> list[Clash]:
     """Known clashes among what is installed."""
-    return [clash for clash in CLASHES if all(_matches(*package) for package in clash.packages.items())]
+    known = [*CLASHES, *(clash for one in _targets() for clash in one.clashes)]
+    return [clash for clash in known if all(_matches(*package) for package in clash.packages.items())]
 
 
 def _matches(name: str, specifier: str) -> bool:
@@ -230,12 +220,12 @@ def _read_requirement(line: str) -> list[tuple[str, str, str]]:
         name = re.split(r"[^\w.-]", line, maxsplit=1)[0]
         asked = re.findall(r"extra == ['\"]([\w-]+)", line) or ["core"]
         others = (re.findall(r"\[([^]]*)\]", line) or [""])[0] if name == "phantom-edge" else ""
-        return [(extra, name, others) for extra in asked if extra == "core" or extra in TARGETS]
+        return [(extra, name, others) for extra in asked if extra == "core" or extra in purposes()]
     wanted = Requirement(line)
     if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
         extras = ["core"]
     else:
-        extras = [extra for extra in TARGETS if wanted.marker.evaluate({"extra": extra})]
+        extras = [extra for extra in purposes() if wanted.marker.evaluate({"extra": extra})]
     what = ",".join(sorted(wanted.extras)) if wanted.name == "phantom-edge" else str(wanted.specifier)
     return [(extra, wanted.name, what) for extra in extras]
 

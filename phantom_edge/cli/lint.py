@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from phantom_edge.bundle.folder import read_manifest
 from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table, tasks
-from phantom_edge.foundation.errors import need
 
 if TYPE_CHECKING:
     from phantom_edge.export.lint import Finding, Report, Source
@@ -17,7 +17,7 @@ LEAST = 0.99
 
 @friendly
 def lint(
-    bundle: Annotated[Path, typer.Argument(help="Folder that phantom-edge export wrote, for coreml, jetson or qnn.")],
+    bundle: Annotated[Path, typer.Argument(help="Folder that phantom-edge export wrote.")],
     strict: Annotated[
         bool,
         typer.Option(
@@ -32,23 +32,18 @@ def lint(
 ) -> None:
     """Show which operations a device can take, and why not the rest, with sources.
 
-    Of coreml: Apple's Neural Engine; that an operation can run there does not say that it will. Of jetson: TensorRT,
-    by its documents, which refuses all of a graph for one operation. Only a device tells for sure. Of qnn: Qualcomm's
-    Hexagon, for which all was compiled already; lint tells what compiles and computes something else.
+    That an operation can run on a device does not say that it will: only the device's own compiler decides. What the
+    rules of a target are worth is said below the tables.
     """
-    from phantom_edge.bundle.folder import read_manifest
+    from phantom_edge.export.linting import lint_bundle
 
-    target = read_manifest(bundle).target  # before torch is loaded
     note("loading torch ...")
-    need("torch", "coreml" if target == "coreml" else "export")
-    from phantom_edge.export.lint import lint as look_through
-
     with tasks() as begin:
-        report = look_through(bundle, partial(begin, "reading the bundle"))
+        report = lint_bundle(bundle, partial(begin, "reading the bundle"))
     if json:
         print_json({"bundle": str(bundle), **report.document()})
     else:
-        _show(bundle, report, *WHERE[target])
+        _show(bundle, report)
     short = {name: part.share for name, part in report.parts.items() if part.share < least}
     wrong = [one for one in report.findings if one.severity == "wrong"]
     for name, share in short.items() if strict else ():
@@ -64,20 +59,13 @@ def _percent(share: float) -> str:
     return f"{int(share * 1000) / 10:.1f} %"
 
 
-WHERE = {
-    "coreml": ("({} profile) on the Neural Engine", "PLACEMENT"),
-    "jetson": ("(for {}) in TensorRT", "TAKEN"),
-    "qnn": ("(for {}) on Hexagon", "COMPILED"),
-}
-"""Of a target: where its operations are to run, and the name of what is to be said about that."""
+def _show(bundle: Path, report: "Report") -> None:
+    from phantom_edge.export.targets import TARGETS
 
-
-def _show(bundle: Path, report: "Report", where: str, about: str) -> None:
-    from phantom_edge.export import lint
-
-    told: str = getattr(lint, about)
+    rules = TARGETS[read_manifest(bundle).target].lint
+    assert rules is not None
     print_table(
-        f"{bundle} {where.format(report.compute)}: {report.placement}",
+        f"{bundle} {rules.where.format(report.compute)}: {report.placement}",
         ("part", "operations", "eligible", "multiply-adds, M", "share eligible"),
         [
             (
@@ -89,7 +77,7 @@ def _show(bundle: Path, report: "Report", where: str, about: str) -> None:
             )
             for name, part in report.parts.items()
         ],
-        None if report.findings else f"no rule is broken. {told}",
+        None if report.findings else f"no rule is broken. {rules.about}",
     )
     if not report.findings:
         return
@@ -99,15 +87,15 @@ def _show(bundle: Path, report: "Report", where: str, about: str) -> None:
         [_row(one) for one in report.findings],
         "blocks: not eligible; wrong: runs, and computes something else; slows: eligible, but slow or fragile",
     )
-    rules: dict[Source, list[str]] = {}
+    named: dict[Source, list[str]] = {}
     for one in report.findings:
         for source in one.sources:
-            rules.setdefault(source, []).append(one.rule)
+            named.setdefault(source, []).append(one.rule)
     print_table(
         "Who says so",
         ("source", "of rules"),
-        [(f"{source.title}\n  {source.url}", "\n".join(names)) for source, names in rules.items()],
-        told,
+        [(f"{source.title}\n  {source.url}", "\n".join(names)) for source, names in named.items()],
+        rules.about,
     )
 
 

@@ -56,6 +56,7 @@ def plan(
 
     Times and memory follow from counted bytes and multiply-adds. Without profiles of the device they are wide ranges.
     """
+    from phantom_edge.export.targets import TARGETS
     from phantom_edge.profile.devices.table import read_table
     from phantom_edge.profile.plan.inputs import checkpoint_of, device_of, factors_of, foretold, losses, size_named
     from phantom_edge.profile.plan.options import Wish
@@ -76,15 +77,16 @@ def plan(
     runs = [read_run(path) for path in calibrate or []]
     if against is not None:
         judged = read_run(against)
-        device_of(device, table, [judged])
-        missed = foretold(judged, runs, table, (size,))
+        device_of(device, table, [judged], TARGETS)
+        missed = foretold(judged, TARGETS, runs, table, (size,))
         if json:
             print_json({"missed": [_missed(one) for one in missed]})
         else:
             show_missed(missed, len(runs))
         return
-    entry = device_of(device, table, runs)
-    found = search(size, entry, wish, factors_of(entry, table, runs, (size,)), losses(), rank)
+    entry = device_of(device, table, runs, TARGETS)
+    factors = factors_of(entry, table, runs, TARGETS, (size,))
+    found = search(size, entry, wish, factors, losses(), TARGETS, rank)
     if json:
         print_json(document(found, checkpoint_of(model), entry, len(runs)))
     else:

@@ -97,9 +97,10 @@ def _keep(run: "Run") -> "list[Run]":
 def _foretell(run: "Run", earlier: "list[Run]", *, quietly: bool) -> None:
     """How far the planner would have been off, as ``earlier`` profiles calibrate it."""
     from phantom_edge.cli.plan import show_missed
+    from phantom_edge.export.targets import TARGETS
     from phantom_edge.profile.plan.inputs import foretold
 
-    missed = foretold(run, earlier)
+    missed = foretold(run, TARGETS, earlier)
     if not missed:
         return
     if not quietly:

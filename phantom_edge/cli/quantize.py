@@ -35,7 +35,7 @@ def quantize(
         typer.Option(
             "--recipe",
             "-r",
-            help="int8, int4, int4-g64, int4-g128, mixed, lut4 (for Core ML), or one of your own: a .toml file.",
+            help="int8, int4, int4-g64, int4-g128, mixed, lut4 (for Apple), or a .toml file of your own.",
         ),
     ] = "int4",
     algorithm: Annotated[
@@ -112,6 +112,7 @@ def quantize(
         note(f"{len(result.kept)} weights keep the integers that bitsandbytes gave them: nothing was rounded again")
     if result.twice:
         note(f"{len(result.twice)} weights had been rounded by bitsandbytes to another grid, and were rounded again")
-    has_palettes = any(scheme.palette_rows is not None for scheme in result.quantization.weights.values())
-    target = "coreml" if has_palettes else "onnx"
-    note(f"next: phantom-edge export {quote(str(out))} --target {target} --out BUNDLE")
+    from phantom_edge.export.targets import TARGETS
+
+    takes = [one.name for one in TARGETS.values() if recipe in {variant.weights for variant in one.variants}]
+    note(f"next: phantom-edge export {quote(str(out))} --target {next(iter(takes), 'TARGET')} --out BUNDLE")

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phantom_edge.bundle.folder import read_manifest
-from phantom_edge.cli.bundles import STAND_IN
+from phantom_edge.cli.bundles import note_caution
 from phantom_edge.cli.console import JsonOption, friendly, load_torch, note, print_json, print_table, tasks
 from phantom_edge.foundation.errors import EdgeError
 
 if TYPE_CHECKING:
-    from phantom_edge.bundle.manifest import Check, Manifest, Proof
+    from phantom_edge.bundle.proof import Check, Proof
 
 
 @friendly
@@ -25,7 +25,8 @@ def verify(
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write a report for the browser to this file.")] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Of coreml and coreai: also with float16 inside operators.")
+        bool,
+        typer.Option("--strict", help="Compare with float16 inside operators, too, where the target can."),
     ] = False,
     record: Annotated[bool, typer.Option("--record", help="Write the result into the bundle.")] = False,
     json: Annotated[bool, JsonOption] = False,
@@ -57,7 +58,8 @@ def verify(
     if json:
         print_json(document(bundle, proof))
     else:
-        _show(bundle, proof, opened.manifest)
+        _show(bundle, proof)
+        note_caution(opened)
     if html is not None:
         write_report(html, opened, proof)
         note(f"wrote {html}")
@@ -91,7 +93,7 @@ def document(bundle: Path, proof: "Proof") -> dict[str, object]:
     }
 
 
-def _show(bundle: Path, proof: "Proof", manifest: "Manifest") -> None:
+def _show(bundle: Path, proof: "Proof") -> None:
     is_bound = any(check.bound is not None for check in proof.checks)
     rows = [(stage, case, *_cells(checks)) for (stage, case), checks in proof.by_stage().items()]
     print_table(
@@ -128,8 +130,6 @@ def _show(bundle: Path, proof: "Proof", manifest: "Manifest") -> None:
             ],
             f"{min(SHOWN, len(proof.layers))} of {len(proof.layers)}; noise is that of all layers before it, too",
         )
-    if manifest.chip is not None and manifest.chip.shared:
-        note(STAND_IN)
     for case in proof.left_out:
         note(f"prompt left out: {case} (does not fit into the cache)")
     if not proof.passed:
@@ -145,7 +145,7 @@ def _verdict(checks: Iterable["Check"]) -> str:
 
 
 def _cells(checks: Mapping[str, "Check"]) -> tuple[str, ...]:
-    from phantom_edge.bundle.manifest import ABSOLUTE, DIVERGENCE, OTHERS, RELATIVE
+    from phantom_edge.bundle.proof import ABSOLUTE, DIVERGENCE, OTHERS, RELATIVE
 
     told = {name: checks[name].told if name in checks else "-" for name in (RELATIVE, ABSOLUTE, DIVERGENCE, OTHERS)}
     return (

@@ -7,8 +7,19 @@ from random import Random
 
 from phantom_edge.data.metrics import Rule, exact_match, letter_match, relaxed_match, yes_no_match
 from phantom_edge.data.triples import read_triples
-from phantom_edge.evaluate.answerer import Picture, Query
 from phantom_edge.foundation.errors import EdgeError
+
+Picture = Path | bytes
+"""A file, or an encoded picture as a benchmark's table holds it."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question about ``images``, which come first unless ``<image>`` marks in it place them."""
+
+    question: str
+    images: tuple[Picture, ...] = ()
+
 
 RULES: dict[str, Rule] = {
     "exact": exact_match,

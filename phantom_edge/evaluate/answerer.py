@@ -1,23 +1,12 @@
 """What an evaluation asks: anything that answers questions about pictures, whatever runs it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
-Picture = Path | bytes
-"""A file, or an encoded picture as a benchmark's table holds it."""
+from phantom_edge.data.examples import Query
 
 Progress = Callable[[int], None]
 """Is told how many questions were answered since the last call."""
-
-
-@dataclass(frozen=True)
-class Query:
-    """A question about ``images``, which come first unless ``<image>`` marks in it place them."""
-
-    question: str
-    images: tuple[Picture, ...] = ()
 
 
 class Answerer(Protocol):

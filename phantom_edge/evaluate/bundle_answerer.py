@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from phantom_edge.evaluate.answerer import Progress, Query
+from phantom_edge.data.examples import Query
+from phantom_edge.evaluate.answerer import Progress
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.runtime.sampling import Sampling
 from phantom_edge.runtime.session import Answer, Session

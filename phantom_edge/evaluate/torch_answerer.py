@@ -17,9 +17,10 @@ from torch import Tensor
 from transformers import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from phantom_edge.evaluate.answerer import Picture, Progress, Query
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
+from phantom_edge.data.examples import Picture, Query
+from phantom_edge.evaluate.answerer import Progress
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.processing.images import open_image
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.processing.prompt import IMAGE_MARK, expand

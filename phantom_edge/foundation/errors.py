@@ -3,6 +3,8 @@
 import importlib
 from types import ModuleType
 
+from phantom_edge.foundation.versions import extra_with
+
 
 class EdgeError(Exception):
     """A mistake that the user can mend.
@@ -30,5 +32,6 @@ def need(module: str, extra: str | None = None) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or error.name != module.partition(".")[0]:
             raise
+        extra = extra or extra_with(error.name.replace("_", "-"))
         target = f"'phantom-edge[{extra}]'" if extra else error.name
         raise EdgeError(f"the package '{error.name}' is not installed", f"run: pip install {target}") from None

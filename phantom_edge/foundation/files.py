@@ -1,9 +1,10 @@
 """Folders and files that appear whole or not at all."""
 
 import errno
+import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
@@ -11,6 +12,9 @@ from typing import TextIO
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.replaceable import check_replaceable, mark
 from phantom_edge.foundation.staging import left_overs, staging_folder
+
+BLOCK = 1 << 20
+"""Bytes that are read at a time."""
 
 NEW, OLD = "new", "old"
 """Inside the staging folder: what is being written, and what stood at ``out`` until the new took its place.
@@ -140,3 +144,13 @@ def plain_words(error: OSError, out: Path, kind: str = "folder") -> EdgeError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return EdgeError(f"no permission to write {out}", f"choose a {kind} that you may write to")
     return EdgeError(f"cannot write {out}: {error.strerror or error}", f"choose another {kind}")
+
+
+def sha256_of(path: Path, progress: Callable[[int], None] = lambda _: None) -> str:
+    """SHA-256 of a file; ``progress`` is told of the bytes read."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+            progress(len(block))
+    return digest.hexdigest()

@@ -4,6 +4,9 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
+
+from phantom_edge.foundation.errors import need
 
 
 @contextmanager
@@ -17,3 +20,10 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+def need_quietly(module: str) -> ModuleType:
+    """Import ``module`` without the warnings of its package, or say which pip command brings it."""
+    with quiet():
+        need(module.partition(".")[0])
+        return need(module)

@@ -23,6 +23,8 @@ def from_json(kind: type[T], document: Any, place: str = "") -> T:
 
 
 def _read(kind: Any, document: Any, place: str) -> Any:
+    if kind is Any:
+        return document
     if is_dataclass(kind):
         return _read_object(kind, document, place)
     return READERS.get(get_origin(kind), _read_simple)(kind, document, place)
@@ -140,6 +142,8 @@ def one_of(kinds: Mapping[str, Any], title: str) -> dict[str, Any]:
 
 def _schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     origin, inner = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return {}
     if is_dataclass(kind):
         name = kind.__name__  # type: ignore[union-attr]
         if name not in definitions:

@@ -178,10 +178,10 @@ class PhantomConfig(PreTrainedConfig):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """Read our own layout, or the official one (it has ``llm_config``)."""
-        from phantom_edge.checkpoint import official
+        from phantom_edge.models import official_config
 
-        if official.is_official(config_dict):
-            config_dict = {"model_type": cls.model_type, **official.read_config(config_dict)}
+        if official_config.is_official(config_dict):
+            config_dict = {"model_type": cls.model_type, **official_config.read_config(config_dict)}
         return super().from_dict(config_dict, **kwargs)
 
     def __post_init__(self, **kwargs: Any) -> None:

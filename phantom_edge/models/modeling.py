@@ -1,12 +1,10 @@
 """Phantom as a transformers model: vision tower, projector, decoder, head."""
 
-from os import PathLike
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForImageTextToText, Cache, GenerationMixin, PreTrainedModel
+from transformers import Cache, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, CausalLMOutputWithPast
 from transformers.utils.generic import can_return_tuple
 
@@ -133,11 +131,12 @@ def _is_prompt(input_ids: Tensor | None, cache: Cache | None) -> bool:
     return input_ids.shape[1] > 1 or cache is None or not cache.get_seq_length()
 
 
-class PhantomForConditionalGeneration(PhantomPreTrainedModel, GenerationMixin):
+class PhantomGenerationModel(PhantomPreTrainedModel, GenerationMixin):
     """Pictures and a question to an answer: the reference that every exported artifact is compared with.
 
     Equals the released Phantom code (arXiv 2409.14713; `arch_0_5b`, `arch_1_8b`, `arch_3_8b`, `arch_7b`) and also
-    takes what that refuses: chunked prefill and one-token prompts.
+    takes what that refuses: chunked prefill and one-token prompts. Checkpoints are read and written by its subclass,
+    ``checkpoint.pretrained.PhantomForConditionalGeneration``.
     """
 
     _tied_weights_keys: ClassVar[dict[str, str]] = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
@@ -153,41 +152,6 @@ class PhantomForConditionalGeneration(PhantomPreTrainedModel, GenerationMixin):
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.model.set_input_embeddings(value)
-
-    @classmethod
-    def from_pretrained(
-        cls, pretrained_model_name_or_path: str | PathLike[str] | None, *args: Any, **kwargs: Any
-    ) -> "PhantomForConditionalGeneration":
-        """Load an official checkpoint or one of ours, by folder or hub id, as transformers does.
-
-        ``dtype`` defaults to the weights' own. EdgeError lists every missing, extra, misshapen or unreadable
-        tensor. No code of a checkpoint is ever run.
-
-        Where no cast is needed the weights stay mapped to the file. Whatever writes into that very file (``cp`` over
-        it) changes the model or ends the process; what renames a new file to its name does not. All that we write
-        is renamed.
-        """
-        if pretrained_model_name_or_path is None:
-            return cls.load_checked(None, *args, **kwargs)
-        from phantom_edge.checkpoint.loading import load
-
-        return load(cls, str(pretrained_model_name_or_path), **kwargs)
-
-    def save_pretrained(self, save_directory: str | PathLike[str], **kwargs: Any) -> None:
-        """Save in our layout, as transformers does, but whole: nothing is written in place.
-
-        A folder that holds an older checkpoint, even the one that this model was loaded from, keeps it until the new
-        weights are complete; then its weights of another shard layout go. Needs room for both. Options are
-        transformers', except ``variant``. EdgeError where the disk refuses.
-        """
-        from phantom_edge.checkpoint.saving import save
-
-        save(super().save_pretrained, Path(save_directory), kwargs)
-
-    @classmethod
-    def load_checked(cls, *args: Any, **kwargs: Any) -> Any:
-        """transformers' own loader, for a checkpoint that was checked."""
-        return super().from_pretrained(*args, **kwargs)
 
     def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
         """See :meth:`PhantomModel.get_image_features`."""
@@ -248,7 +212,7 @@ class PhantomForConditionalGeneration(PhantomPreTrainedModel, GenerationMixin):
 
         Drafts repeat pieces of the prompt, image tokens among them, and these have no picture.
         """
-        if assistant_model is None or isinstance(assistant_model, PhantomForConditionalGeneration):
+        if assistant_model is None or isinstance(assistant_model, PhantomGenerationModel):
             kwargs["prompt_tokens"] = input_ids.shape[1]  # a second model is called with the same arguments
         if assistant_model is not None and (kwargs.get("mm_encoder_outputs") or {}).get("image") is not None:
             raise EdgeError(
@@ -256,6 +220,3 @@ class PhantomForConditionalGeneration(PhantomPreTrainedModel, GenerationMixin):
                 "leave assistant_model out; prompt_lookup_num_tokens=10 drafts from the prompt instead",
             )
         return super()._assisted_decoding(input_ids, *args, assistant_model=assistant_model, **kwargs)
-
-
-AutoModelForImageTextToText.register(PhantomConfig, PhantomForConditionalGeneration)

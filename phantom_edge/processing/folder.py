@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from phantom_edge.checkpoint.loading import read_config
+from phantom_edge.models.config_file import read_config
 from phantom_edge.models.families import family_named
 from phantom_edge.processing.tiling import Tiling
 

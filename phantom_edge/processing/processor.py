@@ -8,8 +8,8 @@ from typing import Any
 from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
 
-from phantom_edge.checkpoint.reading import read_json
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.json_file import read_json
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.models.hub import SMALL_FILES, find_folder
 from phantom_edge.processing.folder import read_settings

@@ -7,8 +7,8 @@ from typing import Any
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from phantom_edge.checkpoint.reading import read_json
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.json_file import read_json
 from phantom_edge.processing.prompt import IMAGE_TOKENS
 from phantom_edge.processing.sentencepiece_model import build_tokenizer, read_model
 

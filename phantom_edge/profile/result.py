@@ -11,6 +11,7 @@ from typing import Literal
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import whole_file
 from phantom_edge.foundation.typed import WrongJson, from_json, strict_json, to_json
+from phantom_edge.runtime.tracing import LONGEST, Group, Traced
 
 SCHEMA_VERSION = 1
 
@@ -19,24 +20,9 @@ STAGES: tuple[StageName, ...] = ("load", "preprocess", "words", "vision", "prefi
 """In their order: opening the bundle; a picture to pixels; a question to tokens; pixels to image tokens, a tile at a
 time; a prompt into the cache, a chunk at a time; one more token; choosing it."""
 
-TILE = "vision, a tile"
-"""What tables and plots call the step of a tile; see also ``chunk_named`` and ``token_named``."""
-
-LONGEST = 1e7
-"""Seconds: more than a hundred days is no measurement."""
 
 MOST = 10**6
 """Measurements of a kind that a document may hold."""
-
-
-def chunk_named(tokens: int) -> str:
-    """What tables and plots call the step of a chunk."""
-    return f"prefill, {tokens} tokens"
-
-
-def token_named(context: int) -> str:
-    """What they call that of a token behind so many cached ones."""
-    return f"a token behind {context:,}"
 
 
 @dataclass(frozen=True)
@@ -130,35 +116,6 @@ class Energy:
     joules: float
     tokens: int
     idle_watts: float | None = None
-
-
-@dataclass(frozen=True)
-class Group:
-    """Of one step of ``part``, the seconds that the runtime's own profiler found in ``calls`` nodes of one operator.
-
-    ``group`` is the place in the model that they belong to. A part is called as the roofline calls it.
-    """
-
-    group: str
-    operator: str
-    seconds: float
-    calls: int
-    part: str = ""
-
-
-@dataclass(frozen=True)
-class Traced:
-    """A part whose operators are told, by medians over ``steps``: its seconds, the profiler's work among them.
-
-    ``toll`` are those that a node takes there which does nothing: the profiler's, and taken off every node.
-    ``outside`` are those before and after the runtime's own run, in which what goes in and out is handed over.
-    """
-
-    part: str
-    steps: int
-    seconds: float
-    toll: float = 0.0
-    outside: float = 0.0
 
 
 @dataclass(frozen=True)

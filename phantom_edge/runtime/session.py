@@ -15,18 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers.decoders import DecodeStream
 
-from phantom_edge.bundle.folder import Begin, Bundle, nobody
-from phantom_edge.bundle.manifest import Manifest
-from phantom_edge.foundation.errors import EdgeError, need
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.processing.images import ImageSource, open_image
 from phantom_edge.processing.prompt import Message
 from phantom_edge.processing.tiling import Tiling, to_pixel_values
 from phantom_edge.runtime.engine import Engine, Floats, Ints
 from phantom_edge.runtime.sampling import Sampling
 from phantom_edge.runtime.text import Text, question_of
-
-MakeEngine = Callable[[Bundle, int], Engine]
-"""From a bundle and a number of threads."""
 
 Trace = Callable[[str], AbstractContextManager[object]]
 """Entered around each stage of an answer: preprocess, words, vision, prefill, decode, choose."""
@@ -36,57 +32,6 @@ def untraced(_stage: str) -> AbstractContextManager[object]:
     """Nobody wants to know."""
     return nullcontext()
 
-
-def _onnx(bundle: Bundle, threads: int) -> Engine:
-    from phantom_edge.export.targets.onnx.engine import OrtEngine
-
-    return OrtEngine(bundle, threads)
-
-
-def _coreml(bundle: Bundle, threads: int) -> Engine:
-    need("torch", "model")
-    from phantom_edge.export.targets.coreml.engine import CoreMlEngine
-
-    return CoreMlEngine(bundle, threads)
-
-
-def _coreai(bundle: Bundle, threads: int) -> Engine:
-    need("torch", "model")
-    need("coreai", "coreai")
-    from phantom_edge.export.targets.coreai.engine import CoreAiEngine
-
-    return CoreAiEngine(bundle, threads)
-
-
-def _executorch(bundle: Bundle, threads: int) -> Engine:
-    need("torch", "model")
-    need("executorch", "executorch")
-    from phantom_edge.export.targets.executorch.engine import PteEngine
-
-    return PteEngine(bundle, threads)
-
-
-def _jetson(bundle: Bundle, threads: int) -> Engine:
-    from phantom_edge.export.targets.jetson.engine import engine_of
-
-    return engine_of(bundle, threads)
-
-
-def _qnn(bundle: Bundle, threads: int) -> Engine:
-    from phantom_edge.export.targets.qnn.engine import QnnEngine
-
-    return QnnEngine(bundle, threads)
-
-
-ENGINES: dict[str, MakeEngine] = {
-    "onnx": _onnx,
-    "coreml": _coreml,
-    "coreai": _coreai,
-    "executorch": _executorch,
-    "jetson": _jetson,
-    "qnn": _qnn,
-}
-"""What runs a target here, its packages imported only then."""
 
 REMEMBERED = 8
 """Pictures whose image tokens are kept."""
@@ -127,20 +72,12 @@ class Answer:
 
 
 class Session:
-    """A loaded bundle with one conversation in its cache at a time. ``threads`` 0 lets the engine choose.
+    """A bundle, loaded into an ``engine``, with one conversation in its cache at a time."""
 
-    ``engine`` is to run it instead of that of its target.
-    """
-
-    def __init__(self, bundle: Bundle, threads: int = 0, engine: MakeEngine | None = None) -> None:
+    def __init__(self, bundle: Bundle, engine: Engine) -> None:
         manifest = bundle.manifest
-        if manifest.target not in ENGINES:
-            raise EdgeError(
-                f"{bundle.path} is for target {manifest.target}, which nothing here runs",
-                f"use a bundle for one of: {', '.join(ENGINES)}",
-            )
-        self.manifest: Manifest = manifest
-        self.engine: Engine = (engine or ENGINES[manifest.target])(bundle, threads)
+        self.bundle, self.manifest = bundle, manifest
+        self.engine: Engine = engine
         prompt, pictures = manifest.prompt, manifest.pictures
         self.text = Text(prompt, bundle.file(prompt.tokenizer), bundle.file(prompt.chat_template))
         self.tiling = Tiling(
@@ -302,11 +239,3 @@ class Session:
                 row = self.engine.embed(np.array([token]))
                 logits = self.engine.forward(row, len(self.cached), np.array([0]))[0]
             self.cached.append((token, b""))
-
-
-def open_session(path: Path | str, threads: int = 0, begin: Begin = nobody) -> Session:
-    """The session of a bundle; ``begin`` is told of the bytes that are checked first.
-
-    Raises EdgeError for a bundle that does not match its manifest.
-    """
-    return Session(Bundle.open(path, begin=begin), threads)

@@ -4,14 +4,19 @@ It is the one that an app runs, whatever runs the functions. A chunk is filled u
 no norm on a device that takes an epsilon of 1e-6 for 0 in float16, and what becomes NaN there, no mask hides.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from phantom_edge.bundle.manifest import Fixed, Port
+from phantom_edge.bundle.fixed_shapes import FixedShapes
+from phantom_edge.bundle.folder import AGAIN, Bundle
+from phantom_edge.bundle.part import Port
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.runtime.engine import Floats, Ints
+from phantom_edge.runtime.rows import Rows
 
 Arrays = dict[str, NDArray[Any]]
 HELD: dict[str, type[np.generic]] = {"int16": np.int16}
@@ -33,92 +38,14 @@ class Layout(Protocol):
     def fed(self, rows: Floats, cosines: Floats, sines: Floats, mask: Floats) -> Arrays:
         """Inputs, of rows (N, hidden), tables (N, d / 2) and a mask (N, keys)."""
 
+    def image_tokens(self, found: NDArray[Any]) -> NDArray[Any]:
+        """The output of ``vision`` for one tile as rows (tokens_per_tile, hidden)."""
+
     def row(self, hidden: NDArray[Any], place: int) -> NDArray[Any]:
         """One of the hidden states that came out, as the head takes it."""
 
     def write(self, cache: Arrays, found: Arrays, start: int, real: int) -> None:
         """Bring the first ``real`` new rows into the cache at ``start``, if it is not the functions' own."""
-
-
-class StateLayout:
-    """A row a token; the cache is state (gpu)."""
-
-    is_state = True
-
-    def fed(self, rows: Floats, cosines: Floats, sines: Floats, mask: Floats) -> Arrays:
-        """See Layout."""
-        tables = {"cosines": cosines[None, None], "sines": sines[None, None]}
-        return {"inputs_embeds": rows[None], **tables, "mask": mask[None, None]}
-
-    def row(self, hidden: NDArray[Any], place: int) -> NDArray[Any]:
-        """See Layout."""
-        return hidden[:, place : place + 1]
-
-    def write(self, cache: Arrays, found: Arrays, start: int, real: int) -> None:
-        """See Layout."""
-
-
-class ChannelLayout:
-    """A channel a feature; keys lie as rows, values as columns (ane)."""
-
-    is_state = False
-
-    def fed(self, rows: Floats, cosines: Floats, sines: Floats, mask: Floats) -> Arrays:
-        """See Layout."""
-        found = {"inputs_embeds": rows, "cosines": cosines, "sines": sines, "mask": mask}
-        return {name: array.T[None, :, None] for name, array in found.items()}
-
-    def row(self, hidden: NDArray[Any], place: int) -> NDArray[Any]:
-        """See Layout."""
-        return hidden[..., place : place + 1]
-
-    def write(self, cache: Arrays, found: Arrays, start: int, real: int) -> None:
-        """See Layout."""
-        for name, new in found.items():
-            if name.startswith("new_key"):
-                cache[f"past{name[3:]}"][:, start : start + real] = new[:, :real]
-            elif name.startswith("new_value"):
-                cache[f"past{name[3:]}"][..., start : start + real] = new[..., :real]
-
-
-class HeadLayout:
-    """A row a token, a matrix a head; keys lie as columns, though they come out as rows (npu).
-
-    A kv head's queries lie together, so that the mask is said once for each. Sines of the first half are negative.
-    """
-
-    is_state = False
-
-    def __init__(self, groups: int) -> None:
-        self.groups = groups
-
-    def fed(self, rows: Floats, cosines: Floats, sines: Floats, mask: Floats) -> Arrays:
-        """See Layout."""
-        return {
-            "inputs_embeds": rows,
-            "cosines": np.concatenate([cosines, cosines], axis=-1)[None],
-            "sines": np.concatenate([-sines, sines], axis=-1)[None],
-            "mask": np.tile(mask, (self.groups, 1))[None],
-        }
-
-    def row(self, hidden: NDArray[Any], place: int) -> NDArray[Any]:
-        """See Layout."""
-        return hidden[place : place + 1]
-
-    def write(self, cache: Arrays, found: Arrays, start: int, real: int) -> None:
-        """See Layout."""
-        for name, new in found.items():
-            if name.startswith("new_key"):
-                cache[f"past{name[3:]}"][..., start : start + real] = new[:, :real].swapaxes(1, 2)
-            elif name.startswith("new_value"):
-                cache[f"past{name[3:]}"][:, start : start + real] = new[:, :real]
-
-
-def layout_of(fixed: Fixed, groups: int) -> Layout:
-    """That of a bundle whose kv heads serve so many query heads each."""
-    if fixed.compute == "npu":
-        return HeadLayout(groups)
-    return StateLayout() if fixed.compute == "gpu" else ChannelLayout()
 
 
 class Steps:
@@ -131,14 +58,13 @@ class Steps:
         self,
         functions: Mapping[str, Function],
         ports: Sequence[Port],
-        fixed: Fixed,
+        layout: Layout,
+        fixed: FixedShapes,
         chunk: int,
         rotary: Floats,
-        groups: int = 1,
     ) -> None:
-        self.functions, self.fixed, self.chunk, self.rotary = functions, fixed, chunk, rotary
-        self.context = rotary.shape[1]
-        self.layout = layout_of(fixed, groups)
+        self.functions, self.layout, self.fixed, self.chunk = functions, layout, fixed, chunk
+        self.rotary, self.context = rotary, rotary.shape[1]
         self.cache: Arrays = {
             port.name: np.zeros([int(side) for side in port.shape], HELD.get(port.dtype, np.float32))
             for port in ports
@@ -194,3 +120,41 @@ def words(found: Arrays, vocabulary: int) -> Floats:
     """Logits (vocab,), pieced together."""
     pieces = sorted((name for name in found if name.startswith("logits")), key=lambda name: (len(name), name))
     return np.concatenate([found[name].ravel() for name in pieces])[:vocabulary]
+
+
+class StepsEngine:
+    """Answers by the ``functions`` of a bundle, whose decoder has the inputs ``ports``. Implements Engine."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        functions: Mapping[str, Function],
+        ports: Sequence[Port],
+        layout: Layout,
+        fixed: FixedShapes,
+    ) -> None:
+        manifest = bundle.manifest
+        self.manifest, self.vision, self.table = manifest, functions["vision"], Rows(bundle)
+        self.steps = Steps(functions, ports, layout, fixed, manifest.prefill_chunk, rotary_of(bundle, fixed))
+
+    def see(self, pixel_values: Floats) -> Floats:
+        """See Engine; one tile at a time."""
+        found = [self.vision.run({"pixel_values": tile[None]})["image_tokens"] for tile in pixel_values]
+        return np.concatenate([self.steps.layout.image_tokens(one) for one in found]).astype(np.float32, copy=False)
+
+    def embed(self, ids: Ints) -> Floats:
+        """Rows of the embedding table."""
+        return self.table[ids]
+
+    def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
+        """See Engine."""
+        return self.steps.forward(embeds, start, keep, self.manifest.model.vocab_size)
+
+
+def rotary_of(bundle: Bundle, fixed: FixedShapes) -> Floats:
+    """Cosines and sines (2, positions, head_dim / 2). Raises EdgeError for a file of another size."""
+    path, manifest = bundle.file(fixed.rotary), bundle.manifest
+    shape = (2, manifest.cache.max_context, manifest.model.head_dim // 2)
+    if manifest.files[fixed.rotary].bytes != 4 * math.prod(shape):
+        raise EdgeError(f"{path} is not as large as a table of rotations {shape}", AGAIN)
+    return np.memmap(path, np.float32, "r", shape=shape)

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.foundation.errors import need
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.train.parts import FIRST_STEP, in_first_step
 
 

@@ -13,10 +13,10 @@ from transformers import PrinterCallback, TrainerCallback, TrainingArguments, se
 from transformers.integrations import TensorBoardCallback
 
 from phantom_edge.checkpoint.loading import open_checkpoint
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.data.sources import open_triples
 from phantom_edge.foundation.errors import EdgeError, need
 from phantom_edge.models.hub import find_folder
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.train.adapters import adapted, load_base, merged
 from phantom_edge.train.card import model_card

@@ -10,9 +10,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from phantom_edge.checkpoint.reading import read_json
 from phantom_edge.foundation.errors import EdgeError, need
 from phantom_edge.foundation.files import whole_file
+from phantom_edge.foundation.json_file import read_json
 from phantom_edge.foundation.versions import installed
 
 RUN, METRICS, CURVES, MODEL = "run.json", "metrics.jsonl", "curves.png", "model"

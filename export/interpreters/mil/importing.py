@@ -2,8 +2,7 @@
 
 from types import ModuleType
 
-from phantom_edge.foundation.errors import need
-from phantom_edge.foundation.quiet import quiet
+from phantom_edge.foundation.quiet import need_quietly
 
 
 def coremltools(module: str = "coremltools") -> ModuleType:
@@ -13,6 +12,4 @@ def coremltools(module: str = "coremltools") -> ModuleType:
     macOS, which other systems lack, and torchao's, if it is there, of kernels; none of it concerns us. Raises EdgeError
     if it is not installed.
     """
-    with quiet():
-        need("coremltools", "coreml")
-        return need(module, "coreml")
+    return need_quietly(module)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from phantom_edge.bundle.folder import AGAIN
+from phantom_edge.export.interpreters.pte.importing import executorch
 from phantom_edge.export.interpreters.pte.program import (
     Call,
     Constant,
@@ -24,7 +25,6 @@ from phantom_edge.export.interpreters.pte.program import (
     Unplanned,
     Value,
 )
-from phantom_edge.export.targets.executorch.importing import executorch
 from phantom_edge.foundation.errors import EdgeError
 
 MAGIC = b"ET"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from phantom_edge.bundle.folder import AGAIN
-from phantom_edge.export.targets.executorch.importing import executorch
+from phantom_edge.export.interpreters.pte.importing import executorch
 from phantom_edge.foundation.errors import EdgeError
 
 SECONDS = 120

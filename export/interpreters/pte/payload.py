@@ -15,7 +15,7 @@ from phantom_edge.bundle.folder import AGAIN
 from phantom_edge.export.interpreters.pte.container import BROKEN, refuse, tensor_of, told
 from phantom_edge.export.interpreters.pte.flatbuffer import SERIALIZE, graphs_of
 from phantom_edge.export.interpreters.pte.held import Held, unpacked
-from phantom_edge.export.targets.executorch.importing import executorch
+from phantom_edge.export.interpreters.pte.importing import executorch
 from phantom_edge.foundation.errors import EdgeError
 
 INPUT, OUTPUT = 1, 2

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from phantom_edge.bundle.manifest import Port
+from phantom_edge.bundle.part import Port
 from phantom_edge.export.targets.coreai.importing import coreai, quiet
 from phantom_edge.export.targets.coreai.operators import Operators
 from phantom_edge.export.targets.coreml.graph import Array, Drawing, Function, Graph

@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phantom_edge.bundle.folder import AGAIN, Bundle
-from phantom_edge.bundle.manifest import MANIFEST, Part, Port
+from phantom_edge.bundle.manifest import MANIFEST
+from phantom_edge.bundle.part import Part, Port
 from phantom_edge.export.targets.coreai.importing import coreai, quiet
 from phantom_edge.export.targets.coreai.precision import Mode, set_mode
+from phantom_edge.export.targets.coreml.facts import AppleFacts
+from phantom_edge.export.targets.coreml.host import layout_of
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.runtime.engine import Floats, Ints
-from phantom_edge.runtime.rows import Rows
-from phantom_edge.runtime.steps import Arrays, Function, Steps
+from phantom_edge.runtime.steps import Arrays, Function, StepsEngine
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ class Loaded:
         return {name: np.array(one.numpy(), np.float32) for name, one in found.items()}
 
 
-class CoreAiEngine:
+class CoreAiEngine(StepsEngine):
     """Runs a bundle of target coreai; a ``mode`` as in ``set_mode``.
 
     All of it is Apple's, and nothing here sees inside of operators: ``watch`` and ``apple`` change nothing. Nor do
@@ -63,29 +64,8 @@ class CoreAiEngine:
     def __init__(
         self, bundle: Bundle, threads: int = 0, mode: Mode = "fp16", *, watch: bool = False, apple: bool = True
     ) -> None:
-        manifest, fixed = bundle.manifest, bundle.manifest.fixed
-        if fixed is None:
-            raise EdgeError(f"{bundle.path} is for target coreai, and does not say how its functions are fed", AGAIN)
-        self.manifest, self.mode = manifest, mode
-        self.table = Rows(bundle)
-        half = manifest.model.head_dim // 2
-        rotary = np.memmap(bundle.file(fixed.rotary), np.float32, "r", shape=(2, manifest.cache.max_context, half))
-        functions = load(bundle.path, manifest.parts, mode)
-        self.vision = functions["vision"]
-        self.steps = Steps(functions, manifest.parts["decoder"].inputs, fixed, manifest.prefill_chunk, rotary)
-
-    def see(self, pixel_values: Floats) -> Floats:
-        """See Engine; one tile at a time."""
-        found = [self.vision.run({"pixel_values": tile[None]})["image_tokens"] for tile in pixel_values]
-        return np.concatenate([one[0, :, 0].T for one in found])
-
-    def embed(self, ids: Ints) -> Floats:
-        """Rows of the embedding table."""
-        return self.table[ids]
-
-    def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
-        """See Engine."""
-        return self.steps.forward(embeds, start, keep, self.manifest.model.vocab_size)
+        facts, parts = bundle.facts(AppleFacts), bundle.manifest.parts
+        super().__init__(bundle, load(bundle.path, parts, mode), parts["decoder"].inputs, layout_of(facts), facts)
 
 
 def load(folder: Path, parts: Mapping[str, Part], mode: Mode) -> dict[str, Function]:

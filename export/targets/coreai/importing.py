@@ -8,8 +8,6 @@ from types import ModuleType
 
 from phantom_edge.foundation.errors import need
 
-EXTRA = "coreai"
-
 
 def coreai(module: str) -> ModuleType:
     """A module of ``coreai`` or ``coreai_torch``. Raises EdgeError if that is not installed.
@@ -18,8 +16,8 @@ def coreai(module: str) -> ModuleType:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        need("coreai_torch", EXTRA)
-    return need(module, EXTRA)
+        need("coreai_torch")
+    return need(module)
 
 
 @contextmanager

@@ -5,28 +5,29 @@ has run them; they are proved by Apple's own interpreter, which its package for 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from phantom_edge.bundle.manifest import Fixed, Part
+from phantom_edge.bundle.part import Part
 from phantom_edge.checkpoint.quantized.schemes import Scheme
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.parts.cache import cache_of
 from phantom_edge.export.parts.embedding import write_embedding
 from phantom_edge.export.parts.rotary import ROTARY, write_rotary
-from phantom_edge.export.passes.phantom_rank import LEAST, Chosen
+from phantom_edge.export.passes.phantom_rank import Chosen
 from phantom_edge.export.targets.coreai.drawing import FILES, AssetDrawing
 from phantom_edge.export.targets.coreai.scales import scaled
 from phantom_edge.export.targets.coreml.decoder import DecoderFunctions
+from phantom_edge.export.targets.coreml.facts import AppleFacts
 from phantom_edge.export.targets.coreml.layouts import Channels
-from phantom_edge.export.targets.coreml.lower import FUNCTIONS, MAIN, MASKED, MULTIPLE, draw_part
+from phantom_edge.export.targets.coreml.lower import FUNCTIONS, MAIN, MASKED, draw_part
 from phantom_edge.export.targets.coreml.vision import VisionFunction
 from phantom_edge.export.targets.coreml.weights import Weights
-from phantom_edge.export.targets.target import SYSTEMS, Begin, Lowered, Settings, Target
+from phantom_edge.export.targets.target import Lowered, Settings
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import Unfinished
 from phantom_edge.models.config import PhantomConfig
 
@@ -43,27 +44,19 @@ def settle(_config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Sett
             "target coreai is an experiment with float16 weights, and this checkpoint is quantized",
             "give the checkpoint that it was made from, or --target coreml",
         )
-    rules = (
-        (settings.precision == "fp16", f"computes in fp16, not in {settings.precision}", "leave --weights out"),
-        (settings.cache == "float", "keeps its cache in float16", "leave --cache out"),
-        (not settings.opset_only, "knows no --opset-only", "leave it out"),
-        (settings.compute != "gpu", "is for the Neural Engine", "leave --compute out, or give --target coreml"),
-        (settings.ios == SYSTEMS[-1], f"needs iOS {IOS}", "leave --ios out"),
-    )
-    for holds, problem, remedy in rules:
-        if not holds:
-            raise EdgeError(f"target coreai {problem}", remedy)
-    return replace(settings, compute="ane")
+    if settings.precision != "fp16":
+        raise EdgeError(f"target coreai computes in fp16, not in {settings.precision}", "leave --weights out")
+    return settings
 
 
-def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Begin) -> Lowered:
+def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Progress) -> Lowered:
     """Write the assets, the table of embeddings, and that of rotations."""
     text = source.config.text
     forms = [one.form for one in chosen]
-    weights = Weights(source.read, None, settings.ios)
+    weights = Weights(source.read, None, IOS)
     decoder = DecoderFunctions(text, forms, weights, settings.max_context, Channels)
 
-    vision = VisionFunction(source.config, Weights(scaled(source.read), None, settings.ios), Channels)
+    vision = VisionFunction(source.config, Weights(scaled(source.read), None, IOS), Channels)
     described: dict[str, Part] = {}
     for name, functions in ASSETS.items():
         step = begin(f"drawing {name}", len(functions) + 1)
@@ -79,7 +72,7 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
     embedding = write_embedding(source, torch.float16, parts, begin)
     parts.part("rotary", partial(write_rotary, text, settings.max_context))
     cache = cache_of(text, forms, "float16", settings.max_context)
-    return Lowered(described, embedding, cache, TOOLS, Fixed("ane", IOS, ROTARY, MASKED, text.sliding_window))
+    return Lowered(described, embedding, cache, TOOLS, AppleFacts(ROTARY, MASKED, text.sliding_window, "ane", IOS))
 
 
 def _described(asset: AssetDrawing, name: str, functions: dict[str, str], sizes: dict[str, int]) -> dict[str, Part]:
@@ -104,6 +97,3 @@ def _described(asset: AssetDrawing, name: str, functions: dict[str, str], sizes:
 
 def _save(asset: AssetDrawing, name: str, folder: Path) -> None:
     asset.save(folder / name)
-
-
-TARGET = Target(lower, settle, multiple=MULTIPLE, least=LEAST[torch.float16])

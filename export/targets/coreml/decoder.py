@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phantom_edge.bundle.manifest import Port
-from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
+from phantom_edge.bundle.part import Port
 from phantom_edge.export.parts.cache import row_widths
 from phantom_edge.export.passes.fold import FoldedMap
 from phantom_edge.export.passes.layer_form import LayerForm, Read, gate_of
@@ -23,7 +22,7 @@ from phantom_edge.export.targets.coreml.graph import Drawing, Graph, port
 from phantom_edge.export.targets.coreml.layouts import PRODUCT, Layout
 from phantom_edge.export.targets.coreml.weights import Weights
 from phantom_edge.models.config import PhantomTextConfig
-from phantom_edge.models.tensor_names import DECODER
+from phantom_edge.models.tensor_names import DECODER, EMBEDDING, HEAD
 
 WIDEST = 16384
 """Of a dimension on the Neural Engine."""

@@ -13,15 +13,16 @@ import torch
 from numpy.typing import NDArray
 
 from phantom_edge.bundle.folder import AGAIN, Bundle
-from phantom_edge.bundle.manifest import MANIFEST, Part, Port
+from phantom_edge.bundle.manifest import MANIFEST
+from phantom_edge.bundle.part import Part, Port
 from phantom_edge.export.interpreters.mil.hazards import Hazards
 from phantom_edge.export.interpreters.mil.importing import coremltools
 from phantom_edge.export.interpreters.mil.interpreter import Interpreter, Mode
 from phantom_edge.export.interpreters.mil.package import Package
+from phantom_edge.export.targets.coreml.facts import AppleFacts
+from phantom_edge.export.targets.coreml.host import layout_of
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.runtime.engine import Floats, Ints
-from phantom_edge.runtime.rows import Rows
-from phantom_edge.runtime.steps import Arrays, Function, Steps
+from phantom_edge.runtime.steps import Arrays, Function, StepsEngine
 
 WATCHED = 24
 """Runs of a function from which hazards are gathered: watching takes several times as long as running."""
@@ -65,7 +66,7 @@ class Compiled:
 UNITS = {"gpu": "CPU_AND_GPU", "ane": "CPU_AND_NE"}
 
 
-class CoreMlEngine:
+class CoreMlEngine(StepsEngine):
     """Runs a bundle of target coreml, by Core ML where that is there and ``apple``, else in a mode of the interpreter.
 
     ``hazards`` are those of every part, where the interpreter is to ``watch``.
@@ -74,41 +75,19 @@ class CoreMlEngine:
     def __init__(
         self, bundle: Bundle, threads: int = 0, mode: Mode = "fp16", *, watch: bool = False, apple: bool = True
     ) -> None:
-        manifest, fixed = bundle.manifest, bundle.manifest.fixed
-        if fixed is None:
-            raise EdgeError(f"{bundle.path} is for target coreml, and does not say how its functions are fed", AGAIN)
+        facts = bundle.facts(AppleFacts)
         if threads:
             torch.set_num_threads(threads)
-        self.manifest = manifest
-        self.table = Rows(bundle)
-        half = manifest.model.head_dim // 2
-        rotary = np.memmap(bundle.file(fixed.rotary), np.float32, "r", shape=(2, manifest.cache.max_context, half))
-        self.hazards = {name: Hazards() for name in manifest.parts} if watch else {}
-        functions = _compiled(bundle) if apple and is_mac() else _interpreted(bundle, mode, self.hazards)
-        self.vision = functions["vision"]
-        ports = manifest.parts["decoder"].inputs
-        self.steps = Steps(functions, ports, fixed, manifest.prefill_chunk, rotary)
-
-    def see(self, pixel_values: Floats) -> Floats:
-        """See Engine; one tile at a time."""
-        found = [self.vision.run({"pixel_values": tile[None]})["image_tokens"] for tile in pixel_values]
-        tokens = [one[0] if self.steps.layout.is_state else one[0, :, 0].T for one in found]
-        return np.concatenate(tokens).astype(np.float32)
-
-    def embed(self, ids: Ints) -> Floats:
-        """Rows of the embedding table."""
-        return self.table[ids]
-
-    def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
-        """See Engine."""
-        return self.steps.forward(embeds, start, keep, self.manifest.model.vocab_size)
+        parts = bundle.manifest.parts
+        self.hazards = {name: Hazards() for name in parts} if watch else {}
+        functions = _compiled(bundle, facts) if apple and is_mac() else _interpreted(bundle, mode, self.hazards)
+        super().__init__(bundle, functions, parts["decoder"].inputs, layout_of(facts), facts)
 
 
-def _compiled(bundle: Bundle) -> dict[str, Function]:
-    fixed, parts = bundle.manifest.fixed, bundle.manifest.parts
-    assert fixed is not None
+def _compiled(bundle: Bundle, facts: AppleFacts) -> dict[str, Function]:
+    parts = bundle.manifest.parts
     found = {
-        name: Compiled(bundle.path / part.file, part.function or None, UNITS[fixed.compute])
+        name: Compiled(bundle.path / part.file, part.function or None, UNITS[facts.compute])
         for name, part in parts.items()
     }
     if parts["decoder"].states:

@@ -12,8 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from phantom_edge.bundle.manifest import Fixed, Phantom
-from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
+from phantom_edge.bundle.manifest import Phantom
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.passes.fold import FoldedMap, FoldedMaps
 from phantom_edge.export.passes.folded import FoldedLayer
@@ -21,10 +20,11 @@ from phantom_edge.export.passes.layer_form import LayerForm
 from phantom_edge.export.passes.phantom_rank import forms_of
 from phantom_edge.export.passes.rank import Bases, Basis
 from phantom_edge.export.passes.rope import constant_tables
+from phantom_edge.export.targets.coreml.facts import AppleFacts
 from phantom_edge.export.targets.coreml.vision import SHRUNK
 from phantom_edge.models.decoder import PhantomDecoderLayer
 from phantom_edge.models.modeling import PhantomModel
-from phantom_edge.models.tensor_names import DECODER
+from phantom_edge.models.tensor_names import DECODER, EMBEDDING, HEAD
 from phantom_edge.models.vision import VisionAttention
 from phantom_edge.reference import Reference, window_mask
 
@@ -42,9 +42,9 @@ def rounded(number: float) -> float:
 class StoredReference(Reference):
     """A checkpoint as the packages of a bundle hold it."""
 
-    def __init__(self, source: Source, fixed: Fixed, phantom: Sequence[Phantom]) -> None:
+    def __init__(self, source: Source, facts: AppleFacts, phantom: Sequence[Phantom]) -> None:
         super().__init__(source)
-        self.is_fused = fixed.compute == "gpu"
+        self.is_fused = facts.compute == "gpu"
         self.forms = forms_of(source, [(layer.key_rank, layer.value_rank) for layer in phantom])
         self.quantized = frozenset(source.integers.schemes if source.integers is not None else ())
         self.norm.weight.data = stored(self.norm.weight)

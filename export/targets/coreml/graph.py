@@ -16,7 +16,8 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor
 
-from phantom_edge.bundle.manifest import Number, Port
+from phantom_edge.bundle.numbers import Number
+from phantom_edge.bundle.part import Port
 from phantom_edge.export.interpreters.mil.importing import coremltools
 
 Array = NDArray[Any]

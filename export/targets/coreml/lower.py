@@ -6,32 +6,31 @@ from functools import partial
 
 import torch
 
-from phantom_edge.bundle.manifest import Fixed, Part
-from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
+from phantom_edge.bundle.part import Part
+from phantom_edge.checkpoint.loading import matrices
 from phantom_edge.checkpoint.quantized.schemes import Scheme
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.parts.cache import cache_of
 from phantom_edge.export.parts.embedding import write_embedding
 from phantom_edge.export.parts.rotary import ROTARY, write_rotary
-from phantom_edge.export.passes.phantom_rank import LEAST, Chosen
+from phantom_edge.export.passes.phantom_rank import Chosen
 from phantom_edge.export.passes.rope import constant_tables
 from phantom_edge.export.targets.coreml.decoder import DECODE, ONLY_HEAD, PREFILL, DecoderFunctions
+from phantom_edge.export.targets.coreml.facts import AppleFacts
 from phantom_edge.export.targets.coreml.graph import MODEL, WEIGHTS, Drawing
 from phantom_edge.export.targets.coreml.layouts import Channels, Layout, Rows
-from phantom_edge.export.targets.coreml.readme import write_readme
+from phantom_edge.export.targets.coreml.options import Compute, CoreMlOptions
 from phantom_edge.export.targets.coreml.vision import VisionFunction
 from phantom_edge.export.targets.coreml.weights import Weights
-from phantom_edge.export.targets.target import Begin, Compute, Lowered, Settings, Target
+from phantom_edge.export.targets.target import Lowered, Settings
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import Unfinished
 from phantom_edge.models.config import PhantomConfig
-from phantom_edge.quantize.recipe import matrices, part_of
+from phantom_edge.models.tensor_names import EMBEDDING, HEAD, part_of
 
 MASKED = -4e4
 """Added to scores that must not count: far enough, and no sum with it passes float16's range."""
-
-MULTIPLE = 32
-"""Numbers of a cached row, as Apple's compiler wants them (coremltools issue 2631)."""
 
 LAYOUTS: dict[str, type[Layout]] = {"gpu": Rows, "ane": Channels}
 MAIN = "main"
@@ -46,10 +45,6 @@ def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Setti
             f"target coreml computes in fp16, not in {settings.precision}",
             "leave --weights out, or give a recipe: int8, int4, lut4",
         )
-    if settings.cache != "float":
-        raise EdgeError("target coreml keeps its cache in float16", "leave --cache out")
-    if settings.opset_only:
-        raise EdgeError("--opset-only is for target onnx", "leave it out")
     if settings.prefill_chunk == 1:
         raise EdgeError(
             "--prefill-chunk is 1, and target coreml has a function of its own for one token", "give 16 or more"
@@ -58,7 +53,8 @@ def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Setti
     _check_palettes(config, schemes)
     drawn = {name: one for name, one in schemes.items() if config.tie_word_embeddings or part_of(name) != "embedding"}
     in_blocks = next((name for name, scheme in drawn.items() if scheme.group), "")
-    compute: Compute = settings.compute
+    options = settings.own(CoreMlOptions)
+    compute: Compute = options.compute
     if compute == "auto":
         compute = "gpu" if in_blocks else "ane"
     if compute == "ane" and in_blocks:
@@ -66,9 +62,9 @@ def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Setti
             f"{in_blocks} has a scale for each block of a row, which the Neural Engine does not read",
             "give --weights int8 or lut4, or --compute gpu",
         )
-    if settings.ios == 17:
+    if options.ios == 17:
         _check_17(drawn, compute)
-    return replace(settings, compute=compute)
+    return replace(settings, options=replace(options, compute=compute))
 
 
 def _check_palettes(config: PhantomConfig, schemes: Mapping[str, Scheme]) -> None:
@@ -97,26 +93,25 @@ def _check_17(schemes: Mapping[str, Scheme], compute: Compute) -> None:
         raise EdgeError(f"iOS 17 does not read {schemes[found].name}, which {found} is", f"{remedy}, or --weights int8")
 
 
-def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Begin) -> Lowered:
+def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Progress) -> Lowered:
     """Write the packages, the table of embeddings, and that of rotations."""
     text = source.config.text
-    forms = [one.form for one in chosen]
-    layout = LAYOUTS[settings.compute]
-    weights = Weights(source.read, source.integers, settings.ios)
+    forms, options = [one.form for one in chosen], settings.own(CoreMlOptions)
+    layout = LAYOUTS[options.compute]
+    weights = Weights(source.read, source.integers, options.ios)
     decoder = DecoderFunctions(text, forms, weights, settings.max_context, layout)
 
     vision = VisionFunction(source.config, weights, layout)
     draw = partial(draw_part, vision, decoder, settings.prefill_chunk)
     described: dict[str, Part] = {}
-    for file, functions in _packages(settings.ios).items():
-        described |= _package(file, functions, settings.ios, draw, parts, begin)
+    for file, functions in _packages(options.ios).items():
+        described |= _package(file, functions, options.ios, draw, parts, begin)
     embedding = write_embedding(source, torch.float16, parts, begin)
     parts.part("rotary", partial(write_rotary, text, settings.max_context))
     cache = cache_of(text, forms, "float16", settings.max_context)
-    assert settings.compute != "auto"
-    fixed = Fixed(settings.compute, settings.ios, ROTARY, MASKED, text.sliding_window)
-    parts.part("readme", lambda folder: write_readme(folder, described, cache, fixed, text.vocab_size), anew=True)
-    return Lowered(described, embedding, cache, ("coremltools", "torch"), fixed)
+    assert options.compute != "auto"
+    facts = AppleFacts(ROTARY, MASKED, text.sliding_window, options.compute, options.ios)
+    return Lowered(described, embedding, cache, ("coremltools", "torch"), facts)
 
 
 def draw_part(
@@ -146,7 +141,7 @@ def _package(
     ios: int,
     draw: Callable[[Drawing, str, str], None],
     parts: Unfinished,
-    begin: Begin,
+    begin: Progress,
 ) -> dict[str, Part]:
     """Draw a package and write it, unless it is there; what its parts are."""
     name = file.partition(".")[0]
@@ -175,6 +170,3 @@ def _package(
     parts.part(name, lambda folder: package.save(folder / file))
     step(1)
     return found
-
-
-TARGET = Target(lower, settle, multiple=MULTIPLE, least=LEAST[torch.float16])

@@ -1,12 +1,9 @@
 """The README of a bundle for Apple's systems: what its functions are, and the Swift lines that load them."""
 
-from collections.abc import Mapping
-from pathlib import Path
-
-from phantom_edge.bundle.manifest import Cache, Fixed, Part, Port
+from phantom_edge.bundle.part import Part, Port
 from phantom_edge.export.parts.embedding import TABLE
-
-README = "README.md"
+from phantom_edge.export.targets.coreml.facts import AppleFacts
+from phantom_edge.export.targets.target import Lowered
 
 UNITS = {"gpu": ".cpuAndGPU", "ane": ".cpuAndNeuralEngine"}
 
@@ -58,8 +55,10 @@ many of sines. `mask` is added to scores: 0 where a token may look, {masked:g} e
 {cache}"""
 
 
-def write_readme(folder: Path, parts: Mapping[str, Part], cache: Cache, fixed: Fixed, vocabulary: int) -> None:
-    """Write it into ``folder``."""
+def readme(lowered: Lowered) -> str:
+    """The text of ``README.md``."""
+    facts, parts, cache = lowered.facts, lowered.parts, lowered.cache
+    assert isinstance(facts, AppleFacts) and lowered.embedding is not None
     embeds = parts["prefill"].inputs[0].shape
     cosines = next(port for port in parts["decoder"].inputs if port.name == "cosines")
     has_functions = any(part.function for part in parts.values())
@@ -68,28 +67,27 @@ def write_readme(folder: Path, parts: Mapping[str, Part], cache: Cache, fixed: F
         f'let {name} = try await load(bundle.appending(path: "{part.file}"), {_quoted(part.function)})'
         for name, part in parts.items()
     )
-    is_gpu = fixed.compute == "gpu"
-    text = TEXT.format(
-        system=f"iOS {fixed.ios} and the macOS of its year",
+    is_gpu = facts.compute == "gpu"
+    return TEXT.format(
+        system=f"iOS {facts.ios} and the macOS of its year",
         compute="to be run by the GPU" if is_gpu else "to be run by the Neural Engine",
         rows="\n".join(_row(name, part) for name, part in parts.items()),
-        units=UNITS[fixed.compute],
+        units=UNITS[facts.compute],
         choose=choose,
         loads=loads,
         embedding=TABLE,
         chunk=embeds[1] if is_gpu else embeds[3],
-        words=f"{vocabulary:,}",
-        window="" if fixed.window is None else f" A token looks at itself and the {fixed.window - 1:,} before it.",
-        rotary=fixed.rotary,
+        words=f"{lowered.embedding.rows:,}",
+        window="" if facts.window is None else f" A token looks at itself and the {facts.window - 1:,} before it.",
+        rotary=facts.rotary,
         context=f"{cache.max_context:,}",
         half=cosines.shape[-1 if is_gpu else 1],
-        masked=fixed.masked,
+        masked=facts.masked,
         mask_shape=""
         if is_gpu
         else f" Its first {cache.max_context:,} rows are for the cache, the others for the tokens that are fed.",
         cache=STATE if is_gpu else ROWS,
     )
-    (folder / README).write_text(text, encoding="utf-8")
 
 
 def _quoted(function: str) -> str:

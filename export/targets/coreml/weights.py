@@ -10,7 +10,8 @@ from torch import Tensor
 
 from phantom_edge.checkpoint.quantized.files import INTEGERS, PALETTES, SCALES, ZEROS, QuantizedFiles
 from phantom_edge.checkpoint.quantized.inputs import Inputs
-from phantom_edge.checkpoint.quantized.schemes import Quantized, Scheme
+from phantom_edge.checkpoint.quantized.schemes import Scheme
+from phantom_edge.checkpoint.quantized.weights import Quantized
 from phantom_edge.export.passes.layer_form import Read
 from phantom_edge.export.targets.coreml.graph import Array, Graph, half, identifier
 from phantom_edge.foundation.errors import EdgeError

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from phantom_edge.export.interpreters.mil.importing import coremltools
-from phantom_edge.export.targets.executorch.importing import executorch
+from phantom_edge.export.interpreters.pte.importing import executorch
 from phantom_edge.foundation.errors import EdgeError
 
 BYTES_TO_FLOATS = "aten._to_copy.default"

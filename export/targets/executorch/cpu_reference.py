@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from phantom_edge.export.interpreters.pte.importing import executorch, said
 from phantom_edge.export.targets.executorch.backends import BACKENDS
 from phantom_edge.export.targets.executorch.edge_program import Method, assembled, lowered
-from phantom_edge.export.targets.executorch.importing import executorch, said
 from phantom_edge.export.targets.executorch.self_test import Case
 from phantom_edge.foundation.errors import EdgeError
 

@@ -12,14 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
 from phantom_edge.export.passes.fold import FoldedMap
 from phantom_edge.export.passes.layer_form import LayerForm, Read, gate_of
 from phantom_edge.export.passes.rank import Basis
 from phantom_edge.export.passes.rope import constant_tables
 from phantom_edge.export.targets.executorch.linear import MakeLinear, constant, fixed
 from phantom_edge.models.config import PhantomTextConfig
-from phantom_edge.models.tensor_names import DECODER
+from phantom_edge.models.tensor_names import DECODER, EMBEDDING, HEAD
 
 Rope = tuple[Tensor, Tensor]
 """Cosines and sines (N, 1, head_dim) of the tokens that are read."""

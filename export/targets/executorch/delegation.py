@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from phantom_edge.bundle.manifest import Delegation
+from phantom_edge.bundle.part import Delegation
 
 CALL = "executorch_call_delegate"
 FUSED = "auto_functionalized"

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from phantom_edge.export.targets.executorch.importing import executorch, said
+from phantom_edge.export.interpreters.pte.importing import executorch, said
 from phantom_edge.foundation.quiet import quiet
 
 Step = Callable[[int], None]

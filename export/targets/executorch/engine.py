@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from phantom_edge.bundle.folder import AGAIN, Bundle
-from phantom_edge.bundle.manifest import MANIFEST, Part, Port
+from phantom_edge.bundle.manifest import MANIFEST
+from phantom_edge.bundle.part import Part, Port
 from phantom_edge.export.interpreters.pte import Interpreter
-from phantom_edge.export.targets.executorch.importing import executorch, fused_operators, quantized_operators, said
+from phantom_edge.export.interpreters.pte.importing import executorch, fused_operators, quantized_operators, said
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.runtime.engine import Floats, Ints
 

@@ -2,15 +2,15 @@
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 from struct import error as StructError
 from subprocess import SubprocessError
 from typing import Any
 
-from phantom_edge.export.targets.executorch.importing import executorch, said
+from phantom_edge.export.interpreters.pte.importing import executorch, said
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.quiet import quiet
+from phantom_edge.runtime.tracing import Dump, DumpedOperator
 
 KERNEL, CALL, WHOLE = "native_call_", "OPERATOR_CALL", "Method::execute"
 """What the events of most kernels outside of delegates begin with; that of every such call; and that of a whole run."""
@@ -22,30 +22,7 @@ WRONG = (OSError, ValueError, TypeError, LookupError, AssertionError, AttributeE
 """What ExecuTorch's reader raises for a file that is no ETDump."""
 
 
-@dataclass(frozen=True)
-class Timed:
-    """An operator of all methods that ran: how often, and milliseconds in all."""
-
-    operator: str
-    is_delegated: bool
-    calls: int
-    milliseconds: float
-
-
-@dataclass(frozen=True)
-class Profile:
-    """Operators, the slowest first; ``milliseconds`` of all runs, with what lies between operators."""
-
-    operators: tuple[Timed, ...]
-    milliseconds: float
-
-    @property
-    def delegated(self) -> float:
-        """Milliseconds inside of delegates."""
-        return sum(one.milliseconds for one in self.operators if one.is_delegated)
-
-
-def read_etdump(path: Path, skipped: int = 0) -> Profile:
+def read_etdump(path: Path, skipped: int = 0) -> Dump:
     """What is in a dump without the first ``skipped`` runs of each kind.
 
     Raises EdgeError for a file that is none, or holds no runs.
@@ -75,7 +52,7 @@ def read_etdump(path: Path, skipped: int = 0) -> Profile:
     if not took or not whole:
         raise _no_etdump(path)
     order = sorted((key for key in took if calls[key]), key=lambda key: -took[key])
-    return Profile(tuple(Timed(*key, calls[key], took[key]) for key in order), whole)
+    return Dump(whole, tuple(DumpedOperator(*key, calls[key], took[key]) for key in order))
 
 
 def _name(event: Any) -> str:

@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from phantom_edge.checkpoint.quantized.schemes import Quantized, packed
+from phantom_edge.checkpoint.quantized.weights import Quantized, packed
 
 LOW, HIGH = -128, 127
 HALF = 8

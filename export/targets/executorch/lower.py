@@ -9,19 +9,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from phantom_edge.bundle.manifest import Delegation, Part, Port
-from phantom_edge.checkpoint.loading import EMBEDDING
+from phantom_edge.bundle.part import Delegation, Part, Port
 from phantom_edge.checkpoint.quantized.schemes import Scheme
 from phantom_edge.checkpoint.source import Source
+from phantom_edge.export.interpreters.pte.importing import fused_operators, quantized_operators
 from phantom_edge.export.parts.cache import cache_of
-from phantom_edge.export.passes.phantom_rank import STEP, Chosen
+from phantom_edge.export.passes.phantom_rank import Chosen
 from phantom_edge.export.passes.rope import constant_tables
 from phantom_edge.export.targets.executorch.backends import BACKENDS, Backend
 from phantom_edge.export.targets.executorch.cpu_reference import check_twin
 from phantom_edge.export.targets.executorch.decoder import TextDecoder
 from phantom_edge.export.targets.executorch.delegation import delegation_of, operators_of
 from phantom_edge.export.targets.executorch.edge_program import Method, assembled, lowered
-from phantom_edge.export.targets.executorch.importing import fused_operators, quantized_operators
 from phantom_edge.export.targets.executorch.linear import (
     FloatEmbedding,
     MakeLinear,
@@ -29,15 +28,18 @@ from phantom_edge.export.targets.executorch.linear import (
     RoundedLinear,
     fixed,
 )
+from phantom_edge.export.targets.executorch.options import ExecuTorchOptions
 from phantom_edge.export.targets.executorch.plain import PlainDecoder, for_half
 from phantom_edge.export.targets.executorch.self_test import Case, bundled, cases_of
 from phantom_edge.export.targets.executorch.vision import VisionEncoder
-from phantom_edge.export.targets.target import Begin, Lowered, Settings, Target
+from phantom_edge.export.targets.target import Lowered, Settings
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.quiet import quiet
 from phantom_edge.foundation.resume import Unfinished
 from phantom_edge.foundation.typed import from_json, to_json
 from phantom_edge.models.config import PhantomConfig
+from phantom_edge.models.tensor_names import EMBEDDING
 
 PROGRAM, SELF_TEST, ETRECORD = "model.pte", "self_test.bpte", "etrecord.bin"
 METHODS = {"vision": "vision_encoder", "embedding": "token_embedding", "decoder": "text_decoder"}
@@ -62,27 +64,19 @@ def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Setti
             f"target executorch takes floats in fp32, not in {settings.precision} (its LayerNorm of float16 is wrong)",
             "leave --weights out, or give a recipe: int8, int4",
         )
-    if settings.cache != "float":
-        raise EdgeError("target executorch keeps its cache in float32", "leave --cache out")
-    if settings.opset_only:
-        raise EdgeError("--opset-only is for target onnx", "leave it out")
-    if (settings.compute, settings.ios) != ("auto", 18):
-        raise EdgeError(
-            "--compute and --ios are for target coreml; --backend coreml is for the Neural Engine from iOS 18 on",
-            "leave them out, or give --target coreml",
-        )
     constant_tables(config.text, settings.max_context)  # or EdgeError, now and not later
-    backend = BACKENDS[settings.backend]
+    options = settings.own(ExecuTorchOptions)
+    backend = BACKENDS[options.backend]
     backend.partitioners()  # the same
-    if settings.least_delegated is not None and not backend.name:
+    if options.strict_delegation is not None and not backend.name:
         raise EdgeError(
-            f"--backend {settings.backend} has no delegate that any share could run in",
+            f"--backend {options.backend} has no delegate that any share could run in",
             "leave --strict-delegation out, or give --backend xnnpack",
         )
     for name, scheme in schemes.items():
         if not backend.fused:
             raise EdgeError(
-                f"{name} is {scheme.name}, and --backend {settings.backend} is made for floats",
+                f"{name} is {scheme.name}, and --backend {options.backend} is made for floats",
                 "give the checkpoint before it was quantized and leave --weights out, or give --backend xnnpack",
             )
         is_table = name == EMBEDDING and not config.tie_word_embeddings
@@ -118,7 +112,7 @@ def _why_not(scheme: Scheme, *, is_table: bool) -> str:
     return f"its scales may be negative, and XNNPACK's are not; those of int4-g{scheme.group}-pos are not, either"
 
 
-def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Begin) -> Lowered:
+def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Progress) -> Lowered:
     """Write the program, and what a device tries itself with and profiles are read with, if that is asked for."""
     fused_operators()
     quantized_operators()
@@ -129,12 +123,13 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
 
     told = parts.part("program", lambda folder: lowering().write(folder / PROGRAM))
     described = {part: from_json(Part, one) for part, one in told.items()}
-    if settings.self_test:
+    options = settings.own(ExecuTorchOptions)
+    if options.self_test:
         parts.part("self test", lambda folder: lowering().write_self_test(folder / SELF_TEST))
-    if settings.etrecord:
+    if options.etrecord:
         parts.part("etrecord", lambda folder: lowering().write_etrecord(folder / ETRECORD))
     held = cache_of(source.config.text, [one.form for one in chosen], "float32", settings.max_context, square=True)
-    backend = BACKENDS[settings.backend]
+    backend = BACKENDS[options.backend]
     tools = ("executorch", "torch", "torchao", *backend.tools)
     return Lowered(described, None, held, tools, unproved="" if backend.fused else NOT_RUN.format(backend.name))
 
@@ -142,19 +137,20 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
 class Lowering:
     """A program in memory. Raises EdgeError where less than was asked runs in the delegate."""
 
-    def __init__(self, source: Source, chosen: Sequence[Chosen], settings: Settings, begin: Begin) -> None:
-        context, backend = settings.max_context, BACKENDS[settings.backend]
+    def __init__(self, source: Source, chosen: Sequence[Chosen], settings: Settings, begin: Progress) -> None:
+        options = settings.own(ExecuTorchOptions)
+        context, backend = settings.max_context, BACKENDS[options.backend]
         step = begin("lowering to ExecuTorch", len(METHODS) + 2)
         self.source, self.context, self.modules = source, context, modules_of(source, chosen, context, backend)
         methods = _methods(source, self.modules, context)
         edge = lowered(
-            methods, backend.partitioners(), _constants(source, context, backend), step, traced=settings.etrecord
+            methods, backend.partitioners(), _constants(source, context, backend), step, traced=options.etrecord
         )
         self.parts = {
             part: _described(part, edge.exported_program(method), self.modules[part], source, backend)
             for part, method in METHODS.items()
         }
-        check_delegation(self.parts, settings)
+        check_delegation(self.parts, options)
         self.program = assembled(edge)
         if not backend.fused:
             check_twin(methods, self.cases())
@@ -285,9 +281,9 @@ def _weight_bytes(module: nn.Module, backend: Backend) -> dict[str, int]:
     return dict(found)
 
 
-def check_delegation(parts: Mapping[str, Part], settings: Settings) -> None:
+def check_delegation(parts: Mapping[str, Part], options: ExecuTorchOptions) -> None:
     """EdgeError where less than was asked runs in the delegate."""
-    least = settings.least_delegated
+    least = options.strict_delegation
     for name, part in parts.items():
         found: Delegation | None = part.delegation
         if least is None or found is None or found.share_of_work >= least:
@@ -295,9 +291,6 @@ def check_delegation(parts: Mapping[str, Part], settings: Settings) -> None:
         rest = ", ".join(f"{one} {work:,}" for one, work in found.multiply_adds_outside.items())
         most = int(found.share_of_work * 100) / 100
         raise EdgeError(
-            f"{found.share_of_work:.1%} of the {name}'s multiply-adds run in {settings.backend}; outside are: {rest}",
+            f"{found.share_of_work:.1%} of the {name}'s multiply-adds run in {options.backend}; outside are: {rest}",
             f"give --strict-delegation {most:g} or less, or leave it out" if most else "leave --strict-delegation out",
         )
-
-
-TARGET = Target(lower, settle, multiple=STEP)

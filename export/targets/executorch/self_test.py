@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from phantom_edge.checkpoint.source import Source
+from phantom_edge.export.interpreters.pte.importing import executorch, said
 from phantom_edge.export.targets.executorch.decoder import TextDecoder
-from phantom_edge.export.targets.executorch.importing import executorch, said
 from phantom_edge.foundation.quiet import quiet
 
 Case = tuple[tuple[Tensor, ...], Tensor]

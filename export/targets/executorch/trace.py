@@ -13,14 +13,12 @@ import numpy as np
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.node_names import PATCHES
+from phantom_edge.export.interpreters.pte.importing import said
 from phantom_edge.export.targets.executorch.engine import PteEngine
-from phantom_edge.export.targets.executorch.etdump import Profile, read_etdump
-from phantom_edge.export.targets.executorch.importing import said
-from phantom_edge.export.targets.onnx.ort_trace import OTHER
+from phantom_edge.export.targets.executorch.etdump import read_etdump
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.versions import installed
-from phantom_edge.profile.measure.operators import Found, behind
-from phantom_edge.profile.result import TILE, Group, Traced, chunk_named, token_named
+from phantom_edge.runtime.tracing import OTHER, TILE, Dump, Found, Group, Traced, behind, chunk_named, token_named
 
 FEW, MANY = 3, 9
 """Steps of a tile or a chunk, and of a token, after a first one that does not count."""
@@ -35,7 +33,7 @@ class TracedPteEngine(PteEngine):
 
     TRACED = True
 
-    def end_traces(self, folder: Path) -> Profile:
+    def end_traces(self, folder: Path) -> Dump:
         """What it wrote down without the first run. Raises EdgeError where ExecuTorch is built without it."""
         path = folder / "run.etdp"
         path.unlink(missing_ok=True)
@@ -77,7 +75,7 @@ def _token(row: np.ndarray[tuple[int, ...], np.dtype[np.float32]], depth: int, e
     return engine.forward(row, depth, np.array([0]))
 
 
-def grouped(found: Profile, part: str, steps: int) -> list[Group]:
+def grouped(found: Dump, part: str, steps: int) -> list[Group]:
     """Of one step, what the names tell."""
     return [
         Group(

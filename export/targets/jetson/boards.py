@@ -1,10 +1,6 @@
 """Boards and what runs on them, as data with sources."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from phantom_edge.export.targets.target import BoardName
 
 
 @dataclass(frozen=True)
@@ -15,7 +11,7 @@ class Module:
     workspace_megabytes: int
 
 
-MODULES: "dict[BoardName, Module]" = {
+MODULES = {
     "orin-nano": Module(4, 512),
     "orin-nx": Module(8, 1024),
     "agx-orin": Module(32, 8192),

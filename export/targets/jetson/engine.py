@@ -4,7 +4,7 @@ On a machine without either, ONNX Runtime's CPU computes the very graph, node by
 integers otherwise rounds activations.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,10 +13,12 @@ from typing import Any
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.export.targets.jetson.runner import ENGINES, BoardError, Engines
 from phantom_edge.export.targets.jetson.runner import Bundle as OnBoard
+from phantom_edge.export.targets.onnx import trace
 from phantom_edge.export.targets.onnx.engine import OrtEngine
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.runtime.engine import Engine, Floats, Ints
 from phantom_edge.runtime.rows import Rows
+from phantom_edge.runtime.tracing import Found
 
 TENSORRT = "TensorrtExecutionProvider"
 
@@ -94,3 +96,10 @@ def provider_options(path: Path) -> dict[str, str]:
             shapes = [f"{one}:{'x'.join(map(str, sizes[place]))}" for one, sizes in profiles[0].items()]
             found[f"trt_profile_{name}_shapes"] = ",".join(shapes)
     return found
+
+
+def traced(bundle: Bundle, threads: int, depths: Sequence[int], folder: Path) -> Found:
+    """See Pass."""
+    if has_tensorrt():
+        raise EdgeError("TensorRT tells times of layers to trtexec --dumpProfile", "leave it out: --no-operators")
+    return trace.traced(OrtJetsonEngine(bundle, threads, folder), depths)

@@ -12,7 +12,8 @@ import onnx_ir as ir
 import torch
 from onnx_ir import Value
 
-from phantom_edge.checkpoint.quantized.schemes import Quantized, Scheme, stacked
+from phantom_edge.checkpoint.quantized.schemes import Scheme
+from phantom_edge.checkpoint.quantized.weights import Quantized, stacked
 from phantom_edge.export.parts.cache import cache_of
 from phantom_edge.export.parts.embedding import NUMBERS
 from phantom_edge.export.passes.layer_form import LayerForm

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from phantom_edge.bundle.folder import AGAIN, Bundle
+from phantom_edge.export.lint import Report, report
 from phantom_edge.export.lint.sources import GITHUB, Source
 from phantom_edge.export.targets.jetson.boards import LEAST
+from phantom_edge.export.targets.jetson.facts import BoardFacts
 from phantom_edge.export.targets.onnx import rules as graph_rules
 from phantom_edge.export.targets.onnx.nodes import Graph, GraphNode
 from phantom_edge.export.targets.onnx.rules import GraphRule
@@ -201,3 +203,9 @@ def graphs_of(bundle: Bundle) -> dict[str, Graph]:
 def broken(path: Path, rules: Sequence[GraphRule] = RULES) -> set[str]:
     """Names of the rules that a graph breaks."""
     return graph_rules.broken(path, rules)
+
+
+def lint(bundle: Bundle) -> Report:
+    """Every operation of its graphs."""
+    graphs = {name: graph.nodes for name, graph in graphs_of(bundle).items()}
+    return report(bundle.facts(BoardFacts).name, graphs, RULES, lambda node: node.work, DOCUMENTED)

@@ -121,7 +121,7 @@ class Bundle:
         self.folder = folder
         try:
             self.manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            self.board = self.manifest["board"]
+            self.board = self.manifest.get("facts") or self.manifest["board"]  # of manifests of version 1
             self.chunk, self.context = self.manifest["prefill_chunk"], self.manifest["cache"]["max_context"]
             self.ports = {
                 part: {port["name"]: (port["shape"], port["dtype"]) for port in about["inputs"] + about["outputs"]}
@@ -131,7 +131,7 @@ class Bundle:
                 part: [port["name"] for port in about["inputs"]] for part, about in self.manifest["parts"].items()
             }
             if self.board is None:
-                raise KeyError("board")
+                raise KeyError("facts")
         except (OSError, ValueError, KeyError, TypeError) as error:
             problem = f"{folder} is no bundle for a board ({type(error).__name__}: {error})"
             raise BoardError(problem, "make one: phantom-edge export --target jetson") from None

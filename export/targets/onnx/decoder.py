@@ -14,14 +14,13 @@ from onnx_ir import Value
 from torch import Tensor
 
 from phantom_edge.bundle import node_names as places
-from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
 from phantom_edge.checkpoint.quantized.files import QuantizedFiles
 from phantom_edge.export.parts.cache import row_widths
 from phantom_edge.export.passes.layer_form import LayerForm, Read
 from phantom_edge.export.targets.onnx.graph import TYPES
 from phantom_edge.export.targets.onnx.phantom import PhantomDrawing
 from phantom_edge.models.config import PhantomTextConfig
-from phantom_edge.models.tensor_names import DECODER
+from phantom_edge.models.tensor_names import DECODER, EMBEDDING, HEAD
 
 
 def cache_inputs(layer: int, head: int) -> tuple[str, str]:

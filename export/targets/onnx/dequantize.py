@@ -9,7 +9,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from torch import Tensor
 
-from phantom_edge.checkpoint.quantized.schemes import Quantized, Scheme
+from phantom_edge.checkpoint.quantized.schemes import Scheme
+from phantom_edge.checkpoint.quantized.weights import Quantized
 
 SIGNED = {8: ir.DataType.INT8, 4: ir.DataType.INT4}
 UNSIGNED = {8: ir.DataType.UINT8, 4: ir.DataType.UINT4}

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phantom_edge.bundle.folder import AGAIN, Bundle
-from phantom_edge.bundle.manifest import MANIFEST, Number, Part, Port
+from phantom_edge.bundle.manifest import MANIFEST
+from phantom_edge.bundle.numbers import Number
+from phantom_edge.bundle.part import Part, Port
 from phantom_edge.export.targets.onnx.byte_products import make_exact
 from phantom_edge.foundation.errors import EdgeError, need
 from phantom_edge.runtime.engine import Floats, Ints

@@ -6,7 +6,7 @@ from typing import Any
 import onnx
 from onnx import helper
 
-from phantom_edge.bundle.manifest import Number
+from phantom_edge.bundle.numbers import Number
 from phantom_edge.export.targets.onnx.engine import OrtEngine
 from phantom_edge.export.targets.onnx.graph import ROUNDING
 

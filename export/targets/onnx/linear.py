@@ -11,7 +11,8 @@ from onnx_ir import Value
 from torch import Tensor
 
 from phantom_edge.checkpoint.quantized.files import INTEGERS, SCALES, ZEROS, QuantizedFiles
-from phantom_edge.checkpoint.quantized.schemes import Quantized, Scheme, stacked
+from phantom_edge.checkpoint.quantized.schemes import Scheme
+from phantom_edge.checkpoint.quantized.weights import Quantized, stacked
 from phantom_edge.export.parts.packing import blobs, block_scales, carried, is_plain, zeros
 from phantom_edge.export.passes.layer_form import Read
 from phantom_edge.export.targets.onnx.dequantize import columns_first, number_type, scales_first, zeros_first

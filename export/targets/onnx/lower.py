@@ -7,33 +7,39 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
+import torch
 from onnx_ir import Value
 
-from phantom_edge.bundle.manifest import Embedding, Number, Part, Port, Rounded
-from phantom_edge.checkpoint.loading import EMBEDDING
+from phantom_edge.bundle.embedding import Embedding, Rounded
+from phantom_edge.bundle.numbers import Number
+from phantom_edge.bundle.part import Part, Port
 from phantom_edge.checkpoint.quantized.files import INTEGERS, SCALES, ZEROS
 from phantom_edge.checkpoint.quantized.schemes import Scheme
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.parts.cache import cache_of
 from phantom_edge.export.parts.embedding import NUMBERS, write_embedding
 from phantom_edge.export.parts.packing import carried, is_plain
+from phantom_edge.export.parts.precision import DTYPES
 from phantom_edge.export.passes.phantom_rank import Chosen
 from phantom_edge.export.passes.rope import constant_tables
 from phantom_edge.export.targets.onnx.decoder import DecoderDrawing
 from phantom_edge.export.targets.onnx.graph import Drawing
+from phantom_edge.export.targets.onnx.options import OnnxOptions
 from phantom_edge.export.targets.onnx.vision import VisionDrawing
-from phantom_edge.export.targets.target import SYSTEMS, Begin, Lowered, Settings, Target
+from phantom_edge.export.targets.target import Lowered, Settings
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import Unfinished
 from phantom_edge.models.config import PhantomConfig
+from phantom_edge.models.tensor_names import EMBEDDING
 
 
-def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Begin) -> Lowered:
+def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Progress) -> Lowered:
     """Write both graphs; a tied embedding is the decoder's own head, read from where that lies."""
-    text, dtype = source.config.text, settings.dtype
+    text, dtype, options = source.config.text, DTYPES[settings.precision], settings.own(OnnxOptions)
     forms = [one.form for one in chosen]
     drawings: dict[str, Drawing] = {
-        "vision": VisionDrawing(source.config, source.read, dtype, source.integers, opset_only=settings.opset_only),
+        "vision": VisionDrawing(source.config, source.read, dtype, source.integers, opset_only=options.opset_only),
         "decoder": DecoderDrawing(
             text,
             forms,
@@ -41,31 +47,26 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
             source.read,
             dtype,
             source.integers,
-            rounds_cache=settings.cache == "int8",
-            opset_only=settings.opset_only,
+            rounds_cache=options.cache == "int8",
+            opset_only=options.opset_only,
         ),
     }
     described = written(drawings, settings, parts, begin)
-    cache = cache_of(text, forms, NUMBERS[dtype], settings.max_context, rounded=settings.cache == "int8")
-    embedding = embedding_of(source, settings, parts, begin)
+    cache = cache_of(text, forms, NUMBERS[dtype], settings.max_context, rounded=options.cache == "int8")
+    embedding = embedding_of(source, dtype, parts, begin, opset_only=options.opset_only)
     return Lowered(described, embedding, cache, ("onnx", "onnx-ir", "torch"))
 
 
-def _settle(_config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Settings) -> Settings:
-    """Raises EdgeError for weights with palettes, which no operator here reads, and for wishes of other targets."""
+def settle(_config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Settings) -> Settings:
+    """Raises EdgeError for weights with palettes, which no operator here reads."""
     for scheme in schemes.values():
         if scheme.palette_rows is not None:
             problem = f"weights of scheme {scheme.name} are for Core ML, and target onnx cannot hold them"
             raise EdgeError(problem, "quantize to another: phantom-edge quantize --recipe int4")
-    if settings.compute != "auto" or settings.ios != SYSTEMS[-1]:
-        raise EdgeError("--compute and --ios are for target coreml", "leave them out, or give --target coreml")
     return settings
 
 
-TARGET = Target(lower, _settle)
-
-
-def written(drawings: Mapping[str, Drawing], settings: Settings, parts: Unfinished, begin: Begin) -> dict[str, Part]:
+def written(drawings: Mapping[str, Drawing], settings: Settings, parts: Unfinished, begin: Progress) -> dict[str, Part]:
     """Write graphs and weights, a part each, unless they are there; what the parts are."""
     described: dict[str, Part] = {}
     for name, drawing in drawings.items():
@@ -95,18 +96,20 @@ def port_of(value: Value) -> Port:
     return Port(value.name, shape, names[value.dtype])
 
 
-def _save(drawing: Drawing, name: str, begin: Begin, folder: Path) -> None:
+def _save(drawing: Drawing, name: str, begin: Progress, folder: Path) -> None:
     drawing.save(folder / f"{name}.onnx", f"{name}.data", begin(name, drawing.bytes))
 
 
-def embedding_of(source: Source, settings: Settings, parts: Unfinished, begin: Begin) -> Embedding:
+def embedding_of(
+    source: Source, dtype: torch.dtype, parts: Unfinished, begin: Progress, *, opset_only: bool
+) -> Embedding:
     """Where the embedding lies: in the decoder's file if the head is the same, else in a file that is written.
 
     The head's integers of standard operators lie column by column, where rows cannot be read.
     """
-    text, integers, dtype = source.config.text, source.integers, settings.dtype
+    text, integers = source.config.text, source.integers
     scheme = None if integers is None else integers.schemes.get(EMBEDDING)
-    if not text.tie_word_embeddings or (settings.opset_only and scheme is not None):
+    if not text.tie_word_embeddings or (opset_only and scheme is not None):
         return write_embedding(source, dtype, parts, begin)
     graph = onnx.load(parts.folder / "decoder.onnx", load_external_data=False).graph
     place = _Places({tensor.name: tensor for tensor in graph.initializer if tensor.name.startswith(EMBEDDING)})

@@ -13,12 +13,11 @@ from typing import Any
 from phantom_edge.bundle.node_names import PLACES
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.typed import strict_json
+from phantom_edge.runtime.tracing import OTHER
 
 KERNEL, RUN = "_kernel_time", "model_run"
 """What the event of a node ends with, and that of a whole run, which comes after those of its nodes."""
 
-OTHER = "other"
-"""Of nodes whose names tell no place."""
 
 IDLE = frozenset(("Identity", "Reshape", "Shape", "Squeeze", "Unsqueeze"))
 """Operators that compute nothing and move nothing."""

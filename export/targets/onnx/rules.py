@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from phantom_edge.export.lint.engine import Severity
 from phantom_edge.export.lint.sources import Source
-from phantom_edge.export.targets.coreml.lint.rules import Severity
 from phantom_edge.export.targets.onnx.nodes import Graph, GraphNode
 
 

@@ -5,18 +5,14 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from statistics import median
 
 import numpy as np
 
-from phantom_edge.bundle.folder import Bundle
-from phantom_edge.export.targets.jetson.engine import OrtJetsonEngine, has_tensorrt
 from phantom_edge.export.targets.onnx.engine import OrtEngine
 from phantom_edge.export.targets.onnx.ort_trace import Ran, places_of, read_trace, toll
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.profile.measure.operators import Found, behind
-from phantom_edge.profile.result import TILE, Group, Traced, chunk_named, token_named
+from phantom_edge.runtime.tracing import TILE, Found, Group, Traced, behind, chunk_named, token_named
 
 FEW, MANY = 3, 31
 """Steps of a tile or a chunk, and of a token, after a first one that does not count."""
@@ -56,12 +52,9 @@ class Steps:
         return whole, sorted(groups, key=lambda one: (-one.seconds, one.group, one.operator))
 
 
-def traced(bundle: Bundle, threads: int, depths: Sequence[int], folder: Path) -> Found:
+def traced(engine: OrtEngine, depths: Sequence[int]) -> Found:
     """See Pass. What lies in the cache does not matter to time; that it is memory of its own does."""
-    manifest = bundle.manifest
-    if manifest.target == "jetson" and has_tensorrt():
-        raise EdgeError("TensorRT tells times of layers to trtexec --dumpProfile", "leave it out: --no-operators")
-    engine = (OrtJetsonEngine if manifest.target == "jetson" else OrtEngine)(bundle, threads, folder)
+    manifest = engine.manifest
     for rows in engine.cache.values():
         rows.fill(0)  # pages that were never written are all the same one, which is always near
     side, chunk = manifest.pictures.tile_size, min(manifest.prefill_chunk, manifest.cache.max_context - 1)

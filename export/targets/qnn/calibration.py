@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from phantom_edge.bundle.manifest import Fixed
+from phantom_edge.bundle.fixed_shapes import FixedShapes
 from phantom_edge.checkpoint.quantized.files import QuantizedFiles
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.passes.layer_form import LayerForm
@@ -21,6 +21,7 @@ from phantom_edge.export.passes.rope import constant_tables
 from phantom_edge.export.targets.onnx.lower import port_of
 from phantom_edge.export.targets.qnn.decoder import MASKED, MIXED, SCORES, WHICH, Balance, DecoderDrawing, HeadDrawing
 from phantom_edge.export.targets.qnn.fixed_point import HIGH, LOW, FixedDrawing, Range
+from phantom_edge.export.targets.qnn.host import HeadLayout
 from phantom_edge.export.targets.qnn.vision import VisionDrawing
 from phantom_edge.foundation.errors import EdgeError, need
 from phantom_edge.quantize.calibration import MAKE, Sample, embedded
@@ -164,12 +165,12 @@ def _watched(
     )
     ports = [port_of(one) for one in drawing.inputs]
     tables = np.stack([table.numpy() for table in constant_tables(text, context)])
-    fixed = Fixed("npu", None, "", UNSEEN, text.sliding_window)
+    fixed, layout = FixedShapes("", UNSEEN, text.sliding_window), HeadLayout(drawing.groups)
     with TemporaryDirectory(dir=folder) as place:
         prefill = Watched(drawing, Path(place), found)
         head = Watched(HeadDrawing(text, source.read, integers, None, chunk), Path(place), found)
         for prompt in prompts:
-            loop = Steps({"prefill": prefill, "head": head}, ports, fixed, chunk, tables, drawing.groups)
+            loop = Steps({"prefill": prefill, "head": head}, ports, layout, fixed, chunk, tables)
             for start in range(0, len(prompt), chunk):
                 head.run({"hidden": loop.step("prefill", prompt[start : start + chunk], start, chunk)["hidden"]})
             step(1)

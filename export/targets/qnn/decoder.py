@@ -11,14 +11,13 @@ import torch
 from onnx_ir import Value
 from torch import Tensor
 
-from phantom_edge.checkpoint.loading import EMBEDDING, HEAD
 from phantom_edge.checkpoint.quantized.files import QuantizedFiles
 from phantom_edge.export.parts.cache import row_widths
 from phantom_edge.export.passes.fold import FoldedMap
 from phantom_edge.export.passes.layer_form import LayerForm, Read, gate_of
 from phantom_edge.export.targets.qnn.fixed_point import FixedDrawing, Ranges
 from phantom_edge.models.config import PhantomTextConfig
-from phantom_edge.models.tensor_names import DECODER
+from phantom_edge.models.tensor_names import DECODER, EMBEDDING, HEAD
 
 SCORES, MASKED, MIXED = "scores", "masked", "mixed"
 WHICH = ("past", "new")

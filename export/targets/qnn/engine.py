@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from packaging.version import InvalidVersion, Version
 
 from phantom_edge.bundle.folder import AGAIN, Bundle
-from phantom_edge.bundle.manifest import MANIFEST, Chip, Part, Port
+from phantom_edge.bundle.manifest import MANIFEST
+from phantom_edge.bundle.part import Part
+from phantom_edge.export.targets.qnn.facts import HexagonFacts, is_simulated
+from phantom_edge.export.targets.qnn.host import HeadLayout
 from phantom_edge.foundation.errors import EdgeError, need
 from phantom_edge.foundation.versions import installed
-from phantom_edge.runtime.engine import Floats, Ints
-from phantom_edge.runtime.rows import Rows
-from phantom_edge.runtime.steps import Arrays, Function, Steps
+from phantom_edge.runtime.steps import Arrays, StepsEngine
 
 PROVIDER, PLUGIN = "QNNExecutionProvider", "onnxruntime-qnn"
 TYPES = {"tensor(float)": "float32", "tensor(int16)": "int16"}
@@ -32,7 +33,7 @@ def register() -> tuple[Any, Any]:
 
     The wheels exist for Windows, and for Linux with glibc 2.34 (arm64) or 2.35 (x86-64).
     """
-    ort, plugin = need("onnxruntime", "qnn"), need("onnxruntime_qnn", "qnn")
+    ort, plugin = need("onnxruntime", "ort"), need("onnxruntime_qnn")
     try:
         if not _devices(ort):
             ort.register_execution_provider_library(PROVIDER, plugin.get_library_path())
@@ -95,11 +96,6 @@ def _stdout_kept() -> Iterator[None]:
         os.close(kept)
 
 
-def is_simulated() -> bool:
-    """Whether what runs here is the simulator, and no processor."""
-    return platform.machine() in ("x86_64", "AMD64") and sys.platform == "linux"
-
-
 def _devices(ort: Any) -> list[Any]:
     return [device for device in ort.get_ep_devices() if device.ep_name == PROVIDER]
 
@@ -111,7 +107,7 @@ def _line(error: Exception) -> str:
 class Loaded:
     """A function of a bundle on the processor. Raises EdgeError where it does not load."""
 
-    def __init__(self, bundle: Bundle, part: Part, chip: Chip) -> None:
+    def __init__(self, bundle: Bundle, part: Part, chip: HexagonFacts) -> None:
         is_apart = chip.shared and is_simulated()  # the simulator takes no file that functions share
         self.path = bundle.file(part.source if is_apart else part.file)
         try:
@@ -139,52 +135,24 @@ class Loaded:
         return dict(zip(self.outputs, found, strict=True))
 
 
-class StepsEngine:
-    """Answers by ``functions`` of a bundle, whose decoder has the inputs ``ports``."""
-
-    def __init__(self, bundle: Bundle, functions: Mapping[str, Function], ports: tuple[Port, ...]) -> None:
-        self.vision, self.table = functions["vision"], Rows(bundle)
-        self.vocabulary = bundle.manifest.model.vocab_size
-        self.steps = steps_of(bundle, functions, ports)
-
-    def see(self, pixel_values: Floats) -> Floats:
-        """See Engine; one tile at a time."""
-        return np.concatenate([self.vision.run({"pixel_values": tile[None]})["image_tokens"] for tile in pixel_values])
-
-    def embed(self, ids: Ints) -> Floats:
-        """Rows of the embedding table."""
-        return self.table[ids]
-
-    def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
-        """See Engine."""
-        return self.steps.forward(embeds, start, keep, self.vocabulary)
-
-
 class QnnEngine(StepsEngine):
     """Runs a bundle of target qnn, on the processor or in its simulator. ``threads`` mean nothing to either."""
 
     def __init__(self, bundle: Bundle, threads: int = 0) -> None:
-        chip, parts = bundle.manifest.chip, bundle.manifest.parts
-        if bundle.manifest.fixed is None or chip is None:
-            raise EdgeError(f"{bundle.path} is for target qnn, and does not say how its functions are fed", AGAIN)
+        facts, parts = bundle.facts(HexagonFacts), bundle.manifest.parts
         _check_version(bundle)
-        functions = {name: Loaded(bundle, part, chip) for name, part in parts.items()}
-        super().__init__(bundle, functions, parts["decoder"].inputs)
+        functions = {name: Loaded(bundle, part, facts) for name, part in parts.items()}
+        super().__init__(bundle, functions, parts["decoder"].inputs, layout_of(bundle), facts)
 
 
-def steps_of(bundle: Bundle, functions: Mapping[str, Function], ports: tuple[Port, ...]) -> Steps:
-    """The loop around functions of a bundle, whose decoder has the inputs ``ports``."""
-    manifest, fixed = bundle.manifest, bundle.manifest.fixed
-    assert fixed is not None
-    shape = (2, manifest.cache.max_context, manifest.model.head_dim // 2)
-    rotary = np.memmap(bundle.file(fixed.rotary), np.float32, "r", shape=shape)
-    groups = manifest.model.heads // manifest.model.kv_heads
-    return Steps(functions, ports, fixed, manifest.prefill_chunk, rotary, groups)
+def layout_of(bundle: Bundle) -> HeadLayout:
+    """How its functions are fed: each kv head serves so many query heads."""
+    return HeadLayout(bundle.manifest.model.heads // bundle.manifest.model.kv_heads)
 
 
 def _check_version(bundle: Bundle) -> None:
     """EdgeError where what compiled the bundle is newer than what is here: compiled files are read forwards only."""
-    need("onnxruntime_qnn", "qnn")
+    need("onnxruntime_qnn")
     made, here = bundle.manifest.tools.get(PLUGIN, ""), installed(PLUGIN) or ""
     try:
         is_older = Version(here) < Version(made)

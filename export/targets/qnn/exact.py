@@ -14,9 +14,10 @@ from onnx import helper
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.export.targets.onnx.graph import ROUNDING
-from phantom_edge.export.targets.qnn.engine import StepsEngine
+from phantom_edge.export.targets.qnn.engine import layout_of
+from phantom_edge.export.targets.qnn.facts import HexagonFacts
 from phantom_edge.foundation.errors import need
-from phantom_edge.runtime.steps import Arrays
+from phantom_edge.runtime.steps import Arrays, StepsEngine
 
 
 class InFloat:
@@ -42,7 +43,8 @@ class ExactQnnEngine(StepsEngine):
     def __init__(self, bundle: Bundle, threads: int = 0) -> None:
         parts = bundle.manifest.parts
         functions = {name: InFloat(bundle.file(part.source)) for name, part in parts.items()}
-        super().__init__(bundle, functions, tuple(replace(port, dtype="float32") for port in parts["decoder"].inputs))
+        ports = [replace(port, dtype="float32") for port in parts["decoder"].inputs]
+        super().__init__(bundle, functions, ports, layout_of(bundle), bundle.facts(HexagonFacts))
 
 
 def without_rounding(path: Path) -> bytes:

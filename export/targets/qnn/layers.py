@@ -12,12 +12,13 @@ from onnx import helper, numpy_helper
 from torch import Tensor
 
 from phantom_edge.bundle.folder import Bundle
-from phantom_edge.bundle.manifest import Layer
-from phantom_edge.export.targets.qnn.engine import open_session, steps_of
+from phantom_edge.bundle.proof import Layer
+from phantom_edge.export.targets.qnn.engine import layout_of, open_session
+from phantom_edge.export.targets.qnn.facts import HexagonFacts
 from phantom_edge.export.targets.qnn.fixed_point import ROUNDED
 from phantom_edge.reference import Reference, place_of, through
 from phantom_edge.runtime.engine import Floats
-from phantom_edge.runtime.steps import Arrays, Steps
+from phantom_edge.runtime.steps import Arrays, Steps, rotary_of
 
 MOST = 200.0
 """Decibels that are told at most."""
@@ -65,8 +66,9 @@ def _seen(bundle: Bundle, reference: Reference, pixels: Floats) -> Pairs:
 def _read(bundle: Bundle, reference: Reference, embeds: Floats) -> Pairs:
     chunk = embeds[: bundle.manifest.prefill_chunk]
     told = Telling(bundle, "prefill", "layer.")
-    loop: Steps = steps_of(bundle, {"prefill": told}, bundle.manifest.parts["decoder"].inputs)
-    loop.step("prefill", chunk, 0, bundle.manifest.prefill_chunk)
+    ports, size, facts = bundle.manifest.parts["decoder"].inputs, bundle.manifest.prefill_chunk, told.facts
+    loop = Steps({"prefill": told}, ports, layout_of(bundle), facts, size, rotary_of(bundle, facts))
+    loop.step("prefill", chunk, 0, size)
     state = [torch.from_numpy(chunk)[None]]
     place = [place_of(reference.config.text, len(chunk))]
     with torch.no_grad():
@@ -79,8 +81,7 @@ class Telling:
     """A part's graph, compiled once more, with what every layer makes among its outputs; ``layers`` of the last run."""
 
     def __init__(self, bundle: Bundle, part: str, start: str) -> None:
-        chip = bundle.manifest.chip
-        assert chip is not None
+        self.facts = bundle.facts(HexagonFacts)
         path = bundle.file(bundle.manifest.parts[part].source)
         model = onnx.load(path, load_external_data=False)
         constants = {one.name: one for one in model.graph.initializer}
@@ -97,7 +98,7 @@ class Telling:
             for name in names
         }
         entries = {"session.model_external_initializers_file_folder_path": str(path.parent)}
-        self.session = open_session(model.SerializeToString(), chip.soc, chip.arch, entries=entries)
+        self.session = open_session(model.SerializeToString(), self.facts.soc, self.facts.arch, entries=entries)
         self.outputs = [port.name for port in self.session.get_outputs()]
         self.layers: list[NDArray[np.floating]] = []
 

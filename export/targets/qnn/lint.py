@@ -8,11 +8,13 @@ import math
 from pathlib import Path
 
 from phantom_edge.bundle.folder import Bundle
+from phantom_edge.export.lint import Report, report
 from phantom_edge.export.lint.sources import GITHUB, Source
 from phantom_edge.export.targets.onnx import rules as graph_rules
 from phantom_edge.export.targets.onnx.nodes import Graph, GraphNode
 from phantom_edge.export.targets.onnx.rules import GraphRule
 from phantom_edge.export.targets.qnn import lint_conditions as when
+from phantom_edge.export.targets.qnn.facts import HexagonFacts
 
 QNN = f"{GITHUB}/onnxruntime/onnxruntime-qnn"
 PROVIDER = Source(
@@ -184,3 +186,9 @@ def beside(graphs: dict[str, Graph]) -> dict[str, Graph]:
 def broken(path: Path) -> set[str]:
     """Names of the rules that a graph breaks."""
     return graph_rules.broken(path, RULES)
+
+
+def lint(bundle: Bundle) -> Report:
+    """Every operation of its graphs."""
+    graphs = {name: graph.nodes for name, graph in graphs_of(bundle).items()}
+    return report(bundle.facts(HexagonFacts).name, graphs, RULES, multiply_adds, PLACED)

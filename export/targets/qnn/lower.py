@@ -8,14 +8,14 @@ from pathlib import Path
 import onnx
 import torch
 
-from phantom_edge.bundle.manifest import Chip, Delegation, Fixed, Part
-from phantom_edge.checkpoint.loading import EMBEDDING
+from phantom_edge.bundle.part import Delegation, Part
+from phantom_edge.checkpoint.loading import matrices
 from phantom_edge.checkpoint.quantized.schemes import Scheme
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.parts.cache import cache_of
 from phantom_edge.export.parts.embedding import write_embedding
 from phantom_edge.export.parts.rotary import ROTARY, write_rotary
-from phantom_edge.export.passes.phantom_rank import STEP, Chosen
+from phantom_edge.export.passes.phantom_rank import Chosen
 from phantom_edge.export.passes.rope import constant_tables
 from phantom_edge.export.targets.onnx.lower import port_of
 from phantom_edge.export.targets.qnn.calibration import Calibrated, calibrate, steps
@@ -23,15 +23,17 @@ from phantom_edge.export.targets.qnn.chips import soc_named
 from phantom_edge.export.targets.qnn.compiling import compile_graphs
 from phantom_edge.export.targets.qnn.decoder import DecoderDrawing, HeadDrawing
 from phantom_edge.export.targets.qnn.engine import PLUGIN
+from phantom_edge.export.targets.qnn.facts import HexagonFacts
 from phantom_edge.export.targets.qnn.fixed_point import FixedDrawing
-from phantom_edge.export.targets.qnn.readme import write_readme
+from phantom_edge.export.targets.qnn.options import QnnOptions
 from phantom_edge.export.targets.qnn.vision import VisionDrawing
-from phantom_edge.export.targets.target import SYSTEMS, Begin, Lowered, Settings, Target
+from phantom_edge.export.targets.target import Lowered, Settings
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import Unfinished
 from phantom_edge.models.config import PhantomConfig
+from phantom_edge.models.tensor_names import EMBEDDING, part_of
 from phantom_edge.quantize.calibration import MAKE, read_samples
-from phantom_edge.quantize.recipe import matrices, part_of
 
 SCHEMES = ("int8", "int4-g32-pos", "int4-g64-pos", "int4-g128-pos")
 """Integers that were compiled, simulated and compared: without zero points, of rows, or of blocks in 4 bits."""
@@ -46,15 +48,9 @@ PROCESSOR = "Hexagon"
 
 def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Settings) -> Settings:
     """Refuse what the processor does not compute, and what nothing is known of."""
-    soc_named(settings.soc)
     remedy = "give --weights int8 or int4"
     if settings.precision != "fp16":
         raise EdgeError(f"target qnn computes in integers, not in {settings.precision}", remedy)
-    if settings.cache != "float" or settings.opset_only:
-        given = "--opset-only" if settings.opset_only else "--cache"
-        raise EdgeError(f"{given} is not for target qnn, which keeps its cache in 16 bits", "leave it out")
-    if settings.compute != "auto" or settings.ios != SYSTEMS[-1]:
-        raise EdgeError("--compute and --ios are for target coreml", "leave them out, or give --target coreml")
     if settings.prefill_chunk == 1:
         raise EdgeError("--prefill-chunk is 1, and target qnn has a graph of its own for one token", "give 16 or more")
     if settings.calibration is None:
@@ -70,9 +66,9 @@ def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Setti
     return settings
 
 
-def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Begin) -> Lowered:
+def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Progress) -> Lowered:
     """Choose scales, write the graphs, and compile them."""
-    text, forms = source.config.text, [one.form for one in chosen]
+    text, forms, options = source.config.text, [one.form for one in chosen], settings.own(QnnOptions)
     assert settings.calibration is not None
     samples = read_samples(settings.calibration.triples, source, settings.calibration.samples, with_pictures=True)
 
@@ -86,25 +82,33 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
     about = Calibrated.of(parts.part("scales", measured))
     drawings = _drawings(source, chosen, about, settings)
     parts.part("graphs", partial(_write, drawings, begin))
-    soc = soc_named(settings.soc)
-    groups = [("vision",), DECODER] if settings.shared else [(name,) for name in drawings]
+    soc = soc_named(options.soc)
+    groups = [("vision",), DECODER] if options.share_weights else [(name,) for name in drawings]
     versions = set()
     for names in groups:
-        step = begin(f"compiling {names[0]} for {settings.soc}", 1)
-        versions.add(parts.part(names[0], partial(_compile, parts.folder, names, settings)))
+        step = begin(f"compiling {names[0]} for {options.soc}", 1)
+        versions.add(parts.part(names[0], partial(_compile, parts.folder, names, options)))
         step(1)
     described = {
-        name: _part(name, drawing, parts.folder, has_weights=not settings.shared or name in ("vision", "decoder"))
+        name: _part(name, drawing, parts.folder, has_weights=not options.share_weights or name in ("vision", "decoder"))
         for name, drawing in drawings.items()
     }
     embedding = write_embedding(source, torch.float16, parts, begin)
     parts.part("rotary", partial(write_rotary, text, settings.max_context))
     cache = cache_of(text, forms, "int16", settings.max_context)
-    fixed = Fixed("npu", None, ROTARY, about.masked, text.sliding_window)
     (version,) = versions
-    chip = Chip(settings.soc, soc.number, soc.arch, version, settings.shared, RANGES)
-    parts.part("readme", lambda folder: write_readme(folder, described, cache, fixed, chip), anew=True)
-    return Lowered(described, embedding, cache, (PLUGIN, "onnxruntime", "onnx", "onnx-ir", "torch"), fixed, chip=chip)
+    facts = HexagonFacts(
+        ROTARY,
+        about.masked,
+        text.sliding_window,
+        options.soc,
+        soc.number,
+        soc.arch,
+        version,
+        options.share_weights,
+        RANGES,
+    )
+    return Lowered(described, embedding, cache, (PLUGIN, "onnxruntime", "onnx", "onnx-ir", "torch"), facts)
 
 
 def _drawings(
@@ -130,7 +134,7 @@ def _drawings(
     }
 
 
-def _write(drawings: Mapping[str, FixedDrawing], begin: Begin, folder: Path) -> None:
+def _write(drawings: Mapping[str, FixedDrawing], begin: Progress, folder: Path) -> None:
     """The graphs; those of the decoder read their weights from one file."""
     (folder / SOURCE).mkdir()
     for name, drawing in drawings.items():
@@ -141,10 +145,10 @@ def _write(drawings: Mapping[str, FixedDrawing], begin: Begin, folder: Path) -> 
             drawing.save_beside(path, folder / SOURCE / "decoder.onnx")
 
 
-def _compile(folder: Path, names: Sequence[str], settings: Settings, out: Path) -> str:
-    soc = soc_named(settings.soc)
+def _compile(folder: Path, names: Sequence[str], options: QnnOptions, out: Path) -> str:
+    soc = soc_named(options.soc)
     graphs = [(folder / SOURCE / f"{name}.onnx", out / f"{name}.onnx") for name in names]
-    return compile_graphs(graphs, soc.number, soc.arch, shared=settings.shared and len(names) > 1)
+    return compile_graphs(graphs, soc.number, soc.arch, shared=options.share_weights and len(names) > 1)
 
 
 def _part(name: str, drawing: FixedDrawing, folder: Path, *, has_weights: bool) -> Part:
@@ -182,6 +186,3 @@ def multiply_adds(path: Path) -> int:
         for node in graph.node
         if node.op_type == "MatMul"
     )
-
-
-TARGET = Target(lower, settle, multiple=STEP)

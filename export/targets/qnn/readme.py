@@ -1,13 +1,12 @@
 """The README of a bundle for Qualcomm's chips: what its files are, and how an app feeds them."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from phantom_edge.bundle.manifest import Cache, Chip, Fixed, Part, Port
+from phantom_edge.bundle.part import Port
 from phantom_edge.export.parts.embedding import TABLE
 from phantom_edge.export.targets.qnn.chips import soc_named
-
-README = "README.md"
+from phantom_edge.export.targets.qnn.facts import HexagonFacts
+from phantom_edge.export.targets.target import Lowered
 
 TEXT = """\
 # A Phantom model for Qualcomm's Hexagon processor
@@ -46,31 +45,32 @@ SHARED = """
 `source/` are compiled apart and compared, and on a device this very file runs for the first time."""
 
 
-def write_readme(folder: Path, parts: Mapping[str, Part], cache: Cache, fixed: Fixed, chip: Chip) -> None:
-    """Write ``README.md``."""
+def readme(lowered: Lowered) -> str:
+    """The text of ``README.md``."""
+    facts, parts = lowered.facts, lowered.parts
+    assert isinstance(facts, HexagonFacts)
     prefill = {port.name: port.shape for port in parts["prefill"].inputs}
     chunk = int(prefill["inputs_embeds"][0])
-    text = TEXT.format(
-        soc=chip.name,
-        sold_as=soc_named(chip.name).sold_as,
-        sdk=chip.sdk,
+    return TEXT.format(
+        soc=facts.name,
+        sold_as=soc_named(facts.name).sold_as,
+        sdk=facts.sdk,
         rows="\n".join(
             f"| {name} | `{part.file}` | {_ports(part.inputs)} | {_ports(part.outputs)} |"
             for name, part in parts.items()
         ),
         source=str(Path(parts["vision"].source).parent),
-        shared=SHARED if chip.shared else "",
+        shared=SHARED if facts.shared else "",
         side=parts["vision"].inputs[0].shape[-1],
         table=TABLE,
         chunk=chunk,
-        rotary=fixed.rotary,
-        context=cache.max_context,
+        rotary=facts.rotary,
+        context=lowered.cache.max_context,
         half=int(prefill["cosines"][-1]) // 2,
-        masked=fixed.masked,
+        masked=facts.masked,
         groups=int(prefill["mask"][1]) // chunk,
-        window="" if fixed.window is None else WINDOW.format(window=fixed.window),
+        window="" if facts.window is None else WINDOW.format(window=facts.window),
     )
-    (folder / README).write_text(text, encoding="utf-8")
 
 
 def _ports(ports: tuple[Port, ...]) -> str:

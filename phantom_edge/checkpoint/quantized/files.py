@@ -16,12 +16,13 @@ from torch import Tensor
 
 from phantom_edge.checkpoint.quantized.algorithm_names import AlgorithmName
 from phantom_edge.checkpoint.quantized.inputs import Inputs
-from phantom_edge.checkpoint.quantized.schemes import Quantized, Scheme, packed, palettized, unpacked
+from phantom_edge.checkpoint.quantized.schemes import Scheme
+from phantom_edge.checkpoint.quantized.weights import Quantized, packed, palettized, unpacked
 from phantom_edge.checkpoint.reading import Entry, TensorFiles, raise_problems
 from phantom_edge.checkpoint.writing import Planned
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.typed import WrongJson, from_json, strict_json, to_json
-from phantom_edge.quantize.recipe import STATIC, part_of
+from phantom_edge.models.tensor_names import STATIC, part_of
 
 QUANTIZATION = "quantization.json"
 AGAIN = "quantize it again: phantom-edge quantize"

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phantom_edge.quantize.rounding import LEAST, MOST, as_float16
+from phantom_edge.checkpoint.quantized.weights import LEAST, MOST, as_float16
 
 LEVELS = 256
 

@@ -15,18 +15,18 @@ from shlex import quote
 import phantom_edge
 from phantom_edge.bundle.folder import Bundle, read_manifest
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.progress import Progress
 from phantom_edge.profile.devices.adb import Adb, find
 from phantom_edge.profile.devices.kit import ABIS, Kit, open_kit, seal_of
 from phantom_edge.profile.devices.phone import Phone, Watch, about
-from phantom_edge.profile.devices.remote import RUNNER, WHOLE, asked, files_of, last, listen, made
+from phantom_edge.profile.devices.remote import RUNNER, WHOLE, asked, check_transport, files_of, last, listen, made
 from phantom_edge.profile.measure.lines import Gathering
-from phantom_edge.profile.measure.stages import Begin, Wish
+from phantom_edge.profile.measure.stages import Wish
 from phantom_edge.profile.result import Device, Run
 
 PLACE = "/data/local/tmp/phantom-edge"
 
-TARGET = "onnx"
-"""What a kit runs."""
+TRANSPORT = "android"
 
 OLDEST = 26
 """Of Android 8, by its number: what exit codes and a modern kernel need."""
@@ -37,18 +37,13 @@ CODE = (".py", ".json", ".toml", ".onnx")
 CHECK = f"import onnxruntime, psutil, {RUNNER}"
 
 
-def profile_by_adb(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
+def profile_by_adb(device: str, path: Path, wish: Wish, begin: Progress) -> Run:
     """Measure a bundle on a phone; a connection that ends in the middle leaves a partial run.
 
     Raises EdgeError where adb or the phone cannot be used, no kit is there, or the bundle is refused.
     """
     wanted = asked(wish)
-    target = read_manifest(path).target
-    if target != TARGET:
-        raise EdgeError(
-            f"{path} is for target {target}, and on a phone {TARGET} is what can be profiled",
-            f"export one: phantom-edge export --target {TARGET}",
-        )
+    check_transport(read_manifest(path).target, TRANSPORT, path)
     adb = find(device.partition(":")[2])
     phone = about(adb)
     kit = _kit_for(phone)
@@ -78,7 +73,7 @@ def _kit_for(phone: Phone) -> Kit:
     return open_kit(abi)
 
 
-def _send_kit(adb: Adb, kit: Kit, phone: Phone, begin: Begin) -> str:
+def _send_kit(adb: Adb, kit: Kit, phone: Phone, begin: Progress) -> str:
     """The script that runs Python there. Older kits go."""
     place = f"{PLACE}/kits/{kit.seal[:16]}"
     if not _is_there(adb, place):
@@ -122,7 +117,7 @@ def _copy_code(out: Path) -> None:
     shutil.copytree(package, out, ignore=left_out)
 
 
-def _send_bundle(adb: Adb, bundle: Bundle, begin: Begin) -> str:
+def _send_bundle(adb: Adb, bundle: Bundle, begin: Progress) -> str:
     """Its folder there."""
     place = f"{PLACE}/bundles/{bundle.manifest.seal[:16]}"
     if not _is_there(adb, place):

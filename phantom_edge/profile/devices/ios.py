@@ -19,19 +19,17 @@ from typing import Any
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.typed import strict_json
-from phantom_edge.profile.devices.remote import WHOLE, asked, files_of, last, listen, made
+from phantom_edge.profile.devices.remote import WHOLE, asked, check_transport, files_of, last, listen, made
 from phantom_edge.profile.measure.lines import Gathering
-from phantom_edge.profile.measure.stages import Begin, Wish
+from phantom_edge.profile.measure.stages import Wish
 from phantom_edge.profile.result import Run
 
 COMMAND = "PHANTOM_EDGE_XCRUN_COMMAND"
 
 PLACE = "Documents/phantom-edge"
 """In the app's container: a folder for each bundle, by its seal."""
-
-TARGETS = ("coreml", "executorch")
-"""What an app on a phone runs."""
 
 FORM = "give ios:UDID/APP, such as ios:00008130-0006/org.example.edge; see: xcrun devicectl list devices"
 
@@ -63,18 +61,14 @@ class Phone:
         return ["--domain-type", "appDataContainer", "--domain-identifier", self.app]
 
 
-def profile_by_devicectl(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
+def profile_by_devicectl(device: str, path: Path, wish: Wish, begin: Progress) -> Run:
     """Measure a bundle there; an app that ends in the middle leaves a partial run.
 
     Raises EdgeError where there is no Xcode, no such device, or no such app on it.
     """
     phone, wanted = Phone.parse(device), asked(wish)
     bundle = Bundle.open(path, begin=partial(begin, "reading the bundle"))
-    if bundle.manifest.target not in TARGETS:
-        raise EdgeError(
-            f"{path} is for target {bundle.manifest.target}, which no iPhone runs",
-            f"export it for one: phantom-edge export --target {TARGETS[0]}",
-        )
+    check_transport(bundle.manifest.target, "ios", path)
     _check(phone)
     place = f"{PLACE}/{bundle.manifest.seal[:16]}"
     _send(phone, bundle, place, begin)
@@ -112,7 +106,7 @@ def _told(phone: Phone, *words: str) -> dict[str, Any]:
     return found
 
 
-def _send(phone: Phone, bundle: Bundle, place: str, begin: Begin) -> None:
+def _send(phone: Phone, bundle: Bundle, place: str, begin: Progress) -> None:
     """The bundle, unless it is there: a mark that comes last says that all came."""
     with tempfile.TemporaryDirectory() as desk:
         mark = Path(desk) / WHOLE

@@ -19,13 +19,12 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from phantom_edge.bundle.folder import sha256_of
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.foundation.files import whole_folder
+from phantom_edge.foundation.files import sha256_of, whole_folder
+from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.typed import WrongJson, from_json, strict_json, to_json
 from phantom_edge.profile.devices.remote import last
 from phantom_edge.profile.history import home
-from phantom_edge.profile.measure.stages import Begin
 
 ABOUT, RUN = "kit.json", "run"
 SCHEMA_VERSION = 1
@@ -142,7 +141,7 @@ def finish(folder: Path, abi: str, python: str) -> About:
     return about
 
 
-def build(out: Path, abi: str, begin: Begin, force: bool = False) -> About:
+def build(out: Path, abi: str, begin: Progress, force: bool = False) -> About:
     """Make a kit. Raises EdgeError where apt-get or pip is missing or does not bring what is needed."""
     if abi not in ABIS:
         raise EdgeError(f"--abi is '{abi}'", f"give one of: {', '.join(ABIS)}")

@@ -4,13 +4,16 @@ import json
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from tempfile import TemporaryFile
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.manifest import MANIFEST
+from phantom_edge.export.targets import TARGETS
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.progress import Progress
 from phantom_edge.profile.measure.lines import COUNTED, Gathering
-from phantom_edge.profile.measure.stages import Begin, Wish
+from phantom_edge.profile.measure.stages import Wish
 from phantom_edge.profile.result import Run
 
 RUNNER = "phantom_edge.profile.measure.runner"
@@ -38,6 +41,16 @@ def asked(wish: Wish) -> str:
     return json.dumps({name: value for name, value in asdict(wish).items() if name != "image"})
 
 
+def check_transport(target: str, transport: str, bundle: Path) -> None:
+    """EdgeError for a bundle of a target that cannot be profiled on such devices."""
+    fitting = [one.name for one in TARGETS.values() if transport in one.transports]
+    if target not in fitting:
+        raise EdgeError(
+            f"{bundle} is for target {target}, and on {transport} devices {' or '.join(fitting)} can be profiled",
+            f"export one: phantom-edge export --target {fitting[0]}",
+        )
+
+
 def files_of(bundle: Bundle) -> list[str]:
     """What a device needs of a bundle's folder."""
     return [MANIFEST, *bundle.manifest.files]
@@ -47,7 +60,7 @@ def listen(
     name: str,
     command: Sequence[str],
     gathering: Gathering,
-    begin: Begin,
+    begin: Progress,
     heard: Callable[[str], None] = unheard,
     *,
     is_alone: bool = True,

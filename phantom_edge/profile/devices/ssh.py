@@ -15,9 +15,10 @@ from shlex import quote
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.progress import Progress
 from phantom_edge.profile.devices.remote import LOST, RUNNER, WHOLE, asked, files_of, last, listen, made
 from phantom_edge.profile.measure.lines import Gathering
-from phantom_edge.profile.measure.stages import Begin, Wish
+from phantom_edge.profile.measure.stages import Wish
 from phantom_edge.profile.result import Run
 
 PLACE = ".cache/phantom-edge/bundles"
@@ -56,7 +57,7 @@ class Address:
         return [*words, *(["-p", str(self.port)] if self.port else []), "--", self.host, remote]
 
 
-def profile_by_ssh(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
+def profile_by_ssh(device: str, path: Path, wish: Wish, begin: Progress) -> Run:
     """Measure a bundle there; a connection that ends in the middle leaves a partial run.
 
     Raises EdgeError where nothing answers, phantom-edge is not installed there, or the bundle is refused there.
@@ -87,7 +88,7 @@ def _check(address: Address) -> None:
         )
 
 
-def _send(address: Address, bundle: Bundle, place: str, begin: Begin) -> None:
+def _send(address: Address, bundle: Bundle, place: str, begin: Progress) -> None:
     """The bundle, unless it is there."""
     if _ran(address, f"test -f {place}/{WHOLE}").returncode == 0:
         return

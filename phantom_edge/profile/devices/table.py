@@ -49,7 +49,7 @@ class Number:
 class Entry:
     """A device. ``peaks`` are rates by processor and number format; a run is of it if it names one of ``matches``.
 
-    ``missing`` tells what no source was found for.
+    ``arguments`` are flags of the export command, by target. ``missing`` names what no source was found for.
     """
 
     label: str
@@ -61,14 +61,10 @@ class Entry:
     bandwidth: Number | None = None
     app_memory: Number | None = None
     peaks: dict[str, dict[str, Number]] = field(default_factory=dict)
-    soc: str = ""
-    board: str = ""
+    arguments: dict[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.targets) - set(PROCESSORS))
-        if unknown or not self.targets:
-            raise ValueError(f"targets has {unknown or 'none'}, and plans are made for {', '.join(PROCESSORS)}")
         units = {"ram": "GB", "app_memory": "GB", "bandwidth": "GB/s"}
         for name, unit in units.items():
             number = getattr(self, name)
@@ -86,10 +82,6 @@ class Entry:
         """Of a processor in a number format, or in the one that is known."""
         known = self.peaks.get(processor, {})
         return known.get(kind) or next(iter(known.values()), None)
-
-
-PROCESSORS = {"onnx": "cpu", "executorch": "cpu", "coreml": "npu", "jetson": "gpu", "qnn": "npu"}
-"""What a target runs on unless it is told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +131,16 @@ def read_table(own: Path | None = None) -> Table:
     except (OSError, ValueError) as error:
         raise EdgeError(f"{own} cannot be read ({type(error).__name__})", "give a TOML file of devices") from error
     added = _table(text, str(own))
-    return Table(shipped.devices | added.devices, shipped.shares | added.shares)
+    table = Table(shipped.devices | added.devices, shipped.shares | added.shares)
+    for name, entry in added.devices.items():
+        unknown = sorted(set(entry.targets) - set(table.shares))
+        if unknown or not entry.targets:
+            planned = ", ".join(table.shares)
+            raise EdgeError(
+                f"{own}: devices.{name}.targets has {unknown or 'none'}, and plans are made for {planned}",
+                f"give some of: {planned}",
+            )
+    return table
 
 
 def _table(text: str, name: str) -> Table:
@@ -175,14 +176,14 @@ def device_named(name: str, table: Table) -> Entry:
     )
 
 
-def entry_of(device: Device) -> Entry:
-    """A machine that was measured, as the table would have it."""
+def entry_of(device: Device, targets: tuple[str, ...] = ()) -> Entry:
+    """A machine that was measured, as the table would have it; ``targets`` are what is planned for there."""
     products = number(device.products, "TOPS")
     return Entry(
         label=f"{device.name} ({device.processor})",
         kind="host",
         chip=device.processor,
-        targets=("onnx", "executorch"),
+        targets=targets,
         matches=(device.name,),
         ram=number(device.memory_bytes, "GB"),
         bandwidth=number(device.bandwidth, "GB/s"),

@@ -4,31 +4,32 @@ from collections.abc import Callable
 from pathlib import Path
 
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.profile.measure.stages import Begin, Wish
+from phantom_edge.foundation.progress import Progress
+from phantom_edge.profile.measure.stages import Wish
 from phantom_edge.profile.result import Run
 
-ProfileOn = Callable[[str, Path, Wish, Begin], Run]
+ProfileOn = Callable[[str, Path, Wish, Progress], Run]
 
 
-def _host(_device: str, path: Path, wish: Wish, begin: Begin) -> Run:
+def _host(_device: str, path: Path, wish: Wish, begin: Progress) -> Run:
     from phantom_edge.profile.measure.host import profile_here
 
     return profile_here(path, wish, begin)
 
 
-def _ssh(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
+def _ssh(device: str, path: Path, wish: Wish, begin: Progress) -> Run:
     from phantom_edge.profile.devices.ssh import profile_by_ssh
 
     return profile_by_ssh(device, path, wish, begin)
 
 
-def _android(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
+def _android(device: str, path: Path, wish: Wish, begin: Progress) -> Run:
     from phantom_edge.profile.devices.android import profile_by_adb
 
     return profile_by_adb(device, path, wish, begin)
 
 
-def _ios(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
+def _ios(device: str, path: Path, wish: Wish, begin: Progress) -> Run:
     from phantom_edge.profile.devices.ios import profile_by_devicectl
 
     return profile_by_devicectl(device, path, wish, begin)
@@ -38,7 +39,7 @@ DEVICES: dict[str, ProfileOn] = {"host": _host, "ssh": _ssh, "android": _android
 """By what a device's name begins with, up to a colon."""
 
 
-def profile_on(device: str, path: Path, wish: Wish, begin: Begin) -> Run:
+def profile_on(device: str, path: Path, wish: Wish, begin: Progress) -> Run:
     """Measure a bundle on a device. Raises EdgeError for a name that is none."""
     kind = device.partition(":")[0]
     if kind not in DEVICES:

@@ -5,14 +5,15 @@ from pathlib import Path
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.work import work_of
+from phantom_edge.foundation.progress import Progress
 from phantom_edge.profile.measure.lines import COUNTED, Gathering
 from phantom_edge.profile.measure.machine import Watch, describe
 from phantom_edge.profile.measure.operators import operators_of
-from phantom_edge.profile.measure.stages import Begin, Measuring, Wish
+from phantom_edge.profile.measure.stages import Measuring, Wish
 from phantom_edge.profile.result import Energy, Run, Subject
 
 
-def profile_here(path: Path, wish: Wish, begin: Begin) -> Run:
+def profile_here(path: Path, wish: Wish, begin: Progress) -> Run:
     """Measure everything; an interrupt in the middle leaves a partial run.
 
     Raises EdgeError for what is no bundle, and for wishes that it cannot grant.

@@ -10,14 +10,12 @@ import numpy as np
 from PIL import Image
 
 from phantom_edge.bundle.folder import Bundle
+from phantom_edge.export.sessions import open_session
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.profile.measure.lines import Gathering
 from phantom_edge.profile.result import Answered, Depth, Stage, StageName
 from phantom_edge.runtime.sampling import Sampling
 from phantom_edge.runtime.session import Session
-
-Begin = Callable[[str, int], Callable[[int], None]]
-"""From what begins, and how much of it there is, to what is told of each bit that is done."""
 
 DEPTH_TOKENS = 8
 """Tokens that are timed behind a cache of one length."""
@@ -107,7 +105,7 @@ class Measuring:
 
         def opened() -> Session:
             start = time.perf_counter()
-            session = Session(Bundle.open(self.bundle.path), self.wish.threads)
+            session = open_session(self.bundle.path, self.wish.threads)
             seconds.append(time.perf_counter() - start)
             return session
 

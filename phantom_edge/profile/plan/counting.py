@@ -3,33 +3,20 @@
 The counts are those of ``work.work_of``, which reads them from a bundle; neither torch nor weights are needed.
 """
 
-import re
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import Any, Literal
+from typing import Literal
 
 from phantom_edge.bundle.work import BITS, Work
+from phantom_edge.checkpoint.quantized.schemes import FLOAT, SCHEMES, Scheme
+from phantom_edge.export.targets.target import PRECISIONS, Target
 from phantom_edge.models.sizes import Size
-
-Precision = Literal["fp32", "fp16"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
-HALF_TARGETS = ("coreml", "jetson", "qnn")
-"""Targets that compute in 16 bits whatever the recipe."""
-
-STEP, APPLE_STEP = 8, 32
-"""Cached rows are multiples of so many numbers (``passes.phantom_rank.STEP``, ``coreml.lower.MULTIPLE``)."""
+from phantom_edge.models.tensor_names import EMBEDDING, HEAD
+from phantom_edge.quantize.recipe import read_recipe
 
 USUAL_RANK, FEW_KV_HEADS = 8, 2
 """What ``--phantom rank=auto`` keeps where so few kv heads share a model (0.5b and nano, exported: 8, rarely 16)."""
-
-TABLE_BLOCK, ALIGNED = 128, 256
-"""Block of tables with a scale for each row (``parts.packing.WHOLE_ROW``), and bytes that a row of one buffer fills."""
-
-ROTATIONS = {"onnx": 1, "jetson": 1, "executorch": 2}
-"""Numbers of a position's rotation for each of a head; other targets are handed them."""
 
 VOCABULARY_BYTES = 50
 """Of a tokenizer's file, for each word; between nano's 55 and Qwen2's 46."""
@@ -43,7 +30,7 @@ class Form:
     """
 
     size: Size
-    target: str
+    target: Target
     weights: str
     context: int
     cache: Literal["float", "int8"] = "float"
@@ -52,12 +39,12 @@ class Form:
     @property
     def element(self) -> int:
         """Bytes of a float."""
-        return 2 if self.target in HALF_TARGETS or self.weights == "fp16" else 4
+        return 2 if self.target.count.is_half or self.weights == "fp16" else 4
 
     @property
     def kept(self) -> int:
         """Numbers of a phantom half that are kept, as the target's step fills them up."""
-        dim, step = self.size.head_dim, APPLE_STEP if self.target == "coreml" else STEP
+        dim, step = self.size.head_dim, self.target.count.step
         usual = USUAL_RANK if self.size.kv_heads <= FEW_KV_HEADS else dim
         wanted = usual if self.rank is None else self.rank
         fitting = [rank for rank in range(dim) if (dim + rank) % step == 0 and rank >= wanted]
@@ -130,9 +117,8 @@ def cache_bytes(form: Form) -> int:
     numbers = size.layers * size.kv_heads * width
     if form.cache == "int8":
         return numbers + size.layers * 2 * size.kv_heads * form.element
-    if form.target == "jetson":
-        return -(-numbers * form.element // ALIGNED) * ALIGNED
-    return numbers * form.element
+    whole = form.target.count.row_bytes
+    return -(-numbers * form.element // whole) * whole
 
 
 def decoder_weights(form: Form) -> dict[str, int]:
@@ -141,14 +127,14 @@ def decoder_weights(form: Form) -> dict[str, int]:
     schemes = schemes_of(form.weights)
     for name, rows, columns in _layer_matrices(size):
         found += _times(size.layers, _stored(form, schemes(name), rows, columns))
-    head = "model.language_model.embed_tokens.weight" if size.tied else "lm_head.weight"
+    head = EMBEDDING if size.tied else HEAD
     found += _stored(form, schemes(head), size.vocab, size.hidden, is_table=size.tied)
     dim, kept = size.head_dim, form.kept
     maps = 3 * dim**2 + 2 * dim * size.heads + 4 * dim * size.kv_heads
     bases = 3 * dim * kept if kept < dim else 0
     biases = size.hidden + 2 * size.kv_heads * dim if size.attention_bias else 0
     layer = maps + bases + 2 * (dim + kept) + dim * kept + 2 * size.hidden + biases
-    rotations = form.context * dim * ROTATIONS.get(form.target, 0)
+    rotations = form.context * dim * form.target.count.rotations
     found += _plain(form, size.layers * layer + size.hidden + rotations)
     return dict(found)
 
@@ -167,29 +153,16 @@ def vision_weights(form: Form) -> dict[str, int]:
 
 def _table(form: Form) -> int:
     """Bytes of the table of words where the decoder's own head is not read instead."""
-    size, scheme = form.size, schemes_of(form.weights)("model.language_model.embed_tokens.weight")
-    if size.tied and (form.target == "onnx" or (form.target == "jetson" and scheme is None)):
+    size, own, scheme = form.size, form.target.count, schemes_of(form.weights)(EMBEDDING)
+    if size.tied and (own.ties == "always" or (own.ties == "float" and scheme is None)):
         return 0
     if scheme is None:
         return size.vocab * size.hidden * form.element
-    blocks = -(-size.hidden // (scheme.group or TABLE_BLOCK))
-    if form.target == "executorch":
-        return size.vocab * (size.hidden * scheme.stored_bits // 8 + 4 * (blocks if scheme.group else 1))
-    return size.vocab * blocks * ((scheme.group or TABLE_BLOCK) * scheme.stored_bits // 8 + form.element)
-
-
-@dataclass(frozen=True)
-class Scheme:
-    """What a name such as int8, int4-g32-pos or lut4-r16 says of storage."""
-
-    bits: int
-    group: int | None = None
-    palette_rows: int | None = None
-
-    @property
-    def stored_bits(self) -> int:
-        """3 bits are held in 4."""
-        return 8 if self.bits == 8 else 4
+    group = scheme.group or own.table_block
+    blocks = 1 if group is None else -(-size.hidden // group)
+    filled = size.hidden if group is None else blocks * group
+    scale = BITS[own.table_scales] // 8 if own.table_scales else form.element
+    return size.vocab * (filled * stored_bits(scheme) // 8 + blocks * scale)
 
 
 Schemes = Callable[[str], Scheme | None]
@@ -197,50 +170,18 @@ Schemes = Callable[[str], Scheme | None]
 
 def schemes_of(weights: str) -> Schemes:
     """From a weight's name to its scheme, None where it stays a float: by a shipped recipe."""
-    if weights in PRECISIONS:
-        return lambda _name: None
-    recipe = _recipe(weights)
-    parts: dict[str, str] = recipe.get("parts", {})
-    rules = [(re.compile(rule["match"]), rule["scheme"]) for rule in recipe.get("rules", [])]
-
-    def found(name: str) -> Scheme | None:
-        scheme = parts.get(_part(name), "float")
-        for pattern, own in rules:
-            scheme = own if pattern.fullmatch(name) else scheme
-        return _scheme(scheme)
-
-    return found
+    return (lambda _name: None) if weights in PRECISIONS else read_recipe(weights).scheme_of
 
 
 def groups_of(weights: str) -> int:
     """What divides the rows of a recipe's groups; 1 where it has none."""
-    recipe = {} if weights in PRECISIONS else _recipe(weights)
-    schemes = map(_scheme, recipe.get("parts", {}).values())
-    return max((scheme.group or 1 for scheme in schemes if scheme), default=1)
+    parts = {} if weights in PRECISIONS else read_recipe(weights).parts
+    return max((SCHEMES[name].group or 1 for name in parts.values() if name != FLOAT), default=1)
 
 
-def _recipe(name: str) -> dict[str, Any]:
-    return tomllib.loads((files("phantom_edge.quantize") / "recipes" / f"{name}.toml").read_text(encoding="utf-8"))
-
-
-def _scheme(name: str) -> Scheme | None:
-    if name == "float":
-        return None
-    if palettes := re.fullmatch(r"lut(\d)-r(\d+)", name):
-        return Scheme(int(palettes[1]), palette_rows=int(palettes[2]))
-    found = re.match(r"int(\d)(?:-g(\d+))?", name)
-    assert found is not None, name
-    return Scheme(int(found[1]), None if found[2] is None else int(found[2]))
-
-
-def _part(name: str) -> str:
-    starts = {
-        "model.vision_tower.": "vision",
-        "model.projector.": "projector",
-        "model.language_model.embed": "embedding",
-        "lm_head.": "head",
-    }
-    return next((part for start, part in starts.items() if name.startswith(start)), "decoder")
+def stored_bits(scheme: Scheme) -> int:
+    """Bits of an integer as it is stored: 3 bits are held in 4."""
+    return 8 if scheme.bits == 8 else 4
 
 
 def _stored(form: Form, scheme: Scheme | None, rows: int, columns: int, *, is_table: bool = False) -> Counter[str]:
@@ -249,19 +190,19 @@ def _stored(form: Form, scheme: Scheme | None, rows: int, columns: int, *, is_ta
         return _plain(form, rows * columns)
     if scheme.palette_rows is not None:
         palettes = -(-rows // scheme.palette_rows) * 2**scheme.bits
-        return Counter({f"int{scheme.bits}": rows * columns * scheme.stored_bits // 8}) + _plain(form, palettes)
-    group = scheme.group or (TABLE_BLOCK if is_table and form.target == "onnx" else None)
+        return Counter({f"int{scheme.bits}": rows * columns * stored_bits(scheme) // 8}) + _plain(form, palettes)
+    own = form.target.count
+    group = scheme.group or (own.head_block if is_table else None)
     blocks = 1 if group is None else -(-columns // group)
     filled = columns if group is None else blocks * group
-    scale = {"executorch": "bfloat16" if scheme.group else "float32", "qnn": "float32"}
-    kind = scale.get(form.target, "float32" if form.element == 4 else "float16")
-    found = Counter({f"int{scheme.bits}": rows * filled * scheme.stored_bits // 8})
-    found[kind] += rows * blocks * (4 if kind == "float32" else 2)
+    kind = own.scales[scheme.group is not None] or f"float{8 * form.element}"
+    found = Counter({f"int{scheme.bits}": rows * filled * stored_bits(scheme) // 8})
+    found[kind] += rows * blocks * BITS[kind] // 8
     return found
 
 
 def _plain(form: Form, numbers: int) -> Counter[str]:
-    kind = "uint16" if form.target == "qnn" else f"float{8 * form.element}"
+    kind = form.target.count.plain or f"float{8 * form.element}"
     return Counter({kind: numbers * form.element})
 
 

@@ -21,7 +21,7 @@ from phantom_edge.profile.plan.predict import (
     uncalibrated,
 )
 from phantom_edge.profile.plan.samples import Sample
-from phantom_edge.profile.result import TILE, chunk_named, token_named
+from phantom_edge.runtime.tracing import TILE, chunk_named, token_named
 
 LEAST_SPREAD, LEAST_MEMORY_SPREAD = 0.4, 0.3
 """Fitted factors are told at least so far up and down: of other bundles than those that fitted them, so many are within

@@ -7,12 +7,12 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from phantom_edge.export.targets.target import Target
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.typed import strict_json
 from phantom_edge.models.sizes import SIZES, Size, VisionSize
 from phantom_edge.profile.devices.table import (
     HOST,
-    PROCESSORS,
     Entry,
     Table,
     device_named,
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 HUB = {name: f"BK-Lee/Phantom-{name.upper()}" for name in ("0.5b", "1.8b", "3.8b", "7b")}
 """Checkpoints of the released sizes."""
 
+Targets = Mapping[str, Target]
+"""Every target by its name, as the registry has them."""
+
 REACHED = "measured or reached in a profile that was given"
 
 
@@ -45,7 +48,7 @@ def size_named(model: str) -> Size:
             f"there is no size and no folder '{model}'",
             f"give one of {', '.join(SIZES)}, a checkpoint folder, or a hub id",
         )
-    from phantom_edge.checkpoint.loading import read_config
+    from phantom_edge.models.config_file import read_config
     from phantom_edge.models.hub import find_folder
 
     return size_of(read_config(find_folder(model, ("config.json",))))
@@ -90,12 +93,12 @@ def checkpoint_of(model: str) -> str:
     return HUB.get(model, "CHECKPOINT" if model in SIZES and model != "nano" else model)
 
 
-def device_of(name: str, table: Table, runs: Sequence[Run]) -> Entry:
+def device_of(name: str, table: Table, runs: Sequence[Run], targets: Targets) -> Entry:
     """A device of the table; or this machine, as profiles tell its rates, or as it is measured now.
 
     Raises EdgeError for a name that is not there, and for profiles of another device.
     """
-    entry = _host(runs) if name == HOST and name not in table.devices else device_named(name, table)
+    entry = _host(runs, targets) if name == HOST and name not in table.devices else device_named(name, table)
     for run in runs:
         if not is_of(run, entry):
             raise EdgeError(
@@ -107,13 +110,13 @@ def device_of(name: str, table: Table, runs: Sequence[Run]) -> Entry:
                 f"a profile is of target {run.subject.target}, which is not planned for on {name}",
                 f"give profiles of {', '.join(entry.targets)}",
             )
-    return _filled(entry, runs)
+    return _filled(entry, runs, targets)
 
 
-def _filled(entry: Entry, runs: Sequence[Run]) -> Entry:
+def _filled(entry: Entry, runs: Sequence[Run], targets: Targets) -> Entry:
     """With the rates that no source tells: those that profiles measured, or else reached."""
     for run in runs:
-        processor, work, device = PROCESSORS[run.subject.target], run.subject, run.device
+        processor, work, device = targets[run.subject.target].processor, run.subject, run.device
         times = [(depth.context, median(depth.seconds)) for depth in run.depths if depth.seconds]
         moved = [(work.decoder_bytes + at * work.cache_bytes_per_token) / took for at, took in times if took > 0]
         prefill = run.stage("prefill")
@@ -127,11 +130,12 @@ def _filled(entry: Entry, runs: Sequence[Run]) -> Entry:
     return entry
 
 
-def _host(runs: Sequence[Run]) -> Entry:
+def _host(runs: Sequence[Run], targets: Targets) -> Entry:
+    planned = tuple(one.name for one in targets.values() if one.processor == "cpu" and one.variants)
     if not runs:
         from phantom_edge.profile.measure.machine import describe
 
-        return entry_of(describe(0))
+        return entry_of(describe(0), planned)
     device = runs[0].device
     bandwidth = [run.device.bandwidth for run in runs if run.device.bandwidth]
     products = [run.device.products for run in runs if run.device.products]
@@ -140,20 +144,23 @@ def _host(runs: Sequence[Run]) -> Entry:
             device,
             bandwidth=median(bandwidth) if bandwidth else None,
             products=median(products) if products else None,
-        )
+        ),
+        planned,
     )
 
 
-def factors_of(entry: Entry, table: Table, runs: Sequence[Run], sizes: Sequence[Size] = ()) -> dict[str, Factors]:
+def factors_of(
+    entry: Entry, table: Table, runs: Sequence[Run], targets: Targets, sizes: Sequence[Size] = ()
+) -> dict[str, Factors]:
     """Of every target of a device, fitted from profiles of it; ``sizes`` are what they may be of beside known ones."""
     samples: dict[str, list[Sample]] = {}
     for run in runs:
-        samples.setdefault(run.subject.target, []).append(sample_of(run, sizes, entry))
+        samples.setdefault(run.subject.target, []).append(sample_of(run, targets, sizes, entry))
     return by_target(samples, table.shares, entry.targets)
 
 
 def foretold(
-    run: Run, runs: Sequence[Run] = (), table: Table | None = None, sizes: Sequence[Size] = ()
+    run: Run, targets: Targets, runs: Sequence[Run] = (), table: Table | None = None, sizes: Sequence[Size] = ()
 ) -> list[Missed]:
     """Every prediction that a new profile can judge; earlier ones of the same device and target calibrate it.
 
@@ -161,13 +168,13 @@ def foretold(
     """
     table = table or read_table()
     known = next((entry for entry in table.devices.values() if is_of(run, entry)), None)
-    entry = entry_of(run.device) if known is None else _filled(known, runs)
+    entry = entry_of(run.device) if known is None else _filled(known, runs, targets)
     alike = [one for one in runs if one.device.name == run.device.name and one.subject.target == run.subject.target]
     if run.subject.target not in table.shares:
         return []
-    samples = {run.subject.target: [sample_of(one, sizes, entry) for one in alike]}
+    samples = {run.subject.target: [sample_of(one, targets, sizes, entry) for one in alike]}
     factors = by_target(samples, table.shares, (run.subject.target,))
-    return against(sample_of(run, sizes, entry), factors[run.subject.target])
+    return against(sample_of(run, targets, sizes, entry), factors[run.subject.target])
 
 
 def losses() -> Mapping[str, Lost]:

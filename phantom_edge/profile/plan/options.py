@@ -1,10 +1,12 @@
 """What can be exported for a device: targets, weights, caches, tiles, contexts and chunks, and the command of each."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 from shlex import quote
 from typing import Literal
 
+from phantom_edge.export.targets.target import Target, Variant
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.sizes import Size
 from phantom_edge.profile.devices.table import Entry
@@ -19,44 +21,6 @@ TILES = (1, 2, 4)
 """What is looked at beside the most tiles that a model was made for."""
 
 Cache = Literal["float", "int8"]
-
-
-@dataclass(frozen=True)
-class Option:
-    """Weights that a target takes, and what its command says besides."""
-
-    weights: str
-    arguments: str = ""
-    caches: tuple[Cache, ...] = ("float",)
-    compute: str = "auto"
-
-
-OPTIONS: dict[str, tuple[Option, ...]] = {
-    "onnx": (
-        Option("fp32", caches=("float", "int8")),
-        Option("fp16"),
-        Option("int8", caches=("float", "int8")),
-        Option("mixed", caches=("float", "int8")),
-        Option("int4", caches=("float", "int8")),
-        Option("int4-g64", caches=("float", "int8")),
-        Option("int4-g128", caches=("float", "int8")),
-    ),
-    "coreml": (
-        Option("fp16", "--compute ane"),
-        Option("fp16", "--compute gpu", compute="gpu"),
-        Option("int8", "--compute ane"),
-        Option("int8", "--compute gpu", compute="gpu"),
-        Option("lut4", "--compute ane"),
-        Option("int4", "--compute gpu", compute="gpu"),
-    ),
-    "executorch": (Option("fp32"), Option("int8"), Option("int4")),
-    "jetson": (Option("fp16"), Option("int8"), Option("int4-g64"), Option("int4-g128")),
-    "qnn": (
-        Option("int8", "--share-weights --calib TRIPLES.jsonl"),
-        Option("int4", "--share-weights --calib TRIPLES.jsonl"),
-    ),
-}
-"""What each target exports (its ``settle`` refuses the rest)."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +61,7 @@ class Choice:
     """A bundle that can be exported."""
 
     target: str
-    option: Option
+    option: Variant
     cache: Cache
     tiles: int
     context: int
@@ -109,12 +73,10 @@ class Choice:
         words += [f"--max-tiles {self.tiles} --max-context {self.context} --prefill-chunk {self.chunk}"]
         words += [f"--phantom rank={rank}"] if rank is not None else []
         words += [f"--cache {self.cache}"] if self.cache != "float" else []
-        words += [f"--soc {entry.soc}"] if self.target == "qnn" and entry.soc else []
-        words += [f"--board {entry.board}"] if self.target == "jetson" and entry.board else []
-        return " ".join([*words, self.option.arguments]).strip()
+        return " ".join([*words, entry.arguments.get(self.target, ""), self.option.arguments]).strip()
 
 
-def choices(size: Size, entry: Entry, wish: Wish) -> list[Choice]:
+def choices(size: Size, entry: Entry, wish: Wish, targets: Mapping[str, Target]) -> list[Choice]:
     """Every bundle that this project exports of a model, for a device. Raises EdgeError where none can be."""
     if wish.context is not None and wish.context > size.context:
         raise EdgeError(
@@ -133,7 +95,7 @@ def choices(size: Size, entry: Entry, wish: Wish) -> list[Choice]:
     return [
         Choice(target, option, cache, tiles, context, chunk)
         for target in entry.targets
-        for option in OPTIONS[target]
+        for option in targets[target].variants
         if _divides(size, option.weights)
         for cache in option.caches
         for tiles, context in rooms

@@ -7,8 +7,9 @@ for every layer that no size tells. Shares are fitted from profiles; without any
 from dataclasses import dataclass, field
 from math import sqrt
 
-from phantom_edge.profile.devices.table import PROCESSORS, Entry, Shares, Stage
-from phantom_edge.profile.plan.counting import PRECISIONS, Counted
+from phantom_edge.export.targets.target import PRECISIONS, Target
+from phantom_edge.profile.devices.table import Entry, Shares, Stage
+from phantom_edge.profile.plan.counting import Counted
 
 STAGES: tuple[Stage, ...] = ("vision", "prefill", "decode")
 
@@ -105,11 +106,11 @@ def uncalibrated(shares: Shares) -> Factors:
     )
 
 
-def rates_of(entry: Entry, target: str, weights: str, compute: str = "auto") -> Rates:
+def rates_of(entry: Entry, target: Target, weights: str, compute: str = "auto") -> Rates:
     """What a device can do for weights of a kind."""
-    processor = "gpu" if compute == "gpu" else PROCESSORS[target]
+    processor = "gpu" if compute == "gpu" else target.processor
     is_float = kind_of("prefill", weights) == "float"
-    kind = "fp16" if target == "jetson" or compute == "gpu" else "fp32" if is_float else "int8"
+    kind = "fp16" if processor == "gpu" else "fp32" if is_float else "int8"
     peak = entry.peak(processor, kind)
     return Rates(None if entry.bandwidth is None else entry.bandwidth.plain, None if peak is None else peak.plain)
 

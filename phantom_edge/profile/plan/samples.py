@@ -1,14 +1,14 @@
 """Profiles as the planner sees them: what was counted, what the machine can do, and what each stage took."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from phantom_edge.bundle.work import Work
+from phantom_edge.export.targets.target import Target
 from phantom_edge.models.sizes import SIZES, Size
 from phantom_edge.profile.devices.table import Entry, entry_of
 from phantom_edge.profile.plan.counting import (
-    HALF_TARGETS,
     Counted,
     Form,
     activation_bytes,
@@ -18,9 +18,7 @@ from phantom_edge.profile.plan.counting import (
 )
 from phantom_edge.profile.plan.predict import Rates, rates_of
 from phantom_edge.profile.result import Run, StageName, Subject
-
-RECIPES = ("int8", "int4", "int4-g64", "int4-g128", "mixed", "lut4")
-"""Shipped ones (``quantize.recipe.SHIPPED``, which needs torch)."""
+from phantom_edge.quantize.recipe import SHIPPED
 
 VISION_NEAR, DECODER_NEAR = 0.005, 0.3
 """How near the bytes of a run's parts must be to those of a size to be taken for it."""
@@ -45,7 +43,9 @@ class Sample:
         return max([context for context, _ in self.depths] + [0 if self.prefill is None else self.prefill[0]])
 
 
-def sample_of(run: Run, sizes: Sequence[Size] = (), entry: Entry | None = None) -> Sample:
+def sample_of(
+    run: Run, targets: Mapping[str, Target], sizes: Sequence[Size] = (), entry: Entry | None = None
+) -> Sample:
     """Of a profile. What its document does not tell is that of the size, known or one of ``sizes``, that it fits.
 
     Rates are those of ``entry``, by which is planned; of this machine, those that were measured with the profile, which
@@ -53,13 +53,14 @@ def sample_of(run: Run, sizes: Sequence[Size] = (), entry: Entry | None = None) 
     """
     subject = run.subject
     own = entry_of(run.device) if entry is None or entry.kind == "host" else entry
-    rates = rates_of(own, subject.target, subject.weights)
+    target = targets[subject.target]
+    rates = rates_of(own, target, subject.weights)
     vision, prefill, decode = (_median(run, name) for name in ("vision", "prefill", "decode"))
     depths = tuple((depth.context, median(depth.seconds)) for depth in run.depths if depth.seconds)
     chunk = 1 if prefill is None else prefill[0]
     if not depths and decode is not None:
         depths = ((chunk, decode[1]),)
-    form = _form(run, (*sizes, *SIZES.values()), max([context for context, _ in depths], default=0) + chunk)
+    form = _form(run, target, (*sizes, *SIZES.values()), max([context for context, _ in depths], default=0) + chunk)
     return Sample(
         counted=_counted(run, form),
         rates=rates,
@@ -78,19 +79,17 @@ def _median(run: Run, name: StageName) -> tuple[int, float] | None:
     return None if stage is None or not stage.warm else (stage.units, median(stage.warm))
 
 
-def _form(run: Run, sizes: Sequence[Size], context: int) -> Form | None:
+def _form(run: Run, target: Target, sizes: Sequence[Size], context: int) -> Form | None:
     """The form whose weights are as many bytes as the run's; None where there is none, or the recipe is not known.
 
     Rotations are a part of the decoder's, and how many it holds is not told: so pictures decide.
     """
     subject, weights = run.subject, run.subject.weights
-    floats: tuple[str, ...] = ("fp16",) if subject.target in HALF_TARGETS else ("fp32", "fp16")
-    if weights != "float" and weights not in RECIPES:
+    floats: tuple[str, ...] = ("fp16",) if target.count.is_half else ("fp32", "fp16")
+    if weights != "float" and weights not in SHIPPED:
         return None
     forms = [
-        Form(size, subject.target, name, context)
-        for size in sizes
-        for name in (floats if weights == "float" else (weights,))
+        Form(size, target, name, context) for size in sizes for name in (floats if weights == "float" else (weights,))
     ]
     off = [_off(form, subject) for form in forms]
     best = min(range(len(forms)), key=lambda place: off[place])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from math import inf, log10
 from typing import Literal
 
+from phantom_edge.export.targets.target import Target
 from phantom_edge.models.sizes import Size
 from phantom_edge.profile.devices.table import Entry
 from phantom_edge.profile.plan.counting import Form, activation_bytes, count
@@ -24,9 +25,6 @@ from phantom_edge.profile.plan.predict import (
 )
 
 Limit = Literal["ttft", "tokens-per-second", "memory"]
-
-FIXED = ("coreml", "qnn")
-"""Targets whose graphs have fixed shapes: a chunk that is not full is filled up, and the whole cache is looked at."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +79,19 @@ class Plan:
 
 
 def predict(
-    size: Size, entry: Entry, choice: Choice, wish: Wish, factors: Factors, lost: Mapping[str, Lost], rank: int | None
+    size: Size,
+    entry: Entry,
+    choice: Choice,
+    wish: Wish,
+    factors: Factors,
+    lost: Mapping[str, Lost],
+    rank: int | None,
+    target: Target,
 ) -> Predicted:
     """All that is foretold of a choice."""
-    form = Form(size, choice.target, choice.option.weights, choice.context, choice.cache, rank)
+    form = Form(size, target, choice.option.weights, choice.context, choice.cache, rank)
     counted = count(form)
-    rates = rates_of(entry, choice.target, choice.option.weights, choice.option.compute)
+    rates = rates_of(entry, target, choice.option.weights, choice.option.compute)
     weights = choice.option.weights
     tokens = wish.prompt + shown(choice.tiles) * size.tokens_per_tile
     vision = seconds(
@@ -98,7 +103,7 @@ def predict(
             factors.of("prefill", kind_of("prefill", weights)),
             counted.layers,
         )
-        for start, new in chunks(choice, tokens)
+        for start, new in chunks(choice, tokens, is_fixed=target.count.fixed)
     ]
     step = seconds(
         least_decode(counted, rates, choice.context), factors.of("decode", kind_of("decode", weights)), counted.layers
@@ -114,9 +119,9 @@ def predict(
     )
 
 
-def chunks(choice: Choice, tokens: int) -> list[tuple[int, int]]:
+def chunks(choice: Choice, tokens: int, *, is_fixed: bool) -> list[tuple[int, int]]:
     """What is cached before each chunk of a prompt, and its tokens. Graphs of fixed shapes always do all of both."""
-    if choice.target in FIXED:
+    if is_fixed:
         return [(choice.context - choice.chunk, choice.chunk)] * -(-tokens // choice.chunk)
     return [(start, min(choice.chunk, tokens - start)) for start in range(0, tokens, choice.chunk)]
 
@@ -215,11 +220,13 @@ def plan(
     wish: Wish,
     factors: Mapping[str, Factors],
     lost: Mapping[str, Lost],
+    targets: Mapping[str, Target],
     rank: int | None = None,
 ) -> Plan:
     """Search. Raises EdgeError where nothing can be exported at all."""
     found = [
-        predict(size, entry, choice, wish, factors[choice.target], lost, rank) for choice in choices(size, entry, wish)
+        predict(size, entry, choice, wish, factors[choice.target], lost, rank, targets[choice.target])
+        for choice in choices(size, entry, wish, targets)
     ]
     limits = limits_of(entry, wish)
     breaches = [broken(one, limits) for one in found]

@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from phantom_edge.profile.result import STAGES, Device, Run, token_named
+from phantom_edge.profile.result import STAGES, Device, Run
+from phantom_edge.runtime.tracing import token_named
 
 LEVEL = 0.95
 DRAWS = 10_000

@@ -6,7 +6,8 @@ from statistics import median
 
 from phantom_edge.profile.report.sharing import accounted, cost_of_phantoms, parts_of, shares_of
 from phantom_edge.profile.report.tables import Table, ms
-from phantom_edge.profile.result import Group, Run
+from phantom_edge.profile.result import Run
+from phantom_edge.runtime.tracing import Group
 
 OPERATORS = 20
 """Of a run's operators, so many are listed; the others are one row."""

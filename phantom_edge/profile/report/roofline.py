@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-from phantom_edge.profile.result import TILE, Run, chunk_named, token_named
+from phantom_edge.profile.result import Run
+from phantom_edge.runtime.tracing import TILE, chunk_named, token_named
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from phantom_edge.bundle.node_names import ATTENTION, PHANTOM
-from phantom_edge.profile.result import TILE, Run, chunk_named, token_named
+from phantom_edge.profile.result import Run
+from phantom_edge.runtime.tracing import TILE, chunk_named, token_named
 
 HANDING = "in and out"
 """What is no node: inputs, outputs and the cache are handed to the runtime."""

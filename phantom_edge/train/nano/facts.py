@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.data.scenes import graph
 from phantom_edge.data.scenes.graph import Arrow, Bars, Card, Dial, Item, Scene, Sign, Solid
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
 
 MARGIN = 0.25
 """How much of an image token's half side an item must reach over to count as seen by it."""

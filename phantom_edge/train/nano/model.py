@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.convert.random import config_of
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.sizes import Size
 from phantom_edge.processing.image_processor import PhantomImageProcessor
 from phantom_edge.processing.processor import PhantomProcessor

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.data.scenes import graph
 from phantom_edge.data.scenes.graph import Arrow, Item, Scene, Sign, Solid
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.train.nano.facts import FactReader, tokens_of
 
 WORDS = (*graph.COLOURS, *graph.SHAPES, *graph.WORDS, *graph.DIRECTIONS)

@@ -19,8 +19,8 @@ import torch
 from torch import nn
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.data.scenes.sample import Mix
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
 from phantom_edge.models.sizes import Size
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.train.collate import Collator

@@ -4,17 +4,14 @@ The Neural Engine is documented in pieces. Where sources contradict each other, 
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
-from phantom_edge.export.lint import sources as by
+from phantom_edge.export.lint.engine import Severity
 from phantom_edge.export.lint.sources import Source
 from phantom_edge.export.targets.coreml.lint import conditions as when
+from phantom_edge.export.targets.coreml.lint import sources as by
 from phantom_edge.export.targets.coreml.lint.conditions import Condition
 from phantom_edge.export.targets.coreml.lint.nodes import Node
 from phantom_edge.export.targets.coreml.lint.operations import GATHER, NO_PATH, RECURRENT, SORT, TRIGONOMETRIC
-
-Severity = Literal["blocks", "wrong", "slows"]
-"""What breaking a rule does: not eligible; eligible, but computes something else; eligible, but slow or fragile."""
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,12 @@ from contextlib import contextmanager, redirect_stderr
 from types import ModuleType
 from typing import Any
 
-from phantom_edge.foundation.errors import need
-from phantom_edge.foundation.quiet import quiet
-
-EXTRA = "executorch"
+from phantom_edge.foundation.quiet import need_quietly
 
 
 def executorch(module: str = "executorch.exir") -> ModuleType:
     """A module of ``executorch``. Raises EdgeError if that is not installed."""
-    with quiet():
-        return need(module, EXTRA)
+    return need_quietly(module)
 
 
 def fused_operators() -> None:

@@ -1,0 +1,37 @@
+"""What a manifest says of packages for Apple's systems."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from phantom_edge.bundle.fixed_shapes import FixedShapes
+from phantom_edge.bundle.numbers import check_rules
+
+
+@dataclass(frozen=True)
+class AppleFacts(FixedShapes):
+    """What computes (``gpu``, or ``ane``, the Neural Engine), and the least release of iOS.
+
+    For the GPU the cache is state, and the host feeds the position ``start`` at which new rows enter it. For the Neural
+    Engine the cache is an input, into which the host writes the rows that come out.
+    """
+
+    compute: Literal["gpu", "ane"]
+    ios: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_rules(ios=self.ios in (17, 18, 27))
+
+    def lines(self) -> tuple[tuple[str, str], ...]:
+        """See Facts."""
+        return (("for", f"iOS {self.ios} or later, {COMPUTES[self.compute]}"),)
+
+    def caution(self) -> str:
+        """See Facts."""
+        return ""
+
+
+MULTIPLE = 32
+"""Numbers of a cached row are multiples of this, as Apple's compiler wants them (coremltools issue 2631)."""
+
+COMPUTES = {"gpu": "GPU", "ane": "Neural Engine"}

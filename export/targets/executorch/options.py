@@ -1,0 +1,30 @@
+"""Options of target executorch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from phantom_edge.export.targets.target import Options, option
+from phantom_edge.foundation.errors import EdgeError
+
+Backend = Literal["xnnpack", "portable", "coreml", "vulkan", "qnn"]
+
+
+@dataclass(frozen=True)
+class ExecuTorchOptions(Options):
+    """``strict_delegation``: share of multiply-adds that must run in the backend, above 0 up to 1."""
+
+    backend: Backend = option(
+        "xnnpack",
+        "Delegate of the operators: xnnpack, for CPUs; portable, none; coreml and vulkan are lowered but not run here.",
+        choices=("xnnpack", "portable", "coreml", "vulkan", "qnn"),
+    )
+    strict_delegation: float | None = option(
+        None, "Fail where less of a part's multiply-adds than this share runs in the backend (for example 0.9)."
+    )
+    self_test: bool = option(True, "Write the program once more, with inputs and outputs for a device to test itself.")
+    etrecord: bool = option(False, "Save an ETRecord for ExecuTorch's profiler; it is large.", short=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.strict_delegation is not None and not 0 < self.strict_delegation <= 1:
+            raise EdgeError(f"--strict-delegation is {self.strict_delegation}", "give a share above 0, up to 1")

@@ -1,0 +1,46 @@
+"""The README of a bundle for NVIDIA's boards."""
+
+from phantom_edge.export.targets.jetson import runner
+from phantom_edge.export.targets.jetson.facts import BoardFacts
+from phantom_edge.export.targets.target import Lowered
+
+TEXT = """\
+# A Phantom model for NVIDIA Jetson
+
+Made by `phantom-edge export --target jetson --board {board}`. It needs TensorRT {tensorrt} or later: JetPack {jetpack}.
+`phantom.json` holds all of this for programs.
+
+Copy this folder to the board, and there:
+
+```sh
+sudo apt install python3-libnvinfer      # TensorRT's Python package, of JetPack
+pip install numpy cuda-python
+python3 runner.py                        # builds the engines, which takes minutes, and checks them
+```
+
+Engines are kept in `engines/`, one for each board, TensorRT and graph. A new one is held against `{golden}`: inputs,
+and what the checkpoint makes of them in float32. One that is off by more than {vision:.0%} (pictures) or {logits:.0%}
+(logits) of the largest number is refused. Nothing of this bundle was run by TensorRT before; this check is the proof.
+
+Where Python is 3.11 or later, `pip install phantom-edge` brings the rest, and the same engines answer questions:
+`phantom-edge run --model FOLDER --image PICTURE "What is this?"`. With `onnxruntime-gpu` instead of TensorRT's own
+package, ONNX Runtime's TensorRT provider is used, which copies the cache at every step.
+
+The builder may use {workspace:,} MB beside the weights. Weights of 8 bits are a smaller file: that TensorRT keeps them
+in 8 bits, where activations are float16, it documents of 4 bits alone.
+"""
+
+
+def readme(lowered: Lowered) -> str:
+    """The text of ``README.md``."""
+    board = lowered.facts
+    assert isinstance(board, BoardFacts)
+    return TEXT.format(
+        board=board.name,
+        tensorrt=board.tensorrt,
+        jetpack=board.jetpack,
+        golden=board.golden,
+        vision=runner.VISION_BOUND,
+        logits=runner.LOGITS_BOUND,
+        workspace=board.workspace_megabytes,
+    )

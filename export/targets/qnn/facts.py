@@ -1,0 +1,53 @@
+"""What a manifest says of graphs for Hexagon."""
+
+import platform
+import re
+import sys
+from dataclasses import dataclass
+
+from phantom_edge.bundle.fixed_shapes import FixedShapes
+from phantom_edge.bundle.numbers import check_rules
+from phantom_edge.export.targets.qnn.chips import SOCS
+
+
+@dataclass(frozen=True)
+class HexagonFacts(FixedShapes):
+    """The chip, its number and the architecture of its tensor processor, as Qualcomm's compiler was told.
+
+    ``sdk`` is the compiler's version: an older one does not load what it wrote. ``shared``: one file holds the weights
+    of all functions of the decoder. ``ranges`` is a file of the least and largest number of every tensor. The cache is
+    an input, into which the host writes the rows that come out.
+    """
+
+    name: str
+    soc: int
+    arch: int
+    sdk: str
+    shared: bool
+    ranges: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_rules(soc=self.soc > 0, arch=self.arch > 0, sdk=re.fullmatch(r"\d+(\.\d+)*", self.sdk) is not None)
+
+    def files(self) -> tuple[str, ...]:
+        """See Facts."""
+        return (self.rotary, self.ranges)
+
+    def lines(self) -> tuple[tuple[str, str], ...]:
+        """See Facts."""
+        sold = f" ({SOCS[self.name].sold_as})" if self.name in SOCS else ""
+        shared = "; the decoder's functions share one file, which only a device loads" if self.shared else ""
+        return (("for", f"{self.name}{sold}, compiled by QNN {self.sdk}{shared}"),)
+
+    def caution(self) -> str:
+        """See Facts."""
+        return STAND_IN if self.shared and is_simulated() else ""
+
+
+def is_simulated() -> bool:
+    """Whether what runs here is the simulator, and no processor."""
+    return platform.machine() in ("x86_64", "AMD64") and sys.platform == "linux"
+
+
+STAND_IN = "no simulator loads a file that functions share: the graphs that it was made of are compiled apart, and run"

@@ -1,0 +1,77 @@
+"""Trials: the ways in which a bundle runs to be compared with its checkpoint, each with its bounds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.bundle.proof import DIVERGENCE, OTHERS, RELATIVE, Layer
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.export.targets.target import MakeEngine
+from phantom_edge.models.tensor_names import PROJECTOR, TOWER
+from phantom_edge.reference import Reference
+from phantom_edge.runtime.engine import Floats
+
+VISION = "vision"
+"""Key of the bound on relative errors of image tokens; other keys are measures of logits."""
+
+Bounds = dict[str, float]
+
+BOUNDS: dict[str, Bounds] = {
+    "float32": {VISION: 1e-4, RELATIVE: 1e-4, DIVERGENCE: 1e-6, OTHERS: 0.0},
+    "float16": {VISION: 2e-2, RELATIVE: 3e-2, DIVERGENCE: 1e-3, OTHERS: 0.05},
+}
+"""Largest error of a bundle, by the number format that its graphs compute in. Float16 keeps 11 bits through thousands
+of sums, and its ties may turn."""
+
+ROUNDED: Bounds = {RELATIVE: 1e-1, DIVERGENCE: 1e-2}
+"""The same where activations are rounded to 8 bits on the way into quantized layers or the cache: it turns ties, so
+other tokens are reported and not bound. The exact stages show that nothing else is off."""
+
+Kind = Literal["plain", "exact", "strict"]
+MeasureLayers = Callable[[Bundle, Reference, Floats, Floats, Callable[[], None]], tuple[Layer, ...]]
+"""Signal to noise of every layer: of a bundle and its reference, over tiles (1, 3, S, S) and a prompt (N, hidden)."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One way to run a bundle, the reference that it is compared with, and its bounds (none: errors are reported only).
+
+    ``plain`` is how it runs; ``exact`` leaves out what rounding activations adds; ``strict`` rounds inside operators,
+    too. ``layers`` compares it layer by layer, where that can be seen.
+    """
+
+    engine: MakeEngine
+    reference: Reference
+    bounds: Bounds
+    kind: Kind = "plain"
+    layers: MeasureLayers | None = None
+
+
+def trials(
+    bundle: Bundle, reference: Reference, engine: MakeEngine, exact: MakeEngine | None = None, *, rounds: bool = True
+) -> list[Trial]:
+    """The bundle as it runs and, where that rounds activations and there is an ``exact`` engine, without that.
+
+    ``rounds`` as in Target.
+    """
+    manifest, source = bundle.manifest, reference.source
+    if is_of_another_precision(bundle, source):
+        return [Trial(engine, reference, {})]
+    bounds = BOUNDS[manifest.cache.dtype]
+    if not manifest.cache.rounded and (manifest.integers is None or not rounds):
+        return [Trial(engine, reference, bounds)]
+    vision = ROUNDED[RELATIVE] if sees_in_integers(source) else bounds[VISION]
+    found = [Trial(engine, reference, {VISION: vision, **ROUNDED})]
+    return found if exact is None else [*found, Trial(exact, reference, bounds, "exact")]
+
+
+def is_of_another_precision(bundle: Bundle, source: Source) -> bool:
+    """Whether the bundle is quantized and the checkpoint is not: its error is then the price of quantizing."""
+    return bundle.manifest.integers is not None and source.integers is None
+
+
+def sees_in_integers(source: Source) -> bool:
+    """Whether any weight between pixels and image tokens is quantized."""
+    names = source.integers.schemes if source.integers is not None else ()
+    return any(name.startswith((TOWER, PROJECTOR)) for name in names)

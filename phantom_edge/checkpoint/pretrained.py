@@ -1,0 +1,52 @@
+"""The model that is read from checkpoints and written to them, as transformers' users know it."""
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoModelForImageTextToText
+
+from phantom_edge.models.config import PhantomConfig
+from phantom_edge.models.modeling import PhantomGenerationModel
+
+
+class PhantomForConditionalGeneration(PhantomGenerationModel):
+    """Pictures and a question to an answer, from an official checkpoint or one of ours."""
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | PathLike[str] | None, *args: Any, **kwargs: Any
+    ) -> "PhantomForConditionalGeneration":
+        """Load an official checkpoint or one of ours, by folder or hub id, as transformers does.
+
+        ``dtype`` defaults to the weights' own. EdgeError lists every missing, extra, misshapen or unreadable
+        tensor. No code of a checkpoint is ever run.
+
+        Where no cast is needed the weights stay mapped to the file. Whatever writes into that very file (``cp`` over
+        it) changes the model or ends the process; what renames a new file to its name does not. All that we write
+        is renamed.
+        """
+        if pretrained_model_name_or_path is None:
+            return cls.load_checked(None, *args, **kwargs)
+        from phantom_edge.checkpoint.loading import load
+
+        return load(cls, str(pretrained_model_name_or_path), **kwargs)
+
+    def save_pretrained(self, save_directory: str | PathLike[str], **kwargs: Any) -> None:
+        """Save in our layout, as transformers does, but whole: nothing is written in place.
+
+        A folder that holds an older checkpoint, even the one that this model was loaded from, keeps it until the new
+        weights are complete; then its weights of another shard layout go. Needs room for both. Options are
+        transformers', except ``variant``. EdgeError where the disk refuses.
+        """
+        from phantom_edge.checkpoint.saving import save
+
+        save(super().save_pretrained, Path(save_directory), kwargs)
+
+    @classmethod
+    def load_checked(cls, *args: Any, **kwargs: Any) -> Any:
+        """transformers' own loader, for a checkpoint that was checked."""
+        return super().from_pretrained(*args, **kwargs)
+
+
+AutoModelForImageTextToText.register(PhantomConfig, PhantomForConditionalGeneration)

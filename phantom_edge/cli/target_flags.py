@@ -1,0 +1,78 @@
+"""The options of all targets as flags of one command, and the refusal of a flag that is another target's."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from phantom_edge.export.targets import TARGETS
+from phantom_edge.export.targets.target import Options, Target, flag_of
+from phantom_edge.foundation.errors import EdgeError
+
+
+def with_target_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """``command``, whose last parameter ``own`` takes a dict of the flags that were given, with a flag for each option.
+
+    A target's flags have a panel of their own in ``--help``. A flag that several targets have is in the first one's.
+    """
+    plain = inspect.signature(command)
+    hints = get_type_hints(command, include_extras=True)
+    known = [one.replace(annotation=hints[name]) for name, one in plain.parameters.items() if name != "own"]
+    flags = _flags()
+
+    def run(**values: Any) -> None:
+        own = {name: values.pop(name) for name in flags}
+        command(**values, own={name: value for name, value in own.items() if value is not None})
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    parameters = [*known, *flags.values()]
+    vars(run)["__signature__"] = plain.replace(parameters=parameters)
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    return run
+
+
+def _flags() -> dict[str, inspect.Parameter]:
+    found: dict[str, inspect.Parameter] = {}
+    for target in TARGETS.values():
+        hints = get_type_hints(target.options)
+        for one in fields(target.options):
+            if one.name not in found:
+                found[one.name] = _flag(target, one.name, _plain(hints[one.name]), one.metadata, one.default)
+    return found
+
+
+def _plain(hint: Any) -> type:
+    """The type by which the command line reads a value: what else must hold, the options themselves check."""
+    kinds = [kind for kind in (bool, int, float) if kind is hint or kind in getattr(hint, "__args__", ())]
+    return kinds[0] if kinds else str
+
+
+def _flag(target: Target, name: str, kind: type, about: Mapping[str, Any], default: Any) -> inspect.Parameter:
+    flag, said = flag_of(name, about), f"[default: {default}]" if isinstance(default, str | int) else ""
+    names = [flag] if kind is not bool or about["short"] else [f"{flag}/--no-{flag.removeprefix('--')}"]
+    told = about["help"] if kind is bool else f"{about['help']} {said}".rstrip()
+    option = typer.Option(
+        *names, help=told.replace("[", "\\["), rich_help_panel=f"Target {target.name}: {target.title}"
+    )
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+def options_of(target: Target, given: Mapping[str, Any]) -> Options:
+    """The target's options with what was ``given``, by their names.
+
+    Raises EdgeError for an impossible value, and for a flag that is another target's, naming that.
+    """
+    own = {one.name: one for one in fields(target.options)}
+    for name in given:
+        if name not in own:
+            owners = [one for one in TARGETS.values() if name in {known.name for known in fields(one.options)}]
+            about = next(one.metadata for one in fields(owners[0].options) if one.name == name)
+            raise EdgeError(
+                f"{flag_of(name, about)} is for target {' and '.join(one.name for one in owners)}, not {target.name}",
+                f"leave it out, or give --target {owners[0].name}",
+            )
+    return target.options(**given)
