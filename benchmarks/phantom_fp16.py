@@ -95,7 +95,7 @@ def packaged(folder: Path, samples: Sequence[Sample], scratch: Path) -> tuple[Te
     for sample in samples:
         embeds = engine.embed(sample.ids.numpy())
         if sample.pixels is not None:
-            embeds[(sample.kinds == KINDS.index("vision")).numpy()] = engine.see(sample.pixels.numpy())
+            embeds[(sample.kinds == KINDS.index("vision")).numpy()] = engine.encode_images(sample.pixels.numpy())
         rows.append(engine.forward(embeds, 0, places(sample).numpy()))
     return torch.from_numpy(np.concatenate(rows)).double(), bundle
 

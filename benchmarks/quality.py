@@ -123,7 +123,7 @@ def thoughts(session: Session, asked: Sequence[Example], source: Source) -> Iter
     for example in asked:
         if example.images not in seen:
             tiles = tiles_of(example, source)
-            seen = {example.images: (tiles, session.engine.see(np.concatenate(tiles)))}
+            seen = {example.images: (tiles, session.engine.encode_images(np.concatenate(tiles)))}
         tiles, tokens = seen[example.images]
         sample = sample_of(example, source, tiles)
         embeds, kinds = session.engine.embed(sample.ids.numpy()), sample.kinds.numpy()

@@ -37,10 +37,10 @@ class Reference:
     @torch.no_grad()
     def image_tokens(self, pixel_values: Tensor) -> Tensor:
         """Tiles (T, 3, S, S) to (T * tokens_per_tile, hidden)."""
-        features: Tensor = self.eyes().get_image_features(pixel_values).pooler_output
+        features: Tensor = self.vision_model().get_image_features(pixel_values).pooler_output
         return features.flatten(0, 1)
 
-    def eyes(self) -> PhantomModel:
+    def vision_model(self) -> PhantomModel:
         """What looks at pictures, and nothing else of the model; rounded inputs are clamped and not rounded."""
         if self.pictures is None:
             with torch.device("meta"):
@@ -54,7 +54,7 @@ class Reference:
             self.pictures = model
         return self.pictures
 
-    def close_eyes(self) -> None:
+    def release_vision(self) -> None:
         """Let go of what looks at pictures, until the next one."""
         self.pictures = None
 

@@ -116,7 +116,7 @@ def embedded(reference: Reference, samples: Sequence[Sample]) -> list[Tensor]:
         if sample.pixels is not None:
             rows[sample.kinds == KINDS.index("vision")] = reference.image_tokens(sample.pixels)
         found.append(rows)
-    reference.close_eyes()
+    reference.release_vision()
     return found
 
 

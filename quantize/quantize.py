@@ -28,8 +28,8 @@ from phantom_edge.quantize.layers import Layer, Weigher, even, quantize_layers
 from phantom_edge.quantize.recipe import Recipe
 from phantom_edge.quantize.result import Result
 from phantom_edge.quantize.scratch import (
-    EYES,
     TRAINED,
+    VISION_FILE,
     layer_file,
     read_inputs,
     read_layer,
@@ -169,12 +169,12 @@ def _static(
     source: Source, schemes: dict[str, Scheme], samples: Sequence[Sample], parts: Unfinished, begin: Progress
 ) -> dict[str, Path]:
     """The file of every weight and changed tensor whose inputs get fixed scales."""
-    file = parts.folder / EYES
+    file = parts.folder / VISION_FILE
 
     def write(folder: Path) -> None:
-        write_layer(quantize_static(source, schemes, samples, begin("looking", steps(source))), EYES, folder)
+        write_layer(quantize_static(source, schemes, samples, begin("looking", steps(source))), VISION_FILE, folder)
 
-    parts.part("eyes", write)
+    parts.part("vision", write)
     layer = read_layer(file, schemes)
     return dict.fromkeys((*layer.weights, *layer.floats), file)
 

@@ -14,7 +14,7 @@ from phantom_edge.quantize.layers import Layer
 from phantom_edge.quantize.static import INPUT
 
 ERROR = "error"
-EYES, TRAINED = "eyes.safetensors", "trained.safetensors"
+VISION_FILE, TRAINED = "vision.safetensors", "trained.safetensors"
 
 
 def layer_file(number: int) -> str:

@@ -55,7 +55,7 @@ def quantize_static(
     if not tiles:
         raise EdgeError("w8a8 is calibrated on pictures, and there are none", MAKE)
     tiles = tiles[:: -(-len(tiles) // TILES)]
-    model = Reference(source).eyes()
+    model = Reference(source).vision_model()
     weights: dict[str, Quantized] = {}
     floats: dict[str, Tensor] = {}
     errors: dict[str, Tensor] = {}

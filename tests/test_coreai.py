@@ -46,7 +46,7 @@ from phantom_edge.export.targets.coreai.scales import AssetReference
 
 STRICT_BOUND = 1e-1
 MODES: tuple[Mode, ...] = get_args(Mode)
-GOLDEN = ("0_5b-1.0", "0_5b-1e-4", "1_8b-1.0", "3_8b-sw16-1.0", "7b-1e-4", "0_5b-tied-1.0")
+GOLDEN = ("0_5b-1.0", "1_8b-1.0", "3_8b-sw16-1.0")
 
 
 class Assets:
@@ -163,20 +163,9 @@ def test_small_weights_and_weights_of_layer_scales_are_as_stored(width: int, tmp
         assert off(load(tmp_path, {"one": part}, mode)["one"].run({"x": x})["out"][0, :, 0], wanted) <= bound
 
 
-@pytest.mark.parametrize(
-    ("asked", "told"),
-    [
-        ({"precision": "fp32"}, "computes in fp16, not in fp32"),
-        ({"cache": "int8"}, "keeps its cache in float16"),
-        ({"opset_only": True}, "--opset-only"),
-        ({"compute": "gpu"}, "for the Neural Engine"),
-        ({"ios": 17}, "needs iOS 27"),
-    ],
-)
-def test_what_is_no_part_of_the_experiment_is_refused(asked: dict[str, Any], told: str, golden) -> None:
-    settings = replace(Settings("fp16"), **asked)
-    with pytest.raises(EdgeError, match=told):
-        coreai.settle(golden("0_5b-1.0").model.config, {}, settings)
+def test_what_is_no_part_of_the_experiment_is_refused(golden) -> None:
+    with pytest.raises(EdgeError, match="computes in fp16, not in fp32"):
+        coreai.settle(golden("0_5b-1.0").model.config, {}, Settings("fp32"))
 
 
 def test_a_quantized_checkpoint_is_refused(golden) -> None:

@@ -235,10 +235,10 @@ def test_golden_vectors_hold_and_tell_faults(bundles: dict[str, Bundle]) -> None
         assert 0 < found["vision"] < trt.VISION_BOUND / 4 and 0 < found["logits"] < trt.LOGITS_BOUND / 4
     assert BOUNDS["float16"]["vision"] == trt.VISION_BOUND and BOUNDS["float16"][RELATIVE] == trt.LOGITS_BOUND
     engine = OrtJetsonEngine(bundle, 1)
-    forward, see = engine.forward, engine.see
-    deaf, blind, lost = (SimpleNamespace(forward=forward, see=see) for _ in range(3))
+    forward, see = engine.forward, engine.encode_images
+    deaf, blind, lost = (SimpleNamespace(forward=forward, encode_images=see) for _ in range(3))
     deaf.forward = lambda embeds, start, keep: forward(embeds, 0, keep)
-    blind.see = lambda pixels: see(pixels[..., ::-1].copy())
+    blind.encode_images = lambda pixels: see(pixels[..., ::-1].copy())
     lost.forward = lambda embeds, start, keep: np.full((len(keep), 1024), np.nan, np.float32)
     for fault, told in ((deaf, "logits are off by"), (blind, "vision are off by"), (lost, "logits are off by nan")):
         with pytest.raises(trt.BoardError, match=told):
@@ -476,7 +476,7 @@ def test_the_runner_and_onnx_runtime_agree(board: Fake, bundles: dict[str, Bundl
         ours, theirs = engine.forward(part, start, kept), other.forward(part, start, kept)
         assert ours.shape == theirs.shape and np.abs(ours - theirs).max() < 2e-2 * np.abs(theirs).max()
     pixels = np.random.default_rng(0).normal(size=(2, 3, 224, 224)).astype(np.float32)
-    assert np.array_equal(engine.see(pixels), other.see(pixels))
+    assert np.array_equal(engine.encode_images(pixels), other.encode_images(pixels))
 
 
 def test_engines_of_another_version_board_or_graph_are_refused(board: Fake, bundles: dict[str, Bundle]) -> None:

@@ -57,7 +57,7 @@ def test_stages_add_up(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     The engine waits at every call, so that it is what takes the time, as that of a large model does.
     """
-    for name in ("see", "forward"):
+    for name in ("encode_images", "forward"):
         quick = getattr(OrtEngine, name)
         monkeypatch.setattr(OrtEngine, name, lambda *given, quick=quick: (time.sleep(0.05), quick(*given))[1])
     run = profile_here(bundle, Wish(repeats=2, tokens=4, threads=1, depths=(16,)), quietly)

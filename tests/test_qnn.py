@@ -254,7 +254,7 @@ def test_simulator_and_graphs_agree(which: str, desk: Path, request: pytest.Fixt
     pixels, embeds = asked(desk, which)
     seen, said = [], []
     for engine in (QnnEngine(bundle), ExactQnnEngine(bundle)):
-        seen.append(engine.see(pixels))
+        seen.append(engine.encode_images(pixels))
         logits = [engine.forward(embeds[:CHUNK], 0, np.arange(CHUNK))]
         logits += [engine.forward(embeds[at : at + 1], at, np.array([0])) for at in range(CHUNK, CHUNK + 4)]
         said.append(np.concatenate(logits))

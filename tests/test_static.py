@@ -107,7 +107,7 @@ def test_a_bundle_holds_them_and_rounds_as_torch_does(opset_only: bool, desk: Pa
     model, _ = load(str(desk / "quantized"))
     pixels = to_pixel_values(Image.open(desk / "1.png"), session_of(bundle).tiling)
     want = model.get_image_features(torch.from_numpy(pixels)).pooler_output.flatten(0, 1).numpy()
-    off = np.abs(session_of(bundle).engine.see(pixels) - want)
+    off = np.abs(session_of(bundle).engine.encode_images(pixels) - want)
     assert off.mean() < 2e-3 * np.abs(want).max() and off.max() < 2e-2 * np.abs(want).max()
 
 

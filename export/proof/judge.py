@@ -104,7 +104,7 @@ class Judge:
         pixels, tally = to_pixel_values(image, self.runner.session.tiling), Tally()
         if wanted is None:
             wanted = self.reference.image_tokens(torch.from_numpy(pixels))
-        seen = Seen(len(pixels), self.runner.engine.see(pixels), wanted)
+        seen = Seen(len(pixels), self.runner.engine.encode_images(pixels), wanted)
         tally.add(seen.found, wanted, is_logits=False)
         return seen, self._checks("vision", f"{seen.tiles} tile{'s' * (seen.tiles > 1)}", tally)
 

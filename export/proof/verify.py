@@ -156,7 +156,7 @@ def _looked(
                 checks += found
             step(1)
     for judge in judges:
-        judge.reference.close_eyes()
+        judge.reference.release_vision()
     return looked, checks
 
 

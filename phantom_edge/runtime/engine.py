@@ -12,7 +12,7 @@ Ints = NDArray[np.int64]
 class Engine(Protocol):
     """One loaded bundle with one cache. Arrays are float32 whatever the graphs compute in."""
 
-    def see(self, pixel_values: Floats) -> Floats:
+    def encode_images(self, pixel_values: Floats) -> Floats:
         """Tiles (T, 3, S, S) to image tokens (T * tokens_per_tile, hidden)."""
 
     def embed(self, ids: Ints) -> Floats:

@@ -149,7 +149,7 @@ class Session:
         """Image tokens of a picture, remembered; those that were not asked for the longest are forgotten."""
         seen = self.seen.pop(digest, None)
         if seen is None:
-            seen = self.engine.see(pixels)
+            seen = self.engine.encode_images(pixels)
             if len(seen) != len(pixels) * self.manifest.pictures.tokens_per_tile:
                 raise EdgeError(
                     f"this bundle makes {len(seen)} tokens of {len(pixels)} tiles, which its manifest contradicts",

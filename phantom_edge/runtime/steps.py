@@ -137,7 +137,7 @@ class StepsEngine:
         self.manifest, self.vision, self.table = manifest, functions["vision"], Rows(bundle)
         self.steps = Steps(functions, ports, layout, fixed, manifest.prefill_chunk, rotary_of(bundle, fixed))
 
-    def see(self, pixel_values: Floats) -> Floats:
+    def encode_images(self, pixel_values: Floats) -> Floats:
         """See Engine; one tile at a time."""
         found = [self.vision.run({"pixel_values": tile[None]})["image_tokens"] for tile in pixel_values]
         return np.concatenate([self.steps.layout.image_tokens(one) for one in found]).astype(np.float32, copy=False)

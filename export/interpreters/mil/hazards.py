@@ -74,7 +74,9 @@ class Hazards:
         ]
         return sorted(listed, key=lambda one: one.severity, reverse=True)
 
-    def see(self, name: str, kind: str, inputs: list[Tensor], outputs: list[tuple[Tensor, bool]], notes: Notes) -> None:
+    def observe(
+        self, name: str, kind: str, inputs: list[Tensor], outputs: list[tuple[Tensor, bool]], notes: Notes
+    ) -> None:
         """One run of an operation; each output with whether it is declared float16. ``notes`` are emptied."""
         old = self.found.get((name, kind), Hazard(name, kind))
         new = replace(old, overflows=old.overflows + notes.overflows, masked_rows=old.masked_rows + notes.masked_rows)

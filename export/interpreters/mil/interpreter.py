@@ -121,7 +121,7 @@ class Interpreter:
             return
         halves = [(tensor, _is_half(step.operation, number)) for number, tensor in enumerate(results)]
         inputs = [one for one in taken if one is not None]
-        self.watch.see(step.operation.name, step.operation.type, inputs, halves, step.notes)
+        self.watch.observe(step.operation.name, step.operation.type, inputs, halves, step.notes)
 
     def _given(self, declared: Typed, tensor: Tensor) -> Tensor:
         number = FORMATS[declared.dtype]

@@ -39,10 +39,10 @@ def scaled(read: Read) -> Read:
 class ScaledReference(Reference):
     """A checkpoint whose layer scales are 1."""
 
-    def eyes(self) -> PhantomModel:
+    def vision_model(self) -> PhantomModel:
         """See Reference."""
         is_new = self.pictures is None
-        model = super().eyes()
+        model = super().vision_model()
         for layer in model.modules() if is_new else ():
             if isinstance(layer, VisionLayer):
                 for linear, scale in ((layer.attn.proj, layer.ls1), (layer.mlp.fc2, layer.ls2)):

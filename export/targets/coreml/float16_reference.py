@@ -53,10 +53,10 @@ class StoredReference(Reference):
         self.head = self.head if head in self.quantized else stored(self.head)
         self.table = self.table if EMBEDDING in self.quantized else stored(self.table)
 
-    def eyes(self) -> PhantomModel:
+    def vision_model(self) -> PhantomModel:
         """See Reference."""
         if self.pictures is None:
-            model = super().eyes()
+            model = super().vision_model()
             self._store(model.named_parameters(), "model.")
             projector = model.projector.norm
             exact = projector.eps

@@ -76,7 +76,7 @@ class PteEngine:
         self.program = program  # without which its methods break
         return {name: _executed(name, method) for name, method in methods.items()}
 
-    def see(self, pixel_values: Floats) -> Floats:
+    def encode_images(self, pixel_values: Floats) -> Floats:
         """See Engine; bytes again, one tile at a time."""
         tiles = np.rint((pixel_values * self.std + self.mean) * 255).clip(0, 255).astype(np.uint8)
         return np.concatenate([self._run("vision", [torch.from_numpy(tile[None])]) for tile in tiles])

@@ -64,7 +64,7 @@ def dumped(bundle: Bundle, threads: int, depths: Sequence[int], folder: Path) ->
 
     traced: list[Traced] = []
     groups: list[Group] = []
-    part(TILE, FEW, lambda engine: engine.see(pixels))
+    part(TILE, FEW, lambda engine: engine.encode_images(pixels))
     part(chunk_named(chunk), FEW, lambda engine: engine.forward(rows, 0, np.array([chunk - 1])))
     for depth in behind(depths, chunk):
         part(token_named(depth), MANY, partial(_token, rows[:1], depth))

@@ -49,10 +49,10 @@ class TrtEngine:
         with _for_users():
             self.engines = Engines(bundle.path)
 
-    def see(self, pixel_values: Floats) -> Floats:
+    def encode_images(self, pixel_values: Floats) -> Floats:
         """See Engine."""
         with _for_users():
-            return self.engines.see(pixel_values)
+            return self.engines.encode_images(pixel_values)
 
     def embed(self, ids: Ints) -> Floats:
         """See Engine."""

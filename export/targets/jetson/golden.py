@@ -25,7 +25,7 @@ def write_golden(source: Source, settings: Settings, done: Callable[[], None], f
     size = config.vision.image_size
     pixels = random.normal(size=(1, 3, size, size)).astype(np.float16)
     seen = reference.image_tokens(torch.from_numpy(pixels).float())
-    reference.close_eyes()
+    reference.release_vision()
     sizes = sizes_of(settings.prefill_chunk, settings.max_context)
     ids = random.integers(0, config.text.vocab_size, sum(sizes))
     ids[0] = source.first_token()

@@ -339,7 +339,7 @@ class Engines:
             for path in paths.values():
                 _proof(path).write_text(json.dumps(self.checked), encoding="utf-8")
 
-    def see(self, pixel_values: Array) -> Array:
+    def encode_images(self, pixel_values: Array) -> Array:
         """Tiles (T, 3, S, S) to image tokens (T * tokens_per_tile, hidden)."""
         (shape, _), vision = self.bundle.ports["vision"]["image_tokens"], self.parts["vision"]
         seen = [
@@ -384,13 +384,13 @@ def _proof(path: Path) -> Path:
 
 
 def check(engine: Any, golden: Path) -> dict[str, float]:
-    """Hold an engine (``see`` and ``forward``) against golden vectors: errors as shares of the largest number.
+    """Hold an engine (``encode_images``, ``forward``) against golden vectors: errors as shares of the largest number.
 
     Raises BoardError where one passes its bound, or is no number.
     """
     with np.load(golden, allow_pickle=False) as arrays:
         held = {name: arrays[name] for name in arrays.files}
-    found = {"vision": _error(engine.see(held["pixel_values"].astype(np.float32)), held["image_tokens"])}
+    found = {"vision": _error(engine.encode_images(held["pixel_values"].astype(np.float32)), held["image_tokens"])}
     start, logits = 0, []
     for size in held["sizes"].tolist():
         rows = held["inputs_embeds"][start : start + size].astype(np.float32)

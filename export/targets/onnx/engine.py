@@ -95,7 +95,7 @@ class OrtEngine:
         assert self.traces is not None
         return Path(self.vision.end_profiling()), Path(self.decoder.end_profiling())
 
-    def see(self, pixel_values: Floats) -> Floats:
+    def encode_images(self, pixel_values: Floats) -> Floats:
         """See Engine; one tile at a time, as the graph is made."""
         tiles = pixel_values.astype(self.dtype)
         try:

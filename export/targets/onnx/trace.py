@@ -60,7 +60,7 @@ def traced(engine: OrtEngine, depths: Sequence[int]) -> Found:
     side, chunk = manifest.pictures.tile_size, min(manifest.prefill_chunk, manifest.cache.max_context - 1)
     pixels = np.zeros((1, 3, side, side), np.float32)
     embeds = engine.embed(np.full(chunk, manifest.prompt.first_token, np.int64))
-    vision = _steps(TILE, FEW, 0, lambda: engine.see(pixels))
+    vision = _steps(TILE, FEW, 0, lambda: engine.encode_images(pixels))
     decoder = [_steps(chunk_named(chunk), FEW, 0, lambda: engine.forward(embeds, 0, np.array([chunk - 1])))]
     for depth in behind(depths, chunk):
         step = partial(engine.forward, embeds[:1], depth, np.array([0]))

@@ -52,12 +52,12 @@ Pairs = Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]
 
 def _seen(bundle: Bundle, reference: Reference, pixels: Floats) -> Pairs:
     states: list[Tensor] = []
-    tower = reference.eyes().vision_tower
+    tower = reference.vision_model().vision_tower
     hooks = [layer.register_forward_hook(lambda _m, _i, output: states.append(output)) for layer in tower.layers]
     reference.image_tokens(torch.from_numpy(pixels))
     for hook in hooks:
         hook.remove()
-    reference.close_eyes()
+    reference.release_vision()
     told = Telling(bundle, "vision", "vision.layer.")
     told.run({"pixel_values": pixels})
     yield from zip(told.layers, (state[0].numpy() for state in states), strict=True)

@@ -129,7 +129,7 @@ class Measuring:
     def _vision(self, session: Session) -> None:
         side = self.bundle.manifest.pictures.tile_size
         pixels = np.zeros((1, 3, side, side), np.float32)
-        self._timed("vision", 1, lambda: session.engine.see(pixels))
+        self._timed("vision", 1, lambda: session.engine.encode_images(pixels))
 
     def _prefill(self, session: Session) -> None:
         """A full chunk at the beginning of a prompt."""
