@@ -22,7 +22,8 @@ from profiles import DEVICE, SUBJECT, make_run, spread
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.typed import to_json
 from phantom_edge.profile import history as histories
-from phantom_edge.profile.history import history, home
+from phantom_edge.profile.history import history
+from phantom_edge.profile.home import home
 from phantom_edge.profile.report.compare import DRAWS, compare, difference, drawn_medians
 from phantom_edge.profile.report.page import Report
 from phantom_edge.profile.report.quality import Quality
