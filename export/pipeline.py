@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from phantom_edge import __version__
 from phantom_edge.bundle.folder import Bundle, listing, read_manifest, write_manifest
 from phantom_edge.bundle.manifest import UNSEALED, Integers, Manifest, Model, Phantom, Pictures
 from phantom_edge.bundle.proof import RELATIVE, Proof
+from phantom_edge.checkpoint.loading import matrices, open_checkpoint
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.parts.precision import DTYPES
 from phantom_edge.export.passes.phantom_rank import Chosen, choose_forms
@@ -21,9 +21,12 @@ from phantom_edge.foundation.files import check_target, whole_folder
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import Unfinished, unfinished
 from phantom_edge.foundation.typed import to_json
-from phantom_edge.foundation.versions import installed
+from phantom_edge.foundation.versions import __version__, installed
 from phantom_edge.models.hub import find_folder
 from phantom_edge.models.shipped import NAME, NANO
+from phantom_edge.quantize.calibration import Calibration
+from phantom_edge.quantize.quantize import quantized_beside
+from phantom_edge.quantize.recipe import read_recipe
 
 TOKENIZER, TEMPLATE, README = "tokenizer.json", "chat_template.jinja", "README.md"
 
@@ -136,6 +139,36 @@ def export_bundle(
     files = {name: list(part.files) for name, part in done.items()}
     return Exported(
         Bundle(out, read_manifest(out)), files, {name: part.seconds for name, part in done.items()}, lowered.unproved
+    )
+
+
+def quantize_for(
+    model: str,
+    recipe: str,
+    calibration: Calibration | None,
+    target: Target,
+    settings: Settings,
+    out: Path,
+    *,
+    force: bool,
+    begin: Progress,
+) -> Path:
+    """The checkpoint that ``model`` becomes by a recipe, beside the bundle ``out``.
+
+    Raises EdgeError before anything is quantized where the target does not take the result.
+    """
+    wanted, folder = read_recipe(recipe), find_folder(model)
+    config, *_ = open_checkpoint(folder)
+    target.making().settle(config, wanted.schemes(matrices(config)), settings)
+    return quantized_beside(
+        folder,
+        wanted,
+        out,
+        name=Path(recipe).stem,
+        model=model,
+        calibration=calibration,
+        force=force,
+        begin=begin,
     )
 
 

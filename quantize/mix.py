@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from phantom_edge import __version__
 from phantom_edge.checkpoint.quantized.schemes import FLOAT, scheme_named
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import check_target, whole_folder
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import unfinished
+from phantom_edge.foundation.versions import __version__
 from phantom_edge.quantize.calibration import Calibration, digest_of, read_samples
 from phantom_edge.quantize.damage import Judge, Unit, units_of
 from phantom_edge.quantize.front import draw_front

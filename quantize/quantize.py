@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from phantom_edge import __version__
 from phantom_edge.checkpoint.fingerprint import fingerprint
 from phantom_edge.checkpoint.loading import matrices, read_generation_config
 from phantom_edge.checkpoint.quantized.files import (
@@ -21,6 +20,7 @@ from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import check_target
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import Unfinished, unfinished
+from phantom_edge.foundation.versions import __version__
 from phantom_edge.quantize.algorithms import ALGORITHMS, Algorithm
 from phantom_edge.quantize.calibration import MAKE, Calibration, Sample, digest_of, read_samples, sensitivities
 from phantom_edge.quantize.dkm import train_palettes, trainable

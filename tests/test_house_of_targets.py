@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from inside import edge_inside
 
-from phantom_edge.cli.target_flags import options_of
-from phantom_edge.export.targets import TARGETS
+from phantom_edge.export.targets import TARGETS, options_of
 from phantom_edge.export.targets.target import Target, flag_of
 from phantom_edge.foundation.errors import EdgeError
 

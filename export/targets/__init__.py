@@ -1,5 +1,9 @@
 """Every target, by the name that ``--target`` takes. One target is one folder beside this file and one line here."""
 
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.export.targets.coreai.target import TARGET as COREAI
 from phantom_edge.export.targets.coreml.target import TARGET as COREML
@@ -7,7 +11,7 @@ from phantom_edge.export.targets.executorch.target import TARGET as EXECUTORCH
 from phantom_edge.export.targets.jetson.target import TARGET as JETSON
 from phantom_edge.export.targets.onnx.target import TARGET as ONNX
 from phantom_edge.export.targets.qnn.target import TARGET as QNN
-from phantom_edge.export.targets.target import Target
+from phantom_edge.export.targets.target import Options, Target, flag_of
 from phantom_edge.foundation.errors import EdgeError
 
 TARGETS: dict[str, Target] = {
@@ -45,3 +49,24 @@ def caution_of(bundle: Bundle) -> str:
     """What a user should know whenever a bundle was run here; empty for nothing."""
     facts = target_of(bundle).facts
     return "" if facts is None else str(bundle.facts(facts).caution())
+
+
+def options_of(target: Target, given: Mapping[str, Any]) -> Options:
+    """The target's options with what was ``given``, by their names.
+
+    Raises EdgeError for an impossible value, and for a flag that is another target's, naming that.
+    """
+    own = {one.name: one for one in fields(target.options)}
+    for name in given:
+        if name not in own:
+            owners = [one for one in TARGETS.values() if name in {known.name for known in fields(one.options)}]
+            if not owners:
+                raise EdgeError(
+                    f"there is no option '{name}' of any target", f"options of {target.name}: {', '.join(own)}"
+                )
+            about = next(one.metadata for one in fields(owners[0].options) if one.name == name)
+            raise EdgeError(
+                f"{flag_of(name, about)} is for target {' and '.join(one.name for one in owners)}, not {target.name}",
+                f"leave it out, or give --target {owners[0].name}",
+            )
+    return target.options(**given)

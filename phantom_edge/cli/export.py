@@ -9,8 +9,8 @@ import typer
 
 from phantom_edge.cli.bundles import UNVERIFIED, check_model, note_caution
 from phantom_edge.cli.console import ForceOption, JsonOption, friendly, load_torch, note, print_json, print_table, tasks
-from phantom_edge.cli.target_flags import options_of, with_target_flags
-from phantom_edge.export.targets import TARGETS, target_named
+from phantom_edge.cli.target_flags import with_target_flags
+from phantom_edge.export.targets import TARGETS, options_of, target_named
 from phantom_edge.export.targets.target import PRECISIONS, Settings, Target
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import check_target

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from phantom_edge import __version__
 from phantom_edge.cli import (
     convert,
     data,
@@ -26,6 +25,7 @@ from phantom_edge.cli import (
     train,
     verify,
 )
+from phantom_edge.foundation.versions import __version__
 
 app = typer.Typer(
     name="phantom-edge",

@@ -8,8 +8,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from phantom_edge.export.targets import TARGETS
-from phantom_edge.export.targets.target import Options, Target, flag_of
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.export.targets.target import Target, flag_of
 
 
 def with_target_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -59,20 +58,3 @@ def _flag(target: Target, name: str, kind: type, about: Mapping[str, Any], defau
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
     )
-
-
-def options_of(target: Target, given: Mapping[str, Any]) -> Options:
-    """The target's options with what was ``given``, by their names.
-
-    Raises EdgeError for an impossible value, and for a flag that is another target's, naming that.
-    """
-    own = {one.name: one for one in fields(target.options)}
-    for name in given:
-        if name not in own:
-            owners = [one for one in TARGETS.values() if name in {known.name for known in fields(one.options)}]
-            about = next(one.metadata for one in fields(owners[0].options) if one.name == name)
-            raise EdgeError(
-                f"{flag_of(name, about)} is for target {' and '.join(one.name for one in owners)}, not {target.name}",
-                f"leave it out, or give --target {owners[0].name}",
-            )
-    return target.options(**given)

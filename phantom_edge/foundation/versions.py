@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from importlib import metadata
 
+__version__ = "0.1.0"
+
 
 def installed(name: str) -> str | None:
     """Version of a distribution, None if absent."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from jinja2 import Environment
 
-from phantom_edge import __version__
+from phantom_edge.foundation.versions import __version__
 from phantom_edge.train.settings import Settings
 
 CARD = """\

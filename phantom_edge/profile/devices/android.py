@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from shlex import quote
 
-import phantom_edge
 from phantom_edge.bundle.folder import Bundle, read_manifest
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.progress import Progress
@@ -102,7 +101,7 @@ def _send_code(adb: Adb, python: str, phone: Phone) -> str:
 
 def _copy_code(out: Path) -> None:
     """This package without its weights, and without what is no code."""
-    package = Path(phantom_edge.__file__).parent
+    package = Path(__file__).parents[2]
 
     def left_out(folder: str, names: list[str]) -> list[str]:
         is_weights = Path(folder) == package

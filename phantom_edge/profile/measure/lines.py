@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from phantom_edge import __version__
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.typed import WrongJson, from_json, strict_json, to_json
+from phantom_edge.foundation.versions import __version__
 from phantom_edge.profile.result import Answered, Depth, Device, Energy, Operators, Reading, Run, Stage, Subject
 
 KINDS: dict[str, type[Any]] = {

@@ -10,9 +10,9 @@ import json
 import sys
 from pathlib import Path
 
-from phantom_edge import __version__
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.versions import __version__
 from phantom_edge.profile.measure.host import measure
 from phantom_edge.profile.measure.lines import Gathering
 from phantom_edge.profile.measure.stages import Measuring, Wish

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from phantom_edge import __version__
 from phantom_edge.foundation.files import whole_file, whole_folder
+from phantom_edge.foundation.versions import __version__
 from phantom_edge.profile.report.compare import FEWEST, MARGIN, Comparison, compare
 from phantom_edge.profile.report.operator_tables import operators, places, places_compared
 from phantom_edge.profile.report.plots import (
