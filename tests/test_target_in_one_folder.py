@@ -1,0 +1,109 @@
+"""A new target is one folder and a line in the registry: exported, run, verified, linted, planned."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from noise import noise
+
+ROOT = Path(__file__).resolve().parents[1]
+FAKE = ROOT / "tests" / "support" / "fake_target" / "target.py"
+REGISTRY = "export/targets/__init__.py"
+DEVICES = """
+[devices.mine]
+label = "Mine"
+kind = "linux"
+chip = "a chip"
+targets = ["fake"]
+bandwidth = { value = 20, unit = "GB/s", source = "me" }
+ram = { value = 4, unit = "GB", source = "me" }
+
+[devices.mine.peaks.cpu]
+fp32 = { value = 0.2, unit = "TOPS", source = "me" }
+
+[shares.fake]
+vision = { low = 0.2, high = 0.6, source = "me" }
+prefill = { low = 0.2, high = 0.6, source = "me" }
+decode = { low = 0.2, high = 0.6, source = "me" }
+weights = { low = 1.0, high = 2.0, source = "me" }
+runtime = { low = 50, high = 200, source = "me" }
+"""
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The product with one folder and one line (and its import) more."""
+    tree = tmp_path_factory.mktemp("tree")
+    for folder in ("phantom_edge", "export", "quantize"):
+        shutil.copytree(ROOT / folder, tree / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    room = tree / "export" / "targets" / "fake"
+    room.mkdir()
+    (room / "__init__.py").touch()
+    shutil.copy(FAKE, room / "target.py")
+    registry = tree / REGISTRY
+    text = registry.read_text(encoding="utf-8")
+    line, at = '    "fake": FAKE,\n', text.index('    "onnx": ONNX,\n')
+    text = text[:at] + line + text[at:]
+    at = text.index("from phantom_edge.export.targets.coreai.target")
+    registry.write_text(text[:at] + "from phantom_edge.export.targets.fake.target import TARGET as FAKE\n" + text[at:])
+    noise((230, 224), 90).save(tree / "a.png")
+    (tree / "devices.toml").write_text(DEVICES)
+    return tree
+
+
+def command(tree: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(tree), "PHANTOM_EDGE_HOME": str(tree / "home"), "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, "-m", "phantom_edge", *map(str, arguments)],
+        cwd=tree,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_it_does_all_that_targets_do(tree: Path) -> None:
+    done = {}
+    for verb, arguments in {
+        "export": ("nano", "--target", "fake", "--level", 2, "--max-context", 256, "--out", "bundle"),
+        "run": ("--model", "bundle", "--image", "a.png", "--max-new-tokens", 4, "What is it?"),
+        "verify": ("bundle", "--json"),
+        "lint": ("bundle",),
+        "plan": ("nano", "--device", "mine", "--devices", "devices.toml", "--json"),
+        "profile": ("bundle", "--repeats", 1, "--tokens", 2, "--depth", 16, "--json"),
+        "inspect": ("bundle",),
+    }.items():
+        done[verb] = command(tree, verb, *arguments)
+        assert done[verb].returncode == 0, (verb, done[verb].stderr)
+    manifest = json.loads((tree / "bundle" / "phantom.json").read_text())
+    assert manifest["target"] == "fake" and manifest["facts"] == {"level": 2, "note": "fake.txt"}
+    assert (tree / "bundle" / "README.md").read_text() == "# Fake, 2 parts\n"
+    assert done["run"].stdout.strip() and json.loads(done["verify"].stdout)["passed"]
+    for verb in ("run", "export"):
+        assert "this is a fake" in done[verb].stderr, verb
+    assert "(fake) in a test: as faked" in done["lint"].stdout and "no-softmax" in done["lint"].stdout
+    plan = json.loads(done["plan"].stdout)
+    assert plan["front"] and all(one["choice"]["target"] == "fake" for one in plan["front"])
+    run = json.loads(done["profile"].stdout)
+    assert run["subject"]["target"] == "fake" and run["operators"] and not run["untold"]
+    assert "level 2" in done["inspect"].stdout
+
+
+@pytest.mark.slow
+def test_its_flag_is_in_help_and_its_own(tree: Path) -> None:
+    shown = command(tree, "export", "--help").stdout
+    assert "Target fake: nothing at all" in shown and "--level" in shown and "fake: nothing at all" in shown
+    for arguments, said in (
+        (("--target", "onnx", "--level", 2), "--level is for target fake, not onnx"),
+        (("--target", "fake", "--level", 4), "--level is 4"),
+        (("--target", "fake", "--soc", "sm8650"), "--soc is for target qnn, not fake"),
+        (("--target", "fake", "--weights", "fp16"), "target fake computes in fp32"),
+    ):
+        ran = command(tree, "export", "nano", "--out", "none", *arguments)
+        assert ran.returncode == 1 and said in ran.stderr and not (tree / "none").exists(), ran.stderr
