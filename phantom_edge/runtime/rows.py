@@ -1,4 +1,4 @@
-"""Rows of an embedding table that lies in a file, as numbers or as integers; read as they are asked for."""
+"""Rows of an embedding table in a file, as floats or integers, read on demand."""
 
 from typing import Any
 
