@@ -28,7 +28,7 @@ def register_with_transformers() -> None:
         import wrapt
     except ImportError as error:
         warnings.warn(
-            f"transformers' Auto classes will not know Phantom ({error}); run: phantom-edge doctor", stacklevel=3
+            f"transformers' Auto classes cannot load Phantom ({error}); run: phantom-edge doctor", stacklevel=3
         )
         return
     for theirs, ours in REGISTERED_IN.items():

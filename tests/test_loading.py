@@ -70,7 +70,7 @@ def test_an_index_that_names_another_shard_is_refused(folder: Path) -> None:
     first, second = shards(folder)[:2]
     name = next(iter(load_file(folder / first)))
     edit_index(folder, lambda weight_map: weight_map.update({name: second}))
-    with pytest.raises(EdgeError, match=rf"1 fault: {name} is in {first}, not in {second} as the index says"):
+    with pytest.raises(EdgeError, match=rf"1 fault: {name} is in {first}, not in {second} as in the index"):
         load(folder)
 
 
@@ -167,7 +167,7 @@ def test_a_shard_that_is_a_folder(folder: Path) -> None:
 
 @pytest.mark.parametrize("source", ["~nobody-of-this-name/x", "x" * 5000, "a\x00b"])
 def test_paths_that_cannot_be(source: str) -> None:
-    with pytest.raises(EdgeError, match=r"cannot look at|there is no folder"):
+    with pytest.raises(EdgeError, match=r"cannot read|there is no folder"):
         load(source)
 
 

@@ -110,7 +110,7 @@ def _index_faults(index: dict[str, str], entries: dict[str, Entry]) -> list[str]
     """Contradictions between an index and the headers of its shards; none where there is no index."""
     lost = [f"{name} is in the index but in no shard" for name in index if name not in entries]
     moved = [
-        f"{name} is in {entries[name].file.name}, not in {file} as the index says"
+        f"{name} is in {entries[name].file.name}, not in {file} as in the index"
         for name, file in index.items()
         if name in entries and entries[name].file.name != file
     ]
@@ -157,7 +157,7 @@ def check_tensors(found: TensorFiles, expected: dict[str, tuple[int, ...]], opti
         if name not in expected and name not in optional and not name.endswith("rotary_emb.inv_freq")
     ]
     shape = [
-        f"{name} has shape {list(entry.shape)}, config.json wants {list(expected[name])}"
+        f"{name} has shape {list(entry.shape)}, config.json requires {list(expected[name])}"
         for name, entry in found.entries.items()
         if name in expected and entry.shape != expected[name]
     ]

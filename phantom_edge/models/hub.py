@@ -38,7 +38,7 @@ def find_folder(
         folder = Path(source).expanduser()
         is_folder, is_there = folder.is_dir(), folder.exists()
     except (OSError, RuntimeError) as error:  # RuntimeError: a home that is not there, a link to itself
-        raise EdgeError(f"cannot look at {source} ({error})", "give a checkpoint folder that you may read") from error
+        raise EdgeError(f"cannot read {source} ({error})", "give a checkpoint folder that you may read") from error
     if is_folder:
         return _inside(folder, subfolder)
     if is_there:

@@ -1,4 +1,4 @@
-"""Any picture that a user hands over, as an upright opaque RGB image. Needs Pillow alone."""
+"""Reads any picture as an upright opaque RGB image. Needs Pillow alone."""
 
 import io
 import struct

@@ -129,11 +129,11 @@ class Session:
         with self.trace("preprocess"):
             digests = [hashlib.sha256(one.tobytes()).digest() for one in pixels]
         with self.trace("vision"):
-            seen = [self._encode(one, digest) for one, digest in zip(pixels, digests, strict=True)]
+            encoded = [self._encode(one, digest) for one, digest in zip(pixels, digests, strict=True)]
         answer.vision_seconds = time.perf_counter() - start
         self.questions += 1
         with self.trace("prefill"):
-            logits = self._prefill(ids, digests, seen, answer)
+            logits = self._prefill(ids, digests, encoded, answer)
         answer.prefill_seconds = time.perf_counter() - start - answer.vision_seconds
         yield from self._decode(logits, sampling, answer)
 
@@ -147,24 +147,24 @@ class Session:
 
     def _encode(self, pixels: Floats, digest: bytes) -> Floats:
         """Image tokens of a picture, kept for the next questions; the least recently used ones are dropped."""
-        seen = self.image_tokens.pop(digest, None)
-        if seen is None:
-            seen = self.engine.encode_images(pixels)
-            if len(seen) != len(pixels) * self.manifest.pictures.tokens_per_tile:
+        tokens = self.image_tokens.pop(digest, None)
+        if tokens is None:
+            tokens = self.engine.encode_images(pixels)
+            if len(tokens) != len(pixels) * self.manifest.pictures.tokens_per_tile:
                 raise EdgeError(
-                    f"this bundle makes {len(seen)} tokens of {len(pixels)} tiles, which its manifest contradicts",
+                    f"this bundle makes {len(tokens)} tokens of {len(pixels)} tiles, which its manifest contradicts",
                     "export it again: phantom-edge export",
                 )
-        self.image_tokens[digest] = seen
+        self.image_tokens[digest] = tokens
         while len(self.image_tokens) > REMEMBERED:
             self.image_tokens.pop(next(iter(self.image_tokens)))
-        return seen
+        return tokens
 
     def _prefill(
-        self, ids: Ints, digests: Sequence[bytes], seen: Sequence[Floats], answer: Answer
+        self, ids: Ints, digests: Sequence[bytes], encoded: Sequence[Floats], answer: Answer
     ) -> NDArray[np.float32]:
         """Compute the prompt into the cache. Returns logits (vocab,) of its last token."""
-        holds, embeds = self._rows(ids, digests, seen)
+        holds, embeds = self._rows(ids, digests, encoded)
         same = 0
         while same < min(len(self.cached), len(holds) - 1) and self.cached[same] == holds[same]:
             same += 1
@@ -183,14 +183,14 @@ class Session:
         return logits
 
     def _rows(
-        self, ids: Ints, digests: Sequence[bytes], seen: Sequence[Floats]
+        self, ids: Ints, digests: Sequence[bytes], encoded: Sequence[Floats]
     ) -> tuple[list[tuple[int, bytes]], Floats]:
         """Content of each position, and its row: a token's embedding, or an image token."""
         embeds = self.engine.embed(ids)
         places = np.flatnonzero(ids == self.manifest.prompt.image_token)
-        if seen:
-            embeds[places] = np.concatenate(seen)
-        names = [digest for digest, part in zip(digests, seen, strict=True) for _ in range(len(part))]
+        if encoded:
+            embeds[places] = np.concatenate(encoded)
+        names = [digest for digest, part in zip(digests, encoded, strict=True) for _ in range(len(part))]
         holds = [(int(token), b"") for token in ids]
         for place, name in zip(places, names, strict=True):
             holds[place] = (int(ids[place]), name)
@@ -233,7 +233,7 @@ class Session:
                 return
             if self.questions != own:
                 raise EdgeError(
-                    "this session was asked something else before the answer ended", "read an answer to its end first"
+                    "this session got another question before the answer ended", "read an answer to its end first"
                 )
             with self.trace("decode"):
                 row = self.engine.embed(np.array([token]))
