@@ -201,7 +201,7 @@ def test_a_tied_head_of_its_own_is_not_lost_in_silence(
     for head in (other, other[:-1].clone(), other[:200].clone()):
         put(HEAD, head)(tied)
         for read in (load, lambda source: convert(source, tmp_path / "out")):
-            with pytest.raises(EdgeError, match=f"{HEAD} differs from {EMBEDDING}|wants"):
+            with pytest.raises(EdgeError, match=f"{HEAD} differs from {EMBEDDING}|requires"):
                 read(tied)
     put(HEAD, other)(tied)
     edit_config(llm_config__tie_word_embeddings=False)(tied)  # the remedy

@@ -31,7 +31,7 @@ def check_replaceable(folder: Path) -> None:
     if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         raise EdgeError(
-            f"{folder} holds files that phantom-edge did not write: {foreign[0]}{more}",
+            f"{folder} holds other things than what phantom-edge writes: {foreign[0]}{more}",
             "choose another folder, or move them away",
         )
 
