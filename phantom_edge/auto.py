@@ -1,4 +1,4 @@
-"""Make transformers' Auto classes and optimum's task manager know Phantom, without importing them before the user does.
+"""Registers Phantom with transformers' Auto classes and optimum's task manager, without importing them first.
 
 ``import phantom_edge`` leaves a hook for each Auto module: when transformers loads that module (or at once, if it is
 loaded already), ours is imported, which registers its class in its last line. So the command line starts without
@@ -28,7 +28,7 @@ def register_with_transformers() -> None:
         import wrapt
     except ImportError as error:
         warnings.warn(
-            f"transformers' Auto classes will not know Phantom ({error}); run: phantom-edge doctor", stacklevel=3
+            f"transformers' Auto classes cannot load Phantom ({error}); run: phantom-edge doctor", stacklevel=3
         )
         return
     for theirs, ours in REGISTERED_IN.items():
@@ -36,9 +36,9 @@ def register_with_transformers() -> None:
 
 
 def _import_ours(ours: str, _theirs: ModuleType) -> None:
-    """Import ``ours``, unless a part of it is half imported, and is what made transformers load.
+    """Import ``ours``, unless transformers was loaded by a part of it that is still being imported.
 
-    Such a part (a decoder layer, say) was imported by itself; whoever needs the whole model imports that, too.
+    Such a part (a decoder layer, say) was imported by itself; the whole model is imported where it is needed.
     """
     is_part = ours == MODEL and ours not in sys.modules and any(map(_is_half_imported, [*sys.modules.values()]))
     if not is_part:

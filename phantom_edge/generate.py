@@ -21,7 +21,7 @@ from phantom_edge.runtime import sampling as runtime
 
 @dataclass(frozen=True)
 class Sampling(runtime.Sampling):
-    """How the next token is chosen; ``beams`` 3 is the paper's setting."""
+    """Settings for the choice of the next token; the paper has 3 ``beams``."""
 
     beams: int = 1
 
@@ -31,7 +31,7 @@ class Sampling(runtime.Sampling):
             raise EdgeError(f"--beams is {self.beams}", "give 1 (off) or more")
 
     def generation_config(self, model: PhantomForConditionalGeneration) -> GenerationConfig:
-        """The same settings in transformers' words; ids of stop and pad tokens from the model."""
+        """The same settings for transformers; ids of stop and pad tokens from the model."""
         sample = self.temperature > 0
         chosen: dict[str, Any] = (
             {"temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k} if sample else {}
@@ -58,7 +58,7 @@ def stop_ids(model: PhantomForConditionalGeneration) -> list[int]:
 
 
 def _pad_id(model: PhantomForConditionalGeneration) -> int | None:
-    """What fills up finished rows, generation_config.json first; any token serves, and a stop token best."""
+    """Token that pads finished rows, generation_config.json first; any token serves, and a stop token best."""
     for pad in (model.generation_config.pad_token_id, model.config.pad_token_id, *stop_ids(model)):
         if pad is not None:
             return int(pad)
@@ -67,7 +67,7 @@ def _pad_id(model: PhantomForConditionalGeneration) -> int | None:
 
 @dataclass
 class Answer:
-    """What a generation was, once it ended."""
+    """Result of a generation, complete when it ends."""
 
     text: str = ""
     tokens: int = 0
@@ -86,15 +86,15 @@ class Answer:
 
 @dataclass
 class _Run:
-    """What the generating thread leaves behind."""
+    """State and result of the generating thread."""
 
     stop: Event = field(default_factory=Event)
     ids: torch.Tensor | None = None
     error: BaseException | None = None
 
 
-class _Asked(StoppingCriteria):
-    """Stops a generation whose reader went away."""
+class _Stop(StoppingCriteria):
+    """Stops a generation whose reader has left."""
 
     def __init__(self, stop: Event) -> None:
         self.stop = stop
@@ -104,7 +104,7 @@ class _Asked(StoppingCriteria):
 
 
 class _Clock(TextIteratorStreamer):
-    """A text stream that notes when the first token came."""
+    """A text stream that records the time of the first token."""
 
     first: float | None = None
     is_prompt = True
@@ -204,7 +204,7 @@ def _generate(
             **inputs,
             generation_config=sampling.generation_config(model),
             streamer=pieces if sampling.beams == 1 else None,
-            stopping_criteria=[_Asked(run.stop)],
+            stopping_criteria=[_Stop(run.stop)],
         )
     except BaseException as error:  # handed to the reader, who raises it
         run.error = error
@@ -219,7 +219,7 @@ def load(source: str, dtype: torch.dtype | None = None) -> tuple[PhantomForCondi
     ``dtype`` defaults to the weights' own.
     """
     folder = find_folder(source)
-    read_config(folder)  # what is no Phantom at all is said before anything else
+    read_config(folder)  # reports a model that is no Phantom before anything else
     processor = PhantomProcessor.from_pretrained(folder)
     model = PhantomForConditionalGeneration.from_pretrained(folder, dtype=dtype or "auto")
     return model.eval(), processor

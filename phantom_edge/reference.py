@@ -1,4 +1,4 @@
-"""The checkpoint itself, computed in float32 with one layer in memory at a time: what every bundle is compared with.
+"""The reference for every bundle: the checkpoint, computed in float32 with one layer in memory at a time.
 
 It runs the modules of ``phantom_edge.models`` over a whole prompt at once and without a cache.
 """
@@ -41,7 +41,7 @@ class Reference:
         return features.flatten(0, 1)
 
     def vision_model(self) -> PhantomModel:
-        """What looks at pictures, and nothing else of the model; rounded inputs are clamped and not rounded."""
+        """Vision tower and projector alone; static inputs are clamped and not rounded."""
         if self.pictures is None:
             with torch.device("meta"):
                 model = PhantomModel(self.config).eval()
@@ -55,7 +55,7 @@ class Reference:
         return self.pictures
 
     def release_vision(self) -> None:
-        """Let go of what looks at pictures, until the next one."""
+        """Free the vision model, until the next picture."""
         self.pictures = None
 
     def embed(self, ids: Tensor) -> Tensor:
@@ -79,17 +79,17 @@ class Reference:
 
 
 def place_of(text: PhantomTextConfig, tokens: int) -> Place:
-    """Of a prompt of so many tokens that begins at position 0."""
+    """Rotary tables and mask of a prompt of ``tokens``, from position 0 on."""
     return rotary_tables(text, torch.arange(tokens)[None]), window_mask(tokens, text.sliding_window)
 
 
 def through(layer: nn.Module, states: Sequence[Tensor], places: Sequence[Place]) -> list[Tensor]:
-    """What a decoder's layer makes of hidden states (1, N, hidden) of several prompts."""
+    """Hidden states (1, N, hidden) of several prompts after a layer of the decoder."""
     return [layer(state, rope, attention_mask=mask) for state, (rope, mask) in zip(states, places, strict=True)]
 
 
 def window_mask(tokens: int, window: int | None) -> Tensor | None:
-    """True where a query may look, (1, 1, N, N); None stands for causal."""
+    """Mask (1, 1, N, N), True where a query attends; None stands for causal."""
     if window is None or window >= tokens:
         return None
     places = torch.arange(tokens)

@@ -153,7 +153,7 @@ def test_masks_that_no_sentinel_follows_from(golden) -> None:
 def test_packed_rows(golden, name: str) -> None:
     """transformers makes a mask of blocks from such positions; the second block has no sentinel."""
     g = golden(name)
-    with pytest.raises(EdgeError, match="begin anew inside a row"):
+    with pytest.raises(EdgeError, match="restart inside a row"):
         g.model(
             inputs_embeds=g.io["inputs_embeds"][:, :10], position_ids=torch.arange(5).repeat(2)[None], use_cache=False
         )

@@ -184,7 +184,7 @@ def test_folders_without_a_usable_tokenizer(tmp_path):
 
 def test_added_tokens_that_make_no_sense(tmp_path):
     folder = internlm2_folder(tmp_path / "official", "plain")
-    for listed, problem in (({"<img>": 9999}, "cannot have id 9999"), ({"<img>": "x"}, "make no sense")):
+    for listed, problem in (({"<img>": 9999}, "cannot have id 9999"), ({"<img>": "x"}, "unusable added tokens")):
         (folder / "tokenizer_config.json").write_text("{}")
         (folder / "added_tokens.json").write_text(json.dumps(listed))
         with pytest.raises(EdgeError, match=problem):

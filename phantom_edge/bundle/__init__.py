@@ -1,1 +1,1 @@
-"""The bundle: one folder that a device runs, and the manifest that says all about it. Needs no torch."""
+"""The bundle: one folder that a device runs, and the manifest that describes it. Needs no torch."""

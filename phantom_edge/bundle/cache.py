@@ -5,23 +5,22 @@ from dataclasses import dataclass
 from phantom_edge.bundle.numbers import BYTES, MOST_CONTEXT, Kept, Number, check_rules
 
 ALIGNED = 256
-"""Bytes: what addresses of tensors must be multiples of for TensorRT."""
+"""Alignment of tensors for TensorRT, bytes."""
 
 
 @dataclass(frozen=True)
 class Cache:
     """The cache of keys and values: one buffer for keys and one for values, for each layer and kv head.
 
-    A token takes a row of ``key_widths[layer]`` and ``value_widths[layer]`` numbers: ``dtype``, or where the cache is
-    ``rounded`` int8, to be multiplied by a scale of ``dtype``. Those of a layer are one buffer more, a row a token: of
-    the keys of every kv head, then of their values.
+    A token takes a row of ``key_widths[layer]`` and ``value_widths[layer]`` numbers of ``dtype``, or, in a ``rounded``
+    cache, of int8 with a scale of ``dtype``. The scales of a layer are one more buffer, one row per token: first those
+    of the keys of every kv head, then those of their values.
 
-    ``together``: one buffer holds the rows of all, layer by layer the keys of every kv head and then their values, and
-    is filled up so that every row begins at a multiple of 256 bytes. Its first row is blank: it is always there, tokens
-    come behind it, and no token looks at it. So no device is asked for an empty input, or for an address that it does
-    not take.
+    ``together``: one buffer holds all rows, layer by layer the keys of every kv head and then their values, and is
+    padded so that every row begins at a multiple of 256 bytes. Its first row is blank and always present: tokens follow
+    it, and none attends to it. So no device gets an empty input or an unaligned address.
 
-    Rows of ``int16`` are integers whose scales the graphs hold: the host moves them and need not know.
+    Rows of ``int16`` are integers whose scales the graphs hold: the host only moves them.
     """
 
     layers: int
@@ -46,16 +45,16 @@ class Cache:
 
     @property
     def bytes_per_token(self) -> int:
-        """Size of all rows of one token."""
+        """Size of all rows of one token, bytes."""
         return sum(width * BYTES[dtype] for width, dtype in self.buffers().values())
 
     @property
     def stored(self) -> Number:
-        """The format of the rows."""
+        """Number format of the rows."""
         return "int8" if self.rounded else self.dtype
 
     def buffers(self) -> dict[str, tuple[int, Number]]:
-        """Every buffer: numbers in a row, and their format. Graphs read ``past_NAME`` and make ``new_NAME``."""
+        """Every buffer: numbers per row, and their format. Graphs read ``past_NAME`` and write ``new_NAME``."""
         found: dict[str, tuple[int, Number]] = {}
         if self.together:
             width, step = self.kv_heads * sum(self.key_widths + self.value_widths), ALIGNED // BYTES[self.dtype]

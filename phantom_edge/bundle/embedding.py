@@ -1,4 +1,4 @@
-"""The table of token embeddings, as it lies in a file."""
+"""The table of token embeddings in a file."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,9 +10,9 @@ from phantom_edge.bundle.numbers import BYTES, Float, check_rules
 class Rounded:
     """A table of integers: a number is ``(integer - zero point) * scale``, with a scale for every ``block`` of a row.
 
-    A row is filled up to whole blocks. Four bits lie two in a byte, the first in the low half. ``scales`` and
+    A row is padded to whole blocks. Four bits lie two in a byte, the first in the low half. ``scales`` and
     ``zero_points`` are offsets in the file, (rows, blocks) each; no zero points: ``2 ** (bits - 1)``. Zero points of
-    four bits are filled up to whole bytes, row by row.
+    four bits are padded to whole bytes, row by row.
     """
 
     bits: Literal[4, 8]
@@ -28,15 +28,15 @@ class Rounded:
         )
 
     def blocks(self, width: int) -> int:
-        """Of a row."""
+        """Blocks of a row."""
         return -(-width // self.block)
 
     def row_bytes(self, width: int) -> int:
-        """Of integers."""
+        """Bytes of a row's integers."""
         return self.blocks(width) * self.block * self.bits // 8
 
     def zero_bytes(self, width: int) -> int:
-        """Of a row's zero points."""
+        """Bytes of a row's zero points."""
         return -(-self.blocks(width) * self.bits // 8)
 
 
@@ -64,7 +64,7 @@ class Embedding:
 
     @property
     def end(self) -> int:
-        """Where in the file it ends."""
+        """Offset of its end in the file."""
         size, rounded = BYTES[self.dtype], self.rounded
         if rounded is None:
             return self.offset + self.rows * self.width * size

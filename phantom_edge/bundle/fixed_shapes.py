@@ -1,4 +1,4 @@
-"""What a host does around graphs of fixed shapes."""
+"""The host's part around graphs of fixed shapes."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,8 @@ class FixedShapes:
 
     The host feeds rows of ``rotary``: a file of float32 cosines (positions, head_dim / 2) followed by sines. It feeds a
     mask of 0 and ``masked``, which hides later tokens and, with a ``window``, those that many tokens back. New rows
-    enter the cache as the target's facts say. A chunk of ``prefill_chunk`` tokens that is not full is filled up with
-    its last row: no later token looks at what that wrote past its end, but a NaN there would reach the others.
+    enter the cache as the target's facts specify. A chunk of ``prefill_chunk`` tokens that is not full is padded with
+    its last row: no later token attends to the padding, but a NaN there would reach the others.
     """
 
     rotary: str
@@ -23,5 +23,5 @@ class FixedShapes:
         check_rules(masked=-65504 <= self.masked < 0, window=self.window is None or self.window > 0)
 
     def files(self) -> tuple[str, ...]:
-        """Files of the bundle that these name."""
+        """Names of these files in the bundle."""
         return (self.rotary,)

@@ -1,4 +1,4 @@
-"""A bundle on disk: opened only if every file is what its manifest says."""
+"""A bundle on disk, opened only if every file matches its manifest."""
 
 import hashlib
 import json
@@ -19,14 +19,14 @@ from phantom_edge.foundation.typed import WrongJson, from_json, strict_json, to_
 
 AGAIN = "export it again: phantom-edge export"
 VERSIONS = (1, SCHEMA_VERSION)
-"""Versions of the schema that are read."""
+"""Readable versions of the schema."""
 
 
 class HasFiles(Protocol):
     """Facts that name files of their bundle."""
 
     def files(self) -> tuple[str, ...]:
-        """Their names."""
+        """Names of these files."""
 
 
 T = TypeVar("T", bound=HasFiles)
@@ -34,16 +34,16 @@ T = TypeVar("T", bound=HasFiles)
 
 @dataclass(frozen=True)
 class Bundle:
-    """A folder whose files are those that its manifest lists, byte for byte."""
+    """A folder whose files match its manifest, byte for byte."""
 
     path: Path
     manifest: Manifest
 
     @classmethod
     def open(cls, path: Path | str, target: str | None = None, begin: Counting = no_progress) -> "Bundle":
-        """Read the manifest and check every file against it. Raises EdgeError for all that does not match, by name.
+        """Read the manifest and check every file against it. Raises EdgeError for a file that does not match.
 
-        ``target`` is the one that the caller can run, if not any; ``begin`` is told how many bytes there are to read.
+        ``target`` is the only one that the caller can run, None for any; ``begin`` counts the bytes.
         """
         folder = Path(path)
         manifest = read_manifest(folder)
@@ -58,7 +58,7 @@ class Bundle:
         return cls(folder, manifest)
 
     def facts(self, kind: type[T]) -> T:
-        """The facts of the target, whose type is ``kind``. Raises EdgeError where they are not those."""
+        """The facts of the target, whose type is ``kind``. Raises EdgeError where they do not match."""
         try:
             facts = from_json(kind, self.manifest.facts, "facts")
         except WrongJson as error:
@@ -69,13 +69,13 @@ class Bundle:
         return facts
 
     def file(self, name: str) -> Path:
-        """Where a file of the bundle lies."""
+        """Path of a file of the bundle."""
         assert name in self.manifest.files, name
         return self.path / name
 
 
 def is_bundle(path: Path | str) -> bool:
-    """Whether a folder claims to be a bundle."""
+    """True for a folder with a manifest."""
     return (Path(path) / MANIFEST).is_file()
 
 
@@ -85,7 +85,7 @@ def read_manifest(folder: Path) -> Manifest:
     version = document.get("schema_version") if isinstance(document, dict) else None
     if type(version) is int and version > SCHEMA_VERSION:
         raise EdgeError(
-            f"{folder / MANIFEST} has schema version {version}, this phantom-edge knows {SCHEMA_VERSION}",
+            f"{folder / MANIFEST} has schema version {version}, this phantom-edge reads {SCHEMA_VERSION}",
             "update it: pip install --upgrade phantom-edge",
         )
     try:
@@ -120,7 +120,7 @@ def _checked(path: Path, text: str) -> Any:
 
 
 def _check_names(folder: Path, manifest: Manifest) -> None:
-    """Every file that is used is listed, and none lies elsewhere."""
+    """Raises EdgeError unless every used file is listed, and inside the folder."""
     used = {manifest.prompt.tokenizer, manifest.prompt.chat_template}
     used |= set() if manifest.embedding is None else {manifest.embedding.file}
     for part in manifest.parts.values():
@@ -144,7 +144,7 @@ def _check_file(folder: Path, name: str, listed: File, step: Callable[[int], Non
     try:
         size = path.stat().st_size
         if size != listed.bytes:
-            raise EdgeError(f"{path} has {size:,} bytes, its manifest says {listed.bytes:,}", AGAIN)
+            raise EdgeError(f"{path} has {size:,} bytes, its manifest lists {listed.bytes:,}", AGAIN)
         found = sha256_of(path, step)
     except FileNotFoundError:
         raise EdgeError(f"{path} is missing", AGAIN) from None
@@ -155,7 +155,7 @@ def _check_file(folder: Path, name: str, listed: File, step: Callable[[int], Non
 
 
 def listing(folder: Path, names: Iterable[str]) -> dict[str, File]:
-    """Files of a folder that is to become a bundle."""
+    """Sizes and digests of files, for the manifest of their folder."""
     return {name: File((folder / name).stat().st_size, sha256_of(folder / name)) for name in sorted(names)}
 
 
@@ -165,7 +165,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def _text(manifest: Manifest) -> str:
-    """The manifest's file, sealed; with another seal than before where anything else is other than it was."""
+    """The sealed text of a manifest; the seal changes only with the rest."""
     document = to_json(replace(manifest, seal=UNSEALED))
     return sealed(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -180,7 +180,7 @@ def _seal(digest: str) -> str:
 
 
 def record_proof(bundle: Bundle, proof: Proof) -> Bundle:
-    """The bundle with ``proof`` in its manifest, on disk too."""
+    """Write ``proof`` into the manifest. Returns the new bundle."""
     with whole_file(bundle.path / MANIFEST) as file:
         file.write(_text(replace(bundle.manifest, proof=proof)))
     return Bundle(bundle.path, read_manifest(bundle.path))

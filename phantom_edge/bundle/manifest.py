@@ -1,4 +1,4 @@
-"""``phantom.json``: all that a program must know to run a bundle, and what was proved about it."""
+"""``phantom.json``: everything that a program needs to run a bundle, and its proof."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,7 +17,7 @@ FIXED_PARTS = ("prefill", "head")
 
 @dataclass(frozen=True)
 class Pictures:
-    """How pictures are cut into tiles and normalized."""
+    """Tiling and normalization of pictures."""
 
     tile_size: int
     min_tiles: int
@@ -39,7 +39,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Prompt:
-    """How text becomes tokens. Every prompt must begin with ``first_token``, which is folded into the graph."""
+    """Tokenization. Every prompt must begin with ``first_token``, which is folded into the graph."""
 
     tokenizer: str
     chat_template: str
@@ -53,10 +53,10 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Phantom:
-    """What became of the phantom dimension in one layer: ranks kept, and what leaving the rest out may change.
+    """The phantom dimension in one layer: ranks kept, and bounds on the error from leaving out the rest.
 
     ``logit_error`` bounds an attention logit, ``value_error`` a value relative to its norm: for all inputs where
-    ``is_proved``, else for the points of the phantom surface that were looked at.
+    ``is_proved``, else for the sampled points of the phantom surface.
     """
 
     key_rank: int
@@ -68,7 +68,7 @@ class Phantom:
 
 @dataclass(frozen=True)
 class Model:
-    """Which checkpoint this was: its name, a SHA-256 over its config and weights, and its shape."""
+    """The exported checkpoint: its name, a SHA-256 over its config and weights, and its shape."""
 
     name: str
     fingerprint: str
@@ -84,7 +84,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Integers:
-    """How a quantized model came to be: recipe, algorithm, and how many weights each scheme holds."""
+    """Origin of a quantized model: recipe, algorithm, and number of weights of each scheme."""
 
     recipe: str
     algorithm: str
@@ -98,7 +98,7 @@ UNSEALED = "0" * 64
 class Manifest:
     """A bundle. ``proof`` is None where the bundle was never compared with its model: *unverified*.
 
-    ``integers`` is None where no weight is quantized, ``embedding`` where the part of that name looks words up.
+    ``integers`` is None where no weight is quantized, ``embedding`` where the part of that name does the look-up.
     ``facts`` are the target's own: a union that ``target`` tags, and that the target's room reads.
 
     ``seal`` is the SHA-256 of the manifest's own file, with 64 zeros in place of the seal.
@@ -149,23 +149,23 @@ class Manifest:
 
     @property
     def has_fixed_shapes(self) -> bool:
-        """Whether several parts of fixed shapes stand for one decoder; see ``FixedShapes``."""
+        """True where several parts of fixed shapes stand for one decoder; see ``FixedShapes``."""
         return any(part in self.parts for part in FIXED_PARTS)
 
     @property
     def verified(self) -> bool:
-        """Whether it was compared with its model, and every bound was kept."""
+        """True where it was compared with its model, and every bound was kept."""
         return self.proof is not None and self.proof.passed
 
 
 def _widths(dim: int, layer: Phantom) -> tuple[tuple[int, int], ...]:
-    """Of a layer's keys and values: as wide as what they hold, or both as wide as the wider."""
+    """Possible widths of a layer's keys and values: their own, or for both the larger."""
     own = dim + layer.key_rank, dim + layer.value_rank
     return own, (max(own), max(own))
 
 
 def _fits(port: Port, manifest: Manifest, buffers: dict[str, tuple[int, Number]]) -> bool:
-    """Whether a port's width is what the rest of the manifest says, as far as that is about it."""
+    """True unless a port's width contradicts the rest of the manifest."""
     cache, hidden = manifest.cache, manifest.model.hidden_size
     widths = {
         **dict.fromkeys(("pixel_values", "pixels"), (3, manifest.pictures.tile_size, manifest.pictures.tile_size)),

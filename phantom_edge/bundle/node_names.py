@@ -1,24 +1,24 @@
-"""Places in a model that the nodes of graphs are named after, so that profilers tell where the time goes."""
+"""Places in a model that the nodes of graphs are named after, so that profiles attribute the time."""
 
 ATTENTION = "attention"
-"""From queries, keys and values to what their heads mix; rotations, masks and the cache among it."""
+"""Queries, keys and values to the mixed values of the heads; rotations, masks and the cache included."""
 
 PROJECTIONS = "projections"
 """Products with the weights of queries, keys, values and outputs."""
 
 PHANTOM = "phantom maps"
-"""What there is for the phantom dimension alone: maps, what puts their halves beside the plain ones, and the gate."""
+"""Nodes for the phantom dimension alone: maps, concatenation of their halves with the plain ones, and the gate."""
 
 MLP = "MLP"
 
 NORMS = "norms"
-"""And the sums before them."""
+"""Norms, and the sums before them."""
 
 HEAD = "head"
 PATCHES = "patches"
-"""Pixels to what the tower's first layer reads."""
+"""Pixels to the input of the tower's first layer."""
 
 PROJECTOR = "projector"
-"""What the tower's last layer says to image tokens."""
+"""Output of the tower's last layer to image tokens."""
 
 PLACES = (PROJECTIONS, ATTENTION, PHANTOM, MLP, NORMS, HEAD, PATCHES, PROJECTOR)

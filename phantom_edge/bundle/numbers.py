@@ -1,4 +1,4 @@
-"""Number formats of files, and rules that a document keeps."""
+"""Number formats of files, and rules for documents."""
 
 from typing import Literal
 
@@ -15,11 +15,11 @@ BYTES = {"float32": 4, "float16": 2, "int16": 2, "int64": 8, "int32": 4, "int8":
 
 
 def check_rules(**rules: bool) -> None:
-    """ValueError that names the first rule which does not hold."""
+    """Raises a ValueError that names the first rule that does not hold."""
     for name, holds in rules.items():
         if not holds:
             raise ValueError(f"{name} is impossible")
 
 
 MOST_CONTEXT, MOST_TOKENS = 2**20, 2**20
-"""Beyond what any model here holds: of a cache, and of one picture's tokens."""
+"""Limits beyond any model here: context of a cache, and tokens of one picture."""

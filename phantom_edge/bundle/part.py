@@ -1,4 +1,4 @@
-"""A part of a bundle: a graph, its files, and what goes in and out."""
+"""A part of a bundle: a graph, its files, inputs and outputs."""
 
 import re
 from dataclasses import dataclass
@@ -30,9 +30,9 @@ class Port:
 
 @dataclass(frozen=True)
 class Delegation:
-    """What of a part runs in a delegate of ``backend``: operators in so many ``subgraphs``, the others by name.
+    """Operators of a part in delegates of ``backend``: their number and that of subgraphs, and the others by name.
 
-    ``multiply_adds`` are those of all, for one token that sees a full cache, or one tile.
+    ``multiply_adds`` counts those of all operators, for one token with a full cache, or one tile.
     """
 
     backend: str
@@ -51,12 +51,12 @@ class Delegation:
 
     @property
     def share(self) -> float:
-        """Of the operators."""
+        """Share of the operators in delegates."""
         return self.delegated / max(self.delegated + sum(self.outside.values()), 1)
 
     @property
     def share_of_work(self) -> float:
-        """Of the multiply-adds; 1 where there are none."""
+        """Share of the multiply-adds in delegates; 1 where there are none."""
         if not self.multiply_adds:
             return 1.0
         return 1 - sum(self.multiply_adds_outside.values()) / self.multiply_adds
@@ -64,12 +64,12 @@ class Delegation:
 
 @dataclass(frozen=True)
 class Part:
-    """A graph: its file, the files that hold its weights, and what goes in and out.
+    """A graph: its file, the files of its weights, its inputs and outputs.
 
     ``operators`` counts its nodes by kind, ``weight_bytes`` its weights by number format, without those that it shares
-    with a part before it. ``function`` is its name where the file holds several, ``states`` what it keeps from one run
-    to the next, and shares with other functions of the file. ``delegation`` is of targets that hand operators over.
-    ``source`` is the graph that the file was compiled from, where it was.
+    with an earlier part. ``function`` is its name where the file holds several; ``states`` persist from one run to the
+    next, and are shared with other functions of the file. ``delegation`` is for targets with delegates. ``source`` is
+    the graph of a compiled file.
     """
 
     file: str

@@ -1,4 +1,4 @@
-"""What was compared with the checkpoint, and how it came out."""
+"""Comparisons with the checkpoint, and their results."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -17,18 +17,18 @@ Stage = Literal[
 
 
 STAGES: tuple[Stage, ...] = ("vision", "prefill", "decode")
-"""What is compared of every bundle. The exact ones are of bundles that round activations, without that; the strict ones
-of packages for Apple's systems, rounded to float16 inside operators, too."""
+"""Stages compared for every bundle. Exact ones leave out the rounding of activations; strict ones, for packages for
+Apple's systems, also round to float16 inside operators."""
 
 
 RELATIVE, ABSOLUTE, DIVERGENCE, OTHERS = "relative error", "absolute error", "divergence, nats", "other tokens"
-"""What a check measures: the largest difference over the largest magnitude, that difference, mean KL divergence of the
-next-token distributions, and the share of positions whose likeliest token is another."""
+"""Measures of a check: the largest difference over the largest magnitude, that difference, mean KL divergence of the
+next-token distributions, and the share of positions whose likeliest token differs."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison with the reference model: what was measured, and the bound that it had to keep, if any.
+    """One comparison with the reference model: the measured value, and its bound, if any.
 
     ``value`` is None where it is not finite.
     """
@@ -41,28 +41,28 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether it is finite and kept the bound."""
+        """True where the value is finite and within the bound."""
         return self.value is not None and (self.bound is None or self.value <= self.bound)
 
     @property
-    def told(self) -> str:
-        """The value in words."""
+    def value_text(self) -> str:
+        """The value as text."""
         if self.value is None:
             return "not finite"
         return f"{100 * self.value:.1f} %" if self.measure == OTHERS else f"{self.value:.1e}"
 
     def text(self) -> str:
-        """In words, for a message."""
+        """The check in one line, for a message."""
         bound = "" if self.bound is None else f", bound {self.bound:.1e}"
-        return f"{self.stage} of '{self.case}': {self.measure} {self.told}{bound}"
+        return f"{self.stage} of '{self.case}': {self.measure} {self.value_text}{bound}"
 
 
 @dataclass(frozen=True)
 class Hazard:
-    """What float16 did to an operator of a part, over the first runs of what was compared.
+    """Effects of float16 on an operator of a part, over the first compared runs.
 
-    Counts of numbers that became NaN, passed float16's range, and of softmax rows that were masked whole; shares of
-    numbers that vanished, and that lost bits because they are small.
+    Counts of numbers that became NaN or passed float16's range, and of softmax rows that were masked whole; shares of
+    numbers that vanished, and that lost bits as subnormals.
     """
 
     part: str
@@ -77,9 +77,9 @@ class Hazard:
 
 @dataclass(frozen=True)
 class Layer:
-    """How near a layer's output is to that of the checkpoint: signal to noise in decibels, None where it is no number.
+    """Signal-to-noise ratio of a layer's output against the checkpoint, in decibels; None where it is not finite.
 
-    The noise is that of all layers before it, too.
+    The noise includes that of all earlier layers.
     """
 
     part: str
@@ -91,8 +91,7 @@ class Layer:
 class Proof:
     """A comparison with the checkpoint. ``left_out`` names the cases whose prompts did not fit into the cache.
 
-    ``hazards`` are those of bundles that the interpreter runs, the worst first; ``layers`` those of bundles in fixed
-    point, the worst first, too.
+    ``hazards`` are for bundles that the interpreter runs, ``layers`` for bundles in fixed point; both the worst first.
     """
 
     checks: tuple[Check, ...]
@@ -102,7 +101,7 @@ class Proof:
 
     @property
     def passed(self) -> bool:
-        """Whether every stage was compared, and every bound kept."""
+        """True where every stage was compared, and every bound kept."""
         return {check.stage for check in self.checks} >= set(STAGES) and all(check.passed for check in self.checks)
 
     def by_stage(self) -> dict[tuple[str, str], dict[str, Check]]:

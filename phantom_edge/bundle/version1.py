@@ -1,9 +1,9 @@
-"""Manifests of schema version 1, as version 2 writes them."""
+"""Upgrades manifests of schema version 1."""
 
 from typing import Any
 
 OWN = ("fixed", "board", "chip")
-"""What version 1 held for some targets alone, each under a name of its own; version 2 has ``facts``."""
+"""Keys of version 1 for single targets; version 2 has ``facts``."""
 
 
 def upgraded(document: dict[str, Any]) -> dict[str, Any]:

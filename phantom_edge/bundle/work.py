@@ -1,4 +1,4 @@
-"""How much a bundle must move and multiply: counted from its manifest, not measured."""
+"""Bytes and multiply-adds of a bundle, counted from its manifest."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from phantom_edge.bundle.part import Part
 
 LAYERED = ("decoder", "text_decoder")
 VISION = ("vision", "vision_encoder")
-"""What targets call the part that reads tokens, and the one that looks at pictures."""
+"""Names of the part that reads tokens, and of the one that encodes pictures."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,16 @@ class Work:
     cache_products_per_token: int
 
     def token_bytes(self, context: int) -> int:
-        """Read for one token behind ``context`` cached ones: every weight, and the cache."""
+        """Bytes read for one token after ``context`` cached ones: every weight, and the cache."""
         return self.decoder_bytes + context * self.cache_bytes_per_token
 
     def token_products(self, context: int) -> int:
-        """Multiply-adds of one token behind ``context`` cached ones."""
+        """Multiply-adds of one token after ``context`` cached ones."""
         return self.decoder_products + context * self.cache_products_per_token
 
 
 def work_of(manifest: Manifest) -> Work:
-    """Of a bundle."""
+    """Bytes and multiply-adds of a bundle."""
     vision, decoder = (_part(manifest, names) for names in (VISION, LAYERED))
     cache, model = manifest.cache, manifest.model
     groups = model.heads // model.kv_heads
@@ -58,5 +58,5 @@ BITS |= {"float16": 16, "bfloat16": 16, "float32": 32}
 
 
 def _numbers(part: Part) -> int:
-    """How many weights there are: a token is multiplied with each once."""
+    """Number of weights; each is multiplied once per token."""
     return sum(size * 8 // BITS.get(kind, 32) for kind, size in part.weight_bytes.items())

@@ -15,19 +15,19 @@ from torch import Tensor
 from phantom_edge.checkpoint.reading import TensorFiles, raise_problems
 
 ROWS, FORMAT = "SCB", "weight_format"
-"""Beside an int8 weight: the largest magnitude of each row, and how its integers lie."""
+"""Tensors beside an int8 weight: the largest magnitude of each row, and the layout of the integers."""
 
 STATE = ".quant_state.bitsandbytes__"
 LARGEST = 127
 ITEMS = {"U8": 1, "F16": 2, "BF16": 2, "F32": 4}
-"""Bytes of the dtypes that weights of four bits are stored in."""
+"""Dtypes that store weights of four bits, and their bytes."""
 
 AGAIN = "save it again with bitsandbytes 0.45 or newer"
 
 
 @dataclass(frozen=True)
 class BnbFiles(TensorFiles):
-    """Tensors under the names of the model's weights; ``raw`` are those on disk, and the rest says how to read them."""
+    """Tensors under the names of the model's weights; ``raw`` on disk, int8 in ``rows`` and NF4 in ``blocks``."""
 
     raw: TensorFiles
     rows: frozenset[str]
@@ -35,7 +35,7 @@ class BnbFiles(TensorFiles):
 
     @classmethod
     def of(cls, raw: TensorFiles) -> "BnbFiles | None":
-        """None where no weight is so quantized. Raises EdgeError where parts are missing or do not fit."""
+        """Returns None where no weight is so quantized. Raises EdgeError where parts are missing or do not fit."""
         entries, problems = dict(raw.entries), []
         rows: set[str] = set()
         blocks: dict[str, Blocks] = {}
@@ -79,13 +79,13 @@ class BnbFiles(TensorFiles):
 
 
 def _layout(raw: TensorFiles, name: str) -> int:
-    """How integers lie: 0 is by rows, others are for one kind of GPU."""
+    """Layout of the integers: 0 is by rows, others are for one kind of GPU."""
     return int(raw.read(name)) if name in raw.entries else 0
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """A weight of uneven levels: its shape, the numbers of a block, and the offset of scales that are quantized."""
+    """A weight of uneven levels: its shape, the numbers per block, and the offset of quantized scales."""
 
     name: str
     shape: tuple[int, ...]
@@ -95,7 +95,7 @@ class Blocks:
 
     @classmethod
     def read(cls, raw: TensorFiles, name: str, state: str) -> "Blocks":
-        """From the state that lies beside the weight. Raises ValueError or KeyError for one that is unusable."""
+        """Reads the state beside the weight. Raises ValueError or KeyError where it is unusable."""
         about: dict[str, Any] = json.loads(bytes(raw.read(state).tolist()))
         shape, block, nested = tuple(about["shape"]), about["blocksize"], about.get("nested_blocksize")
         sizes = (*shape, block, *([] if nested is None else [nested]))
@@ -118,7 +118,7 @@ class Blocks:
         return found
 
     def read_weight(self, raw: TensorFiles) -> Tensor:
-        """Dequantized to float32."""
+        """The weight, dequantized to float32."""
         packed, numbers = raw.read(self.name).flatten().view(torch.uint8), prod(self.shape)
         levels = torch.stack([packed >> 4, packed & 15], dim=-1).flatten()[:numbers]
         values = raw.read(f"{self.name}.quant_map").float()[levels.int()]

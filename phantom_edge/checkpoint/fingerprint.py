@@ -1,4 +1,4 @@
-"""Which checkpoint a folder is."""
+"""Fingerprint of a checkpoint."""
 
 import hashlib
 from pathlib import Path
@@ -7,11 +7,11 @@ from phantom_edge.foundation.files import sha256_of
 from phantom_edge.foundation.progress import Counting, no_progress
 
 SMALL = ("config.json", "quantization.json")
-"""What says what the weights mean."""
+"""Files that define the meaning of the weights."""
 
 
 def fingerprint(folder: Path, begin: Counting = no_progress) -> str:
-    """SHA-256 over the config and the bytes of every file of weights; ``begin`` is told how many there are."""
+    """SHA-256 over the config and the bytes of every file of weights; ``begin`` counts the bytes."""
     digest = hashlib.sha256()
     for name in SMALL:
         if (folder / name).is_file():

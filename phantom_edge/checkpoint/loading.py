@@ -1,4 +1,4 @@
-"""From a folder or a hub id to a model, every fault found before the first weight is read."""
+"""Loads a model from a folder or hub id; every fault is found before the first weight is read."""
 
 import os
 from collections import Counter
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 
 HUB_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token", "subfolder")
-"""Keyword arguments of ``from_pretrained`` that say how to fetch; the rest goes to transformers."""
+"""Keyword arguments of ``from_pretrained`` for the download; the rest goes to transformers."""
 
 
 COMPARED_ROWS = 4096
@@ -47,10 +47,10 @@ def our_shapes(config: PhantomConfig) -> dict[str, tuple[int, ...]]:
 
 
 def open_checkpoint(folder: Path) -> tuple[PhantomConfig, TensorFiles, bool]:
-    """Config, tensors and whether the layout is official; EdgeError unless they fit together.
+    """Config, tensors and whether the layout is official. Raises EdgeError unless they fit together.
 
-    A head that is absent means tied embeddings, whatever the config says; one that is there although the config ties
-    it must equal the embedding, or else it would get lost.
+    An absent head means tied embeddings, whatever the config; a head that is present although the config ties it must
+    equal the embedding, or it would be lost.
     """
     layout_is_official = is_official(read_json(folder / "config.json"))
     config = read_config(folder)
@@ -77,7 +77,7 @@ def open_checkpoint(folder: Path) -> tuple[PhantomConfig, TensorFiles, bool]:
 
 
 def open_files(folder: Path) -> TensorFiles:
-    """The tensors of a folder; those of a quantized checkpoint come out dequantized."""
+    """The tensors of a folder; those of a quantized checkpoint are read dequantized."""
     from phantom_edge.checkpoint.quantized.files import QUANTIZATION, QuantizedFiles
 
     if (folder / QUANTIZATION).is_file():
@@ -87,7 +87,7 @@ def open_files(folder: Path) -> TensorFiles:
 
 
 def main_dtype(files: TensorFiles) -> str:
-    """The dtype that most weights have; a few norms may be kept wider."""
+    """The dtype of most weights; a few norms may be wider."""
     elements: Counter[str] = Counter()
     rounded = {*files.rows, *files.blocks} if isinstance(files, BnbFiles) else set()
     for name, entry in files.entries.items():
@@ -102,7 +102,7 @@ def _official_name(config: PhantomConfig, ours: str) -> str:
 
 
 def _are_equal(files: TensorFiles, first: str, second: str) -> bool:
-    """Whether two tensors hold the same values, compared in parts so that neither is ever copied whole."""
+    """True where two tensors hold the same values, compared in parts so that neither is copied whole."""
     one, two = files.read(first), files.read(second)
     if one.shape != two.shape:
         return False
@@ -111,7 +111,7 @@ def _are_equal(files: TensorFiles, first: str, second: str) -> bool:
 
 
 def read_generation_config(folder: Path) -> GenerationConfig | None:
-    """The ``generation_config.json`` of a folder, None where there is none; EdgeError for a damaged one."""
+    """The ``generation_config.json`` of a folder, None where there is none. Raises EdgeError for a damaged one."""
     path = folder / "generation_config.json"
     if not os.path.lexists(path):
         return None
@@ -119,7 +119,7 @@ def read_generation_config(folder: Path) -> GenerationConfig | None:
         return GenerationConfig.from_dict(read_json(path))
     except (TypeError, ValueError, AttributeError) as error:
         raise EdgeError(
-            f"{path}: {' '.join(str(error).split())}", "mend it or remove it: config.json has what is needed"
+            f"{path}: {' '.join(str(error).split())}", "correct it or remove it: config.json suffices"
         ) from error
 
 
@@ -131,7 +131,7 @@ def _fill_gaps(generation_config: GenerationConfig, config: PhantomConfig) -> No
 
 
 def _fix_inputs(model: torch.nn.Module, files: TensorFiles) -> None:
-    """Let layers round what they read, where a quantized checkpoint says so."""
+    """Let layers round their inputs, where a quantized checkpoint requires it."""
     from phantom_edge.checkpoint.quantized.files import QuantizedFiles
     from phantom_edge.checkpoint.quantized.inputs import fix_inputs
 
@@ -150,7 +150,7 @@ def check_finite(model: torch.nn.Module, folder: Path) -> None:
 
 
 def is_finite(tensor: torch.Tensor) -> bool:
-    """Whether all elements are finite; one pass, no copy of the tensor's size."""
+    """True where all elements are finite; one pass, no copy of the tensor's size."""
     if tensor.numel() == 0:
         return True
     low, high = torch.aminmax(tensor)  # NaN spreads through both
@@ -159,7 +159,7 @@ def is_finite(tensor: torch.Tensor) -> bool:
 
 @dataclass(frozen=True)
 class LazyTensor:
-    """A tensor that is read when transformers' loader slices it, and whose mapping goes when the tensor goes.
+    """A tensor that is read when transformers' loader slices it, and unmapped when it is dropped.
 
     transformers' own reader keeps every shard mapped until all is loaded, so a load that casts would need file and
     model in memory at once.
@@ -172,7 +172,7 @@ class LazyTensor:
 
 
 def load(cls: "type[PhantomForConditionalGeneration]", source: str | Path, **kwargs: Any) -> Any:
-    """What :meth:`PhantomForConditionalGeneration.from_pretrained` does: check, then let transformers load.
+    """Implements :meth:`PhantomForConditionalGeneration.from_pretrained`: check, then let transformers load.
 
     Weights stay memory-mapped where dtype and layout allow, so loading needs little more than the weights.
     """
@@ -184,7 +184,7 @@ def load(cls: "type[PhantomForConditionalGeneration]", source: str | Path, **kwa
         )
     folder = find_folder(source, **{name: kwargs.pop(name) for name in HUB_OPTIONS if name in kwargs})
     config, files, layout_is_official = open_checkpoint(folder)
-    generation_config = read_generation_config(folder)  # a damaged one is said before the weights are read
+    generation_config = read_generation_config(folder)  # a damaged one is reported before the weights are read
     given = kwargs.pop("config", None)
     if given is not None:
         given.tie_word_embeddings = given.text.tie_word_embeddings = config.tie_word_embeddings

@@ -84,7 +84,7 @@ def join(parts: list[Tensor], rule: Rule, text: PhantomTextConfig) -> Tensor:
 
 
 def readers(config: PhantomConfig, files: TensorFiles) -> dict[str, Callable[[], Tensor]]:
-    """How to read each tensor of ours from an official folder, by our names."""
+    """Functions that read our tensors from an official folder, by our names."""
 
     def read(rule: Rule, part: int) -> Tensor:
         return split(files.read(rule.official), rule, config.text, part)

@@ -33,7 +33,7 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
     "generation_config.json",
 )
-"""Copied as they are; code and pickles stay behind."""
+"""Files copied unchanged; code and pickles are not."""
 
 TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
 """The files of each kind of tokenizer."""
@@ -42,7 +42,7 @@ TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.
 def write_companions(
     source: Path, folder: Path, config: PhantomConfig, processor: "PhantomProcessor | None", to_official: bool = False
 ) -> None:
-    """All that a checkpoint needs beside its weights: config, tokenizer, processor."""
+    """Write the files beside a checkpoint's weights: config, tokenizer, processor."""
     save_config(config, folder, to_official)
     for name in TOKENIZER_FILES:
         if (source / name).is_file():
@@ -52,7 +52,7 @@ def write_companions(
 
 
 def read_processor(folder: Path) -> "PhantomProcessor | None":
-    """The processor of a folder, None where it has no tokenizer; EdgeError for a damaged one."""
+    """The processor of a folder, None where it has no tokenizer. Raises EdgeError for a damaged one."""
     from phantom_edge.processing.processor import PhantomProcessor
 
     if not any(all((folder / name).is_file() for name in names) for names in TOKENIZERS):
@@ -73,7 +73,7 @@ def save_config(config: PhantomConfig, folder: Path, to_official: bool = False) 
 def plan(
     config: PhantomConfig, files: TensorFiles, from_official: bool, to_official: bool, dtype: torch.dtype | None
 ) -> list[Planned]:
-    """The tensors of the result and how each is made from ``files``, nothing read yet."""
+    """The tensors of the result, each with the function that makes it from ``files``; reads none of them."""
     ours = our_shapes(config)
     rules = official.tensor_rules(config)
     from_names = {name: rule.official if from_official else name for rule in rules for name in rule.ours}

@@ -1,4 +1,4 @@
-"""The model that is read from checkpoints and written to them, as transformers' users know it."""
+"""The model class that reads and writes checkpoints, with transformers' interface."""
 
 from os import PathLike
 from pathlib import Path
@@ -19,12 +19,11 @@ class PhantomForConditionalGeneration(PhantomGenerationModel):
     ) -> "PhantomForConditionalGeneration":
         """Load an official checkpoint or one of ours, by folder or hub id, as transformers does.
 
-        ``dtype`` defaults to the weights' own. EdgeError lists every missing, extra, misshapen or unreadable
-        tensor. No code of a checkpoint is ever run.
+        ``dtype`` defaults to the weights' own. Raises an EdgeError that lists every missing, extra, misshapen or
+        unreadable tensor. No code of a checkpoint is ever run.
 
-        Where no cast is needed the weights stay mapped to the file. Whatever writes into that very file (``cp`` over
-        it) changes the model or ends the process; what renames a new file to its name does not. All that we write
-        is renamed.
+        Where no cast is needed the weights stay mapped to the file. Writing into that file (``cp`` over it) changes
+        the model or ends the process; renaming a new file to its name, as we always do, does not.
         """
         if pretrained_model_name_or_path is None:
             return cls.load_checked(None, *args, **kwargs)
@@ -36,8 +35,8 @@ class PhantomForConditionalGeneration(PhantomGenerationModel):
         """Save in our layout, as transformers does, but whole: nothing is written in place.
 
         A folder that holds an older checkpoint, even the one that this model was loaded from, keeps it until the new
-        weights are complete; then its weights of another shard layout go. Needs room for both. Options are
-        transformers', except ``variant``. EdgeError where the disk refuses.
+        weights are complete; then its weights of another shard layout are removed. Needs room for both. Options are
+        transformers', except ``variant``. Raises EdgeError where the disk refuses.
         """
         from phantom_edge.checkpoint.saving import save
 
@@ -45,7 +44,7 @@ class PhantomForConditionalGeneration(PhantomGenerationModel):
 
     @classmethod
     def load_checked(cls, *args: Any, **kwargs: Any) -> Any:
-        """transformers' own loader, for a checkpoint that was checked."""
+        """transformers' own loader, for a checked checkpoint."""
         return super().from_pretrained(*args, **kwargs)
 
 

@@ -1,4 +1,4 @@
-"""A folder of safetensors, looked at without loading it: names, shapes, dtypes, and one tensor at a time."""
+"""A folder of safetensors, inspected without loading it: names, shapes, dtypes, and one tensor at a time."""
 
 import json
 import os
@@ -20,12 +20,12 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-"""Weights that we take; any other type in a checkpoint is refused by name."""
+"""Accepted types of weights; any other type in a checkpoint is refused by name."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a tensor lies and what it is."""
+    """File, type and shape of a tensor."""
 
     file: Path
     dtype: str
@@ -74,7 +74,7 @@ class TensorFiles:
             raise EdgeError(f"{entry.file} cannot be read ({_short(error)})", AGAIN) from error
 
     def bytes(self) -> int:
-        """Size of all shards on disk."""
+        """Size of all shards on disk, bytes."""
         return sum(file.stat().st_size for file in {entry.file for entry in self.entries.values()})
 
 
@@ -90,7 +90,7 @@ def _shards(folder: Path) -> tuple[list[Path], dict[str, str]]:
                 f"{folder} holds both {SINGLE} and {INDEX}", "remove the one that is left over from an earlier save"
             )
     if os.path.lexists(folder / SINGLE):
-        return [folder / SINGLE], {}  # an index beside it whose shards are gone says nothing
+        return [folder / SINGLE], {}  # an index beside it whose shards are gone is ignored
     if any(folder.glob("*.bin")) or any(folder.glob("*.pt*")):
         raise EdgeError(
             f"{folder} holds pickled weights, which are never read (they can run code)",
@@ -107,10 +107,10 @@ def _weight_map(folder: Path) -> dict[str, str]:
 
 
 def _index_faults(index: dict[str, str], entries: dict[str, Entry]) -> list[str]:
-    """Where an index and the headers of its shards disagree; nothing where there is no index."""
+    """Contradictions between an index and the headers of its shards; none where there is no index."""
     lost = [f"{name} is in the index but in no shard" for name in index if name not in entries]
     moved = [
-        f"{name} is in {entries[name].file.name}, not in {file} as the index says"
+        f"{name} is in {entries[name].file.name}, not in {file} as in the index"
         for name, file in index.items()
         if name in entries and entries[name].file.name != file
     ]
@@ -129,7 +129,7 @@ def _is_plain_name(file: object) -> bool:
 def _header(file: Path) -> dict[str, Entry]:
     about = file.stat()
     if not stat.S_ISREG(about.st_mode):
-        raise OSError("it is no regular file")  # a pipe would be waited for
+        raise OSError("it is no regular file")  # reading a pipe would block
     if about.st_size == 0:
         raise OSError("the file is empty")
     with file.open("rb") as raw:  # first, because safetensors calls a file missing that it may not open
@@ -141,7 +141,7 @@ def _header(file: Path) -> dict[str, Entry]:
 
 
 def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
-    """safetensors lets the last of two entries of one name win."""
+    """Raises ValueError for two entries of one name, of which safetensors keeps the last."""
     names = Counter(name for name, _ in pairs)
     if len(names) < len(pairs):
         raise ValueError(f"its header has two entries {names.most_common(1)[0][0]}")
@@ -157,7 +157,7 @@ def check_tensors(found: TensorFiles, expected: dict[str, tuple[int, ...]], opti
         if name not in expected and name not in optional and not name.endswith("rotary_emb.inv_freq")
     ]
     shape = [
-        f"{name} has shape {list(entry.shape)}, config.json wants {list(expected[name])}"
+        f"{name} has shape {list(entry.shape)}, config.json requires {list(expected[name])}"
         for name, entry in found.entries.items()
         if name in expected and entry.shape != expected[name]
     ]

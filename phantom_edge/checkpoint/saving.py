@@ -1,4 +1,4 @@
-"""Save a model into a folder that may hold an older one: the old weights stay whole until the new ones are."""
+"""Save a model into a folder that may hold an older one: the old weights stay whole until the new ones are complete."""
 
 import re
 import shutil
@@ -18,10 +18,10 @@ PREFIX = ".saving-"
 
 
 def save(write: Callable[..., None], folder: Path, arguments: dict[str, Any]) -> None:
-    """What :meth:`PhantomForConditionalGeneration.save_pretrained` does around ``write``, transformers' own.
+    """Implements :meth:`PhantomForConditionalGeneration.save_pretrained` around ``write``, transformers' own.
 
-    The files are written beside their places and renamed, so a model that was loaded from ``folder`` keeps the
-    weights that it has mapped; then weights of another shard layout go.
+    The files are written beside their places and renamed, so a model that was loaded from ``folder`` keeps its mapped
+    weights; then weights of another shard layout are removed.
     """
     if arguments.get("variant"):
         raise EdgeError("weights of a variant cannot be loaded again", "leave variant out and save to another folder")
@@ -51,11 +51,11 @@ def save(write: Callable[..., None], folder: Path, arguments: dict[str, Any]) ->
 
 
 def _move(staging: Path, folder: Path) -> None:
-    """Put the files in their places. A crash in between leaves a folder that is refused, never one of two models."""
+    """Put the files in their places. A crash in between leaves a folder that is refused, never a mix of two models."""
     names = {path.name for path in staging.iterdir()}
     weights = {name for name in names if WEIGHTS.fullmatch(name)}
     if any((folder / name).exists() for name in weights - {SINGLE}):
-        (folder / INDEX).unlink(missing_ok=True)  # it would vouch for shards of which only some are new
+        (folder / INDEX).unlink(missing_ok=True)  # it would list shards of which only some are new
     for name in weights:
         (staging / name).chmod(0o644)  # safetensors makes it readable for its owner only
     for name in [*sorted(names - weights - {INDEX}), *sorted(weights), *sorted(names & {INDEX})]:

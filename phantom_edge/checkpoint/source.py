@@ -1,4 +1,4 @@
-"""A checkpoint as the exporters read it: tensor by tensor and layer by layer, never whole."""
+"""A checkpoint for exporters, read tensor by tensor and layer by layer, never whole."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -28,9 +28,9 @@ LAYERS = "model.language_model.layers."
 
 @dataclass(frozen=True)
 class Source:
-    """An opened checkpoint in either layout; names of tensors are those of ours.
+    """An opened checkpoint in either layout, under our names of tensors.
 
-    ``integers`` are those of a quantized one, whose tensors come out dequantized; so do those of ``bnb``, bitsandbytes.
+    ``integers`` are the files of a quantized one, ``bnb`` those of bitsandbytes; tensors of both are read dequantized.
     """
 
     folder: Path
@@ -42,7 +42,7 @@ class Source:
 
     @classmethod
     def open(cls, folder: Path) -> "Source":
-        """Look at everything but the weights' values. Raises EdgeError for what is missing or does not fit."""
+        """Read everything but the weights' values. Raises EdgeError for parts that are missing or do not fit."""
         config, files, from_official = open_checkpoint(folder)
         processor = read_processor(folder)
         if processor is None:
@@ -57,9 +57,9 @@ class Source:
         return self.tensors[name].make()
 
     def layers(self, attention: str = "eager") -> Iterator[PhantomDecoderLayer]:
-        """The decoder's layers in float32, each made when it is asked for and held by nobody else.
+        """The decoder's layers in float32, each made on demand and not kept.
 
-        ``attention`` is transformers' name of the kernel that they compute with.
+        ``attention`` is transformers' name of their attention kernel.
         """
         text = copy.deepcopy(self.config.text)
         text._attn_implementation = attention
@@ -79,7 +79,7 @@ class Source:
         return ids
 
     def first_token(self) -> int:
-        """The token that every prompt begins with, whatever is asked.
+        """The token that every prompt begins with.
 
         Raises EdgeError where prompts begin with different tokens: then nothing can be folded.
         """
@@ -93,7 +93,7 @@ class Source:
         return int(first.pop())
 
     def pictures(self, max_tiles: int | None = None) -> Pictures:
-        """How pictures are cut and normalized; ``max_tiles`` instead of the checkpoint's own."""
+        """Tiling and normalization of pictures; ``max_tiles`` overrides the checkpoint's own."""
         tiling = self.processor.image_processor.tiling
         return Pictures(
             tile_size=tiling.tile_size,
@@ -106,7 +106,7 @@ class Source:
         )
 
     def prompt(self, tokenizer: str, chat_template: str) -> Prompt:
-        """How text becomes tokens, with the files of these names."""
+        """Tokenization settings, with files of these names."""
         return Prompt(
             tokenizer=tokenizer,
             chat_template=chat_template,
@@ -126,7 +126,7 @@ class Source:
         return tuple(sorted(found))
 
     def fingerprint(self, begin: Counting = no_progress) -> str:
-        """SHA-256 over the config and the bytes of every file of weights; ``begin`` is told how many there are."""
+        """SHA-256 over the config and the bytes of every file of weights; ``begin`` counts the bytes."""
         return fingerprint(self.folder, begin)
 
     def embedding(self, token: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Write a checkpoint tensor by tensor: never more than one shard in memory, and the folder appears whole or not."""
+"""Writes a checkpoint tensor by tensor, with at most one shard in memory."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +18,12 @@ SHARD_BYTES = 1_000_000_000
 """Size at which a new shard begins. One shard is held in memory while it is written."""
 
 Progress = Callable[[int], None]
-"""Called with the bytes of each tensor that was made."""
+"""Called with the bytes of each tensor."""
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A tensor to be: ``make`` is called once, when its shard is written."""
+    """A tensor to write: ``make`` is called once, with its shard."""
 
     name: str
     shape: tuple[int, ...]
@@ -32,7 +32,7 @@ class Planned:
 
     @property
     def bytes(self) -> int:
-        """Size in the file."""
+        """Size in the file, bytes."""
         return prod(self.shape) * self.dtype.itemsize
 
 

@@ -1,1 +1,1 @@
-"""Checkpoints from checkpoints: between the two layouts, and of random weights."""
+"""Writes checkpoints: between the two layouts, and of random weights."""

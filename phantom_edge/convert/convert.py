@@ -29,8 +29,8 @@ def convert(
 ) -> bool:
     """Write the checkpoint ``source`` to ``out`` in the other layout; returns whether that is the official one.
 
-    ``to_official`` chooses the layout (default: the one that ``source`` is not). ``dtype`` casts (default: as it
-    is, bit for bit). ``begin`` gets the total bytes and returns what is told of each tensor.
+    ``to_official`` chooses the layout (default: the one that ``source`` is not). ``dtype`` casts (default:
+    unchanged, bit for bit). ``begin`` counts the bytes.
     """
     if source.resolve() != out.resolve() and source.resolve().is_relative_to(out.resolve()):
         raise EdgeError(f"{out} holds the source {source}", "write to a folder beside it")
@@ -38,7 +38,7 @@ def convert(
     to_official = not from_official if to_official is None else to_official
     planned = plan(config, files, from_official, to_official, dtype)
     total = sum(tensor.bytes for tensor in planned)
-    # all that is read here is read for its faults: they are said before the weights are written, not after
+    # read here, so that faults are reported before the weights are written
     read_generation_config(source)
     processor = read_processor(source)
     if to_official:

@@ -1,4 +1,4 @@
-"""Checkpoints of the real shapes with random weights: to measure size and speed without the weights."""
+"""Checkpoints of the real shapes with random weights, to measure size and speed without the real ones."""
 
 from collections.abc import Callable
 from functools import partial
@@ -91,7 +91,7 @@ def random_tensor(name: str, shape: tuple[int, ...], dtype: torch.dtype, seed: i
         return torch.full(shape, constant, dtype=dtype)
     is_embedding = "embed" in name and "patch" not in name
     std = 0.02 if is_embedding else torch.Size(shape[1:]).numel() ** -0.5
-    generator = torch.Generator().manual_seed(crc32(f"{seed} {name}".encode()))  # it heeds the low 32 bits only
+    generator = torch.Generator().manual_seed(crc32(f"{seed} {name}".encode()))  # it uses the low 32 bits only
     tensor = torch.empty(shape, dtype=dtype)
     for block in torch.split(tensor.view(-1), BLOCK_ELEMENTS):
         block.copy_(torch.randn(block.shape, generator=generator).mul_(std))

@@ -17,7 +17,7 @@ SYLLABLES = [consonant + vowel for consonant in "bdfghjklmnprstvwz" for vowel in
 
 
 def filler(number: int) -> str:
-    """A pronounceable word of its own for each ``number``: what a random model says."""
+    """A pronounceable word for each ``number``, all different."""
     word = ""
     while True:
         number, rest = divmod(number, len(SYLLABLES))

@@ -1,1 +1,1 @@
-"""What everything stands on: errors, whole files, staging, strict JSON, versions. Knows nothing of models."""
+"""The foundation: errors, whole files, staging, strict JSON, versions. Independent of models."""

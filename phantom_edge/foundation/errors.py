@@ -1,4 +1,4 @@
-"""The one error that a user sees, and the one door to optional packages."""
+"""The error that users see, and the import of optional packages."""
 
 import importlib
 from types import ModuleType
@@ -7,9 +7,9 @@ from phantom_edge.foundation.versions import extra_with
 
 
 class EdgeError(Exception):
-    """A mistake that the user can mend.
+    """A mistake that the user can correct.
 
-    ``problem`` says in one line what is wrong; ``remedy`` is a command to paste or a choice to make.
+    ``problem`` states the fault in one line; ``remedy`` is a command to paste or a choice to make.
     """
 
     def __init__(self, problem: str, remedy: str) -> None:
@@ -22,7 +22,7 @@ class EdgeError(Exception):
 
 
 def need(module: str, extra: str | None = None) -> ModuleType:
-    """Import ``module`` or say which pip command brings it.
+    """Import ``module``, or raise the EdgeError that names the pip command for it.
 
     A package that is *absent* becomes an :class:`EdgeError`; one that is present but broken shows its own
     traceback, because its cause is not a missing install.

@@ -14,25 +14,25 @@ from phantom_edge.foundation.replaceable import check_replaceable, mark
 from phantom_edge.foundation.staging import left_overs, staging_folder
 
 BLOCK = 1 << 20
-"""Bytes that are read at a time."""
+"""Read size, bytes."""
 
 NEW, OLD = "new", "old"
-"""Inside the staging folder: what is being written, and what stood at ``out`` until the new took its place.
+"""Names inside the staging folder: the new folder, and the one that it replaces.
 
-Both there: the new one is not in place yet. So a killed run's folder says by itself what is to be done with it.
+Where both exist, the new one is not in place yet; so the remains of a killed run determine their own recovery.
 """
 
 
 @contextmanager
 def whole_folder(out: Path, *, force: bool = False, bytes_needed: int = 0) -> Iterator[Path]:
-    """A folder to fill, renamed to ``out`` when the block ends well and removed when it does not.
+    """Yields a folder to fill, which is renamed to ``out`` when the block succeeds and removed when it fails.
 
     The work happens beside ``out``, so the rename is one step of the file system: of two runs without ``force`` the
     second to end is refused. With ``force`` an existing ``out`` is replaced, but only by a whole new one, and only if
-    it holds nothing but what we wrote or what belongs to a checkpoint (see ``replaceable``). Wherever a run is killed,
-    the old folder is in its place or goes back there when the next run for ``out`` starts.
+    it holds nothing but our files or a checkpoint's (see ``replaceable``). Wherever a run is killed, the old folder is
+    in its place or goes back there when the next run for ``out`` starts.
     """
-    out = Path(os.path.realpath(out))  # through a link, the folder that it points to is the one to replace
+    out = Path(os.path.realpath(out))  # of a link, the target is replaced
     prefix = f".{out.name}.partial-"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def whole_folder(out: Path, *, force: bool = False, bytes_needed: int = 0) -> It
 
 @contextmanager
 def whole_file(out: Path) -> Iterator[TextIO]:
-    """A text file to write, renamed to ``out`` when the block ends well and removed when it does not."""
+    """Yields a text file to write, which is renamed to ``out`` when the block succeeds and removed when it fails."""
     out = out.resolve()
     if out.is_dir():
         raise EdgeError(f"{out} is a folder, not a file", "choose another file")
@@ -70,7 +70,7 @@ def whole_file(out: Path) -> Iterator[TextIO]:
 
 
 def check_target(out: Path, force: bool) -> None:
-    """EdgeError unless the place is free, or ``force`` may free it. Looks again where another run replaced it."""
+    """Raises EdgeError unless ``out`` is free or ``force`` may replace it. Repeated where another run replaced it."""
     out = Path(os.path.realpath(out))
     if not out.name:
         raise EdgeError(f"{out} is no place for a folder of its own", "choose another folder")
@@ -114,13 +114,13 @@ def _replace(staging: Path, out: Path, force: bool) -> None:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-            with suppress(FileNotFoundError):  # another run replaced it in this very moment: what it saw is out of date
+            with suppress(FileNotFoundError):  # replaced by another run just now: out of date
                 (staging / OLD).rename(staging / "superseded")
             shutil.rmtree(staging / "superseded", ignore_errors=True)
 
 
 def _settle(staging: Path, out: Path) -> None:
-    """Remove a staging folder; an old folder that nothing replaced goes back first, or else stays where it is."""
+    """Remove a staging folder. An old folder that nothing replaced goes back first, or stays where ``out`` is taken."""
     if (staging / OLD).exists() and (staging / NEW).exists():
         if os.path.lexists(out):
             return
@@ -138,7 +138,7 @@ def _check_space(folder: Path, needed: int) -> None:
 
 
 def plain_words(error: OSError, out: Path, kind: str = "folder") -> EdgeError:
-    """What went wrong while ``out`` was written, for a user."""
+    """The EdgeError for a failed write to ``out``."""
     if error.errno == errno.ENOSPC:
         return EdgeError(f"the disk is full while writing {out}", "free some space and run the command again")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -147,7 +147,7 @@ def plain_words(error: OSError, out: Path, kind: str = "folder") -> EdgeError:
 
 
 def sha256_of(path: Path, progress: Callable[[int], None] = lambda _: None) -> str:
-    """SHA-256 of a file; ``progress`` is told of the bytes read."""
+    """SHA-256 of a file; ``progress`` counts the bytes read."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(BLOCK):

@@ -11,10 +11,10 @@ AGAIN = "fetch the checkpoint again from its source"
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from ``path``; EdgeError where there is none."""
+    """The JSON object in ``path``. Raises EdgeError where there is none."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise EdgeError(f"{path} is no regular file", AGAIN)  # a pipe would be waited for
+            raise EdgeError(f"{path} is no regular file", AGAIN)  # reading a pipe would block
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         problem = "is a link to nothing" if path.is_symlink() else "is missing"

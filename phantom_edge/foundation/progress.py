@@ -1,4 +1,4 @@
-"""Progress of long work: what it reports, to whoever shows it."""
+"""Types for the progress of long work."""
 
 from collections.abc import Callable
 

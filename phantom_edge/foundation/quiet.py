@@ -1,4 +1,4 @@
-"""Packages that warn while they are imported and while they work: of torch's code, of kernels for other machines."""
+"""Silence for packages that warn on import and in use, about torch's code or kernels for other machines."""
 
 import logging
 import warnings
@@ -11,7 +11,7 @@ from phantom_edge.foundation.errors import need
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings, of whichever kind."""
+    """Suppresses Python's warnings and log messages up to WARNING."""
     before = logging.root.manager.disable
     logging.disable(max(before, logging.WARNING))
     try:
@@ -23,7 +23,7 @@ def quiet() -> Iterator[None]:
 
 
 def need_quietly(module: str) -> ModuleType:
-    """Import ``module`` without the warnings of its package, or say which pip command brings it."""
+    """Import ``module`` with the warnings of its package suppressed. Raises EdgeError as ``need`` does."""
     with quiet():
         need(module.partition(".")[0])
         return need(module)

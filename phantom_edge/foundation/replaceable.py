@@ -1,4 +1,4 @@
-"""What ``--force`` may delete: what we wrote, and checkpoints; never a folder with anything else in it."""
+"""Folders that ``--force`` may replace: ours and checkpoints, never one that holds anything else."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from typing import Any
 from phantom_edge.foundation.errors import EdgeError
 
 MARKER = ".phantom-edge.json"
-"""Written into every folder that appears whole: the names of all that it held then."""
+"""File in every folder that we write, which lists the folder's contents."""
 
 CHECKPOINT_NAMES = re.compile(
     r".*\.(json|safetensors|jinja|py)|pytorch_model.*\.bin|tokenizer\.model|merges\.txt"
@@ -18,13 +18,13 @@ CHECKPOINT_NAMES = re.compile(
 
 
 def mark(folder: Path) -> None:
-    """Remember what ``folder`` holds, so that what others add later is known as theirs."""
+    """Record the contents of ``folder``, so that later additions by others are recognized."""
     about = {"written_by": "phantom-edge", "holds": sorted(path.name for path in folder.iterdir())}
     (folder / MARKER).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
 def check_replaceable(folder: Path) -> None:
-    """EdgeError unless all that ``folder`` holds was written by us or belongs to a Phantom checkpoint."""
+    """Raises EdgeError unless everything in ``folder`` was written by us or belongs to a Phantom checkpoint."""
     if Path.cwd().resolve().is_relative_to(folder):
         raise EdgeError(f"{folder} holds the folder that you are in", "choose another folder")
     foreign = _foreign(folder)
@@ -37,7 +37,7 @@ def check_replaceable(folder: Path) -> None:
 
 
 def _foreign(folder: Path) -> list[str]:
-    """Names in ``folder`` that are neither ours nor a checkpoint's. A folder inside is fine where all in it is."""
+    """Names in ``folder`` that are neither ours nor a checkpoint's. A subfolder is accepted where its contents are."""
     known = _read(folder / MARKER).get("holds")
     written = {MARKER, *map(str, known)} if isinstance(known, list) else set()
     is_checkpoint = _read(folder / "config.json").get("model_type") == "phantom"

@@ -1,4 +1,4 @@
-"""Parts of a bundle that is being written: each appears whole, and an interrupted export finds those that are done."""
+"""Parts of an unfinished bundle: each is written whole, and an interrupted export reuses the complete ones."""
 
 import json
 import os
@@ -15,14 +15,14 @@ from phantom_edge.foundation.files import plain_words
 from phantom_edge.foundation.staging import locked
 
 RECORD = "export.json"
-"""Of what the parts are, and of those that are done the size in bytes of every file and the seconds it took."""
+"""File that identifies the export and lists its complete parts: bytes of every file, and seconds."""
 
 BUSY = "writing"
 
 
 @dataclass(frozen=True)
 class Done:
-    """A part that is complete: bytes of each file, seconds that writing it took, and what there is to tell of it."""
+    """A complete part: bytes of each file, seconds that it took, and the result of its writer."""
 
     files: dict[str, int]
     seconds: float
@@ -37,9 +37,9 @@ class Unfinished:
         self.done: dict[str, Done] = {}
 
     def part(self, name: str, write: Callable[[Path], Any], *, anew: bool = False) -> Any:
-        """Let ``write`` fill a folder with the files of a part, unless they are there and need not be made ``anew``.
+        """Let ``write`` fill a folder with the files of a part, unless the part is complete and ``anew`` is false.
 
-        What it returns, in JSON's types, is returned, whenever it was written.
+        Returns the result of ``write`` (JSON types), now or from the earlier run.
         """
         if name in self.done and not anew:
             return self.done[name].told
@@ -47,28 +47,28 @@ class Unfinished:
         busy = self.folder / BUSY
         shutil.rmtree(busy, ignore_errors=True)
         busy.mkdir()
-        told = write(busy)
+        result = write(busy)
         files = {str(path.relative_to(busy)): path.stat().st_size for path in sorted(busy.rglob("*")) if path.is_file()}
         for file in files:
             (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
             (busy / file).replace(self.folder / file)
         shutil.rmtree(busy)
-        self.done[name] = Done(files, round(time.perf_counter() - start, 3), told)
+        self.done[name] = Done(files, round(time.perf_counter() - start, 3), result)
         self._record()
-        return told
+        return result
 
     @property
     def files(self) -> list[str]:
-        """Names of all that is done."""
+        """File names of the complete parts."""
         return [file for done in self.done.values() for file in done.files]
 
     @property
     def bytes(self) -> int:
-        """Size of all that is done."""
+        """Size of the complete parts, bytes."""
         return sum(size for done in self.done.values() for size in done.files.values())
 
     def link_to(self, folder: Path) -> None:
-        """All files in ``folder``, too; where the file system has no links, there alone."""
+        """Link all files into ``folder``; where the file system has no links, move them."""
         for file in self.files:
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -81,11 +81,11 @@ class Unfinished:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def find(self) -> None:
-        """Take over what an earlier export of the same left; what belongs to another one is removed."""
+        """Reuse the complete parts of an earlier export of the same; remove those of a different one."""
         record = _read(self.folder / RECORD)
         if record.get("about") != self.about:
             for path in self.folder.iterdir():
-                if path.name != RECORD:  # it goes last, by being written anew: it says whose folder this is
+                if path.name != RECORD:  # replaced last, because it identifies the folder
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
             self._record()
             return
@@ -102,16 +102,16 @@ class Unfinished:
 
 @contextmanager
 def unfinished(out: Path, about: Mapping[str, Any]) -> Iterator[Unfinished]:
-    """The parts of ``out``, locked; what is done stays if the block fails, and nothing stays if nothing is done.
+    """Yields the parts of ``out``, locked. Complete ones stay if the block fails; without any, the folder is removed.
 
-    ``about`` tells one export from another. Raises EdgeError where another process is at work on ``out``.
+    ``about`` identifies the export. Raises EdgeError where another process is writing ``out``.
     """
     folder = Path(os.path.realpath(out))
     folder = folder.with_name(f".{folder.name}.unfinished")
     try:
         with _held(folder, out):
             if not _is_ours(folder):
-                raise EdgeError(f"{folder} is in the way, and not of phantom-edge's making", "move it away")
+                raise EdgeError(f"{folder} exists and was not written by phantom-edge", "move it away")
             parts = Unfinished(folder, about)
             parts.find()
             try:
@@ -125,11 +125,11 @@ def unfinished(out: Path, about: Mapping[str, Any]) -> Iterator[Unfinished]:
 
 @contextmanager
 def _held(folder: Path, out: Path) -> Iterator[None]:
-    """The folder, made if it is not there, and locked. Raises EdgeError where another process has it."""
+    """Create the folder where it is absent, and lock it. Raises EdgeError where another process holds the lock."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder) as is_locked:
-            if not folder.exists():  # another export ended in this very moment, and took it along
+            if not folder.exists():  # another export ended just now and removed it
                 continue
             if not is_locked:
                 raise EdgeError(f"another export is writing {out}", "wait until it ends, or choose another --out")
@@ -138,7 +138,7 @@ def _held(folder: Path, out: Path) -> Iterator[None]:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether nothing else than an export can have left what is there."""
+    """True where only an export can have left the contents."""
     names = {path.name for path in folder.iterdir()}
     return RECORD in names or names <= {BUSY, f"{RECORD}.partial"}
 

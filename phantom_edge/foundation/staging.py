@@ -1,4 +1,4 @@
-"""A folder to work in, whose lock tells a run at work from what a killed one left behind."""
+"""Staging folders, whose lock distinguishes a running process from the remains of a killed one."""
 
 import os
 import re
@@ -16,12 +16,12 @@ if sys.platform != "win32":
 def staging_folder(parent: Path, prefix: str) -> Iterator[Path]:
     """A new folder ``<prefix>`` + 8 letters in ``parent``, locked while the block runs. The block removes it.
 
-    The lock is the system's, so it is free again however the process ends, and no number of a process can be mistaken
-    for another's.
+    The lock is the operating system's: it is released however the process ends, and no process id can be mistaken for
+    another's.
     """
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        lock = _lock(folder, wait=True)  # another run may just be taking it for a left-over
+        lock = _lock(folder, wait=True)  # another run may just be treating it as a left-over
         if folder.exists():
             break
         _unlock(lock)
@@ -32,9 +32,9 @@ def staging_folder(parent: Path, prefix: str) -> Iterator[Path]:
 
 
 def left_overs(parent: Path, prefix: str) -> Iterator[Path]:
-    """The staging folders in ``parent`` whose runs were killed, each locked while it is looked at.
+    """Yields the staging folders in ``parent`` whose runs were killed, each locked while it is used.
 
-    None where the file system has no locks: a run at work could not be told from them.
+    Yields none where the file system has no locks: running processes could not be distinguished.
     """
     pattern = re.compile(re.escape(prefix) + "[a-z0-9_]{8}")  # what tempfile appends
     for folder in sorted(path for path in parent.iterdir() if pattern.fullmatch(path.name)):
@@ -48,7 +48,7 @@ def left_overs(parent: Path, prefix: str) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[bool]:
-    """Hold the lock of a folder; False where another process has it. Where nothing can lock, True."""
+    """Lock a folder. Yields False where another process holds the lock; True otherwise, also without lock support."""
     lock = _lock(folder)
     try:
         yield lock is not None or not _can_lock(folder)
@@ -57,7 +57,7 @@ def locked(folder: Path) -> Iterator[bool]:
 
 
 def _can_lock(folder: Path) -> bool:
-    """Whether a lock of ``folder`` can be had at all: another's, waited for by nobody, is a lock too."""
+    """True where ``folder`` supports locks, also while another process holds one."""
     if sys.platform == "win32":
         return False
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -75,7 +75,7 @@ def _can_lock(folder: Path) -> bool:
 def _lock(folder: Path, *, wait: bool = False) -> int | None:
     """Lock the folder itself: no file of ours ends up in it.
 
-    None where nothing can lock, where the folder is gone, and, without ``wait``, where somebody else has it.
+    Returns None without lock support, where the folder is gone, and, without ``wait``, where another process has it.
     """
     if sys.platform == "win32":
         return None

@@ -1,4 +1,4 @@
-"""What is installed, and what brings what is not. Needs the standard library only, so that a doctor can ask."""
+"""Installed distributions, and the extras that install missing ones. Standard library only, for ``doctor``."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ def installed(name: str) -> str | None:
 
 
 def extra_with(distribution: str) -> str | None:
-    """The extra of ours that asks for a distribution, None where none does or our own metadata is not there."""
+    """The extra of ours that requires a distribution; None where none does or our own metadata is absent."""
     try:
         lines = metadata.requires("phantom-edge") or ()
     except metadata.PackageNotFoundError:
@@ -30,7 +30,7 @@ def extra_with(distribution: str) -> str | None:
 
 @dataclass(frozen=True)
 class Clash:
-    """Versions that are known not to work together; every package must match for the clash to hold."""
+    """Versions known not to work together; the clash holds where every package matches."""
 
     packages: dict[str, str]
     harm: str

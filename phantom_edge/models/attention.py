@@ -112,7 +112,7 @@ class PhantomAttention(nn.Module):
 
 
 def cache_layer(cache: Cache | None, index: int) -> SentinelLayer | None:
-    """The layer's place in the cache; EdgeError where the cache has no room for a sentinel."""
+    """The cache of one layer. Raises EdgeError where it cannot hold a sentinel."""
     if cache is None:
         return None
     layer = cache.layers[index] if index < len(cache.layers) else None
@@ -127,9 +127,9 @@ def cache_layer(cache: Cache | None, index: int) -> SentinelLayer | None:
 def find_sentinel(
     query: Tensor, key: Tensor, value: Tensor, index: Tensor | None, layer: SentinelLayer | None
 ) -> Sentinel:
-    """The sentinel of every row, and remember it in the cache layer.
+    """Returns the sentinel of every row, and stores it in the cache layer.
 
-    A left-padded row may see its first token only in a later chunk; until then its rows are padding, which nothing
+    A left-padded row may get its first token only in a later chunk; until then its rows are padding, which nothing
     attends to, so any sentinel serves.
     """
     known = layer.sentinel if layer is not None else None
@@ -162,7 +162,7 @@ def eager_attention(
     scaling: float,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Attention in plain operators, groups as rows of their kv head: what ``attn_implementation="eager"`` runs."""
+    """Attention in plain operators, groups as rows of their kv head (``attn_implementation="eager"``)."""
     batch, heads, tokens, width = query.shape
     kv_heads = key.shape[1]
     grouped = query.reshape(batch, kv_heads, heads // kv_heads, tokens, width)

@@ -23,7 +23,7 @@ class Sentinel(NamedTuple):
 
 
 class SentinelLayer:
-    """What both cache layers do with the sentinel besides storing it."""
+    """Operations on the sentinel that both cache layers share."""
 
     sentinel: Sentinel | None = None
 

@@ -1,4 +1,4 @@
-"""The numbers that make one decoder into any Phantom: no code asks for a model's name."""
+"""Configurations: the numbers that make one decoder into any Phantom. No code tests a model's name."""
 
 import math
 from typing import Any, ClassVar
@@ -9,18 +9,18 @@ from transformers import AutoConfig, PreTrainedConfig
 from phantom_edge.foundation.errors import EdgeError
 
 RELEASED_ETA = 1e-4
-"""The constant of the released code; official configs do not carry it."""
+"""Constant of the released code; absent from official configs."""
 
 PHANTOM_LAYER = "phantom_attention"
-"""The cache layer type that transformers looks up for our decoder."""
+"""Cache layer type of our decoder in transformers."""
 
 
 MOST_LAYERS, LARGEST = 1000, 2**31
-"""Beyond these a config is damaged: building such a model would take the machine's memory before anything else."""
+"""Limits beyond which a config is damaged: building such a model would exhaust the memory."""
 
 
 def require_positive(config: PreTrainedConfig, *names: str) -> None:
-    """EdgeError for the first of these numbers that is not above zero, or beyond all reason."""
+    """Raises EdgeError for the first of these numbers that is not positive, or beyond the limits."""
     for name in names:
         value = getattr(config, name)
         if not 0 < value <= (MOST_LAYERS if name == "num_hidden_layers" else LARGEST):  # NaN is neither
@@ -34,11 +34,11 @@ ROPE_NUMBERS: dict[str, tuple[str, ...]] = {
     "yarn": ("factor",),
     "longrope": ("original_max_position_embeddings",),
 }
-"""The kinds of rotary embedding that we have, and the numbers that each needs beside ``rope_theta``."""
+"""Supported kinds of rotary embedding, and the numbers that each needs beside ``rope_theta``."""
 
 
 def check_rope(rope: dict[str, Any], head_dim: int) -> None:
-    """EdgeError unless ``rope`` is one that ``rotary_tables`` can compute."""
+    """Raises EdgeError unless ``rotary_tables`` can compute ``rope``."""
     again = "check rope_parameters (or rope_scaling) in config.json"
     kind = rope.get("rope_type", "default")
     if not isinstance(kind, str) or kind not in ROPE_NUMBERS:
@@ -121,7 +121,7 @@ class PhantomTextConfig(PreTrainedConfig):
         if self.rope_parameters is None:
             self.rope_parameters = {"rope_type": "default", "rope_theta": 10000.0}
         if isinstance(self.num_hidden_layers, int):
-            require_positive(self, "num_hidden_layers")  # before transformers asks for a type of each layer
+            require_positive(self, "num_hidden_layers")  # before transformers reads the type of each layer
         super().__post_init__(**kwargs)
         names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
         more = ("num_key_value_heads", "head_dim", "max_position_embeddings", "rms_norm_eps")
@@ -141,7 +141,7 @@ class PhantomTextConfig(PreTrainedConfig):
 
     @property
     def layer_types(self) -> list[str]:
-        """One cache layer type a layer; a property, so that it is never written to a file."""
+        """Cache layer type of each layer; a property, so that it is never written to a file."""
         return [PHANTOM_LAYER] * self.num_hidden_layers
 
     def validate_layer_type(self) -> None:
@@ -150,11 +150,10 @@ class PhantomTextConfig(PreTrainedConfig):
 
 @strict
 class PhantomConfig(PreTrainedConfig):
-    """A whole Phantom: vision tower, projector, decoder, and how pictures are cut.
+    """A whole Phantom: vision tower, projector, decoder, and picture tiling.
 
     ``family`` names the official layout that the checkpoint came from (qwen2, internlm2, phi3). Only reading,
-    renaming and prompting look at it; the model does not. ``tie_word_embeddings`` is the decoder's where it is not
-    given.
+    renaming and prompting use it; the model does not. ``tie_word_embeddings`` defaults to the decoder's.
     """
 
     model_type = "phantom"
@@ -221,7 +220,7 @@ class PhantomConfig(PreTrainedConfig):
 
     @property
     def tokens_per_tile(self) -> int:
-        """Image tokens that one tile becomes."""
+        """Image tokens per tile."""
         return (self.vision.patches_per_side // self.pixel_block) ** 2
 
 

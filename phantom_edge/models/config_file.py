@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def read_config(folder: Path) -> PhantomConfig:
-    """The config of a folder in either layout. Raises EdgeError for a bundle, by that name."""
+    """Reads the config of a folder in either layout. Raises EdgeError for a bundle."""
     if (folder / "phantom.json").is_file():
         raise EdgeError(f"{folder} is a bundle, not a checkpoint", "give the checkpoint that it was exported from")
     raw = read_json(folder / "config.json")

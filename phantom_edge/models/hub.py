@@ -1,4 +1,4 @@
-"""Where a checkpoint lies: a folder, a model on a hub, or inside this package."""
+"""Finds a checkpoint: a folder, a model on a hub, or the one inside this package."""
 
 import re
 from pathlib import Path, PurePosixPath
@@ -9,10 +9,10 @@ from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.shipped import NAME, NANO
 
 SMALL_FILES = ("*.json", "*.jinja", "tokenizer.model", "merges.txt")
-"""All that preparing inputs needs of a checkpoint: no weights, no code."""
+"""Files that prepare inputs: no weights, no code."""
 
 CHECKPOINT_FILES = (*SMALL_FILES, "*.safetensors")
-"""All that is ever fetched: no code, no pickles."""
+"""Files that are downloaded: no code, no pickles."""
 
 
 def find_folder(
@@ -26,10 +26,10 @@ def find_folder(
     token: str | bool | None = None,
     subfolder: str = "",
 ) -> Path:
-    """The folder ``source`` itself, or a download of the files that match where it is a hub id (owner/name).
+    """Returns the folder ``source``, or a download of the matching files where it is a hub id (owner/name).
 
-    Where there is no folder called nano, that name is the model inside this package. ``subfolder`` is one inside the
-    folder. The other options are huggingface_hub's. Raises EdgeError when there is neither.
+    Without a folder of that name, nano is the model inside this package. ``subfolder`` is a folder inside ``source``.
+    The other options are huggingface_hub's. Raises EdgeError when there is neither.
     """
     inside = PurePosixPath(subfolder)
     if inside.is_absolute() or ".." in inside.parts:
@@ -38,7 +38,7 @@ def find_folder(
         folder = Path(source).expanduser()
         is_folder, is_there = folder.is_dir(), folder.exists()
     except (OSError, RuntimeError) as error:  # RuntimeError: a home that is not there, a link to itself
-        raise EdgeError(f"cannot look at {source} ({error})", "give a checkpoint folder that you may read") from error
+        raise EdgeError(f"cannot read {source} ({error})", "give a checkpoint folder that you may read") from error
     if is_folder:
         return _inside(folder, subfolder)
     if is_there:

@@ -63,9 +63,9 @@ class PhantomModel(PhantomPreTrainedModel):
         prompt_tokens: int | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
-        """``mm_encoder_outputs["image"]`` holds features made beforehand (transformers' generate does that).
+        """``mm_encoder_outputs["image"]`` holds precomputed features (from transformers' generate).
 
-        After the first ``prompt_tokens`` of a row, those in the cache included, an image token is a mere word.
+        After the first ``prompt_tokens`` of a row, those in the cache included, an image token is an ordinary word.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("exactly one of input_ids and inputs_embeds is needed")
@@ -116,7 +116,7 @@ class PhantomModel(PhantomPreTrainedModel):
 
 
 def _feature_rows(features: BaseModelOutputWithPooling | None) -> Tensor | None:
-    """Image features as one row a token; transformers hands them over as a tensor or, in chunks, as a list."""
+    """Image features, one row per token; transformers passes them as a tensor or, in chunks, as a list."""
     if features is None:
         return None
     pooled = features.pooler_output
@@ -125,7 +125,7 @@ def _feature_rows(features: BaseModelOutputWithPooling | None) -> Tensor | None:
 
 
 def _is_prompt(input_ids: Tensor | None, cache: Cache | None) -> bool:
-    """Whether a prompt begins here. A decoded token may happen to be the image token; a prompt needs its pictures."""
+    """True where a prompt begins. Only its image tokens need pictures; a decoded token may happen to be one."""
     if input_ids is None or is_traced():
         return False
     return input_ids.shape[1] > 1 or cache is None or not cache.get_seq_length()
@@ -135,7 +135,7 @@ class PhantomGenerationModel(PhantomPreTrainedModel, GenerationMixin):
     """Pictures and a question to an answer: the reference that every exported artifact is compared with.
 
     Equals the released Phantom code (arXiv 2409.14713; `arch_0_5b`, `arch_1_8b`, `arch_3_8b`, `arch_7b`) and also
-    takes what that refuses: chunked prefill and one-token prompts. Checkpoints are read and written by its subclass,
+    accepts chunked prefill and one-token prompts. Checkpoints are read and written by its subclass,
     ``checkpoint.pretrained.PhantomForConditionalGeneration``.
     """
 
@@ -176,7 +176,7 @@ class PhantomGenerationModel(PhantomPreTrainedModel, GenerationMixin):
         """Logits (B, N, vocab), of the last ``logits_to_keep`` positions where that is not 0.
 
         ``input_ids`` (B, N), ``pixel_values`` (tiles of all pictures in order, 3, S, S), ``attention_mask``
-        (B, past + N); ``labels`` (B, N) with -100 where no loss is wanted. Pictures belong to the image tokens of
+        (B, past + N); ``labels`` (B, N) with -100 for no loss. Pictures belong to the image tokens of
         the first ``prompt_tokens``, where that is given.
         """
         outputs = self.model(
@@ -208,9 +208,9 @@ class PhantomGenerationModel(PhantomPreTrainedModel, GenerationMixin):
     def _assisted_decoding(
         self, input_ids: Tensor, *args: Any, assistant_model: PreTrainedModel | None = None, **kwargs: Any
     ) -> Any:
-        """transformers' prompt lookup and decoding with a second model, told where the prompt ends.
+        """transformers' prompt lookup and decoding with a second model, given the prompt's length.
 
-        Drafts repeat pieces of the prompt, image tokens among them, and these have no picture.
+        Drafts repeat pieces of the prompt, and image tokens in them have no picture.
         """
         if assistant_model is None or isinstance(assistant_model, PhantomGenerationModel):
             kwargs["prompt_tokens"] = input_ids.shape[1]  # a second model is called with the same arguments

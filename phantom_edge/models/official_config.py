@@ -1,4 +1,4 @@
-"""The official config.json: read into ours, and written from it."""
+"""Reads the official config.json into ours, and writes it."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from phantom_edge.models.config import RELEASED_ETA, PhantomConfig, PhantomVisio
 from phantom_edge.models.families import family_named
 
 RELEASED_TILES = {"min_tiles": 1, "max_tiles": 6, "use_thumbnail": True}
-"""How the released code cuts every picture; it never reads the entries of config.json that seem to say so."""
+"""Tiling of the released code, which ignores the entries of config.json that seem to set it."""
 
 
 def is_official(config: dict[str, Any]) -> bool:
-    """Whether a config.json has the official layout."""
+    """True for a config.json in the official layout."""
     return "llm_config" in config
 
 
@@ -60,7 +60,7 @@ def _read_vision(official: dict[str, Any], vision: dict[str, Any]) -> dict[str, 
 
 
 def write_config(config: PhantomConfig) -> dict[str, Any]:
-    """The official config.json of ``config``: what the released code needs to run it."""
+    """The official config.json of ``config``, as the released code reads it."""
     if config.eta != RELEASED_ETA:
         raise EdgeError(
             f"the released code runs every model with eta {RELEASED_ETA:g}, this one was made for {config.eta:g}",
@@ -68,7 +68,7 @@ def write_config(config: PhantomConfig) -> dict[str, Any]:
         )
     if any(getattr(config, name) != value for name, value in RELEASED_TILES.items()):
         raise EdgeError(
-            "the released code cuts every picture into 1 to 6 tiles and a thumbnail, this model wants it otherwise",
+            "the released code cuts every picture into 1 to 6 tiles and a thumbnail, this model has other settings",
             "keep it in phantom-edge's own format",
         )
     family, vision = family_named(config.family), config.vision

@@ -1,6 +1,6 @@
-"""Where a row's real tokens begin, read from the attention mask: its positions, and the place of its sentinel.
+"""Positions and sentinels of padded rows, derived from the attention mask.
 
-A mask of two dimensions says which tokens are real. One of four says which keys each query sees; what is real follows
+A mask of two dimensions marks the real tokens. One of four marks the keys that each query sees; the real tokens follow
 from it as long as a row is one causal sequence.
 """
 
@@ -14,12 +14,12 @@ SHUT = -1e3
 
 
 def is_traced() -> bool:
-    """Whether a program is being recorded, in which values of tensors may not steer Python."""
+    """True while a program is traced: then tensor values must not steer Python."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
 
 
 def check_mask(mask: Tensor | None, rows: int, tokens: int, total: int | Tensor, keys: int | Tensor) -> None:
-    """EdgeError unless ``mask`` fits ``rows`` of ``tokens`` queries and ``keys`` cached and new keys.
+    """Raises EdgeError unless ``mask`` fits ``rows`` of ``tokens`` queries and ``keys`` cached and new keys.
 
     ``total`` counts the tokens so far; a cache of fixed length has more ``keys`` than that.
     """
@@ -53,7 +53,7 @@ def ready_mask(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
 
 
 class VisibleKeys:
-    """What the queries of this call see, from a mask (B or 1, 1, N, S) of four dimensions."""
+    """Keys that the queries of this call see, from a mask (B or 1, 1, N, S) of four dimensions."""
 
     def __init__(self, mask: Tensor, past: int | Tensor) -> None:
         sees = (mask if mask.dtype == torch.bool else mask > SHUT)[:, 0]  # (B, N, S)
@@ -61,7 +61,7 @@ class VisibleKeys:
         self.own = torch.arange(tokens, device=mask.device) + past  # each query's own key
         at = torch.arange(keys, device=mask.device)
         looks_ahead = (sees & (at > self.own[:, None])).any(dim=-1)  # (B, N)
-        # Rows of padding that would see nothing are often made to see everything; they say nothing of their keys.
+        # Rows of padding that would see nothing are often made to see everything; they carry no information.
         self.sees = sees & ~looks_ahead[..., None]
         self.is_odd = looks_ahead
         self.at = at
@@ -77,12 +77,12 @@ class VisibleKeys:
         return torch.where(begins.any(dim=-1), first, first.new_full((), -1))
 
     def check(self, past: int | Tensor) -> None:
-        """EdgeError unless every row is padding and then one causal sequence, as far as the mask tells."""
+        """Raises EdgeError unless every row is padding and then one causal sequence, as far as the mask shows."""
         begins = self._begins().sum(dim=-1)
         if bool((begins > 1).any()):
             raise EdgeError(
-                "attention_mask makes several sequences of one row, or hides tokens inside it: each would need an "
-                "own sentinel",
+                "attention_mask makes several sequences of one row, or hides tokens inside it: each would need "
+                "its own sentinel",
                 "give each sequence its own row, padded on the left, and pass the (batch, tokens) mask of real tokens",
             )
         lost = (begins == 0) & (self.sees.any(dim=(-1, -2)) | self.is_odd.any(dim=-1))
@@ -96,7 +96,7 @@ class VisibleKeys:
         """Queries (B, N) that see themselves and nothing before, and are seen by a later one (or are the last)."""
         itself = self.at == self.own[:, None]  # (N, S)
         begins = (self.sees & itself).any(dim=-1) & ~(self.sees & (self.at < self.own[:, None])).any(dim=-1)
-        seen = self.sees.index_select(-1, self.own)  # (B, N, N): who sees which token of this call
+        seen = self.sees.index_select(-1, self.own)  # (B, N, N): queries by the tokens of this call
         later = torch.ones(seen.shape[-2:], dtype=torch.bool, device=seen.device).tril(-1)
         is_last = self.own == self.own[-1]
         return begins & ((seen & later).any(dim=-2) | is_last)
@@ -111,7 +111,7 @@ def count_positions(padding: Tensor | None, past: int | Tensor, embeds: Tensor) 
 
 
 def first_real_token(padding: Tensor | None, past: int | Tensor) -> Tensor | None:
-    """Where each row's first real token lies in this call (B,), negative if before it; None for the plain case."""
+    """Index of each row's first real token in this call (B,), negative if before it; None for the plain case."""
     if padding is None:
         return None
     index = padding.to(torch.int32).argmax(dim=-1) - past

@@ -1,8 +1,8 @@
-"""What is summed wide whatever the weights are."""
+"""Wide sums for narrow weights."""
 
 import torch
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
-    """Float32, or float64 where ``dtype`` is that: half precision is widened, and nothing is narrowed."""
+    """Float32, or float64 where ``dtype`` is float64: nothing is narrowed."""
     return torch.promote_types(dtype, torch.float32)

@@ -1,4 +1,4 @@
-"""Rotary tables without state: every call computes what its positions need.
+"""Rotary tables without state: every call computes those of its positions.
 
 The reference keeps tables on the module, so a long prompt changes later short ones (dynamic NTK). Here the
 variant is chosen per row from the largest position seen, so a padded row equals the same prompt alone.

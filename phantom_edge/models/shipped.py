@@ -3,7 +3,7 @@
 from pathlib import Path
 
 NAME = "nano"
-"""What it is called where a checkpoint is asked for, unless there is a folder of that name."""
+"""Its name where a checkpoint is given, unless there is a folder of that name."""
 
 NANO = Path(__file__).parents[1] / "weights" / NAME
 """Its folder: a checkpoint in our layout, weights in float16."""

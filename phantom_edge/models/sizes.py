@@ -1,4 +1,4 @@
-"""The known sizes as rows of numbers, and what can be counted from them without building a model."""
+"""The known sizes as rows of numbers, and counts derived from them without building a model."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -48,12 +48,12 @@ class Size:
 
     @property
     def image_token(self) -> int:
-        """Id of the token that stands for one image token."""
+        """Id of the image token."""
         return self.special_tokens["<IMG_CONTEXT>"]
 
     @property
     def tokens_per_tile(self) -> int:
-        """Image tokens that one tile becomes (pixel shuffle halves each side)."""
+        """Image tokens per tile (pixel shuffle halves each side)."""
         return (self.vision.image // self.vision.patch // 2) ** 2
 
     def parameters(self) -> dict[str, int]:
@@ -86,7 +86,7 @@ class Size:
         return 2 * merged + merged * self.hidden + self.hidden + self.hidden**2 + self.hidden
 
     def kv_bytes_per_token(self, element_bytes: int = 2) -> int:
-        """Bytes of cache that one token takes: keys and values, each 2 * head_dim wide."""
+        """Cache bytes per token: keys and values, each 2 * head_dim wide."""
         return self.layers * self.kv_heads * 2 * (2 * self.head_dim) * element_bytes
 
 

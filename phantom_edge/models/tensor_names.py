@@ -1,4 +1,4 @@
-"""What the names of a checkpoint's tensors are, part by part."""
+"""Names of a checkpoint's tensors, part by part."""
 
 import re
 
@@ -13,17 +13,17 @@ PARTS = {
     "decoder": r"model\.language_model\.layers\..*\.(q|k|v|o|gate|up|down)_proj\.weight",
     "head": r"lm_head\..*",
 }
-"""Weights of each part by their names. The phantom maps and gates are in none: they are small and steer much, and the
-paper leaves them alone, too (section 4). A tied head is the embedding."""
+"""Name patterns of each part's weights. The phantom maps and gates belong to none: they are small and influential, and
+the paper leaves them alone, too (section 4). A tied head is the embedding."""
 
 STATIC = ("vision", "projector")
-"""Parts whose inputs may have fixed scales: what a decoder reads differs too much from token to token."""
+"""Parts whose inputs may have fixed scales: a decoder's inputs differ too much from token to token."""
 
 PHANTOM = re.compile(r".*\.phantom_(query|key|value)\..*")
 
 
 def part_of(name: str) -> str:
-    """The part that a weight belongs to, empty for none."""
+    """Part of a weight, empty for none."""
     if PHANTOM.fullmatch(name):
         return ""
     return next((part for part, pattern in PARTS.items() if re.fullmatch(pattern, name)), "")

@@ -1,4 +1,4 @@
-"""What every Phantom module shares, and the decoder with its embeddings."""
+"""The base class of Phantom modules, and the decoder with its embeddings."""
 
 from typing import Any, ClassVar
 
@@ -27,7 +27,7 @@ from phantom_edge.models.vision import VisionLayer, VisionTower
 
 
 class PhantomPreTrainedModel(PreTrainedModel):
-    """What transformers needs to know of every Phantom module."""
+    """Settings and initialization that transformers needs of every Phantom module."""
 
     config_class = PhantomConfig
     base_model_prefix = "model"
@@ -82,8 +82,8 @@ class PhantomTextModel(PhantomPreTrainedModel):
     ) -> BaseModelOutputWithPast:
         """``attention_mask`` (B, past + N) marks real tokens; ``position_ids`` default to their running count.
 
-        A mask (B, 1, N, past + N), boolean or additive, is taken where it makes each row padding and then one causal
-        sequence. EdgeError for other masks, and for packed rows.
+        A mask (B, 1, N, past + N), boolean or additive, must make each row padding and then one causal sequence.
+        Raises EdgeError for other masks, and for packed rows.
         """
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
@@ -126,7 +126,7 @@ def _places(
     cache: Cache | None,
     window: int | None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Positions (B, N) and the sentinels' places (B,), None for the plain case, of the tokens of this call."""
+    """Positions (B, N) of this call's tokens, and the sentinels' places (B,), None for the plain case."""
     batch, tokens, _ = embeds.shape
     if not is_traced():
         keys = cache.get_mask_sizes(tokens, 0)[0] if cache is not None else tokens
@@ -151,9 +151,9 @@ def _places(
 
 
 def _check_unpacked(position_ids: Tensor | None) -> None:
-    """EdgeError for positions that begin anew inside a row, which transformers takes for packed sequences."""
+    """Raises EdgeError for positions that restart inside a row, which transformers treats as packed sequences."""
     if position_ids is not None and bool((position_ids.diff(dim=-1) < 0).any()):
         raise EdgeError(
-            "position_ids begin anew inside a row: each packed sequence would need an own sentinel",
+            "position_ids restart inside a row: each packed sequence would need its own sentinel",
             "give each sequence its own row, padded on the left, with an attention_mask",
         )

@@ -1,1 +1,1 @@
-"""From pictures and words to what the model reads. Import the modules: this file loads nothing."""
+"""Pictures and text to model inputs. Import the modules: this file loads nothing."""

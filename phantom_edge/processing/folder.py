@@ -1,4 +1,4 @@
-"""What a model folder says about preparing its inputs."""
+"""Input settings of a model folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from phantom_edge.processing.tiling import Tiling
 
 @dataclass(frozen=True)
 class InputSettings:
-    """How a model wants its pictures cut, how many tokens it makes of a tile, and the name of its prompt style."""
+    """Picture tiling, tokens per tile, and the name of the prompt style."""
 
     tiling: Tiling
     tokens_per_tile: int

@@ -32,7 +32,7 @@ class PhantomImageProcessor(BaseImageProcessor):
         image_processor_type: str | None = None,
         processor_class: str | None = None,
     ) -> None:
-        """The last two are written into saved files by transformers and not kept."""
+        """transformers writes the last two into saved files; they are not kept."""
         super().__init__()
         if isinstance(size, dict) and (set(size) != {"height", "width"} or size["height"] != size["width"]):
             raise EdgeError(f"the tile size is {size}", 'give a square: {"height": 448, "width": 448}')
@@ -46,7 +46,7 @@ class PhantomImageProcessor(BaseImageProcessor):
 
     @property
     def tiling(self) -> Tiling:
-        """The settings as they stand. Raises EdgeError if they cut no picture."""
+        """The current settings. Raises EdgeError for impossible ones."""
         tiles = (self.size["height"], self.min_tiles, self.max_tiles, self.use_thumbnail)
         return Tiling(*tiles, mean=tuple(self.image_mean), std=tuple(self.image_std))
 
@@ -60,7 +60,7 @@ class PhantomImageProcessor(BaseImageProcessor):
         return self.preprocess(images, return_tensors)
 
     def preprocess(self, images: Images, return_tensors: str | None = None) -> BatchFeature:
-        """The same as calling the processor; transformers' name for it."""
+        """Same as calling the processor, under transformers' name."""
         tiling = self.tiling
         tiles = [to_pixel_values(open_image(source), tiling) for source in flatten(images)]
         if not tiles:

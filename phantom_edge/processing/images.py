@@ -1,4 +1,4 @@
-"""Any picture that a user hands over, as an upright opaque RGB image. Needs Pillow alone."""
+"""Reads any picture as an upright opaque RGB image. Needs Pillow alone."""
 
 import io
 import struct
@@ -13,7 +13,7 @@ from phantom_edge.foundation.errors import EdgeError
 ImageSource = Path | str | bytes | BinaryIO | Image.Image
 
 ORIENTATION_TAG = 0x0112
-"""The EXIF tag that says how the camera was held."""
+"""EXIF tag of the camera's orientation."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -38,7 +38,7 @@ _BROKEN_DATA = (
     struct.error,
     zlib.error,
 )
-"""What Pillow's decoders raise on malformed bytes."""
+"""Exceptions of Pillow's decoders on malformed bytes."""
 
 
 def open_image(source: ImageSource) -> Image.Image:
@@ -76,7 +76,7 @@ def _name(source: object) -> str:
 
 
 def _encoded(source: Path | str | bytes | BinaryIO, name: str) -> Path | BinaryIO:
-    """What Pillow opens, once the mistakes that Pillow words badly are out of the way."""
+    """Input for Pillow, checked for mistakes whose errors Pillow words badly."""
     if isinstance(source, bytes):
         if not source:
             raise EdgeError("the picture is empty: 0 bytes", "pass the bytes of a PNG or JPEG file")
@@ -121,7 +121,7 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation; 1 (upright) when there is none, or no one could read it."""
+    """The EXIF orientation; 1 (upright) where it is absent or unreadable."""
     try:
         return int(image.getexif().get(ORIENTATION_TAG, 1))
     except _BROKEN_DATA:

@@ -28,7 +28,7 @@ class PhantomProcessor(ProcessorMixin):
     """Tokenizer, image processor and chat template of one model, saved and loaded together.
 
     ``tokens_per_tile`` image tokens stand for one tile (256 for 448 pixels, patches of 14 and pixel shuffle 0.5).
-    The tokenizer is made to pad on the left. Raises EdgeError for a tokenizer without image tokens.
+    The tokenizer is set to pad on the left. Raises EdgeError for a tokenizer without image tokens.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class PhantomProcessor(ProcessorMixin):
         """The processor of a folder or hub id: one that we saved, or an official Phantom with its tokenizer files.
 
         ``overrides`` are ``min_tiles``, ``max_tiles`` and ``use_thumbnail``. Code of the checkpoint is never run,
-        whatever ``trust_remote_code`` says. Raises EdgeError for missing or damaged files and unknown overrides.
+        whatever ``trust_remote_code`` is. Raises EdgeError for missing or damaged files and unknown overrides.
         """
         folder = find_folder(
             pretrained_model_name_or_path,
@@ -102,7 +102,7 @@ class PhantomProcessor(ProcessorMixin):
         image_processor = PhantomImageProcessor(**{"size": tiling.tile_size, **tiles, **overrides})
         check_single_tokens(tokenizer, STYLES[settings.style].tokens)
         template = CHAT_TEMPLATES[settings.style]
-        tokenizer.chat_template = template  # the language model's own knows no pictures
+        tokenizer.chat_template = template  # the language model's own has no pictures
         return cls(image_processor, tokenizer, template, settings.tokens_per_tile)
 
     def __call__(
@@ -118,12 +118,12 @@ class PhantomProcessor(ProcessorMixin):
         videos: None = None,
         audio: None = None,
     ) -> BatchFeature:
-        """Prompts with one ``<image>`` mark per picture, as the model reads them.
+        """Turns prompts with one ``<image>`` mark per picture into model inputs.
 
         ``images``: one picture, a flat list in the order of the marks, or one list per prompt.
         Returns ``input_ids`` and ``attention_mask`` (B, N), padded on the left, without BOS, and ``pixel_values``
         float32 (tiles, 3, S, S) if there are pictures: tensors for ``return_tensors="pt"`` or ``"np"``, else lists.
-        ``max_length`` is what ``padding="max_length"`` fills up to and what no prompt may exceed: nothing is cut off.
+        ``max_length`` is the length for ``padding="max_length"`` and the limit of every prompt: nothing is cut off.
         Raises EdgeError when marks and pictures do not match, and for unreadable pictures.
         """
         if videos is not None or audio is not None:
@@ -199,7 +199,7 @@ class PhantomProcessor(ProcessorMixin):
 
 
 def _picture_settings(overrides: dict[str, Any]) -> dict[str, Any]:
-    """The overrides that are settings of ours; others are mistakes, unless an Auto class or pipeline passes them on."""
+    """Our settings among the overrides. Raises EdgeError for others, unless an Auto class or pipeline passed them."""
     from_transformers = any(key.startswith("_from_") for key in overrides)
     unknown = [key for key in overrides if key not in (*PICTURE_SETTINGS, "trust_remote_code")]
     if unknown and not from_transformers:

@@ -1,4 +1,4 @@
-"""The words around a question: chat turns, and the tokens that a picture's tiles take the place of. Pure Python."""
+"""Prompt text: chat turns, and the tokens in a picture's place. Pure Python."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from phantom_edge.foundation.errors import EdgeError
 
 IMAGE_MARK = "<image>"
-"""What a user writes where a picture goes; no token of the model."""
+"""Mark that a user writes in place of a picture; not a token of the model."""
 
 IMAGE_START = "<img>"
 IMAGE_CONTEXT = "<IMG_CONTEXT>"
@@ -21,7 +21,7 @@ Message = Mapping[str, object]
 
 @dataclass(frozen=True)
 class ChatStyle:
-    """How one turn is written: ``before_role``, the role's name, ``after_role``, the words, ``end``.
+    """Format of one turn: ``before_role``, the role's name, ``after_role``, the words, ``end``.
 
     There is nothing between two turns, and no BOS. ``tokens`` must be single tokens of the model: the one that
     starts a user's turn (the sentinel of every prompt without system message), the others, last the one that ends a
@@ -34,7 +34,7 @@ class ChatStyle:
     tokens: tuple[str, ...]
 
     def opening(self, role: str) -> str:
-        """The words that start a turn of ``role``."""
+        """Text that starts a turn of ``role``."""
         return self.before_role + role + self.after_role
 
     def jinja(self) -> str:
@@ -80,7 +80,7 @@ def render(style: str, messages: Sequence[Message], add_generation_prompt: bool 
 
 
 def read_message(message: object) -> tuple[str, str]:
-    """A message's role and words, an image part as its mark. Raises EdgeError for what no template can write."""
+    """A message's role and words, an image part as its mark. Raises EdgeError for one that no template can write."""
     if not isinstance(message, Mapping):
         raise EdgeError(f"a message is a {type(message).__name__}", 'write {"role": "user", "content": "..."}')
     role, content = message.get("role"), message.get("content")
@@ -129,7 +129,7 @@ def check_marks(text: str, images: int, where: str = "the text") -> None:
 
 
 def expand(text: str, tiles_per_image: Sequence[int], tokens_per_tile: int) -> str:
-    """Each mark in turn as ``<img>``, one ``<IMG_CONTEXT>`` per token of its picture, ``</img>``.
+    """Replaces each mark by ``<img>``, one ``<IMG_CONTEXT>`` per token of its picture, and ``</img>``.
 
     Raises EdgeError when marks and pictures differ in number, or the text has image tokens of its own.
     Source: ``eval_process`` of the released models (there every mark gets the tokens of all pictures at once).

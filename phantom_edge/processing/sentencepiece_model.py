@@ -1,4 +1,4 @@
-"""A SentencePiece BPE model file as a fast tokenizer, letter by letter what SentencePiece itself would do.
+"""A SentencePiece BPE model file as a fast tokenizer, equal to SentencePiece letter by letter.
 
 InternLM2 checkpoints ship only such a file and Python code of their own, which we never run. transformers' converter
 needs two more packages and forgets the space that SentencePiece may put before a text, so the few fields that matter
@@ -16,14 +16,14 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from phantom_edge.foundation.errors import EdgeError
 
 SPACE = "\u2581"
-"""The letter that stands for a space inside pieces."""
+"""Letter for a space inside pieces."""
 
 BPE = 2
 Field = int | bytes
 
 
 class PieceKind(IntEnum):
-    """What a vocabulary entry is for."""
+    """Kind of a vocabulary entry."""
 
     NORMAL = 1
     UNKNOWN = 2
@@ -44,7 +44,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class SentencePieceModel:
-    """The part of a model file that decides how text is cut."""
+    """The part of a model file that determines how text is cut."""
 
     pieces: tuple[Piece, ...]
     algorithm: int

@@ -1,4 +1,4 @@
-"""How a picture becomes tiles, equal to the released preprocessing on every Pillow. Needs Pillow and numpy alone."""
+"""Cuts pictures into tiles, as the released preprocessing does, on every Pillow. Needs Pillow and numpy alone."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 MOST_PIXELS_BETWEEN_PASSES = 2**26
-"""A picture that is widened before it is shortened may not hold more (256 MiB); only absurdly tall ones do."""
+"""Limit of a picture that is widened before it is shortened (256 MiB); only absurdly tall ones exceed it."""
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """How pictures are cut: tile side in pixels, fewest and most tiles, whether a thumbnail follows several tiles."""
+    """Tile side in pixels, minimum and maximum number of tiles, and whether a thumbnail follows several tiles."""
 
     tile_size: int = 448
     min_tiles: int = 1
@@ -27,7 +27,7 @@ class Tiling:
     std: tuple[float, ...] = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        """Raises EdgeError for numbers that cut no picture."""
+        """Raises EdgeError for impossible numbers."""
         if self.tile_size < 1:
             raise EdgeError(
                 f"tile_size is {self.tile_size}", "a tile needs at least 1 pixel a side (released models: 448)"
@@ -64,7 +64,7 @@ def choose_grid(width: int, height: int, tiling: Tiling) -> tuple[int, int]:
 
 
 def split_tiles(image: Image.Image, tiling: Tiling) -> list[Image.Image]:
-    """The picture's tiles row by row, then the whole picture as one tile if there are several and it is wanted.
+    """The picture's tiles row by row, then, with ``thumbnail`` and several tiles, the whole picture as one tile.
 
     Raises EdgeError for a picture that is not RGB, or so tall that shrinking it would fill the memory.
     Source: ``dynamic_preprocess`` of the released code's utils.
@@ -84,7 +84,7 @@ def split_tiles(image: Image.Image, tiling: Tiling) -> list[Image.Image]:
 
 
 def to_pixel_values(image: Image.Image, tiling: Tiling) -> NDArray[np.float32]:
-    """The picture's tiles as the vision tower reads them: float32 (tiles, 3, S, S), ImageNet-normalized."""
+    """The picture's tiles as input of the vision tower: float32 (tiles, 3, S, S), ImageNet-normalized."""
     tiles = split_tiles(image, tiling)
     mean = np.array(tiling.mean, np.float32).reshape(3, 1, 1)
     std = np.array(tiling.std, np.float32).reshape(3, 1, 1)

@@ -19,11 +19,11 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The fast tokenizer of a folder; see :func:`_read_tokenizer`. Raises EdgeError for missing or damaged files."""
     try:
         tokenizer = _read_tokenizer(folder)
-        tokenizer.encode("")  # some settings are looked at only now
+        tokenizer.encode("")  # some settings are checked only here
         return tokenizer
     except (TypeError, ValueError, KeyError, AttributeError, OverflowError, OSError) as error:
         raise EdgeError(
-            f"the tokenizer files of {folder} make no sense: {' '.join(str(error).split())}",
+            f"the tokenizer files of {folder} cannot be read: {' '.join(str(error).split())}",
             "download tokenizer_config.json and the files beside it again",
         ) from error
 
@@ -37,7 +37,7 @@ def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         if (folder / name).is_file():
             read_json(folder / name)  # transformers would end in a traceback of the JSON parser
     if (folder / "tokenizer.json").is_file():
-        if "model" not in read_json(folder / "tokenizer.json"):  # the Rust parser's own complaint cannot be caught
+        if "model" not in read_json(folder / "tokenizer.json"):  # the Rust parser's own error cannot be caught
             raise EdgeError(f"{folder / 'tokenizer.json'} describes no tokenizer", "download this file again")
         return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
     if (folder / "tokenizer.model").is_file():
@@ -64,7 +64,7 @@ def fit_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def check_single_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> None:
-    """Raises EdgeError unless each of ``tokens`` is one token of the vocabulary, and is read as that from a text."""
+    """Raises EdgeError unless each of ``tokens`` is one token of the vocabulary, also inside a text."""
     vocab = tokenizer.get_vocab()
     missing = [token for token in tokens if tokenizer.encode(token, add_special_tokens=False) != [vocab.get(token)]]
     if missing:
@@ -91,7 +91,7 @@ def _from_sentencepiece(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def _added_tokens(folder: Path, config: Mapping[str, Any], listed: Mapping[str, Any]) -> dict[int, AddedToken]:
-    """Added tokens by id. ``added_tokens.json`` knows names and ids; the tokenizer's config knows their flags too."""
+    """Added tokens by id. ``added_tokens.json`` holds names and ids; the tokenizer's config also their flags."""
     try:
         added = {int(index): AddedToken(token, normalized=False, special=True) for token, index in listed.items()}
         for index, entry in config.get("added_tokens_decoder", {}).items():
@@ -100,7 +100,7 @@ def _added_tokens(folder: Path, config: Mapping[str, Any], listed: Mapping[str, 
             }
             added[int(index)] = AddedToken(entry["content"], **flags)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise EdgeError(f"{folder} lists added tokens that make no sense: {error}", "download it again") from None
+        raise EdgeError(f"{folder} lists unusable added tokens: {error}", "download it again") from None
     return added
 
 

@@ -1,4 +1,4 @@
-"""What a target must do for a session: see, embed, and go on from what is in its cache."""
+"""The interface of a target for sessions: encode images, embed tokens, and decode with a cache."""
 
 from typing import Protocol
 
@@ -21,6 +21,6 @@ class Engine(Protocol):
     def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
         """Tokens ``embeds`` (N, hidden) at positions ``start`` on: logits (R, vocab) of positions ``keep``.
 
-        ``keep`` (R,) counts from ``start``. The cache must hold the ``start`` tokens before; what it held from there on
-        is overwritten.
+        ``keep`` (R,) counts from ``start``. The cache must hold the ``start`` tokens before; later entries are
+        overwritten.
         """

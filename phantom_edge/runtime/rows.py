@@ -1,4 +1,4 @@
-"""Rows of an embedding table that lies in a file, as numbers or as integers; read as they are asked for."""
+"""Rows of an embedding table in a file, as floats or integers, read on demand."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ class Rows:
     def __init__(self, bundle: Bundle) -> None:
         table = bundle.manifest.embedding
         if table is None:
-            raise EdgeError(f"{bundle.path} does not say where its table of embeddings is", AGAIN)
+            raise EdgeError(f"{bundle.path} has no table of embeddings", AGAIN)
         self.table = table
         path, rounded = bundle.file(table.file), table.rounded
 

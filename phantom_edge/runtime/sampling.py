@@ -1,4 +1,4 @@
-"""How the next token is chosen, in numpy."""
+"""Choice of the next token, in numpy."""
 
 import math
 from collections.abc import Callable
@@ -49,7 +49,7 @@ class Sampling:
 
         def choose(logits: NDArray[np.float32]) -> int:
             if not np.isfinite(logits).all():
-                raise EdgeError("the bundle computed what is no number", "run: phantom-edge verify BUNDLE")
+                raise EdgeError("the bundle computed logits that are not finite", "run: phantom-edge verify BUNDLE")
             if self.temperature == 0:
                 return int(logits.argmax())
             order = np.argsort(-logits)[: self.top_k or None]

@@ -1,7 +1,7 @@
-"""Ask a bundle: the loop that is the same for every target.
+"""Questions to a bundle: the loop that all targets share.
 
-What a new prompt shares with the last one, from its first token on, is in the cache already and is not computed again;
-so a second question about a picture costs its own words only, and a system prompt is read once.
+The prefix that a new prompt shares with the last one is in the cache already and is not computed again; so a second
+question about a picture costs its own words only, and a system prompt is read once.
 """
 
 import hashlib
@@ -29,17 +29,17 @@ Trace = Callable[[str], AbstractContextManager[object]]
 
 
 def untraced(_stage: str) -> AbstractContextManager[object]:
-    """Nobody wants to know."""
+    """Ignores the stages."""
     return nullcontext()
 
 
 REMEMBERED = 8
-"""Pictures whose image tokens are kept."""
+"""Number of pictures whose image tokens are kept."""
 
 
 @dataclass
 class Answer:
-    """What a generation was, once it ended. ``reused_tokens`` of the prompt were in the cache already."""
+    """Result of a generation, complete when it ends. ``reused_tokens`` of the prompt were in the cache already."""
 
     text: str = ""
     ids: list[int] = field(default_factory=list)
@@ -52,17 +52,17 @@ class Answer:
 
     @property
     def tokens(self) -> int:
-        """Length of the answer."""
+        """Length of the answer, tokens."""
         return len(self.ids)
 
     @property
     def seconds(self) -> float:
-        """From the question to the last token."""
+        """Time from the question to the last token."""
         return self.seconds_to_first_token + self.decode_seconds
 
     @property
     def seconds_to_first_token(self) -> float:
-        """Pictures and prompt."""
+        """Time for pictures and prompt."""
         return self.vision_seconds + self.prefill_seconds
 
     @property
@@ -88,9 +88,9 @@ class Session:
             mean=pictures.mean,
             std=pictures.std,
         )
-        self.seen: dict[bytes, Floats] = {}
-        self.asked = 0  # how often; an older answer cannot go on, its words are no longer in the cache
-        self.cached: list[tuple[int, bytes]] = []  # what each position of the cache holds: token, picture's digest
+        self.image_tokens: dict[bytes, Floats] = {}  # by the pictures' digests
+        self.questions = 0  # an older answer cannot continue: its tokens are no longer in the cache
+        self.cached: list[tuple[int, bytes]] = []  # each position of the cache: token, picture's digest
         self.trace: Trace = untraced
 
     def ask(
@@ -129,11 +129,11 @@ class Session:
         with self.trace("preprocess"):
             digests = [hashlib.sha256(one.tobytes()).digest() for one in pixels]
         with self.trace("vision"):
-            seen = [self._look(one, digest) for one, digest in zip(pixels, digests, strict=True)]
+            encoded = [self._encode(one, digest) for one, digest in zip(pixels, digests, strict=True)]
         answer.vision_seconds = time.perf_counter() - start
-        self.asked += 1
+        self.questions += 1
         with self.trace("prefill"):
-            logits = self._prefill(ids, digests, seen, answer)
+            logits = self._prefill(ids, digests, encoded, answer)
         answer.prefill_seconds = time.perf_counter() - start - answer.vision_seconds
         yield from self._decode(logits, sampling, answer)
 
@@ -145,26 +145,26 @@ class Session:
                 "ask less, give fewer pictures, or export with a larger --max-context",
             )
 
-    def _look(self, pixels: Floats, digest: bytes) -> Floats:
-        """Image tokens of a picture, remembered; those that were not asked for the longest are forgotten."""
-        seen = self.seen.pop(digest, None)
-        if seen is None:
-            seen = self.engine.encode_images(pixels)
-            if len(seen) != len(pixels) * self.manifest.pictures.tokens_per_tile:
+    def _encode(self, pixels: Floats, digest: bytes) -> Floats:
+        """Image tokens of a picture, kept for the next questions; the least recently used ones are dropped."""
+        tokens = self.image_tokens.pop(digest, None)
+        if tokens is None:
+            tokens = self.engine.encode_images(pixels)
+            if len(tokens) != len(pixels) * self.manifest.pictures.tokens_per_tile:
                 raise EdgeError(
-                    f"this bundle makes {len(seen)} tokens of {len(pixels)} tiles, which its manifest contradicts",
+                    f"this bundle makes {len(tokens)} tokens of {len(pixels)} tiles, which its manifest contradicts",
                     "export it again: phantom-edge export",
                 )
-        self.seen[digest] = seen
-        while len(self.seen) > REMEMBERED:
-            self.seen.pop(next(iter(self.seen)))
-        return seen
+        self.image_tokens[digest] = tokens
+        while len(self.image_tokens) > REMEMBERED:
+            self.image_tokens.pop(next(iter(self.image_tokens)))
+        return tokens
 
     def _prefill(
-        self, ids: Ints, digests: Sequence[bytes], seen: Sequence[Floats], answer: Answer
+        self, ids: Ints, digests: Sequence[bytes], encoded: Sequence[Floats], answer: Answer
     ) -> NDArray[np.float32]:
-        """Bring the prompt into the cache; logits (vocab,) of its last token."""
-        holds, embeds = self._rows(ids, digests, seen)
+        """Compute the prompt into the cache. Returns logits (vocab,) of its last token."""
+        holds, embeds = self._rows(ids, digests, encoded)
         same = 0
         while same < min(len(self.cached), len(holds) - 1) and self.cached[same] == holds[same]:
             same += 1
@@ -183,14 +183,14 @@ class Session:
         return logits
 
     def _rows(
-        self, ids: Ints, digests: Sequence[bytes], seen: Sequence[Floats]
+        self, ids: Ints, digests: Sequence[bytes], encoded: Sequence[Floats]
     ) -> tuple[list[tuple[int, bytes]], Floats]:
-        """What each position holds, and its row: a word's embedding, or an image token."""
+        """Content of each position, and its row: a token's embedding, or an image token."""
         embeds = self.engine.embed(ids)
         places = np.flatnonzero(ids == self.manifest.prompt.image_token)
-        if seen:
-            embeds[places] = np.concatenate(seen)
-        names = [digest for digest, part in zip(digests, seen, strict=True) for _ in range(len(part))]
+        if encoded:
+            embeds[places] = np.concatenate(encoded)
+        names = [digest for digest, part in zip(digests, encoded, strict=True) for _ in range(len(part))]
         holds = [(int(token), b"") for token in ids]
         for place, name in zip(places, names, strict=True):
             holds[place] = (int(ids[place]), name)
@@ -198,16 +198,16 @@ class Session:
 
     def _decode(self, logits: NDArray[np.float32], sampling: Sampling, answer: Answer) -> Iterator[str]:
         words = DecodeStream(skip_special_tokens=True)
-        said: list[int] = []
+        ids: list[int] = []
         for token in self._tokens(logits, sampling, answer):
-            said.append(token)
+            ids.append(token)
             with self.trace("words"):
                 piece = words.step(self.text.tokenizer, token)
             if piece:
                 answer.text += piece
                 yield piece
-        whole = self.text.tokenizer.decode(said, skip_special_tokens=True)
-        if whole != answer.text and whole.startswith(answer.text):  # half a letter, which the stream held back
+        whole = self.text.tokenizer.decode(ids, skip_special_tokens=True)
+        if whole != answer.text and whole.startswith(answer.text):  # a partial letter, which the stream held back
             rest, answer.text = whole.removeprefix(answer.text), whole
             yield rest
 
@@ -215,7 +215,7 @@ class Session:
         """The answer's tokens without the one that stops it."""
         start = time.perf_counter()
         choose = sampling.chooser()
-        own = self.asked
+        own = self.questions
         while True:
             with self.trace("choose"):
                 token = choose(logits)
@@ -231,9 +231,9 @@ class Session:
             if len(self.cached) >= self.manifest.cache.max_context:
                 answer.stopped_by = "context"
                 return
-            if self.asked != own:
+            if self.questions != own:
                 raise EdgeError(
-                    "this session was asked something else before the answer ended", "read an answer to its end first"
+                    "this session got another question before the answer ended", "read an answer to its end first"
                 )
             with self.trace("decode"):
                 row = self.engine.embed(np.array([token]))

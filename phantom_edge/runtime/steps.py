@@ -1,7 +1,7 @@
-"""The loop around functions of fixed shapes: chunks that are filled up, masks, rotations, and the cache.
+"""The loop around functions of fixed shapes: padded chunks, masks, rotations, and the cache.
 
-It is the one that an app runs, whatever runs the functions. A chunk is filled up with its last row: a row of zeros has
-no norm on a device that takes an epsilon of 1e-6 for 0 in float16, and what becomes NaN there, no mask hides.
+Apps run the same loop, whatever runs the functions. A chunk is padded with its last row: a row of zeros has no norm on
+a device whose float16 rounds an epsilon of 1e-6 to 0, and no mask hides the resulting NaN.
 """
 
 import math
@@ -20,7 +20,7 @@ from phantom_edge.runtime.rows import Rows
 
 Arrays = dict[str, NDArray[Any]]
 HELD: dict[str, type[np.generic]] = {"int16": np.int16}
-"""Formats of a cache that a host keeps as they are; floats it keeps in 32 bits."""
+"""Formats that a cache keeps on the host; floats are kept in 32 bits."""
 
 
 class Function(Protocol):
@@ -31,21 +31,21 @@ class Function(Protocol):
 
 
 class Layout(Protocol):
-    """How a bundle's functions take what the loop has: rows, tables of rotations, a mask, and the cache."""
+    """Arrays of a bundle's functions for the loop's rows, tables of rotations, mask, and cache."""
 
     is_state: bool
 
-    def fed(self, rows: Floats, cosines: Floats, sines: Floats, mask: Floats) -> Arrays:
-        """Inputs, of rows (N, hidden), tables (N, d / 2) and a mask (N, keys)."""
+    def inputs(self, rows: Floats, cosines: Floats, sines: Floats, mask: Floats) -> Arrays:
+        """Inputs from rows (N, hidden), tables (N, d / 2) and a mask (N, keys)."""
 
     def image_tokens(self, found: NDArray[Any]) -> NDArray[Any]:
         """The output of ``vision`` for one tile as rows (tokens_per_tile, hidden)."""
 
     def row(self, hidden: NDArray[Any], place: int) -> NDArray[Any]:
-        """One of the hidden states that came out, as the head takes it."""
+        """One of the hidden states, as input of the head."""
 
     def write(self, cache: Arrays, found: Arrays, start: int, real: int) -> None:
-        """Bring the first ``real`` new rows into the cache at ``start``, if it is not the functions' own."""
+        """Write the first ``real`` new rows to the cache at ``start``, unless it is the functions' state."""
 
 
 class Steps:
@@ -72,7 +72,7 @@ class Steps:
         }
 
     def forward(self, embeds: Floats, start: int, keep: Ints, vocabulary: int) -> Floats:
-        """See Engine; in chunks where one fits into what is left of the cache, else token by token."""
+        """See Engine; in chunks where one fits into the rest of the cache, else token by token."""
         count = len(embeds)
         assert start + count <= self.context
         wanted = set(keep.tolist())
@@ -84,28 +84,28 @@ class Steps:
                 hidden = self.step("prefill", rows, here, self.chunk)["hidden"]
                 for place in sorted(wanted & set(range(done, done + len(rows)))):
                     row = self.layout.row(hidden, place - done)
-                    logits[place] = words(self.functions["head"].run({"hidden": row}), vocabulary)
+                    logits[place] = join_logits(self.functions["head"].run({"hidden": row}), vocabulary)
             else:
                 rows = rows[:1]
-                logits[done] = words(self.step("decoder", rows, here, 1), vocabulary)
+                logits[done] = join_logits(self.step("decoder", rows, here, 1), vocabulary)
             done += len(rows)
         return np.array([logits[place] for place in keep.tolist()], np.float32).reshape(len(keep), vocabulary)
 
     def step(self, part: str, rows: Floats, start: int, tokens: int) -> Arrays:
-        """Outputs of a function that reads ``tokens``, of which ``rows`` are real; they enter the cache."""
+        """Outputs of a function for ``tokens`` tokens, of which ``rows`` are real; these enter the cache."""
         real = len(rows)
-        fed = rows[np.minimum(np.arange(tokens), real - 1)]
+        padded = rows[np.minimum(np.arange(tokens), real - 1)]
         places = np.minimum(np.arange(start, start + tokens), self.context - 1)
         cosines, sines = (np.asarray(table[places]) for table in self.rotary)
         mask = self._mask(start, tokens)
-        inputs = self.layout.fed(fed, cosines, sines, mask)
+        inputs = self.layout.inputs(padded, cosines, sines, mask)
         inputs |= {"start": np.array([start], np.int32)} if self.layout.is_state else self.cache
         found = self.functions[part].run(inputs)
         self.layout.write(self.cache, found, start, real)
         return found
 
     def _mask(self, start: int, tokens: int) -> Floats:
-        """(tokens, keys): keys are the cache's places, and where it is not state behind them the tokens themselves."""
+        """(tokens, keys): keys are the cache's places and, unless it is state, the tokens themselves behind them."""
         own, cached = np.arange(start, start + tokens), np.arange(self.context)
         keys = cached if self.layout.is_state else np.concatenate([cached, own])
         looks = keys[None] <= own[:, None]
@@ -116,14 +116,14 @@ class Steps:
         return np.where(looks, np.float32(0), np.float32(self.fixed.masked))
 
 
-def words(found: Arrays, vocabulary: int) -> Floats:
-    """Logits (vocab,), pieced together."""
+def join_logits(found: Arrays, vocabulary: int) -> Floats:
+    """Logits (vocab,), joined from their pieces."""
     pieces = sorted((name for name in found if name.startswith("logits")), key=lambda name: (len(name), name))
     return np.concatenate([found[name].ravel() for name in pieces])[:vocabulary]
 
 
 class StepsEngine:
-    """Answers by the ``functions`` of a bundle, whose decoder has the inputs ``ports``. Implements Engine."""
+    """Engine on the ``functions`` of a bundle, whose decoder has the inputs ``ports``."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""From a conversation to token ids and back, with the bundle's own tokenizer and chat template."""
+"""Conversations to token ids and back, with the bundle's own tokenizer and chat template."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +15,11 @@ from phantom_edge.processing.prompt import IMAGE_MARK, Message, expand, read_mes
 from phantom_edge.runtime.engine import Ints
 
 TEMPLATE_ERRORS = (jinja2.TemplateError, ArithmeticError, TypeError, ValueError, LookupError, AttributeError)
-"""What a program in a template may end in."""
+"""Exceptions that a template may raise."""
 
 
 class Text:
-    """The words of one bundle. Pictures come first unless ``<image>`` marks place them."""
+    """Tokenizer and chat template of one bundle. Pictures come first unless ``<image>`` marks place them."""
 
     def __init__(self, prompt: Prompt, tokenizer: Path, template: Path) -> None:
         self.prompt = prompt
@@ -27,7 +27,7 @@ class Text:
             self.tokenizer = Tokenizer.from_file(str(tokenizer))
         except Exception as error:  # it raises nothing more specific
             raise EdgeError(f"{tokenizer} is no tokenizer ({error})", AGAIN) from error
-        # a sandbox, because the template is a program that came with a checkpoint
+        # a sandbox, because the template is a program from a checkpoint
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         try:
             self.template = environment.from_string(template.read_text(encoding="utf-8"))
@@ -38,7 +38,7 @@ class Text:
         """Token ids (N,) of a conversation that the assistant is to go on with.
 
         Raises EdgeError where marks and pictures differ in number, or the prompt begins with another token than the
-        one that the graph was folded for.
+        one folded into the graph.
         """
         for message in messages:
             read_message(message)

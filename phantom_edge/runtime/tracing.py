@@ -1,4 +1,4 @@
-"""Where the time of a step goes: what a runtime's own profiler reports, for every engine that has one."""
+"""Time of a step by operators, from the runtime's own profiler, for every engine that has one."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,22 +7,22 @@ from pathlib import Path
 from phantom_edge.bundle.folder import Bundle
 
 TILE = "vision, a tile"
-"""Name of the step of a tile in tables and plots; see also ``chunk_named`` and ``token_named``."""
+"""Name of a tile's step in tables and plots; see also ``chunk_named`` and ``token_named``."""
 
 OTHER = "other"
 """Group of nodes whose names hold no place in the model."""
 
 LONGEST = 1e7
-"""Seconds: more than a hundred days is no measurement."""
+"""Longest plausible time, seconds: a hundred days."""
 
 
 def chunk_named(tokens: int) -> str:
-    """Name of the step of a chunk in tables and plots."""
+    """Name of a chunk's step in tables and plots."""
     return f"prefill, {tokens} tokens"
 
 
 def token_named(context: int) -> str:
-    """Name of the step of a token behind ``context`` cached ones."""
+    """Name of the step of a token after ``context`` cached ones."""
     return f"a token behind {context:,}"
 
 
@@ -30,7 +30,7 @@ def token_named(context: int) -> str:
 class Group:
     """The ``seconds`` that one step of ``part`` spends in ``calls`` nodes of one operator, by the runtime's profiler.
 
-    ``group`` is the place in the model that they belong to. A part has the roofline's name.
+    ``group`` is their place in the model. Parts are named as in the roofline.
     """
 
     group: str
@@ -57,9 +57,10 @@ class Traced:
 
 Found = tuple[list[Traced], list[Group]]
 Pass = Callable[[Bundle, int, Sequence[int], Path], Found]
-"""Traces a bundle on so many threads: a tile, a chunk, and tokens behind the first and the last of the depths.
+"""Traces a bundle: ``(bundle, threads, depths, folder for the profiler's files)``.
 
-Raises EdgeError for what the runtime does not report. The folder is for its files.
+Steps are a tile, a chunk, and tokens after the first and the last of the depths. Raises EdgeError for what the runtime
+does not report.
 """
 
 
@@ -70,7 +71,7 @@ def behind(depths: Sequence[int], chunk: int) -> list[int]:
 
 @dataclass(frozen=True)
 class DumpedOperator:
-    """An operator in a profiler's dump: how often it ran, and milliseconds of all its runs."""
+    """An operator in a profiler's dump: number of calls, and milliseconds of them all."""
 
     operator: str
     is_delegated: bool

@@ -19,7 +19,7 @@ class StateLayout:
 
     is_state = True
 
-    def fed(self, rows: Floats, cosines: Floats, sines: Floats, mask: Floats) -> Arrays:
+    def inputs(self, rows: Floats, cosines: Floats, sines: Floats, mask: Floats) -> Arrays:
         """See Layout."""
         tables = {"cosines": cosines[None, None], "sines": sines[None, None]}
         return {"inputs_embeds": rows[None], **tables, "mask": mask[None, None]}
@@ -42,7 +42,7 @@ class ChannelLayout:
 
     is_state = False
 
-    def fed(self, rows: Floats, cosines: Floats, sines: Floats, mask: Floats) -> Arrays:
+    def inputs(self, rows: Floats, cosines: Floats, sines: Floats, mask: Floats) -> Arrays:
         """See Layout."""
         found = {"inputs_embeds": rows, "cosines": cosines, "sines": sines, "mask": mask}
         return {name: array.T[None, :, None] for name, array in found.items()}

@@ -20,7 +20,7 @@ class HeadLayout:
     def __init__(self, groups: int) -> None:
         self.groups = groups
 
-    def fed(self, rows: Floats, cosines: Floats, sines: Floats, mask: Floats) -> Arrays:
+    def inputs(self, rows: Floats, cosines: Floats, sines: Floats, mask: Floats) -> Arrays:
         """See Layout."""
         return {
             "inputs_embeds": rows,

@@ -1,1 +1,1 @@
-"""The quantized format: schemes, integers and scales, and how they lie on disk."""
+"""The quantized format: schemes, integers and scales, and their files."""

@@ -1,4 +1,4 @@
-"""Names that the command line tells before torch is loaded."""
+"""Names of algorithms, for the command line without torch."""
 
 from typing import Literal, get_args
 

@@ -1,7 +1,7 @@
-"""A quantized checkpoint on disk: a checkpoint of our layout whose quantized weights are integers and what they mean.
+"""A quantized checkpoint on disk: our layout, with quantized weights as integers and scales.
 
-``quantization.json`` says which they are. Read by their names, they come out dequantized; so all that reads a
-checkpoint (run, eval, convert, export, verify) computes with exactly what a target is to compute with.
+``quantization.json`` lists them. Read by their names, they are dequantized; so every reader of a checkpoint (run, eval,
+convert, export, verify) computes with the same numbers as a target.
 """
 
 import json
@@ -28,39 +28,38 @@ QUANTIZATION = "quantization.json"
 AGAIN = "quantize it again: phantom-edge quantize"
 INTEGERS, SCALES, ZEROS, PALETTES = "integers", "scales", "zero_points", "palettes"
 TENSORS = (INTEGERS, SCALES, ZEROS, PALETTES)
-"""What follows a weight's name in the names of its tensors."""
+"""Suffixes of a weight's name in the names of its tensors."""
 PACKED_BITS = 4
-"""Integers of so many bits and fewer lie two in a byte."""
+"""Integers of at most this many bits are packed two in a byte."""
 
 
 def tensors_of(scheme: Scheme) -> tuple[str, ...]:
-    """Those of TENSORS that a weight has."""
+    """The TENSORS of a weight of ``scheme``."""
     if scheme.palette_rows is not None:
         return (INTEGERS, PALETTES)
     return (INTEGERS, SCALES) if scheme.symmetric else (INTEGERS, SCALES, ZEROS)
 
 
 def assembled(scheme: Scheme, read: Callable[[str], Tensor]) -> Quantized:
-    """A weight; ``read`` gives each of its tensors, unpacked."""
+    """A weight from its tensors; ``read`` returns each of them, unpacked."""
     if scheme.palette_rows is not None:
         return palettized(scheme, read(INTEGERS), read(PALETTES))
     return Quantized(scheme, read(INTEGERS), read(SCALES), None if scheme.symmetric else read(ZEROS))
 
 
 def taken_apart(held: Quantized) -> dict[str, Tensor]:
-    """The inverse of ``assembled``."""
+    """Inverse of ``assembled``."""
     found = {INTEGERS: held.integers, SCALES: held.scales, ZEROS: held.zero_points, PALETTES: held.palettes}
     return {part: tensor for part in tensors_of(held.scheme) if (tensor := found[part]) is not None}
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """What ``quantization.json`` says: scheme of every quantized weight, and how its integers were found.
+    """Content of ``quantization.json``: scheme of every quantized weight, and origin of the integers.
 
-    ``source`` is the checkpoint that they were made from, ``fingerprint`` its SHA-256; ``recipe`` is the recipe's name,
-    ``digest`` the SHA-256 of what it says.
-    ``calibration`` tells data from other data, None where there was none. ``inputs`` are the fixed scales of what the
-    layers of static schemes read, by their weights' names.
+    ``source`` is the quantized checkpoint, ``fingerprint`` its SHA-256; ``recipe`` is the recipe's name, ``digest`` the
+    SHA-256 of its content. ``calibration`` identifies the data, None without calibration. ``inputs`` are the fixed
+    scales for inputs of layers of static schemes, by their weights' names.
     """
 
     schema_version: Literal[1]
@@ -76,13 +75,13 @@ class Quantization:
 
     def __post_init__(self) -> None:
         if {name for name, scheme in self.weights.items() if scheme.static_inputs} != self.inputs.keys():
-            raise ValueError("inputs has not a scale for each weight of a static scheme")
+            raise ValueError("inputs lacks scales of static schemes, or has others")
         if wrong := [name for name in self.inputs if part_of(name) not in STATIC]:
-            raise ValueError(f"inputs is of {wrong[0]}, which can have no fixed scale")
+            raise ValueError(f"inputs has {wrong[0]}, which can have no fixed scale")
 
 
 def read_quantization(folder: Path) -> Quantization:
-    """Raises EdgeError for a file that is damaged or of another version."""
+    """Read ``quantization.json``. Raises EdgeError where it is damaged or of another version."""
     path = folder / QUANTIZATION
     try:
         return from_json(Quantization, strict_json(path.read_text(encoding="utf-8")))
@@ -107,7 +106,7 @@ class QuantizedFiles(TensorFiles):
 
     @property
     def schemes(self) -> dict[str, Scheme]:
-        """Of every quantized weight."""
+        """Scheme of every quantized weight."""
         return self.about.weights
 
     @classmethod
@@ -131,9 +130,9 @@ class QuantizedFiles(TensorFiles):
         return self.quantized(name).dequantize() if name in self.schemes else self.raw.read(name)
 
     def quantized(self, name: str) -> Quantized:
-        """A weight that is.
+        """A quantized weight.
 
-        Raises EdgeError for scales and palettes that are not finite, and integers that do not exist.
+        Raises EdgeError for scales and palettes that are not finite, and integers out of range.
         """
         scheme, (_, columns) = self.schemes[name], self.entries[name].shape
 
@@ -155,12 +154,12 @@ DTYPES = {INTEGERS: ("U8",), SCALES: ("F16", "F32"), ZEROS: ("U8",), PALETTES: (
 
 
 def _are_positive(scales: Tensor) -> bool:
-    """Whether scales are what ``Scheme.positive`` says: above 0, and bfloat16's, too."""
+    """True where scales satisfy ``Scheme.positive``: above 0, and exact in bfloat16."""
     return bool((scales > 0).all()) and torch.equal(scales.bfloat16().to(scales.dtype), scales)
 
 
 def _entry(scheme: Scheme, parts: dict[str, Entry]) -> Entry:
-    """The entry of a weight made of ``parts``. Raises ValueError where they are not what ``scheme`` wants."""
+    """The entry of a weight made of ``parts``. Raises ValueError where they do not fit ``scheme``."""
     names = tensors_of(scheme)
     if parts.keys() != set(names):
         raise ValueError(f"lacks its {', '.join(names)}, or has too many")
@@ -202,7 +201,7 @@ def planned(
     find: "partial[Quantized]",
     scales: torch.dtype = torch.float16,
 ) -> list[Planned]:
-    """The tensors that a weight of ``shape`` becomes on disk; ``find`` is asked for it once while they are written."""
+    """The tensors that a weight of ``shape`` becomes on disk; ``find`` is called once while they are written."""
     once, shapes = lru_cache(maxsize=1)(find), _shapes(scheme, shape)
 
     def make(part: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""Fixed scales of what quantized layers read, and torch modules that compute with them."""
+"""Fixed scales for inputs of quantized layers, and torch modules that compute with them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ LEVELS = 256
 
 @dataclass(frozen=True)
 class Inputs:
-    """Numbers are ``(integer - zero_point) * scale``, with integers from 0 to 255; the scale is one of float16."""
+    """Numbers are ``(integer - zero_point) * scale``, with integers from 0 to 255; the scale is a float16 number."""
 
     scale: float
     zero_point: int
@@ -27,29 +27,29 @@ class Inputs:
 
     @property
     def low(self) -> float:
-        """The least number that there is."""
+        """Smallest representable number."""
         return -self.zero_point * self.scale
 
     @property
     def high(self) -> float:
-        """The largest."""
+        """Largest representable number."""
         return (LEVELS - 1 - self.zero_point) * self.scale
 
     def rounded(self, x: Tensor) -> Tensor:
-        """The nearest numbers that there are."""
+        """Nearest representable numbers."""
         integers = (x / self.scale).round() + self.zero_point
         return (integers.clamp(0, LEVELS - 1) - self.zero_point) * self.scale
 
 
 def ranged(rows: Tensor) -> Inputs:
-    """The scale that leaves out none of ``rows``, but for what rounding to float16 does to it."""
+    """The scale that covers all of ``rows``, up to its rounding to float16."""
     low, high = min(float(rows.min()), 0.0), max(float(rows.max()), 0.0)
     scale = float(as_float16(torch.tensor((high - low) / (LEVELS - 1))))
     return Inputs(scale, min(max(round(-low / scale), 0), LEVELS - 1))
 
 
 def fix_inputs(module: nn.Module, inputs: Mapping[str, Inputs], start: str = "", *, rounds: bool = True) -> None:
-    """Let the layers of ``module`` read what their weights' ``inputs`` say, or with ``rounds`` off only as far as that.
+    """Let the layers of ``module`` round their inputs to ``inputs``, or with ``rounds`` off clamp them to that range.
 
     ``inputs`` are by the names of weights, of which ``module``'s begin with ``start``.
     """

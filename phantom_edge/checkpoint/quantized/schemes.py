@@ -1,4 +1,4 @@
-"""Number formats of quantized weights, as data; and what a quantized weight is."""
+"""Number formats of quantized weights, as data."""
 
 from dataclasses import dataclass
 
@@ -6,19 +6,19 @@ from phantom_edge.foundation.errors import EdgeError
 
 PALETTE_BITS = (2, 3, 4, 6)
 MOST_PALETTE_ROWS = 4096
-"""So that palettes never lie across two blocks of rows (``rounding.BLOCK_ROWS``)."""
+"""Limit that keeps each palette inside one block of rows (``rounding.BLOCK_ROWS``)."""
 
 
 @dataclass(frozen=True)
 class Scheme:
     """Integers of ``bits``, and a scale for every ``group`` neighbours of a row (None: for the whole row).
 
-    Rows are outputs of a linear layer, or words of an embedding. ``symmetric`` ones have their zero in the middle of
-    the range, others say where it lies, group by group. ``static_inputs``: what the layer reads is rounded to 8 bits,
-    too, with one scale that calibration finds. With ``palette_rows`` there are no scales: so many neighbouring rows
-    share a palette of numbers, and integers are places in it, as Apple's Neural Engine reads weights. ``positive``:
-    scales are positive, and bfloat16 holds them as float16 does, as ExecuTorch's XNNPACK wants them; others may be
-    negative, which puts the number of largest magnitude on the integer that has no counterpart.
+    Rows are outputs of a linear layer, or tokens of an embedding. ``symmetric`` schemes have their zero in the middle
+    of the range, others have a zero point for each group. ``static_inputs``: the layer's inputs are rounded to 8 bits,
+    too, with one scale from calibration. With ``palette_rows`` there are no scales: that many neighbouring rows share a
+    palette of numbers, and integers are indices into it, as Apple's Neural Engine reads weights. ``positive``: scales
+    are positive and exact in bfloat16, as ExecuTorch's XNNPACK requires; others may be negative, which puts the number
+    of largest magnitude on the integer that has no counterpart.
     """
 
     bits: int
@@ -53,7 +53,7 @@ class Scheme:
 
     @property
     def name(self) -> str:
-        """Such as int8, w8a8, int4-g32, int4-g32-pos, int4-g128-asym, lut4-r16."""
+        """Name, such as int8, w8a8, int4-g32, int4-g32-pos, int4-g128-asym, lut4-r16."""
         if self.palette_rows is not None:
             return f"lut{self.bits}-r{self.palette_rows}"
         if self.static_inputs:
@@ -63,19 +63,19 @@ class Scheme:
 
     @property
     def levels(self) -> int:
-        """How many integers there are: 0 to levels - 1."""
+        """Number of integers: 0 to levels - 1."""
         return int(2**self.bits)
 
     @property
     def middle(self) -> int:
-        """The zero of symmetric ones."""
+        """Zero point of symmetric schemes."""
         return self.levels // 2
 
     def groups(self, columns: int) -> int:
-        """Scales of a row. Raises EdgeError where groups do not divide it, or palettes cannot be packed."""
+        """Scales per row. Raises EdgeError where groups do not divide it, or palettes cannot be packed."""
         if self.palette_rows is not None:
             if columns % 2:
-                raise EdgeError(f"palettes are for rows of an even number, not of {columns}", "choose int8")
+                raise EdgeError(f"palettes need rows of an even length, not of {columns}", "choose int8")
             return 0
         if self.group is None:
             return 1
@@ -88,7 +88,7 @@ class Scheme:
         return columns // self.group
 
     def palettes(self, rows: int) -> int:
-        """Palettes of so many rows: the last may be of fewer than the others."""
+        """Number of palettes of ``rows``; the last may have fewer than the others."""
         return 0 if self.palette_rows is None else -(-rows // self.palette_rows)
 
 
@@ -116,14 +116,14 @@ SCHEMES: dict[str, Scheme] = {
         Scheme(4, None, palette_rows=32),
     )
 }
-"""By the name that recipes give."""
+"""Schemes by their names in recipes."""
 
 FLOAT = "float"
-"""In a recipe: leave it as it is."""
+"""Name in recipes for weights that stay floats."""
 
 
 def scheme_named(name: str) -> Scheme:
-    """Raises EdgeError for a name that is no scheme."""
+    """The scheme called ``name``. Raises EdgeError where there is none."""
     if name not in SCHEMES:
         raise EdgeError(f"there is no scheme '{name}'", f"choose from: {', '.join((*SCHEMES, FLOAT))}")
     return SCHEMES[name]

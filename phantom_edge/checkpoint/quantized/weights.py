@@ -1,4 +1,4 @@
-"""A quantized weight: integers and what they mean."""
+"""A quantized weight: integers, with scales or palettes."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,8 @@ class Quantized:
     """A weight (rows, columns) as ``integers`` uint8 (rows, columns), and ``scales`` (rows, groups).
 
     ``zero_points`` uint8 (rows, groups); None stands for the scheme's middle. Scales are float16 where we choose them,
-    so that every target can hold them as they are.
-    Of schemes with palettes there are no scales: groups are 0. ``palettes`` (palettes, levels) are float16.
+    so that every target can hold them unchanged. Schemes with palettes have no scales (0 groups); ``palettes``
+    (palettes, levels) are float16.
     """
 
     scheme: Scheme
@@ -41,7 +41,7 @@ class Quantized:
         return ((grouped - zeros) * self.scales.float()[..., None]).view(rows, columns)
 
     def rows(self, start: int, end: int) -> "Quantized":
-        """Some of the rows, from the first one of a palette on."""
+        """Rows ``start`` to ``end``; with palettes, ``start`` must be the first row of one."""
         zeros = None if self.zero_points is None else self.zero_points[start:end]
         palettes, size = self.palettes, self.scheme.palette_rows
         if palettes is not None and size is not None:
@@ -51,7 +51,7 @@ class Quantized:
 
 
 def palettized(scheme: Scheme, integers: Tensor, palettes: Tensor) -> Quantized:
-    """A weight of a scheme with palettes: without scales."""
+    """A weight of a scheme with palettes, without scales."""
     return Quantized(scheme, integers, torch.empty(len(integers), 0, dtype=torch.float16), None, palettes)
 
 
@@ -87,16 +87,16 @@ def packed(integers: Tensor) -> Tensor:
 
 
 def unpacked(bytes_: Tensor, columns: int) -> Tensor:
-    """The inverse of ``packed``."""
+    """Inverse of ``packed``."""
     both = torch.stack([bytes_ & 15, bytes_ >> 4], dim=-1)
     return both.view(len(bytes_), -1)[:, :columns]
 
 
 LEAST, MOST = 2.0**-14, 65504.0
-"""Normal float16 numbers, which scales are."""
+"""Range of scales: normal float16 numbers."""
 
 
 def as_float16(scales: Tensor) -> Tensor:
-    """The nearest scales that float16 holds; where one is zero, the least there is."""
+    """The nearest scales in float16, at least the smallest normal number."""
     size = scales.abs().clamp(LEAST, MOST).half().float()
     return torch.where(scales < 0, -size, size)

@@ -1,4 +1,4 @@
-"""The official dialects that we read. One family is one file and one line here."""
+"""The official model families. One family is one file and one line here."""
 
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.families.family import Family

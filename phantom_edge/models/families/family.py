@@ -1,4 +1,4 @@
-"""What a family of official checkpoints differs by: how its config reads and how its tensors are packed."""
+"""Differences between families of official checkpoints: keys of the config and packing of tensors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomTextConfig
 
 RowLayout = tuple[int, tuple[int, ...]]
-"""Rows of a packed tensor: how often a pattern repeats, and the rows of each part inside one pattern."""
+"""Rows of a packed tensor: repetitions of a pattern, and the rows of each part inside one pattern."""
 
 
 @dataclass(frozen=True)
 class Rule:
     """One official tensor and the tensors of ours that it becomes, ``{i}`` standing for the layer.
 
-    With several, ``layout`` says how their rows are interleaved in the official one.
+    With several, ``layout`` gives the interleaving of their rows in the official one.
     """
 
     official: str
@@ -30,7 +30,7 @@ def same(official: str, ours: str, *names: str) -> tuple[Rule, ...]:
 
 @dataclass(frozen=True)
 class Family:
-    """A backbone's official dialect.
+    """A backbone's official format.
 
     ``read`` turns ``llm_config`` into keyword arguments of :class:`PhantomTextConfig`; ``write`` is its inverse.
     ``rules`` rename the language model, prefixes included. ``template`` is the official name of the chat
@@ -47,7 +47,7 @@ class Family:
 
 
 def read_shape(llm: dict[str, Any]) -> dict[str, Any]:
-    """The numbers that every family spells alike."""
+    """The numbers that all families store under the same keys."""
     wanted = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
     missing = [key for key in wanted if key not in llm]
     if missing:
@@ -115,7 +115,7 @@ def read_scaling(llm: dict[str, Any]) -> dict[str, Any] | None:
         return None
     if not isinstance(scaling, dict):
         raise EdgeError(f"config.json: rope_scaling is {scaling}", "check llm_config.rope_scaling against the source")
-    kind = scaling.get("type", scaling.get("rope_type"))  # the second is what later releases of transformers write
+    kind = scaling.get("type", scaling.get("rope_type"))  # later releases of transformers write the second
     return None if kind == "default" else {**scaling, "type": kind}
 
 

@@ -19,7 +19,7 @@ from phantom_edge.models.families.family import (
 
 
 def read(llm: dict[str, Any]) -> dict[str, Any]:
-    """``llm_config`` of an InternLM2 Phantom."""
+    """Reads ``llm_config`` of an InternLM2 Phantom."""
     if llm.get("bias"):
         raise EdgeError(
             "config.json: InternLM2 with biases is not supported", "use a checkpoint with llm_config.bias false"

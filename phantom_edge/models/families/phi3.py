@@ -25,7 +25,7 @@ def yarn_attention_factor(ratio: float) -> float:
 
 
 def read(llm: dict[str, Any]) -> dict[str, Any]:
-    """``llm_config`` of a Phi-3 Phantom."""
+    """Reads ``llm_config`` of a Phi-3 Phantom."""
     shape = read_shape(llm)
     if llm.get("attention_bias"):
         raise EdgeError(

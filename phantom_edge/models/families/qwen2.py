@@ -17,11 +17,11 @@ from phantom_edge.models.families.family import (
 
 
 def read(llm: dict[str, Any]) -> dict[str, Any]:
-    """``llm_config`` of a Qwen2 Phantom."""
+    """Reads ``llm_config`` of a Qwen2 Phantom."""
     scaling = read_scaling(llm)
     if scaling:
         raise unsupported_rope(scaling, "qwen2")
-    if llm.get("use_sliding_window"):  # releases of the backbone's code disagree on which layers it means
+    if llm.get("use_sliding_window"):  # releases of the backbone's code disagree on its layers
         raise EdgeError(
             "config.json: use_sliding_window is not supported for qwen2",
             "set llm_config.use_sliding_window to false if the model was trained without it",
