@@ -45,8 +45,8 @@ class Check:
         return self.value is not None and (self.bound is None or self.value <= self.bound)
 
     @property
-    def told(self) -> str:
-        """The value in words."""
+    def value_text(self) -> str:
+        """The value as text."""
         if self.value is None:
             return "not finite"
         return f"{100 * self.value:.1f} %" if self.measure == OTHERS else f"{self.value:.1e}"
@@ -54,7 +54,7 @@ class Check:
     def text(self) -> str:
         """In words, for a message."""
         bound = "" if self.bound is None else f", bound {self.bound:.1e}"
-        return f"{self.stage} of '{self.case}': {self.measure} {self.told}{bound}"
+        return f"{self.stage} of '{self.case}': {self.measure} {self.value_text}{bound}"
 
 
 @dataclass(frozen=True)

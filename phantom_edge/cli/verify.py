@@ -147,7 +147,9 @@ def _verdict(checks: Iterable["Check"]) -> str:
 def _cells(checks: Mapping[str, "Check"]) -> tuple[str, ...]:
     from phantom_edge.bundle.proof import ABSOLUTE, DIVERGENCE, OTHERS, RELATIVE
 
-    told = {name: checks[name].told if name in checks else "-" for name in (RELATIVE, ABSOLUTE, DIVERGENCE, OTHERS)}
+    told = {
+        name: checks[name].value_text if name in checks else "-" for name in (RELATIVE, ABSOLUTE, DIVERGENCE, OTHERS)
+    }
     return (
         told[RELATIVE],
         "none" if checks[RELATIVE].bound is None else f"{checks[RELATIVE].bound:.0e}",
