@@ -171,7 +171,7 @@ def _proved(bundle: Bundle, target: Target, source: Source, parts: Unfinished, b
         cache = "--cache float, " if bundle.manifest.cache.rounded else ""
         raise EdgeError(
             f"this bundle does not compute its model, and was not written{worst}",
-            f"try {cache}--phantom full or {target.other}; to look into it: --no-verify, then phantom-edge verify",
+            f"try {cache}--phantom full or {target.other}; to investigate: --no-verify, then phantom-edge verify",
         )
     return proof
 
