@@ -1,1 +1,1 @@
-"""Lowering to device formats: passes, one file per target (``targets.TARGETS``), bundles, and their verification."""
+"""Lowering to device formats: passes, one room per target (``targets.TARGETS``), bundles, and their verification."""

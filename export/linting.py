@@ -1,4 +1,4 @@
-"""Hold a bundle against the documented rules of its target."""
+"""Checks a bundle against the documented rules of its target."""
 
 from pathlib import Path
 
@@ -10,15 +10,15 @@ from phantom_edge.foundation.progress import Counting, no_progress
 
 
 def lint_bundle(folder: Path, begin: Counting = no_progress) -> Report:
-    """Which operations a device can take, and why not the rest; ``begin`` counts the bytes to read.
+    """Reports the operations that a device can run, and broken rules; ``begin`` counts the bytes read.
 
-    Raises EdgeError for what is no bundle, or is for a target without rules.
+    Raises EdgeError for a folder that is no bundle, or a target without rules.
     """
     name = read_manifest(folder).target
     if name not in TARGETS or TARGETS[name].lint is None:
         known = [one.name for one in TARGETS.values() if one.lint is not None]
         raise EdgeError(
-            f"lint knows targets {', '.join(known[:-1])} and {known[-1]}; {folder} was made for target {name}",
+            f"lint has rules for {', '.join(known[:-1])} and {known[-1]}; {folder} was made for target {name}",
             f"export it again: phantom-edge export --target {known[0]}",
         )
     bundle = Bundle.open(folder, begin=begin)

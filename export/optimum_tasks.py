@@ -1,4 +1,4 @@
-"""Phantom in optimum's task manager: what it can be exported for, and inputs to try it with."""
+"""Phantom in optimum's task manager: export targets, and dummy inputs."""
 
 from typing import Any, ClassVar
 
@@ -35,7 +35,7 @@ class PhantomInputGenerator(DummyInputGenerator):
 
 
 class PhantomExporterConfig(ExporterConfig):
-    """What goes in and out of the reference model. The graphs of a bundle have their own ports: see phantom.json."""
+    """Inputs and outputs of the reference model. The graphs of a bundle have their own ports: see phantom.json."""
 
     NORMALIZED_CONFIG_CLASS = NormalizedTextConfig.with_args(
         vocab_size="text_config.vocab_size",
@@ -49,12 +49,12 @@ class PhantomExporterConfig(ExporterConfig):
 
     @property
     def inputs(self) -> dict[str, dict[int, str]]:
-        """Names, and of each the dimensions that may differ."""
+        """Dynamic dimensions of each input, by name."""
         return {"input_ids": {0: "batch_size", 1: "sequence_length"}, "pixel_values": {0: "tiles"}}
 
     @property
     def outputs(self) -> dict[str, dict[int, str]]:
-        """Names, and of each the dimensions that may differ."""
+        """Dynamic dimensions of each output, by name."""
         return {"logits": {0: "batch_size", 1: "sequence_length"}}
 
 

@@ -1,4 +1,4 @@
-"""From a checkpoint to a bundle."""
+"""Exports a checkpoint as a bundle."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
@@ -33,7 +33,7 @@ TOKENIZER, TEMPLATE, README = "tokenizer.json", "chat_template.jinja", "README.m
 
 @dataclass(frozen=True)
 class Exported:
-    """A bundle, and the files of each part and the seconds that they took; ``unproved`` as in ``Lowered``."""
+    """A bundle, and the files and seconds of each part; ``unproved`` as in ``Lowered``."""
 
     bundle: Bundle
     files: dict[str, list[str]]
@@ -66,11 +66,11 @@ def export_bundle(
     force: bool = False,
     begin: Progress = lambda _what, _steps: lambda _step: None,
 ) -> Exported:
-    """Write the bundle of ``model`` (folder, hub id, or nano) for ``target`` to ``out``, compared with its model.
+    """Writes the bundle of ``model`` (folder, hub id, or nano) for ``target`` to ``out``, and verifies it.
 
-    ``begin`` is told of layers, bytes and steps. Raises EdgeError for what the user can mend, and where the bundle is
-    further off than its bounds. ``out`` appears whole or not at all; parts that were done when an export was
-    interrupted are kept beside it, for the next export of the same.
+    ``begin`` counts layers, bytes and steps. Raises EdgeError for a user's mistake, and where the bundle exceeds its
+    error bounds. ``out`` appears whole or not at all; the finished parts of an interrupted export are kept beside it,
+    for the next export with the same settings.
     """
     to = target_named(target)
     making = to.making()
@@ -79,7 +79,7 @@ def export_bundle(
     longest = source.config.text.max_position_embeddings
     if settings.max_context > longest:
         raise EdgeError(
-            f"--max-context is {settings.max_context:,}, this model was made for {longest:,} tokens",
+            f"--max-context is {settings.max_context:,}, and this model was made for {longest:,} tokens",
             f"give {longest} or less",
         )
     pictures = source.pictures(settings.max_tiles)
@@ -173,12 +173,12 @@ def quantize_for(
 
 
 def _check_tiles(pictures: Pictures, settings: Settings) -> None:
-    """EdgeError where a picture in as many tiles as asked for does not fit into the cache."""
+    """Raises EdgeError where a picture of ``max_tiles`` tiles does not fit into the cache."""
     tiles = pictures.max_tiles + (pictures.thumbnail and pictures.max_tiles > 1)
     tokens = tiles * pictures.tokens_per_tile
     if settings.max_tiles is not None and tokens >= settings.max_context:
         raise EdgeError(
-            f"--max-tiles is {settings.max_tiles}: such a picture makes {tokens:,} tokens, and the cache holds "
+            f"--max-tiles is {settings.max_tiles}: such a picture takes {tokens:,} tokens, and the cache holds "
             f"{settings.max_context:,}",
             "give fewer --max-tiles, or a larger --max-context",
         )
@@ -194,7 +194,7 @@ def _write_words(source: Source, folder: Path) -> None:
 
 
 def _proved(bundle: Bundle, target: Target, source: Source, parts: Unfinished, begin: Progress) -> Proof:
-    """The proof of a bundle. Raises EdgeError, and removes the parts, where it fails."""
+    """Verifies a bundle. Raises EdgeError where the proof fails, and removes the parts unless the target keeps them."""
     proof = verify(bundle, source, partial(begin, "verifying"))
     broken = [check for check in proof.checks if not check.passed]
     if not proof.passed:
@@ -204,7 +204,7 @@ def _proved(bundle: Bundle, target: Target, source: Source, parts: Unfinished, b
         cache = "--cache float, " if bundle.manifest.cache.rounded else ""
         raise EdgeError(
             f"this bundle does not compute its model, and was not written{worst}",
-            f"try {cache}--phantom full or {target.other}; to look into it: --no-verify, then phantom-edge verify",
+            f"try {cache}--phantom full or {target.other}; to investigate: --no-verify, then phantom-edge verify",
         )
     return proof
 

@@ -1,4 +1,4 @@
-"""Sessions of bundles, whatever their target."""
+"""Sessions of bundles for any target."""
 
 from pathlib import Path
 
@@ -9,16 +9,16 @@ from phantom_edge.runtime.session import Session
 
 
 def session_of(bundle: Bundle, threads: int = 0) -> Session:
-    """A session that the engine of the bundle's target runs; ``threads`` 0 lets it choose.
+    """A session with the engine of the bundle's target; with ``threads`` 0 the engine chooses their number.
 
-    Raises EdgeError where nothing here runs the target, or a package that does is not installed.
+    Raises EdgeError where no engine here runs the target, or its package is not installed.
     """
     return Session(bundle, target_of(bundle).engine()(bundle, threads))
 
 
 def open_session(path: Path | str, threads: int = 0, begin: Counting = no_progress) -> Session:
-    """The session of a bundle's folder; ``begin`` counts the bytes that are checked first.
+    """Opens the session of a bundle's folder; ``begin`` counts the bytes checked first.
 
-    Raises EdgeError for a bundle that does not match its manifest.
+    Raises EdgeError as ``session_of``, and for a bundle that does not match its manifest.
     """
     return session_of(Bundle.open(path, begin=begin), threads)

@@ -1,1 +1,1 @@
-"""Weights as integers: quantized once, on the torch weights; a target only encodes what is decided here."""
+"""Weights as integers: quantized once, on the torch weights; targets only encode these integers."""

@@ -1,4 +1,4 @@
-"""Every algorithm, by the name that recipes give."""
+"""Quantization algorithms, by their names in recipes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,25 +15,26 @@ from phantom_edge.quantize.solvers import fitted, gptq, hqq
 
 @dataclass(frozen=True)
 class Algorithm:
-    """How integers are found.
+    """One way to choose integers.
 
-    ``plain`` needs the weight alone; ``solve`` what a decoder's layer reads, too, and where it is there finds all that
-    is in those. ``balances``: inputs are scaled first, by an error that counts tokens alike, or by what the loss feels.
-    ``moves_zeros``: it does more than rounding only where a scheme has zero points. ``trains``: it learns palettes from
-    answers, with the whole model in memory.
+    ``plain`` needs the weight alone; ``solve``, if any, is used for the decoder's layers, and needs their inputs, too.
+    ``balances``: inputs are scaled first, to minimize an error that weights tokens alike, or by the loss' gradient with
+    ``uses_gradients``. ``passes_on_errors``: later layers read the outputs of quantized ones. ``moves_zeros``: needs a
+    scheme with zero points to do more than round. ``trains``: learns palettes from answers, with the whole model in
+    memory.
     """
 
     plain: Callable[[Tensor, Scheme], Quantized]
     solve: Solve | None = None
     balances: bool | None = None
-    feels: bool = False
+    uses_gradients: bool = False
     passes_on_errors: bool = False
     moves_zeros: bool = False
     trains: bool = False
 
     @property
     def calibrates(self) -> bool:
-        """Whether it needs samples."""
+        """True where the algorithm needs samples."""
         return self.trains or self.solve is not None
 
 
@@ -42,7 +43,7 @@ def _fitted(weight: Tensor, scheme: Scheme) -> Quantized:
 
 
 def _hqq(weight: Tensor, scheme: Scheme) -> Quantized:
-    """HQQ where it can; zero points are all that it moves, and symmetric schemes have none."""
+    """HQQ, or rounding to nearest for symmetric schemes: HQQ moves zero points, and these have none."""
     return nearest(weight, scheme) if scheme.symmetric else hqq(weight, scheme, None)
 
 
@@ -51,8 +52,8 @@ ALGORITHMS: dict[AlgorithmName, Algorithm] = {
     "hqq": Algorithm(_hqq, moves_zeros=True),
     "gptq": Algorithm(_fitted, gptq, passes_on_errors=True),
     "awq": Algorithm(_fitted, fitted, balances=True),
-    "mbq": Algorithm(_fitted, fitted, balances=True, feels=True),
+    "mbq": Algorithm(_fitted, fitted, balances=True, uses_gradients=True),
     "dkm": Algorithm(nearest, trains=True),
 }
 """Round to nearest; HQQ; GPTQ (arXiv 2210.17323); activation-aware scales (AWQ, 2306.00978); the same with errors
-weighed by modality (MBQ, 2412.19509); palettes by differentiable k-means (DKM, 2108.12659)."""
+weighted by modality (MBQ, 2412.19509); palettes by differentiable k-means (DKM, 2108.12659)."""

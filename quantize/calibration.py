@@ -1,4 +1,4 @@
-"""What a model reads and says in calibration: questions about pictures with their right answers."""
+"""Calibration data: questions about pictures with their right answers."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -23,12 +23,12 @@ from phantom_edge.runtime.text import question_of
 MAKE = "make some: phantom-edge data scenes calib --pictures 64; then --calib calib/triples.jsonl"
 
 KINDS = ("vision", "answer", "prompt")
-"""Kinds of tokens: of pictures, of the answer, and the rest."""
+"""Kinds of tokens: image tokens, the answer's, and the rest."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One question with its answer: ``ids`` (N,), tiles (T, 3, S, S), and the number in KINDS of every token (N,)."""
+    """One question with its answer: ``ids`` (N,), tiles (T, 3, S, S), and every token's index in KINDS (N,)."""
 
     ids: Tensor
     pixels: Tensor | None
@@ -37,7 +37,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Triples to calibrate on, and how many."""
+    """File of triples to calibrate on, and number of samples to take."""
 
     triples: Path
     samples: int = 64
@@ -48,7 +48,7 @@ class Calibration:
 
     @property
     def digest(self) -> str:
-        """Tells it from others: SHA-256 of the file and of the pictures it calibrates on, and how many samples.
+        """Identity: SHA-256 of the file and of the chosen pictures, and the number of samples.
 
         Raises EdgeError where there is no file.
         """
@@ -63,9 +63,9 @@ class Calibration:
 
 
 def read_samples(path: Path, source: Source, count: int, *, with_pictures: bool) -> list[Sample]:
-    """``count`` samples of a file of triples, or a few more: all questions of a picture stay together.
+    """Reads ``count`` samples of a file of triples, or a few more: all questions of a picture stay together.
 
-    Raises EdgeError where there are none, no pictures though they are needed, or where most pictures are missing.
+    Raises EdgeError where there are none, where needed pictures are absent, or where most pictures are missing.
     """
     examples = read_examples(path)
     found = examples.found
@@ -73,21 +73,21 @@ def read_samples(path: Path, source: Source, count: int, *, with_pictures: bool)
         every, without = examples.without_picture + len(found), examples.without_picture
         raise EdgeError(
             f"of {every:,} questions of {path} {without:,} have no picture",
-            "put the pictures there; paths count from the data file's folder",
+            "put the pictures there; paths are relative to the data file's folder",
         )
     if with_pictures and not any(example.images for example in found):
-        raise EdgeError(f"{path} has no pictures, and this calibrates on what they are turned into", MAKE)
+        raise EdgeError(f"{path} has no pictures, and calibration needs some", MAKE)
     return [sample_of(example, source) for example in choose(found, limit=count)]
 
 
 def tiles_of(example: Example, source: Source) -> list[Floats]:
-    """The tiles (T, 3, S, S) of each picture. Raises EdgeError for one that cannot be read."""
+    """Tiles (T, 3, S, S) of each picture. Raises EdgeError for one that cannot be read."""
     tiling = source.processor.image_processor.tiling
     return [to_pixel_values(open_image(image), tiling) for image in example.images]
 
 
 def sample_of(example: Example, source: Source, tiles: Sequence[Floats] | None = None) -> Sample:
-    """A question with its right answer; ``tiles`` if they are there already. Raises EdgeError as ``tiles_of``."""
+    """Sample of a question with its right answer; ``tiles`` if already made. Raises EdgeError as ``tiles_of``."""
     tiles = tiles_of(example, source) if tiles is None else tiles
     prompt = source.words(question_of(example.question, len(tiles)), [len(one) for one in tiles])
     answer = source.processor.tokenizer.encode(example.gold, add_special_tokens=False)
@@ -100,7 +100,7 @@ def sample_of(example: Example, source: Source, tiles: Sequence[Floats] | None =
 
 
 def digest_of(samples: Sequence[Sample]) -> str:
-    """SHA-256 over all that the samples hold."""
+    """SHA-256 of all tensors of the samples."""
     digest = hashlib.sha256()
     for sample in samples:
         for tensor in (sample.ids, sample.kinds, sample.pixels):
@@ -109,7 +109,7 @@ def digest_of(samples: Sequence[Sample]) -> str:
 
 
 def embedded(reference: Reference, samples: Sequence[Sample]) -> list[Tensor]:
-    """What the first layer reads of each sample: (N, hidden)."""
+    """Inputs of the first layer for each sample: (N, hidden)."""
     found = []
     for sample in samples:
         rows = reference.embed(sample.ids)
@@ -123,7 +123,7 @@ def embedded(reference: Reference, samples: Sequence[Sample]) -> list[Tensor]:
 def sensitivities(folder: Path, samples: Sequence[Sample], step: Callable[[int], None]) -> dict[str, Tensor]:
     """Mean magnitude of the loss' gradient at the output of attention and MLP, (layers, kinds) each (MBQ, section 4).
 
-    The loss is that of the right answers. The whole model is in memory. ``step`` is told of each sample.
+    The loss is that of the right answers. The whole model is in memory. ``step`` counts samples.
     """
     model, _ = load(str(folder), torch.float32)
     model.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""What rounding each part of a model does to its answers: one at a time, on calibration questions."""
+"""Damage of rounding, one unit of weights at a time: the divergence of the answers to calibration questions."""
 
 import hashlib
 import re
@@ -29,39 +29,39 @@ UNITS = (
     (re.escape(EMBEDDING.removesuffix(".weight")), r"\.weight"),
     (re.escape(HEAD.removesuffix(".weight")), r"\.weight"),
 )
-"""What is decided together: its name, and what follows in the names of its weights. The phantom maps are in none and
-stay as they are."""
+"""Patterns of units: the unit's name, and the rest of its weights' names. The phantom maps are in none and stay
+float."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """Weights that get one scheme. ``layer`` of the decoder, None for others; ``match`` fits their names and no other.
+    """Weights that share one scheme. ``layer`` is the decoder's, None elsewhere; ``match`` matches just their names.
 
-    ``shapes`` are theirs, (rows, columns); ``sees``: it is for pictures.
+    ``shapes`` maps their names to (rows, columns); ``is_visual``: they belong to vision tower or projector.
     """
 
     name: str
     match: str
     layer: int | None
     shapes: dict[str, tuple[int, int]]
-    sees: bool
+    is_visual: bool
 
     def bytes(self, scheme: str, source: Source) -> int:
-        """Of the weights in a quantized checkpoint, where floats stay as they are in ``source``."""
+        """Size of the weights in a quantized checkpoint, bytes; floats stay as they are in ``source``."""
         if scheme not in SCHEMES:
             return sum(source.tensors[name].bytes for name in self.shapes)
-        find = partial(Quantized, SCHEMES[scheme])  # nothing is made of it: a plan knows its sizes
+        find = partial(Quantized, SCHEMES[scheme])  # never called: only the plan's sizes are used
         plans = (planned(name, shape, SCHEMES[scheme], find) for name, shape in self.shapes.items())
         return sum(part.bytes for plan in plans for part in plan)
 
     def fits(self, scheme: str) -> bool:
-        """Whether groups divide its rows."""
+        """True where the scheme's groups divide the unit's rows."""
         group = SCHEMES[scheme].group if scheme in SCHEMES else None
         return group is None or all(columns % group == 0 for _, columns in self.shapes.values())
 
 
 def units_of(source: Source) -> list[Unit]:
-    """In the order of the model's weights."""
+    """All units, in the order of the model's weights."""
     found: dict[str, Unit] = {}
     for name, shape in matrices(source.config).items():
         for pattern, rest in UNITS:
@@ -73,14 +73,14 @@ def units_of(source: Source) -> list[Unit]:
 
 
 def _key(sample: Sample) -> str:
-    """Tells a sample's pictures from others, empty for none."""
+    """Identity of a sample's pictures, empty for none."""
     return "" if sample.pixels is None else hashlib.sha256(sample.pixels.numpy().tobytes()).hexdigest()
 
 
 class Judge:
-    """The whole model in float32, and what it thinks of the right answers of ``samples``.
+    """The whole model in float32, and its log-probabilities for the right answers of ``samples``.
 
-    Of hidden states only those before one layer are kept, so layers are best asked for in their order.
+    Only the hidden states before one layer are kept, so ``damage`` is fastest with layers in their order.
     """
 
     @torch.no_grad()
@@ -91,21 +91,21 @@ class Judge:
         self.places = [place_of(self.config, len(one.ids)) for one in samples]
         self.keys = [_key(one) for one in samples]
         self.pictures = {key: one.pixels for key, one in zip(self.keys, samples, strict=True) if one.pixels is not None}
-        self.embedded = self.embed(self.look())
+        self.embedded = self.embed(self.encode_images())
         self.before, self.states = 0, self.embedded
-        self.exact = self.thoughts(self._from(0, self.embedded))
+        self.exact = self.log_probabilities(self._from(0, self.embedded))
         if not all(bool(one.isfinite().all()) for one in self.exact):
             raise EdgeError("the model answers NaN in calibration", f"the checkpoint is damaged, or: {MAKE}")
 
-    def look(self) -> dict[str, Tensor]:
-        """Image tokens of every picture."""
+    def encode_images(self) -> dict[str, Tensor]:
+        """Image tokens of every picture, by key."""
         return {
             key: self.model.get_image_features(pixels).pooler_output.flatten(0, 1)
             for key, pixels in self.pictures.items()
         }
 
     def embed(self, tokens: Mapping[str, Tensor]) -> list[Tensor]:
-        """What the first layer reads of each sample, (1, N, hidden); ``tokens`` as ``look`` gives them."""
+        """Inputs of the first layer for each sample, (1, N, hidden); ``tokens`` are those of ``encode_images``."""
         found = []
         for sample, key in zip(self.samples, self.keys, strict=True):
             rows = self.model.get_input_embeddings()(sample.ids)
@@ -121,7 +121,7 @@ class Judge:
         return states
 
     def _up_to(self, layer: int) -> Sequence[Tensor]:
-        """What a layer of the exact model reads."""
+        """Inputs of a layer of the exact model."""
         if layer < self.before:
             self.before, self.states = 0, self.embedded
         for one in self.model.model.language_model.layers[self.before : layer]:
@@ -129,7 +129,7 @@ class Judge:
         self.before = layer
         return self.states
 
-    def thoughts(self, states: Sequence[Tensor]) -> list[Tensor]:
+    def log_probabilities(self, states: Sequence[Tensor]) -> list[Tensor]:
         """Log-probabilities (tokens, vocab) at every token of each right answer."""
         norm, found = self.model.model.language_model.norm, []
         for sample, state in zip(self.samples, states, strict=True):
@@ -139,20 +139,20 @@ class Judge:
 
     @torch.no_grad()
     def damage(self, schemes: Mapping[str, str], layer: int | None) -> float:
-        """Mean divergence in nats from the exact model's answers, with weights by ``schemes``: name to scheme.
+        """Mean divergence in nats from the exact model's answers, with weights rounded by ``schemes``: name to scheme.
 
-        ``layer``: of the decoder, where nothing before it is changed; None where anything may be.
+        ``layer`` is the decoder's first layer that changes; None where anything may change.
         """
         states = self._up_to(layer) if layer is not None else None
         with self._rounded(schemes):
-            states = self.embed(self.look()) if states is None else states
-            thoughts = self.thoughts(self._from(layer or 0, states))
-        apart = [(exact.exp() * (exact - found)).sum(-1) for exact, found in zip(self.exact, thoughts, strict=True)]
+            states = self.embed(self.encode_images()) if states is None else states
+            rounded = self.log_probabilities(self._from(layer or 0, states))
+        apart = [(exact.exp() * (exact - found)).sum(-1) for exact, found in zip(self.exact, rounded, strict=True)]
         return max(float(torch.cat(apart).mean()), 0.0)
 
     @contextmanager
     def _rounded(self, schemes: Mapping[str, str]) -> Iterator[None]:
-        """The model with some weights rounded."""
+        """Rounds some weights of the model, and restores them at the end."""
         kept: dict[str, Tensor] = {}
         try:
             for name, scheme in schemes.items():

@@ -1,9 +1,9 @@
-"""Palettes trained together with the weights that they stand for: differentiable k-means, by coremltools.
+"""Palettes trained together with their weights: differentiable k-means, by coremltools.
 
-While it trains, a weight is a mixture of its palette's numbers, each counted by its distance, and these are the means
-of the weights that count on them (DKM, arXiv 2108.12659). So weights near a border feel on which side they do better,
-and a palette goes where the answers want it. It begins with what GPTQ finds, and learns what the float model thinks of
-the right answers, while all else is rounded as it will be.
+In training, a weight is a mixture of its palette's numbers, weighted by their distances, and these are the means of the
+weights that use them (DKM, arXiv 2108.12659). So the loss' gradient decides on which side of a border a weight goes,
+and moves the palettes. Training starts from GPTQ's result, and distils the float model's log-probabilities for the
+right answers, while all other weights are rounded as they will be.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,37 +32,37 @@ from phantom_edge.quantize.solvers import gptq
 from phantom_edge.reference import place_of, through
 
 QUESTIONS = 32
-"""Read in each step: what a few of them teach is mostly noise, and clustering the weights takes longer than reading."""
+"""Samples per step: gradients of a few are mostly noise, and clustering the weights takes longer than the samples."""
 
 RATE = 0.003
-"""Learning rate of the first step, as a share of what rounding changes a weight by; it falls to nothing."""
+"""Initial learning rate, as a share of a weight's RMS rounding error; it decays linearly to 0."""
 
 SOFTNESS = 0.1
-"""Temperature of the mixtures, as a share of the square of the same."""
+"""Temperature of the mixtures, as a share of a weight's mean square rounding error."""
 
 
 class Mixer(Protocol):
-    """coremltools' FakePalettize: makes mixtures of a weight, which ``centroids`` follow, (levels, 1) each."""
+    """coremltools' FakePalettize: computes the mixtures of a weight, and updates ``centroids``, (levels, 1) each."""
 
     centroids: list[Tensor]
 
     def __call__(self, weight: Tensor) -> Tensor:
-        """A weight of its shape."""
+        """The mixtures, of the weight's shape."""
 
     def create_partitions(self, weight: Tensor) -> None:
-        """Fix which rows share a palette."""
+        """Fixes which rows share a palette."""
 
 
 @dataclass(frozen=True)
 class Clustered:
-    """A layer whose weight is being clustered."""
+    """A layer whose weight is clustered in training."""
 
     scheme: Scheme
     linear: nn.Linear
     mixer: Mixer
 
     def hard(self) -> Quantized:
-        """Each weight as the nearest number of its palette in float16."""
+        """Rounds each weight to the nearest number of its float16 palette."""
         weight = self.linear.weight.detach()
         self.mixer(weight)  # palettes of the weights as they are after the last step
         palettes = torch.stack([centres[:, 0] for centres in self.mixer.centroids]).sort(-1).values.half()
@@ -70,9 +70,9 @@ class Clustered:
 
 
 def trainable(schemes: Mapping[str, Scheme], shapes: Mapping[str, tuple[int, int]]) -> dict[str, Scheme]:
-    """Weights with palettes in decoder and head, but those whose last palette is of fewer rows: coremltools skips them.
+    """Weights with palettes in decoder and head, except where the last palette has fewer rows: coremltools skips these.
 
-    A tied head is the embedding, and in none.
+    A tied head is the embedding, and in neither.
     """
     return {
         name: scheme
@@ -85,7 +85,7 @@ def trainable(schemes: Mapping[str, Scheme], shapes: Mapping[str, tuple[int, int
 def train_palettes(
     source: Source, schemes: Mapping[str, Scheme], samples: Sequence[Sample], steps: int, begin: Progress
 ) -> Layer:
-    """All weights that are ``trainable``. The whole model is in memory, and for each such weight some 220 bytes more.
+    """Trains all ``trainable`` weights. The whole model is in memory, and some 220 bytes more for each such weight.
 
     Raises EdgeError without coremltools, and where training leads to NaN.
     """
@@ -101,7 +101,7 @@ def train_palettes(
             parameter = judge.model.get_parameter(name)
             check_range(name, parameter)
             parameter.data = nearest(parameter.data, scheme).dequantize()
-    embedded = judge.embed(judge.look())
+    embedded = judge.embed(judge.encode_images())
     layers, optimizer = _prepared(palettization, judge.model, start, before)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
     random, queue, done = torch.Generator().manual_seed(0), list[int](), begin("training", steps)
@@ -131,7 +131,7 @@ def _start(
     samples: Sequence[Sample],
     begin: Progress,
 ) -> dict[str, Quantized]:
-    """What GPTQ finds for the decoder, and for a head k-means."""
+    """Initial palettes: GPTQ's for the decoder, k-means for a head."""
     found = {name: nearest(before[name], scheme) for name, scheme in schemes.items() if part_of(name) == "head"}
     decoder = {name: scheme for name, scheme in schemes.items() if name not in found}
     if decoder:
@@ -144,7 +144,7 @@ def _start(
 def _prepared(
     palettization: ModuleType, model: nn.Module, start: Mapping[str, Quantized], before: Mapping[str, Tensor]
 ) -> tuple[dict[str, Clustered], torch.optim.Optimizer]:
-    """Let ``model`` compute with mixtures from ``start`` on: its layers by names of weights, and what moves them."""
+    """Makes ``model`` compute with mixtures, initially ``start``; its layers by weight name, and their optimizer."""
     configs, errors = {}, {}
     for name, held in start.items():
         errors[name] = max(float((held.dequantize() - before[name]).square().mean().sqrt()), 1e-8)
@@ -175,8 +175,8 @@ def _prepared(
 
 
 def _loss(judge: Judge, embedded: Sequence[Tensor], picked: Sequence[int]) -> Tensor:
-    """Mean divergence in nats from what the float model thinks of the answers of some samples."""
-    rows = pad_sequence([embedded[number][0] for number in picked], batch_first=True)  # answers see nothing behind them
+    """Mean divergence in nats from the float model's answers to the ``picked`` samples."""
+    rows = pad_sequence([embedded[number][0] for number in picked], batch_first=True)  # attention is causal
     place, states = place_of(judge.config, rows.shape[1]), [rows]
     for layer in judge.model.model.language_model.layers:
         states = through(layer, states, [place])

@@ -1,4 +1,4 @@
-"""The trade of size and damage as a picture."""
+"""Plot of size against damage."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     from phantom_edge.quantize.mix import Measured
 
 LEAST = 1e-7
-"""Nats below which nothing is to be seen: the axis is logarithmic."""
+"""Lower end of the logarithmic axis, nats."""
 
 
 def draw_front(front: Sequence[tuple[float, float]], points: Sequence["Measured"], file: Path) -> None:
-    """Write a PNG: what is predicted along the front, and what was measured. Raises EdgeError without matplotlib."""
+    """Writes a PNG of the predicted front and the measured mixtures. Raises EdgeError without matplotlib."""
     matplotlib = need("matplotlib.figure", "scenes")
     figure = matplotlib.Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     sizes, damages = zip(*front, strict=True)
-    axes.step(sizes, [max(one, LEAST) for one in damages], where="post", color="#4c78a8", label="predicted, at best")
+    axes.step(sizes, [max(one, LEAST) for one in damages], where="post", color="#4c78a8", label="predicted front")
     for number, point in enumerate(points):
         colour = "#e4572e" if number == 0 else "#2f4b6e"
         place = (point.megabytes, max(point.divergence, LEAST))

@@ -1,16 +1,16 @@
-"""Which choice for each unit: the best trade of size and damage, where both add up over units."""
+"""Best trade-offs of size and damage: a choice for each unit, where both add up over units."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 MOST = 20_000
-"""Points of a front that is being built; beyond, neighbours are thinned out."""
+"""Maximum number of points of a front in the making; beyond it, neighbours are thinned out."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One way to store a unit: its bytes, and the damage that it does."""
+    """One way to store a unit: its bytes, and its damage."""
 
     name: str
     bytes: int
@@ -19,7 +19,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Point:
-    """A choice for each unit, and what they come to."""
+    """A choice for each unit, and their total bytes and damage."""
 
     bytes: int
     damage: float
@@ -27,10 +27,10 @@ class Point:
 
 
 def pareto_front(units: Sequence[Sequence[Choice]]) -> list[Point]:
-    """The points that no other one beats in both, the smallest first.
+    """Points that no other beats in both size and damage, the smallest first.
 
-    Exact as long as there are no more than ``MOST`` of them, unit for unit; beyond, of neighbours in size the one with
-    the least damage stays.
+    Exact while there are at most ``MOST`` of them after each unit; beyond that, the least damaging of neighbours in
+    size stays.
     """
     front = [Point(0, 0.0, ())]
     for choices in units:
@@ -44,10 +44,7 @@ def pareto_front(units: Sequence[Sequence[Choice]]) -> list[Point]:
 
 
 def within(front: Sequence[Point], *, bytes_: int | None = None, damage: float | None = None) -> Point | None:
-    """The point of least damage that is no larger than ``bytes_``, or the smallest that does no more ``damage``.
-
-    None where there is none.
-    """
+    """The least damaging point of at most ``bytes_``, or the smallest of at most ``damage``; None without one."""
     if bytes_ is not None:
         place = bisect_right([point.bytes for point in front], bytes_)
         return front[place - 1] if place else None
@@ -68,6 +65,6 @@ def _thinned(front: list[Point]) -> list[Point]:
         return front
     first, last = front[0].bytes, front[-1].bytes
     kept: dict[int, Point] = {}
-    for point in front:  # later ones of a bucket are larger and do less
+    for point in front:  # later points of a bucket are larger and do less damage
         kept[(point.bytes - first) * (MOST - 1) // (last - first)] = point
     return list({id(point): point for point in (front[0], *kept.values())}.values())

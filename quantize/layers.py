@@ -1,6 +1,6 @@
-"""The decoder quantized layer by layer, each on what it reads in calibration.
+"""Quantizes the decoder layer by layer, each on its inputs in calibration.
 
-One layer is in memory at a time, and what every sample has become up to it.
+One layer is in memory at a time, and the hidden states of every sample before it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from phantom_edge.reference import Place, Reference, place_of, through
 Solve = Callable[[Tensor, Scheme, Tensor | None], Quantized]
 
 GRID = 20
-"""Powers of the inputs' size that are tried as scales (AWQ, section 3.2; MBQ, section 4)."""
+"""Number of powers of the inputs' size to try as scales (AWQ, section 3.2; MBQ, section 4)."""
 
 MATRICES = tuple(
     [f"self_attn.{part}_proj" for part in ("q", "k", "v", "o")]
@@ -33,9 +33,9 @@ MATRICES = tuple(
 
 @dataclass(frozen=True)
 class Block:
-    """Matrices that read the same: their inputs can be scaled down and they scaled up, by what stands before them.
+    """Matrices with the same inputs, which ``before`` can scale down while the matrices are scaled up.
 
-    ``within`` is the module whose output tells how much that helps.
+    ``within`` is the module whose output error is compared.
     """
 
     within: str
@@ -48,14 +48,14 @@ BLOCKS = (
     Block("mlp", "post_attention_layernorm", ("gate_proj", "up_proj")),
     Block("mlp", "mlp.up_proj", ("down_proj",)),
 )
-"""What attention mixes goes through the phantom branch and a gate, where no scale gets through: ``o_proj`` has none."""
+"""``o_proj`` is in no block: its inputs come through the phantom branch and a gate, which are not linear."""
 
 
 @dataclass(frozen=True)
 class Weigher:
-    """How much an error of a block's output counts: ``grows`` makes of it what is summed up, token by token weighed.
+    """Weight of an error of a block's output: ``grows`` is its measure, to be weighted token by token and summed.
 
-    ``weights`` (layer, within, kinds) to a weight for each token.
+    ``weights`` maps (layer, within, kinds) to a weight for each token.
     """
 
     grows: Callable[[Tensor], Tensor]
@@ -63,15 +63,15 @@ class Weigher:
 
 
 def even(_layer: int, _within: str, kinds: Tensor) -> Tensor:
-    """All tokens alike."""
+    """Weights all tokens alike."""
     return torch.ones(len(kinds))
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What became of one layer: its quantized weights, and the other tensors that changed.
+    """Result for one layer: its quantized weights, and the other tensors that changed.
 
-    ``errors`` (2,): squares of each weight's error and of itself, after its inputs were scaled, summed up.
+    ``errors`` (2,): sums of squares of each weight's error and of the weight, after its inputs were scaled.
     """
 
     weights: dict[str, Quantized]
@@ -91,10 +91,10 @@ def quantize_layers(
     known: Callable[[int], Layer | None] = lambda _: None,
     step: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Layer]:
-    """Every decoder layer in turn. Raises EdgeError where a layer's inputs are not finite.
+    """Quantizes every decoder layer in turn. Raises EdgeError where a layer's inputs are not finite.
 
-    With a ``weigher`` inputs are scaled before weights are rounded (AWQ, MBQ). ``pass_on_errors``: later layers read
-    what the quantized ones before them make (GPTQ), else what the float ones do. ``known`` are layers that are done.
+    With a ``weigher``, inputs are scaled before weights are rounded (AWQ, MBQ). With ``pass_on_errors``, later layers
+    read the outputs of quantized layers (GPTQ), else those of float layers. ``known`` returns layers already done.
     """
     states = [rows[None] for rows in embedded(Reference(source), samples)]
     places = [place_of(source.config.text, len(sample.ids)) for sample in samples]
@@ -123,7 +123,7 @@ def quantize_layers(
             changed = {f"{start}{name}": tensor for name, tensor in floats.items()}
             done = Layer(found, {name: tensor for name, tensor in changed.items() if name not in found}, errors)
         if pass_on_errors:
-            _put(layer, start, done)
+            _load(layer, start, done)
             outputs = through(layer, states, places)
         states = outputs
         yield done
@@ -131,13 +131,13 @@ def quantize_layers(
 
 
 def squares(held: Quantized, weight: Tensor) -> Tensor:
-    """Of a weight's error and of itself, summed up: (2,)."""
+    """Sums of squares of a weight's error and of the weight: (2,)."""
     exact = weight.float()
     return torch.stack([(held.dequantize() - exact).square().sum(), exact.square().sum()])
 
 
-def _put(layer: PhantomDecoderLayer, start: str, done: Layer) -> None:
-    """Let ``layer`` compute with what was found."""
+def _load(layer: PhantomDecoderLayer, start: str, done: Layer) -> None:
+    """Loads the quantized weights, as floats, and the changed tensors into ``layer``."""
     tensors = {name: held.dequantize() for name, held in done.weights.items()} | done.floats
     layer.load_state_dict({name.removeprefix(start): tensor for name, tensor in tensors.items()}, strict=False)
 
@@ -145,7 +145,7 @@ def _put(layer: PhantomDecoderLayer, start: str, done: Layer) -> None:
 def _observed(
     layer: PhantomDecoderLayer, names: Mapping[str, Scheme], states: Sequence[Tensor], places: Sequence[Place]
 ) -> dict[str, Tensor]:
-    """Gram matrices of what each matrix reads."""
+    """Gram matrices of the inputs of each matrix."""
     grams: dict[str, Tensor] = {}
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
@@ -163,7 +163,7 @@ def _observed(
 
 
 class _Inputs:
-    """What attention and MLP of a layer read, sample by sample, and what they make of it with other weights."""
+    """Inputs of a layer's attention and MLP, sample by sample, and their outputs with other weights."""
 
     def __init__(self, layer: PhantomDecoderLayer, states: Sequence[Tensor], places: Sequence[Place]) -> None:
         self.layer, self.places = layer, places
@@ -175,7 +175,7 @@ class _Inputs:
             self.read["mlp"].append(layer.post_attention_layernorm(middle))
 
     def outputs(self, within: str, weights: dict[str, Tensor]) -> Iterator[Tensor]:
-        """(N, hidden) of each sample."""
+        """Outputs (N, hidden) of each sample."""
         module = self.layer.get_submodule(within)
         for read, (rope, mask) in zip(self.read[within], self.places, strict=True):
             if within == "mlp":
@@ -192,7 +192,7 @@ def _scaled(
     weights: Sequence[Tensor],
     grows: Callable[[Tensor], Tensor],
 ) -> dict[str, Tensor]:
-    """Scale a block's inputs as it helps most; the tensors of the layer that this changes, by name."""
+    """Scales a block's inputs for the least error; returns the layer's changed tensors by name."""
     names = {name: f"{block.within}.{name}" for name in block.matrices}
     if not all(name in schemes for name in names.values()):
         return {}
@@ -227,7 +227,7 @@ def _scaled(
 
 
 def _size(layer: PhantomDecoderLayer, block: Block, inputs: _Inputs) -> Tensor:
-    """Mean magnitude of each number that the block's matrices read."""
+    """Mean magnitude of each input channel of the block's matrices."""
     total, count = torch.zeros(()), 0
     for read in inputs.read[block.within]:
         rows = read[0]

@@ -1,4 +1,4 @@
-"""A recipe that fits a model: the cheapest bits for each part of it, under a bound of size or of damage."""
+"""Recipe search: the cheapest scheme for each unit of a model, under a bound on size or divergence."""
 
 import json
 import math
@@ -18,20 +18,20 @@ from phantom_edge.quantize.calibration import Calibration, digest_of, read_sampl
 from phantom_edge.quantize.damage import Judge, Unit, units_of
 from phantom_edge.quantize.front import draw_front
 from phantom_edge.quantize.knapsack import Choice, Point, pareto_front, within
-from phantom_edge.quantize.recipe import Recipe, Rule, written
+from phantom_edge.quantize.recipe import Recipe, Rule, to_toml
 
 CHOICES = ("int4-g128-pos", "int4-g64-pos", "int4-g32-pos", "int8", FLOAT)
-"""Schemes that are tried; those whose groups do not divide a unit's rows are not, there."""
+"""Schemes to choose from; a unit skips those whose groups do not divide its rows."""
 
 TRIES = 12
-"""Mixtures that are measured until one keeps a bound of damage."""
+"""Maximum number of mixtures measured in search of one within the divergence."""
 
 RECIPE, DAMAGE, FRONT = "recipe.toml", "damage.json", "front.png"
 
 
 @dataclass(frozen=True)
 class Bound:
-    """What a mixture may be at most: megabytes of weights, or divergence in nats. One of the two is given."""
+    """Upper bound of a mixture: megabytes of weights, or divergence in nats. Exactly one is given."""
 
     megabytes: float | None = None
     divergence: float | None = None
@@ -39,16 +39,16 @@ class Bound:
     def __post_init__(self) -> None:
         given = [value for value in (self.megabytes, self.divergence) if value is not None]
         if len(given) != 1:
-            raise EdgeError("there is not one bound", "give --megabytes or --divergence")
+            raise EdgeError("there is not one bound", "give either --megabytes or --divergence")
         if not (math.isfinite(given[0]) and given[0] > 0):
             raise EdgeError(f"the bound is {given[0]:g}", "give a number above 0")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A mixture: megabytes of weights, and the divergence of the whole from the float model, as it was measured.
+    """A mixture: megabytes of weights, and the measured divergence from the float model.
 
-    ``predicted`` is the sum over its units, each measured alone.
+    ``predicted`` is the sum of the divergences of its units, each measured alone.
     """
 
     name: str
@@ -59,9 +59,9 @@ class Measured:
 
 @dataclass(frozen=True)
 class Mixture:
-    """The recipe that was chosen, beside one scheme for all; and the front that it is on: megabytes, predicted.
+    """The chosen recipe, beside uniform schemes; and its Pareto front: (megabytes, predicted divergence).
 
-    ``unseen`` are parts that stay as they are, because the data have no pictures to measure them on.
+    ``unseen`` are units that stay float, because the data have no pictures to measure them on.
     """
 
     recipe: Recipe
@@ -82,22 +82,22 @@ def mix(
     force: bool = False,
     begin: Progress = lambda _what, _total: lambda _step: None,
 ) -> Mixture:
-    """Write to ``out`` the recipe that keeps ``bound`` best, what was measured for it, and a plot of the front.
+    """Writes to ``out`` the best recipe within ``bound``, its measurements, and a plot of the front.
 
-    Raises EdgeError for what the user can mend, and where no mixture keeps the bound. Interrupted, the same call goes
-    on with the units that are missing.
+    Raises EdgeError for a user's mistake, and where no mixture keeps the bound. After an interruption, the same call
+    resumes with the missing units.
     """
     source = Source.open(folder)
     if source.integers is not None:
         raise EdgeError(f"{folder} is quantized already", "give the checkpoint that it was made from")
     for name in choices:
         if name != FLOAT and scheme_named(name).static_inputs:
-            raise EdgeError(f"{name} is no choice of a mixture", "choose schemes of weights alone")
+            raise EdgeError(f"{name} is no choice of a mixture", "choose schemes that leave inputs float")
     check_target(out, force)
     samples = read_samples(calibration.triples, source, calibration.samples, with_pictures=False)
     is_seen = any(sample.pixels is not None for sample in samples)
     every = units_of(source)
-    units = [unit for unit in every if is_seen or not unit.sees]
+    units = [unit for unit in every if is_seen or not unit.is_visual]
     unseen = tuple(unit.name for unit in every if unit not in units)
     about = {
         "by": __version__,
@@ -168,7 +168,7 @@ def _options(file: Path, unit: Unit, source: Source) -> list[Choice]:
 def _chosen(
     front: Sequence[Point], bound: Bound, rest: int, measure: Callable[[Point], Measured]
 ) -> tuple[Point, Measured]:
-    """The best point under the bound, and what was measured of it: together parts may do more than each alone."""
+    """The best point within the bound, and its measurement: together, units may diverge by more than their sum."""
     if bound.megabytes is not None:
         point = within(front, bytes_=int(bound.megabytes * 1e6) - rest)
         least = (front[0].bytes + rest) / 1e6
@@ -208,7 +208,7 @@ def _named(options: Sequence[Sequence[Choice]], point: Point) -> list[Choice]:
 
 
 def _check(name: str, made: Sequence[Choice], units: Sequence[Unit], judge: Judge, rest: int) -> Measured:
-    """A mixture as a whole."""
+    """Measures a mixture as a whole."""
     schemes = {weight: choice.name for unit, choice in zip(units, made, strict=True) for weight in unit.shapes}
     megabytes = (sum(choice.bytes for choice in made) + rest) / 1e6
     return Measured(name, megabytes, sum(choice.damage for choice in made), judge.damage(schemes, None))
@@ -219,7 +219,7 @@ def _recipe(units: Sequence[Unit], choices: Sequence[str]) -> Recipe:
 
 
 def _some(front: Sequence[Point], most: int = 400) -> list[Point]:
-    """No more than ``most`` points, the last among them."""
+    """At most ``most`` points, evenly spread; the last is always among them."""
     stride = -(-len(front) // most)
     return list(reversed(front[::-1][::stride]))
 
@@ -227,7 +227,7 @@ def _some(front: Sequence[Point], most: int = 400) -> list[Point]:
 def _write(
     mixture: Mixture, bound: Bound, options: Sequence[Sequence[Choice]], units: Sequence[Unit], folder: Path
 ) -> None:
-    (folder / RECIPE).write_text(written(mixture.recipe), encoding="utf-8")
+    (folder / RECIPE).write_text(to_toml(mixture.recipe), encoding="utf-8")
     document = {
         "bound": asdict(bound),
         "chosen": asdict(mixture.chosen),

@@ -1,8 +1,8 @@
-"""Palettes: the few numbers that rows next to each other share, found by k-means.
+"""Palettes: the few numbers that neighbouring rows share, chosen by k-means.
 
 Numbers of one dimension are sorted first. Then clusters are runs, and sums over a run are differences of running sums:
-so the best borders among some places are found by dynamic programming (Ckmeans.1d.dp, Wang and Song, 2011), and
-Lloyd's iterations, which cost next to nothing here, move them to where no single number wants to change.
+so dynamic programming finds the best borders among some places (Ckmeans.1d.dp, Wang and Song, 2011), and Lloyd's
+iterations, which cost next to nothing here, move them until no number would be nearer to another centre.
 """
 
 import torch
@@ -13,22 +13,22 @@ from phantom_edge.checkpoint.quantized.schemes import Scheme
 from phantom_edge.checkpoint.quantized.weights import Quantized, palettized
 
 AT_ONCE = 2**22
-"""Numbers that are sorted at a time, which bounds the memory."""
+"""Count of numbers sorted at a time, which bounds memory."""
 
 RANKS = 128
-"""Places of borders that are tried, of each the same share of numbers apart."""
+"""Number of candidate borders that are evenly spaced by rank."""
 
 BATCH = 16
-"""Palettes whose borders are chosen together: so many lie in a processor's cache."""
+"""Palettes whose borders are chosen together: these fit a processor's cache."""
 
 ROUNDS = 100
-"""Of Lloyd's at most."""
+"""Maximum number of Lloyd's iterations."""
 
 
 def fitted_palettes(weight: Tensor, scheme: Scheme, importance: Tensor | None) -> Tensor:
-    """Float16 palettes (palettes, levels), ascending, for a weight (rows, columns) to leave the least squares.
+    """Least-squares palettes (palettes, levels) of a weight (rows, columns), float16, ascending.
 
-    Squares are weighed by ``importance`` (columns,), the mean square of an input: so this is the error of the output
+    Squares are weighted by ``importance`` (columns,), the mean square of an input: so this is the error of the output
     where inputs are independent (SqueezeLLM, arXiv 2306.07629, with the layer's output in place of the loss).
     """
     size, (rows, columns) = scheme.palette_rows, weight.shape
@@ -43,7 +43,7 @@ def fitted_palettes(weight: Tensor, scheme: Scheme, importance: Tensor | None) -
 
 
 def entries(weight: Tensor, scheme: Scheme, palettes: Tensor) -> Tensor:
-    """Of each number of a weight (rows, columns) the nearest in its palette: places in it, uint8."""
+    """Index of the palette entry nearest to each number of a weight (rows, columns), uint8."""
     size, found = scheme.palette_rows, torch.empty(weight.shape, dtype=torch.uint8)
     assert size is not None
     step = max(AT_ONCE // weight.shape[1], 1)
@@ -56,21 +56,21 @@ def entries(weight: Tensor, scheme: Scheme, palettes: Tensor) -> Tensor:
 
 
 def between(palettes: Tensor) -> Tensor:
-    """The middle of each two neighbours: (..., levels) to (..., levels - 1)."""
+    """Midpoints of neighbours: (..., levels) to (..., levels - 1)."""
     return (palettes[..., 1:] + palettes[..., :-1]) / 2
 
 
 def with_palettes(weight: Tensor, scheme: Scheme, importance: Tensor | None) -> Quantized:
-    """A weight (rows, columns) as the nearest numbers of fitted palettes."""
+    """Rounds a weight (rows, columns) to the nearest entries of fitted palettes."""
     palettes = fitted_palettes(weight, scheme, importance)
     return palettized(scheme, entries(weight, scheme, palettes), palettes)
 
 
 def _kmeans(numbers: Tensor, weights: Tensor, levels: int) -> Tensor:
-    """Centres (groups, levels), ascending, of ``numbers`` (groups, N), whose weights (columns,) are those of each row.
+    """Centres (groups, levels), ascending, of ``numbers`` (groups, N); each row of columns has ``weights`` (columns,).
 
-    The best that there are where N is small. Else borders are chosen among some places only; the even grid from the
-    least number to the largest has its borders there, too, so the result is never worse than that.
+    Optimal where N is small. Else borders are chosen among some places only; the borders of the even grid from the
+    least number to the largest are among them, so the result is never worse than that grid.
     """
     ordered, order = numbers.sort(dim=-1, stable=True)
     mass = weights.double().repeat(numbers.shape[1] // len(weights))[order]
@@ -90,9 +90,9 @@ def _kmeans(numbers: Tensor, weights: Tensor, levels: int) -> Tensor:
 
 
 def _places(ordered: Tensor, levels: int) -> Tensor:
-    """Where borders may be, ascending, from 0 to N: (groups, places).
+    """Candidate borders (groups, places), ascending, from 0 to N.
 
-    By rank, closer and closer to both ends, for what lies far out; and by size, the borders of the even grid.
+    By rank, denser towards both ends for outliers; and by size, the borders of the even grid.
     """
     groups, count = ordered.shape
     ends = 2 ** torch.arange(count.bit_length())
@@ -106,10 +106,10 @@ def _places(ordered: Tensor, levels: int) -> Tensor:
 
 
 def _best(masses: Tensor, sums: Tensor, places: Tensor, levels: int) -> Tensor:
-    """Borders (groups, levels + 1) among ``places`` that leave the least squares; the first and the last are both ends.
+    """Least-squares borders (groups, levels + 1) among ``places``, both ends included.
 
-    ``masses`` and ``sums`` are running sums (groups, N + 1). What a run of numbers leaves is the sum of their squares
-    less ``sum ** 2 / mass``: so the sum of the latter over runs is to be largest.
+    ``masses`` and ``sums`` are running sums (groups, N + 1). The error of a run is the sum of its squares less
+    ``sum ** 2 / mass``: so the sum of the latter over runs is maximized.
     """
     groups, count = places.shape
     mass, total = (one.gather(1, places) for one in (masses, sums))
@@ -130,14 +130,14 @@ def _best(masses: Tensor, sums: Tensor, places: Tensor, levels: int) -> Tensor:
 
 
 def _means(ordered: Tensor, masses: Tensor, sums: Tensor, borders: Tensor) -> Tensor:
-    """Weighed means (groups, levels) of the runs between ``borders``.
+    """Weighted means (groups, levels) of the runs between ``borders``.
 
-    They are kept between a run's ends, from which rounding of the sums leads away where there is hardly any weight.
+    They are clamped to a run's ends: where weights are tiny, rounding of the sums can lead outside.
     """
     start, end = borders[:, :-1], borders[:, 1:]
     mass = masses.gather(1, end) - masses.gather(1, start)
     total = sums.gather(1, end) - sums.gather(1, start)
     last = ordered.shape[1] - 1
     least, largest = ordered.gather(1, start.clamp(max=last)), ordered.gather(1, (end - 1).clamp(min=0))
-    means = torch.where(mass > 0, total / mass, 0.0)  # an empty run's are cut to the number before it
+    means = torch.where(mass > 0, total / mass, 0.0)  # an empty run's is clamped to the number before it
     return torch.minimum(torch.maximum(means, least.double()), largest.double())

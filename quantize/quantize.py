@@ -1,4 +1,4 @@
-"""From a checkpoint and a recipe to a quantized checkpoint."""
+"""Quantizes a checkpoint by a recipe."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -50,11 +50,11 @@ def quantize_checkpoint(
     force: bool = False,
     begin: Progress = lambda _what, _total: lambda _step: None,
 ) -> Result:
-    """Write ``source`` quantized to ``out``, tensor by tensor.
+    """Writes ``source`` quantized to ``out``, tensor by tensor.
 
-    ``name`` is what the recipe is called, ``model`` what the source is (its folder). ``begin`` is told of what is read
-    and written. Raises EdgeError for what the user can mend, before anything is written where that can be seen.
-    Interrupted in calibration, the same call goes on with the layers that are missing.
+    ``name`` is the recipe's name, ``model`` the source's (its folder by default). ``begin`` counts bytes read and
+    written, and calibration steps. Raises EdgeError for a user's mistake, before anything is written where possible.
+    After an interruption in calibration, the same call resumes with the missing layers.
     """
     opened = Source.open(source)
     if opened.integers is not None:
@@ -91,7 +91,7 @@ def quantize_checkpoint(
     )
     if calibration is None or not (algorithm.calibrates or is_static(schemes)):
         return write(opened, quantization(), out, force, begin, {})
-    with_pictures = algorithm.feels or algorithm.trains or is_static(schemes)
+    with_pictures = algorithm.uses_gradients or algorithm.trains or is_static(schemes)
     samples = read_samples(calibration.triples, opened, calibration.samples, with_pictures=with_pictures)
     about = {"by": __version__, "model": digest, "recipe": recipe.digest, "samples": digest_of(samples)}
     with unfinished(out, about) as parts:
@@ -117,14 +117,14 @@ def _solved(
     parts: Unfinished,
     begin: Progress,
 ) -> dict[str, Path]:
-    """What a calibrated algorithm finds, layer by layer on disk: the file of every weight and changed tensor."""
+    """Runs a calibrated algorithm layer by layer; the file of every weight and changed tensor, by name."""
     assert algorithm.solve is not None
     weigher = None
     if algorithm.balances:
         weigher = Weigher(torch.square, even)
-    if algorithm.feels:
-        felt = sensitivities(source.folder, samples, begin("feeling", len(samples)))
-        weigher = Weigher(torch.abs, lambda layer, within, kinds: felt[within][layer][kinds])
+    if algorithm.uses_gradients:
+        slopes = sensitivities(source.folder, samples, begin("measuring gradients", len(samples)))
+        weigher = Weigher(torch.abs, lambda layer, within, kinds: slopes[within][layer][kinds])
     layers = source.config.text.num_hidden_layers
 
     def known(number: int) -> Layer | None:
@@ -155,7 +155,7 @@ def _trained(
     parts: Unfinished,
     begin: Progress,
 ) -> dict[str, Path]:
-    """The file of every weight whose palette was trained."""
+    """Trains palettes; the file of every weight that has one, by name."""
     file = parts.folder / TRAINED
 
     def write(folder: Path) -> None:
@@ -168,11 +168,11 @@ def _trained(
 def _static(
     source: Source, schemes: dict[str, Scheme], samples: Sequence[Sample], parts: Unfinished, begin: Progress
 ) -> dict[str, Path]:
-    """The file of every weight and changed tensor whose inputs get fixed scales."""
+    """Quantizes weights with fixed input scales; the file of each and of every changed tensor, by name."""
     file = parts.folder / VISION_FILE
 
     def write(folder: Path) -> None:
-        write_layer(quantize_static(source, schemes, samples, begin("looking", steps(source))), VISION_FILE, folder)
+        write_layer(quantize_static(source, schemes, samples, begin("calibrating", steps(source))), VISION_FILE, folder)
 
     parts.part("vision", write)
     layer = read_layer(file, schemes)
@@ -190,9 +190,9 @@ def quantized_beside(
     force: bool,
     begin: Progress = lambda _what, _total: lambda _step: None,
 ) -> Path:
-    """The quantized checkpoint ``OUT.quantized`` of a bundle to be, made unless the same is there already.
+    """Writes the quantized checkpoint ``OUT.quantized`` beside a future bundle, unless it is there already.
 
-    It stays: the bundle is verified against it. Raises EdgeError as ``quantize_checkpoint``.
+    It stays, so that the bundle can be verified against it. Raises EdgeError as ``quantize_checkpoint``.
     """
     place = out.with_name(f"{out.name}.quantized")
     if (place / QUANTIZATION).is_file():

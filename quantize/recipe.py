@@ -1,4 +1,4 @@
-"""Recipes: which scheme each weight gets, and by which algorithm."""
+"""Recipes: a scheme for each weight, and the algorithm that rounds it."""
 
 import hashlib
 import json
@@ -16,15 +16,15 @@ from phantom_edge.foundation.typed import WrongJson, from_json, to_json
 from phantom_edge.models.tensor_names import PARTS, STATIC, part_of
 
 STEPS = 60
-"""Of training, where a recipe does not say."""
+"""Default number of training steps."""
 
 SHIPPED = ("int8", "int4", "int4-g64", "int4-g128", "mixed", "lut4")
-"""Recipes inside the package."""
+"""Names of the recipes in the package."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Weights whose whole name ``match`` fits get ``scheme``."""
+    """The ``scheme`` of all weights whose whole name matches ``match``, a regular expression."""
 
     match: str
     scheme: str
@@ -32,7 +32,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A scheme for each part, and rules for names, of which the last that fits wins. ``steps`` are those of dkm."""
+    """A scheme for each part, and rules for names, of which the last match wins. ``steps`` are dkm's training steps."""
 
     parts: dict[str, str] = field(default_factory=dict)
     algorithm: AlgorithmName = "rtn"
@@ -53,11 +53,11 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what it says; of steps only where there are any."""
-        said = to_json(self)
+        """SHA-256 of the recipe; ``steps`` count only for dkm."""
+        document = to_json(self)
         if self.algorithm != "dkm":
-            del said["steps"]
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+            del document["steps"]
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
     def scheme_of(self, name: str) -> Scheme | None:
         """The scheme of one weight, None where it stays float. Raises EdgeError for a scheme that does not exist."""
@@ -66,9 +66,9 @@ class Recipe:
         return None if scheme == FLOAT else scheme_named(scheme)
 
     def schemes(self, weights: Mapping[str, tuple[int, ...]]) -> dict[str, Scheme]:
-        """The scheme of every weight that gets one; ``weights`` are all that may: name to shape (rows, columns).
+        """The scheme of every weight that gets one; ``weights`` maps names to shapes (rows, columns).
 
-        Raises EdgeError for a scheme that does not exist, groups that do not divide, and a rule that fits no weight.
+        Raises EdgeError for an unknown scheme, groups that do not divide the rows, and a rule that fits no weight.
         """
         for rule in self.rules:
             if not any(re.fullmatch(rule.match, name) for name in weights):
@@ -91,9 +91,9 @@ def _example(names: Iterable[str]) -> str:
 
 
 def read_recipe(name: str, algorithm: str | None = None, steps: int | None = None) -> Recipe:
-    """A shipped recipe by its name, or one from a TOML file; ``algorithm`` and ``steps`` are taken instead of its own.
+    """Reads a shipped recipe by its name, or one from a TOML file; ``algorithm`` and ``steps`` override its own.
 
-    Raises EdgeError for anything that is none, and for ``steps`` of an algorithm that has none.
+    Raises EdgeError for an unknown or invalid recipe, and for ``steps`` with an algorithm that does not train.
     """
     path = Path(name)
     if name in SHIPPED:
@@ -111,7 +111,7 @@ def read_recipe(name: str, algorithm: str | None = None, steps: int | None = Non
             Recipe, tomllib.loads(text) | {key: value for key, value in own.items() if value is not None}
         )
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise EdgeError(f"{path}: {' '.join(str(error).split())}", "mend that line") from error
+        raise EdgeError(f"{path}: {' '.join(str(error).split())}", "fix that line") from error
     except WrongJson as error:
         raise EdgeError(f"{path}: {error}", f"see the shipped recipes: {', '.join(SHIPPED)}") from error
     if steps is not None and recipe.algorithm != "dkm":
@@ -119,8 +119,8 @@ def read_recipe(name: str, algorithm: str | None = None, steps: int | None = Non
     return recipe
 
 
-def written(recipe: Recipe) -> str:
-    """A recipe as TOML."""
+def to_toml(recipe: Recipe) -> str:
+    """The TOML text of a recipe."""
     lines = [f"algorithm = {_string(recipe.algorithm)}"]
     lines += [f"steps = {recipe.steps}", ""] if recipe.steps != STEPS else [""]
     if recipe.parts:
@@ -131,5 +131,5 @@ def written(recipe: Recipe) -> str:
 
 
 def _string(text: str) -> str:
-    """In JSON's escapes, which are TOML's, too; but for one letter that JSON leaves as it is."""
+    """A TOML string: JSON's escapes, and one for DEL, which JSON does not escape."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""What became of every weight."""
+"""Result of quantization: the rounding error of every weight."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from phantom_edge.models.tensor_names import part_of
 
 @dataclass(frozen=True)
 class Summary:
-    """The weights of one part and scheme; ``relative_error`` is what rounding changes, root mean square over theirs."""
+    """The weights of one part and scheme; ``relative_error`` is the rounding error's RMS over the weights' RMS."""
 
     part: str
     scheme: str
@@ -19,7 +19,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Rounded:
-    """A quantized weight: how many numbers, and the sums of squares of its error and of itself."""
+    """A quantized weight: its count of numbers, and the sums of squares of its error and of the weight."""
 
     numbers: int
     off: float
@@ -28,9 +28,9 @@ class Rounded:
 
 @dataclass(frozen=True)
 class Result:
-    """A quantized checkpoint that was written, and what became of every quantized weight.
+    """A written quantized checkpoint, and the rounding error of every quantized weight.
 
-    Of weights that bitsandbytes had rounded: which keep its integers, and which were rounded ``twice``.
+    Of weights that bitsandbytes had rounded, ``kept`` keep its integers, and ``twice`` were rounded again.
     """
 
     quantization: Quantization
@@ -39,7 +39,7 @@ class Result:
     twice: tuple[str, ...] = ()
 
     def summary(self) -> list[Summary]:
-        """By part and scheme."""
+        """Totals by part and scheme."""
         groups: dict[tuple[str, str], list[Rounded]] = {}
         for name, scheme in self.quantization.weights.items():
             groups.setdefault((part_of(name) or "phantom", scheme.name), []).append(self.weights[name])

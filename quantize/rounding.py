@@ -1,4 +1,4 @@
-"""Round to nearest (RTN): scales from the largest numbers of a group, and each weight to the integer beside it."""
+"""Round to nearest (RTN): scales from the largest numbers of a group, and the nearest integer for each weight."""
 
 import torch
 from torch import Tensor
@@ -9,22 +9,22 @@ from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.quantize.palettes import with_palettes
 
 BLOCK_ROWS = 4096
-"""Rows at a time: an embedding in float32 is large."""
+"""Rows to round at a time: an embedding in float32 is large."""
 
 
 MOST_BFLOAT16 = 65280.0
-"""The largest of those that bfloat16 holds, too."""
+"""The largest float16 number that bfloat16 represents exactly."""
 
 
 SHRINKS = [1 - step / 40 for step in range(13)]
-"""Scales that are tried, as shares of the one that covers a whole group."""
+"""Scales to try, as shares of the one that covers a whole group."""
 
 
 def scales_of(weight: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor | None]:
     """Scales and zero points (rows, groups) of a weight (rows, columns), float32.
 
-    Symmetric 3 and 4 bits put the number of largest magnitude on the integer that is furthest from the middle, which
-    has no counterpart: so no level is wasted; but for schemes whose scales are positive. With 8 bits that would win
+    Symmetric 3 and 4 bits map the number of largest magnitude to the integer furthest from the middle, which has no
+    counterpart, so that no level is wasted; except for schemes with positive scales. With 8 bits that would gain
     nothing, and both ends are 127 away.
     """
     rows, columns = weight.shape
@@ -43,7 +43,7 @@ def scales_of(weight: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor | None]:
 
 
 def held_scales(scales: Tensor, scheme: Scheme) -> Tensor:
-    """The nearest scales that a scheme may have."""
+    """The nearest scales that a scheme can store."""
     return scales.clamp(LEAST, MOST_BFLOAT16).bfloat16().float() if scheme.positive else as_float16(scales)
 
 
@@ -58,7 +58,7 @@ def round_to(weight: Tensor, scheme: Scheme, scales: Tensor, zeros: Tensor | Non
 
 
 def fitted_scales(weight: Tensor, scheme: Scheme, importance: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Scales and zero points whose rounding leaves the least squares, weighed by ``importance`` (columns,).
+    """Least-squares scales and zero points, with squares weighted by ``importance`` (columns,).
 
     The importance of an input is its mean square: so this is the error of the output where inputs are independent.
     """
@@ -81,10 +81,10 @@ def fitted_scales(weight: Tensor, scheme: Scheme, importance: Tensor | None) -> 
 
 
 def nearest(weight: Tensor, scheme: Scheme) -> Quantized:
-    """A weight (rows, columns) rounded to nearest, palettes found by k-means. Raises EdgeError as ``Scheme.groups``.
+    """Rounds a weight (rows, columns) to nearest, with k-means palettes. Raises EdgeError as ``Scheme.groups``.
 
-    Scales cover what they are for. Positive ones would waste a level wherever a group's largest number is above 0:
-    they are those of least squares, which may cut it off.
+    Scales cover their whole group. Positive ones would waste a level where a group's largest number is above 0: so
+    they are least-squares scales, which may clip that number.
     """
     scheme.groups(weight.shape[1])
     if scheme.palette_rows is not None:
@@ -95,7 +95,7 @@ def nearest(weight: Tensor, scheme: Scheme) -> Quantized:
 
 
 def check_range(name: str, weight: Tensor) -> None:
-    """EdgeError for a weight that is not finite, or beyond what float16 scales reach."""
+    """Raises EdgeError for a weight that is not finite, or beyond the range of float16 scales."""
     largest = float(weight.abs().max())  # NaN where there is one
     if not largest <= MOST:
         raise EdgeError(f"{name} holds {largest:g}", "the checkpoint is damaged or training diverged")

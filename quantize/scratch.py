@@ -1,4 +1,4 @@
-"""Layers that are quantized already, on disk until all are."""
+"""Finished layers, kept on disk until all are quantized."""
 
 from pathlib import Path
 
@@ -18,12 +18,12 @@ VISION_FILE, TRAINED = "vision.safetensors", "trained.safetensors"
 
 
 def layer_file(number: int) -> str:
-    """Its name."""
+    """File name of a layer."""
     return f"layer-{number:03d}.safetensors"
 
 
 def write_layer(layer: Layer, file: str, folder: Path) -> None:
-    """A layer into ``file`` of a folder."""
+    """Writes a layer to ``file`` in a folder."""
     tensors = dict(layer.floats)
     for name, held in layer.weights.items():
         tensors |= {f"{name}.{part}": tensor for part, tensor in taken_apart(held).items()}
@@ -32,25 +32,25 @@ def write_layer(layer: Layer, file: str, folder: Path) -> None:
 
 
 def read_float(file: Path, name: str) -> Tensor:
-    """One tensor."""
+    """Reads one tensor."""
     with safe_open(file, framework="pt") as tensors:
         found: Tensor = tensors.get_tensor(name)
         return found
 
 
 def read_inputs(file: Path, name: str) -> Inputs:
-    """The fixed scale of what a weight's layer reads."""
+    """Reads the fixed scale and zero point of the inputs of a weight's layer."""
     scale, zero_point = read_float(file, f"{name}.{INPUT}").tolist()
     return Inputs(scale, int(zero_point))
 
 
 def read_weight(file: Path, name: str, scheme: Scheme) -> Quantized:
-    """One quantized weight."""
+    """Reads one quantized weight."""
     return assembled(scheme, lambda part: read_float(file, f"{name}.{part}"))
 
 
 def read_layer(file: Path, schemes: dict[str, Scheme]) -> Layer:
-    """All of a layer."""
+    """Reads a whole layer."""
     with safe_open(file, framework="pt") as tensors:
         names = set(tensors.keys())
     weights = {name.removesuffix(f".{INTEGERS}") for name in names if name.endswith(f".{INTEGERS}")}

@@ -1,6 +1,6 @@
 """Ways to find a weight's integers: rounding to nearest with fitted scales, GPTQ, HQQ.
 
-Each takes a weight (rows, columns) and, where it uses what the layer reads, the Gram matrix ``X^T X`` of its inputs,
+Each takes a weight (rows, columns) and, where it is calibrated, the Gram matrix ``X^T X`` of the layer's inputs,
 (columns, columns).
 """
 
@@ -16,14 +16,14 @@ from phantom_edge.quantize.palettes import entries, fitted_palettes, with_palett
 from phantom_edge.quantize.rounding import fitted_scales, round_to, scales_of
 
 DAMPING = 0.01
-"""Of the mean of the Gram matrix' diagonal, added to it (GPTQ, section 3.3)."""
+"""Share of the mean of the Gram matrix' diagonal that is added to it (GPTQ, section 3.3)."""
 
 HALF = 128
 """Columns between two updates of all the rest."""
 
 
 def fitted(weight: Tensor, scheme: Scheme, gram: Tensor | None) -> Quantized:
-    """To nearest, with fitted scales or palettes."""
+    """Rounds to nearest, with fitted scales or palettes."""
     importance = None if gram is None else gram.diagonal()
     if scheme.palette_rows is not None:
         return with_palettes(weight, scheme, importance)
@@ -32,9 +32,9 @@ def fitted(weight: Tensor, scheme: Scheme, gram: Tensor | None) -> Quantized:
 
 
 def gptq(weight: Tensor, scheme: Scheme, gram: Tensor | None) -> Quantized:
-    """GPTQ (arXiv 2210.17323): column by column, what rounding one leaves over is given to those that follow.
+    """GPTQ (arXiv 2210.17323): column by column, the columns that follow make up for the rounding error of each.
 
-    Columns are taken by the size of their inputs; scales or palettes are fitted beforehand and stay. Raises EdgeError
+    Columns are ordered by the size of their inputs; scales or palettes are fitted beforehand and stay. Raises EdgeError
     for a Gram matrix that is not finite.
     """
     assert gram is not None
@@ -56,7 +56,7 @@ def gptq(weight: Tensor, scheme: Scheme, gram: Tensor | None) -> Quantized:
             rest[:, column:end] -= off @ inverse[column, None, column:end]
             left_over[:, column - start] = off[:, 0]
         rest[:, end:] -= left_over @ inverse[start:end, end:]
-    return grid.made(integers)
+    return grid.quantized(integers)
 
 
 class Grid(Protocol):
@@ -65,8 +65,8 @@ class Grid(Protocol):
     def rounded(self, numbers: Tensor, column: int) -> tuple[Tensor, Tensor]:
         """Integers and values (rows, 1) nearest to ``numbers`` (rows, 1) of a column."""
 
-    def made(self, integers: Tensor) -> Quantized:
-        """The weight of all of them."""
+    def quantized(self, integers: Tensor) -> Quantized:
+        """The weight with all its ``integers``."""
 
 
 class _Scales:
@@ -84,7 +84,7 @@ class _Scales:
         integer = round_to(numbers, self.scheme, scale, zero)
         return integer, (integer.float() - (self.scheme.middle if zero is None else zero)) * scale
 
-    def made(self, integers: Tensor) -> Quantized:
+    def quantized(self, integers: Tensor) -> Quantized:
         return _made(self.scheme, integers, self.scales, self.zeros)
 
 
@@ -98,7 +98,7 @@ class _Palettes:
         held = palettized(self.scheme, entries(numbers, self.scheme, self.palettes), self.palettes)
         return held.integers, held.dequantize()
 
-    def made(self, integers: Tensor) -> Quantized:
+    def quantized(self, integers: Tensor) -> Quantized:
         return palettized(self.scheme, integers, self.palettes)
 
 
@@ -112,7 +112,7 @@ def _inverse_factor(gram: Tensor) -> Tensor:
 
 
 def hqq(weight: Tensor, scheme: Scheme, gram: Tensor | None) -> Quantized:
-    """HQQ (Badri and Shaji, 2023), by ONNX Runtime's solver; its zero points are rounded, then weights to nearest."""
+    """HQQ (Badri and Shaji, 2023), by ONNX Runtime's solver; rounds its zero points, then the weights to nearest."""
     assert scheme.group is not None
     solver = need("onnxruntime.quantization.matmul_nbits_quantizer", "export").HQQWeightOnlyQuantizer
     scales, zeros = scales_of(weight, scheme)

@@ -1,8 +1,8 @@
-"""What looks at pictures, with the inputs of its layers rounded to 8 bits of a fixed scale (W8A8).
+"""Vision tower and projector with the inputs of their layers rounded to 8 bits of a fixed scale (W8A8).
 
-A fixed scale costs nothing when it runs, and is all that fixed-point hardware knows. A few channels of a large vision
-tower are far larger than the rest and would leave these few levels: so channels are divided by what their weights are
-multiplied with, where a norm stands before them that can take it (SmoothQuant, arXiv 2211.10438).
+A fixed scale costs nothing at run time, and fixed-point hardware supports no other. A few channels of a large vision
+tower are far larger than the rest and would leave these few levels: so where a norm stands before them, their scale
+moves from the norm to the weights (SmoothQuant, arXiv 2211.10438).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,24 +22,24 @@ from phantom_edge.quantize.rounding import check_range, nearest
 from phantom_edge.reference import Reference
 
 TILES = 32
-"""Tiles that are looked at."""
+"""Maximum number of tiles to calibrate on."""
 
 ROWS = 1024
-"""Rows of a layer's inputs on which ways to balance them are compared."""
+"""Rows of a layer's inputs on which the strengths of balancing are compared."""
 
 STRENGTHS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-"""How much of a channel's size goes into the weights (SmoothQuant, equation 4), tried beside nothing at all."""
+"""Migration strengths to try (SmoothQuant, equation 4), besides none."""
 
 TOWER_PAIRS = {"attn.qkv": "norm1", "mlp.fc1": "norm2"}
 TOWER_ALONE = ("attn.proj", "mlp.fc2")
-"""Linear layers of the tower behind a norm, and those behind none."""
+"""Linear layers of the tower: those behind a norm, and the others."""
 
 INPUT = "input"
-"""Beside a weight on disk, until all is written: scale and zero point of what it reads."""
+"""Suffix of the tensor beside a weight in scratch files: scale and zero point of the layer's inputs."""
 
 
 def is_static(schemes: Mapping[str, Scheme]) -> bool:
-    """Whether any weight's inputs have a fixed scale."""
+    """True where any weight's inputs have a fixed scale."""
     return any(scheme.static_inputs for scheme in schemes.values())
 
 
@@ -47,9 +47,9 @@ def is_static(schemes: Mapping[str, Scheme]) -> bool:
 def quantize_static(
     source: Source, schemes: Mapping[str, Scheme], samples: Sequence[Sample], step: Callable[[int], None]
 ) -> Layer:
-    """All weights whose inputs have a fixed scale, each with that of its ``input``, and the norms that changed.
+    """Quantizes all weights with fixed input scales; returns them with their scales, and the norms that changed.
 
-    Raises EdgeError where there are no pictures, or what a layer reads is not finite.
+    Raises EdgeError where there are no pictures, or where a layer's inputs are not finite.
     """
     tiles = list({tile.numpy().tobytes(): tile for s in samples if s.pixels is not None for tile in s.pixels}.values())
     if not tiles:
@@ -84,14 +84,14 @@ def quantize_static(
 
 
 def steps(source: Source) -> int:
-    """How many blocks there are."""
+    """Number of blocks: the tower's layers, and the projector."""
     return int(source.config.vision.num_hidden_layers) + 1
 
 
 def _blocks(
     tower: VisionTower, projector: Projector, tiles: Tensor, source: Source
 ) -> Iterator[tuple[str, VisionLayer | Projector, list[Tensor]]]:
-    """Every layer of the tower, and the projector: the start of its tensors' names, itself, and what it reads."""
+    """Every layer of the tower, and the projector: the prefix of its tensors' names, the module, and its inputs."""
     config = source.config
     layers, tower.layers = tower.layers, nn.ModuleList()
     states = [tower(tile[None]) for tile in tiles]
@@ -105,7 +105,7 @@ def _blocks(
 
 
 def _watched(block: nn.Module, names: Mapping[str, Scheme], states: Sequence[Tensor]) -> dict[str, Tensor]:
-    """What each linear layer reads: ``ROWS`` rows of all states, and the smallest and largest of every channel."""
+    """Inputs of each linear layer: some ``ROWS`` rows of all states, and the least and largest of every channel."""
     found: dict[str, list[Tensor]] = {name: [] for name in names}
     kept = -(-ROWS // len(states))
 
@@ -125,7 +125,7 @@ def _watched(block: nn.Module, names: Mapping[str, Scheme], states: Sequence[Ten
 
 
 def balance(rows: Tensor, weight: Tensor, scheme: Scheme) -> Tensor:
-    """What each channel of ``rows`` is to be divided by, and its weights multiplied with, for the least error."""
+    """The scale of each channel of least error: ``rows`` are divided by it, and the weights multiplied."""
     largest, own = rows.abs().amax(0).clamp(min=1e-5), weight.abs().amax(0).clamp(min=1e-5)
     choices = [torch.ones_like(own)]
     for strength in STRENGTHS:

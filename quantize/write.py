@@ -1,4 +1,4 @@
-"""The quantized checkpoint on disk, tensor by tensor."""
+"""Writes the quantized checkpoint, tensor by tensor."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -36,7 +36,7 @@ def write(
     begin: Progress,
     found: Mapping[str, Path],
 ) -> Result:
-    """The checkpoint on disk: weights that are ``found`` already, the rest by the algorithm's plain way."""
+    """Writes the checkpoint: tensors in ``found`` from scratch files, other weights by the algorithm's ``plain``."""
     plain, shapes = ALGORITHMS[quantization.algorithm].plain, matrices(source.config)
     weights: dict[str, Rounded] = {}
     written: list[Planned] = []
@@ -72,7 +72,7 @@ def write(
 def _plain(
     tensor: Planned, scheme: Scheme, plain: Callable[[Tensor, Scheme], Quantized], weights: dict[str, Rounded]
 ) -> Quantized:
-    """Some rows at a time: an embedding in float32 is large."""
+    """Quantizes a weight some rows at a time: an embedding in float32 is large."""
     parts, errors, weight = [], torch.zeros(2, dtype=torch.float64), tensor.make()
     try:
         for rows in torch.split(weight, BLOCK_ROWS):
@@ -86,7 +86,7 @@ def _plain(
 
 
 def _kept(bnb: BnbFiles, name: str, scheme: Scheme, weights: dict[str, Rounded]) -> Quantized:
-    """The integers that bitsandbytes chose, with its own scales."""
+    """The integers and scales of bitsandbytes."""
     integers, scales = bnb.by_rows(name)
     check_range(name, scales)
     held = Quantized(scheme, (integers.int() + scheme.middle).to(torch.uint8), scales[:, None])
@@ -95,7 +95,7 @@ def _kept(bnb: BnbFiles, name: str, scheme: Scheme, weights: dict[str, Rounded])
 
 
 def _read(file: Path, name: str, scheme: Scheme, tensor: Planned, weights: dict[str, Rounded]) -> Quantized:
-    """A weight that was found before."""
+    """Reads a weight that a calibrated algorithm has quantized."""
     rows, columns = tensor.shape
     weights[name] = Rounded(rows * columns, *read_float(file, f"{name}.{ERROR}").tolist())
     return read_weight(file, name, scheme)

@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from phantom_edge.checkpoint.source import Source
-from phantom_edge.export.interpreters.pte.importing import executorch, fused_operators, quantized_operators, said
+from phantom_edge.export.interpreters.pte.importing import (
+    captured_stderr,
+    executorch,
+    fused_operators,
+    quantized_operators,
+)
 from phantom_edge.export.passes.phantom_rank import STEP, choose_forms
 from phantom_edge.export.passes.phantom_rank import Phantom as Wanted
 from phantom_edge.export.targets.executorch.backends import BACKENDS
@@ -33,12 +38,12 @@ class Loaded:
     """A method that can be run, and its program, without which it breaks; ExecuTorch's own words go nowhere."""
 
     def __init__(self, program: bytes | Path, name: str = "forward") -> None:
-        with said():
+        with captured_stderr():
             self.program = executorch("executorch.runtime").Runtime.get().load_program(program)
             self.method = self.program.load_method(name)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        with said():
+        with captured_stderr():
             (found,) = self.method.execute(list(inputs))
         return found
 

@@ -126,7 +126,7 @@ def errors_by_kind(source: Source, samples: list[Sample], weigher: Weigher | Non
     places: list[Any] = [(rotary_tables(source.config.text, torch.arange(len(s.ids))[None]), None) for s in samples]
     for number, (layer, done) in enumerate(zip(source.layers("sdpa"), found, strict=True)):
         exact = through(layer, exact, places)
-        layers._put(layer, f"model.language_model.layers.{number}.", done)
+        layers._load(layer, f"model.language_model.layers.{number}.", done)
         states = through(layer, states, places)
     off = torch.cat([(a - b)[0].abs().mean(-1) for a, b in zip(states, exact, strict=True)])
     kinds = torch.cat([sample.kinds for sample in samples])

@@ -25,7 +25,7 @@ from phantom_edge.models.tensor_names import part_of
 from phantom_edge.quantize import dkm
 from phantom_edge.quantize.calibration import KINDS, Calibration, Sample, embedded, read_samples
 from phantom_edge.quantize.quantize import quantize_checkpoint
-from phantom_edge.quantize.recipe import Recipe, read_recipe, written
+from phantom_edge.quantize.recipe import Recipe, read_recipe, to_toml
 from phantom_edge.quantize.rounding import nearest
 from phantom_edge.reference import Reference
 
@@ -172,7 +172,7 @@ def test_interrupted_it_leaves_nothing(desk: Path, tmp_path: Path, monkeypatch: 
 def test_steps_are_of_the_recipe(tmp_path: Path) -> None:
     """They are written, read, and tell recipes apart, where they matter."""
     recipe = read_recipe("lut4", "dkm", 7)
-    (tmp_path / "r.toml").write_text(written(recipe))
+    (tmp_path / "r.toml").write_text(to_toml(recipe))
     assert recipe.steps == 7 and read_recipe(str(tmp_path / "r.toml")) == recipe
     assert recipe.digest != replace(recipe, steps=8).digest
     assert replace(recipe, algorithm="rtn").digest == read_recipe("lut4").digest

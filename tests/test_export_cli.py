@@ -210,7 +210,7 @@ def test_quantize_then_export_and_both_at_once(desk: Path, tmp_path: Path) -> No
     assert one == other and document("inspect", bundle)["integers"]["algorithm"] == "rtn"
     assert edge_inside("verify", bundle).returncode == 0
     beside = edge_inside("verify", bundle, "--against", desk / "checkpoint")
-    assert beside.returncode == 0 and "no bound asked" in beside.stderr and "none" in beside.stdout
+    assert beside.returncode == 0 and "have no bounds" in beside.stderr and "none" in beside.stdout
     refused = edge_inside("verify", bundle, "--against", desk / "checkpoint", "--record")
     assert refused.returncode == 1 and "--record is for a proof" in refused.stderr
     answers = [document("run", "--model", one, "--max-new-tokens", 4, "Why?")["text"] for one in (bundle, quantized)]

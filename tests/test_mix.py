@@ -24,7 +24,7 @@ from phantom_edge.quantize.damage import Judge, units_of
 from phantom_edge.quantize.knapsack import Choice, pareto_front, within
 from phantom_edge.quantize.mix import Bound, mix
 from phantom_edge.quantize.quantize import quantize_checkpoint
-from phantom_edge.quantize.recipe import Recipe, Rule, read_recipe, written
+from phantom_edge.quantize.recipe import Recipe, Rule, read_recipe, to_toml
 
 CHOICES = ("int4-g32", "int8", "float")
 
@@ -83,7 +83,7 @@ def test_units_are_all_but_the_phantom_maps(desk: Path) -> None:
     for unit in units:  # a rule of its pattern changes it and nothing else
         assert Recipe({}, rules=(Rule(unit.match, "int8"),)).schemes(all_).keys() == unit.shapes.keys()
         assert unit.bytes("int4-g32", source) < unit.bytes("int8", source) < unit.bytes("float", source)
-    assert {unit.name.split(".")[1] for unit in units if unit.sees} == {"vision_tower", "projector"}
+    assert {unit.name.split(".")[1] for unit in units if unit.is_visual} == {"vision_tower", "projector"}
 
 
 def test_damage_is_that_of_the_quantized_checkpoint(desk: Path, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_interrupted_it_goes_on(desk: Path, tmp_path: Path, monkeypatch: pytest.
 
 def test_a_recipe_is_read_as_it_was_written(tmp_path: Path) -> None:
     recipe = Recipe({"decoder": "int4-g32"}, "mbq", (Rule(r'.*\.a"b\\', "int8"), Rule("é\U0001f600\x7f", "float")))
-    (tmp_path / "r.toml").write_text(written(recipe), encoding="utf-8")
+    (tmp_path / "r.toml").write_text(to_toml(recipe), encoding="utf-8")
     assert read_recipe(str(tmp_path / "r.toml")) == recipe
 
 
@@ -191,7 +191,7 @@ def test_without_pictures_what_sees_them_stays(desk: Path, tmp_path: Path) -> No
     found = mix(
         desk / "model", Bound(megabytes=1), Calibration(tmp_path / "words.jsonl", 1), tmp_path / "out", choices=CHOICES
     )
-    seeing = {unit.name for unit in units_of(Source.open(desk / "model")) if unit.sees}
+    seeing = {unit.name for unit in units_of(Source.open(desk / "model")) if unit.is_visual}
     assert set(found.unseen) == seeing and not seeing & set(found.units)
 
 

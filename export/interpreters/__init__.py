@@ -1,1 +1,1 @@
-"""Interpreters that run written files here, operator by operator, to prove them."""
+"""Interpreters that run exported files operator by operator, to verify them."""

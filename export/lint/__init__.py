@@ -1,7 +1,7 @@
-"""Which operations of a bundle a device can take, and why not, with a source for every rule.
+"""Lint: the operations of a bundle that a device can run, and the documented rules that others break.
 
-Here is the engine; the rules of a target are data in its room. Nobody but a device's compiler decides where an
-operation runs, and it says so on a device only.
+This is the engine; the rules of a target are data in its room. Only a device's compiler decides where an operation
+runs, and only on the device.
 """
 
 from phantom_edge.export.lint.engine import Finding, PartReport, Report, Severity, report

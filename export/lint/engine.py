@@ -1,4 +1,4 @@
-"""The engine of rules: every operation of a bundle held against every rule of its target."""
+"""Rule engine: checks every operation of a bundle against every rule of its target."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from phantom_edge.foundation.typed import to_json
 EXAMPLES = 3
 
 Severity = Literal["blocks", "wrong", "slows"]
-"""What breaking a rule does: not eligible; eligible, but computes something else; eligible, but slow or fragile."""
+"""Effect of a broken rule: not eligible; eligible, but with wrong results; eligible, but slow or fragile."""
 
 
 class Named(Protocol):
@@ -18,11 +18,11 @@ class Named(Protocol):
 
     @property
     def type(self) -> str:
-        """What it computes."""
+        """Operation type."""
 
     @property
     def name(self) -> str:
-        """Of it, in its program."""
+        """Name in its program."""
 
 
 Operation = TypeVar("Operation", bound=Named)
@@ -34,31 +34,31 @@ class RuleOver(Protocol[Read]):
 
     @property
     def name(self) -> str:
-        """Of the rule."""
+        """Rule name."""
 
     @property
     def severity(self) -> Severity:
-        """What breaking it does."""
+        """Effect of breaking the rule."""
 
     @property
     def what(self) -> str:
-        """What it asks, in words."""
+        """The rule in words."""
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """Who says so."""
+        """Documents that state the rule."""
 
     @property
     def note(self) -> str:
-        """Where it holds, and what speaks against it."""
+        """Scope of the rule, and evidence against it."""
 
     def is_broken(self, node: Read, /) -> bool:
-        """By this operation."""
+        """True where an operation breaks the rule."""
 
 
 @dataclass(frozen=True)
 class PartReport:
-    """How much of a part is eligible: no rule blocks it or says that it computes something else."""
+    """Eligible share of a part: operations that no rule blocks or marks as wrong."""
 
     operations: int
     eligible: int
@@ -67,13 +67,13 @@ class PartReport:
 
     @property
     def share(self) -> float:
-        """Of multiply-adds that are eligible; 1 where there are none."""
+        """Share of multiply-adds that are eligible; 1 where there are none."""
         return self.eligible_multiply_adds / self.multiply_adds if self.multiply_adds else 1.0
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A rule that is broken: by how many operations of which parts, and the first of them."""
+    """A broken rule: the number of operations in each part that break it, and the first of them."""
 
     rule: str
     severity: Severity
@@ -86,13 +86,13 @@ class Finding:
 
     @property
     def operations(self) -> int:
-        """That break it."""
+        """Number of operations that break the rule."""
         return sum(self.parts.values())
 
 
 @dataclass(frozen=True)
 class Report:
-    """Of one bundle. ``placement`` is what is known of where it runs."""
+    """Lint report of one bundle. ``placement`` describes where it runs, as far as known."""
 
     compute: str
     parts: Mapping[str, PartReport]
@@ -100,7 +100,7 @@ class Report:
     placement: str
 
     def document(self) -> dict[str, Any]:
-        """As JSON."""
+        """The report as a JSON document."""
         document: dict[str, Any] = to_json(self)
         for name, part in self.parts.items():
             document["parts"][name]["share"] = part.share
@@ -109,7 +109,7 @@ class Report:
 
 @dataclass
 class _Broken:
-    """Of one rule, while parts are looked through."""
+    """Operations that break one rule, collected over the parts."""
 
     parts: dict[str, int] = field(default_factory=dict)
     multiply_adds: int = 0
@@ -130,7 +130,7 @@ def report(
     work_of: Callable[[Operation], int],
     placement: str,
 ) -> Report:
-    """Hold the operations of parts against rules; ``work_of`` counts their multiply-adds."""
+    """Checks the operations of parts against rules; ``work_of`` counts their multiply-adds."""
     broken = {rule.name: _Broken() for rule in rules}
     found: dict[str, PartReport] = {}
     for name, read in parts.items():

@@ -1,4 +1,4 @@
-"""Where rules come from."""
+"""Sources of rules."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ GITHUB = "https://github.com"
 
 @dataclass(frozen=True)
 class Source:
-    """A page, an issue, a file."""
+    """A page, an issue or a file."""
 
     title: str
     url: str

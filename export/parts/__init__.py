@@ -1,1 +1,1 @@
-"""What several targets write alike: tables of embeddings and rotations, packed integers, the cache's description."""
+"""Parts that several targets share: tables of embeddings and rotations, packed integers, the cache's description."""

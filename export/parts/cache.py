@@ -1,4 +1,4 @@
-"""What a target's cache holds: how wide the rows of every layer are."""
+"""Description of a target's cache: the row widths of every layer."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from phantom_edge.models.config import PhantomTextConfig
 
 
 def row_widths(config: PhantomTextConfig, form: LayerForm) -> tuple[int, int]:
-    """Numbers in a cached row of keys and of values."""
+    """Widths of a cached row of keys and of values."""
     return config.head_dim + form.bases.key.rank, config.head_dim + form.bases.value.rank
 
 
@@ -23,7 +23,7 @@ def cache_of(
     square: bool = False,
     together: bool = False,
 ) -> Cache:
-    """As the manifest describes it; ``square``: the keys and values of a layer are as wide as the wider of both."""
+    """The cache for the manifest; ``square`` gives keys and values of a layer the width of the wider of both."""
     widths = [row_widths(config, form) for form in forms]
     if square:
         widths = [(max(pair), max(pair)) for pair in widths]

@@ -1,4 +1,4 @@
-"""The table of embeddings as a file of its own, whose rows any host can read without a graph."""
+"""The embedding table as a file of its own, whose rows any host can read without a graph."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +22,7 @@ BLOCK_ROWS = 4096
 
 
 def write_embedding(source: Source, dtype: torch.dtype, parts: Unfinished, begin: Progress) -> Embedding:
-    """Write the part ``embedding``: floats, or integers and behind them scales, and zero points if there are any."""
+    """Writes the part ``embedding``: floats, or integers followed by scales, and by zero points if there are any."""
     text, integers = source.config.text, source.integers
     shape = (text.vocab_size, text.hidden_size, NUMBERS[dtype])
     scheme = None if integers is None else integers.schemes.get(EMBEDDING)
@@ -47,7 +47,7 @@ def _write_floats(source: Source, dtype: torch.dtype, begin: Progress, folder: P
 
 
 def _write_integers(table: Quantized, dtype: torch.dtype, begin: Progress, folder: Path) -> None:
-    """Integers, scales, and zero points if there are any."""
+    """Writes integers, scales, and zero points if there are any."""
     arrays: list[Callable[[Quantized], Tensor]] = [blobs, lambda part: block_scales(part).to(dtype)]
     if not is_plain(table.scheme):
         arrays.append(zeros)

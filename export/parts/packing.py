@@ -1,4 +1,4 @@
-"""Integers in blocks of a row, two in a byte where they fit: how MatMulNBits holds them, and embedding tables."""
+"""Integers in blocks of a row, two in a byte where they fit: the layout of MatMulNBits and of embedding tables."""
 
 from typing import Literal
 
@@ -9,21 +9,21 @@ from phantom_edge.checkpoint.quantized.schemes import Scheme
 from phantom_edge.checkpoint.quantized.weights import Quantized, packed
 
 WHOLE_ROW = 128
-"""Block of rows that have one scale: it is said for each block, for the operator knows no other way."""
+"""Block size for rows with one scale, which is repeated for each block: MatMulNBits has only scales of blocks."""
 
 
 def carried(scheme: Scheme) -> tuple[Literal[4, 8], int]:
-    """Bits and block that MatMulNBits carries a scheme in."""
+    """Bits and block size of a scheme in MatMulNBits."""
     return 8 if scheme.bits == 8 else 4, scheme.group or WHOLE_ROW
 
 
 def is_plain(scheme: Scheme) -> bool:
-    """Whether its zero is where MatMulNBits expects it."""
+    """True where the scheme's zero point is MatMulNBits' default."""
     return scheme.symmetric and scheme.middle == 2 ** (carried(scheme)[0] - 1)
 
 
 def blobs(weight: Quantized) -> Tensor:
-    """Integers as MatMulNBits wants them, (rows, blocks, bytes); a last block is filled with the middle."""
+    """Integers in MatMulNBits' layout, (rows, blocks, bytes); the last block is padded with the middle."""
     scheme, integers = weight.scheme, weight.integers
     bits, block = carried(scheme)
     missing = -integers.shape[1] % block
@@ -40,7 +40,7 @@ def block_scales(weight: Quantized) -> Tensor:
 
 
 def zeros(weight: Quantized) -> Tensor:
-    """Zero points, two in a byte where integers are: (rows, bytes)."""
+    """Zero points (rows, bytes), packed as the integers are."""
     points = weight.zero_points
     if points is None:
         points = torch.full((len(weight.integers), _blocks(weight)), weight.scheme.middle, dtype=torch.uint8)

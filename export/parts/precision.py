@@ -1,6 +1,6 @@
-"""Number formats of floats as torch has them."""
+"""Float formats as torch dtypes."""
 
 import torch
 
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16}
-"""By the names that ``--weights`` takes."""
+"""Dtypes by the values of ``--weights``."""

@@ -1,4 +1,4 @@
-"""The table of rotations as a file of its own, for hosts that feed graphs of fixed shapes."""
+"""The rotary tables as a file of their own, for hosts that run graphs of fixed shapes."""
 
 from pathlib import Path
 
@@ -9,6 +9,6 @@ ROTARY = "rotary.data"
 
 
 def write_rotary(text: PhantomTextConfig, positions: int, folder: Path) -> None:
-    """The tables of rotations, as ``Fixed`` describes them."""
+    """Writes the rotary tables in the layout that ``Fixed`` describes."""
     tables = constant_tables(text, positions)
     (folder / ROTARY).write_bytes(b"".join(table.float().numpy().tobytes() for table in tables))

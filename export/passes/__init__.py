@@ -1,1 +1,1 @@
-"""Passes: pure functions that bring a Phantom decoder into a form that devices run, each exact or of a proved error."""
+"""Passes: pure functions that bring a Phantom decoder into a form for devices, each exact or with a bounded error."""

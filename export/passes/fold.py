@@ -1,7 +1,7 @@
 """Fold the sentinel: phantom attention without a phantom position.
 
 The prompt always begins with the same token, and attention is causal; so query, key and value of that token are
-constants of the model in every layer, and with them all that the phantom maps make of it.
+constants of the model in every layer, and with them the phantom maps' keys and values.
 """
 
 from collections.abc import Iterable, Iterator
@@ -32,7 +32,7 @@ class FoldedMap:
     eta: float
 
     def weights(self, x: Tensor) -> Tensor:
-        """``x`` (..., d) to its weights over the sentinel's heads (..., H_s)."""
+        """Weights of ``x`` (..., d) over the sentinel's heads: (..., H_s)."""
         return (F.gelu(x @ self.query.T) @ self.keys.T).softmax(-1)
 
     def direction(self, x: Tensor) -> Tensor:
@@ -72,9 +72,9 @@ def fold_attention(attention: PhantomAttention, sentinel: Sentinel) -> FoldedMap
 def fold_layers(
     config: PhantomTextConfig, layers: Iterable[PhantomDecoderLayer], first_token: Tensor
 ) -> Iterator[tuple[PhantomDecoderLayer, FoldedMaps]]:
-    """Each layer with its folded maps, one after the other, so that no two need to be in memory.
+    """Each layer with its folded maps, one after the other, so that only one need be in memory.
 
-    ``first_token`` (hidden,) is the embedding of the token that every prompt begins with: alone at position 0 it makes
+    ``first_token`` (hidden,) is the embedding of the first token of every prompt: alone at position 0, it determines
     the sentinel of every layer.
     """
     hidden, cache = first_token[None, None], DynamicCache(config=config)

@@ -1,8 +1,8 @@
 """The decoder as devices run it: folded maps, no phantom position, the cache an argument, attention of head d + r.
 
-Of keys and values the cache holds the plain half and, beside it, the *direction* of the phantom half, without eta and
+The cache holds the plain half of keys and values and, beside it, the *direction* of the phantom half, without eta and
 without the plain value that the model adds to it: so both halves have comparable ranges, eta acts in one place each
-(on the query, on the gated output), and the phantom part can be kept in fewer numbers than d.
+(on the query, on the gated output), and the phantom part fits fewer numbers than d.
 """
 
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ class Rows:
 
 
 class FoldedAttention(nn.Module):
-    """Equals PhantomAttention whose sentinel made ``maps``, up to what ``bases`` leave out (by default nothing).
+    """Equals PhantomAttention with the sentinel folded into ``maps``, up to the error of ``bases`` (by default none).
 
-    With o1 and c the plain and the phantom part of what attention returns, and ``dv = c @ basis^T + mean``:
+    With o1 and c the plain and the phantom part of the attention output, and ``dv = c @ basis^T + mean``:
     ``out = o1 + sigmoid(w2.(o1 + eta dv) + b2 - w1.o1 - b1) eta dv``, which is ``g o1 + (1 - g) o2`` of eq. 3.
-    What all keys share changes no softmax. What all values share is added afterwards: attention weights sum to 1.
+    The mean of all keys changes no softmax. The mean of all values is added afterwards: attention weights sum to 1.
     """
 
     def __init__(self, attention: PhantomAttention, maps: FoldedMaps, bases: Bases | None = None) -> None:
@@ -40,7 +40,7 @@ class FoldedAttention(nn.Module):
         self.bases = bases or Bases(whole(maps.key), whole(maps.value))
 
     def rows(self, hidden: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Rows]:
-        """Normed ``hidden`` (B, N, width) to queries (B, H, N, d + r_k), ready to multiply, and new cache rows."""
+        """Maps normed ``hidden`` (B, N, width) to scaled queries (B, H, N, d + r_k) and new cache rows."""
         own, maps, bases = self.attention, self.maps, self.bases
         heads = (*hidden.shape[:2], -1, self.head_dim)
         query = turned(own.q_proj(hidden).view(heads).transpose(1, 2), *rope)
@@ -53,7 +53,7 @@ class FoldedAttention(nn.Module):
         return query, Rows(key, torch.cat([value, bases.value.coordinates(maps.value.direction(value))], dim=-1))
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-        """Queries (B, H, N, d + r_k) over cache rows (B, H_kv, S, ...), ``mask`` (N, S) added: (B, N, width)."""
+        """Attention of queries (B, H, N, d + r_k) over rows (B, H_kv, S, ...) under ``mask`` (N, S): (B, N, width)."""
         own, basis = self.attention, self.bases.value
         scores = self._grouped(query) @ key[:, :, None].transpose(-1, -2) + mask
         found = scores.softmax(-1) @ value[:, :, None]  # (B, H_kv, G, N, d + r_v)
@@ -65,7 +65,7 @@ class FoldedAttention(nn.Module):
         return out
 
     def _grouped(self, x: Tensor) -> Tensor:
-        """Heads as groups of their kv head: (B, H, N, e) to (B, H_kv, G, N, e)."""
+        """Groups heads by their kv head: (B, H, N, e) to (B, H_kv, G, N, e)."""
         return x.reshape(x.shape[0], -1, self.groups, *x.shape[2:])
 
 
@@ -86,7 +86,7 @@ class FoldedLayer(nn.Module):
     def forward(
         self, hidden: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor, past: Rows | None = None
     ) -> tuple[Tensor, Rows]:
-        """``hidden`` (B, N, width), ``rope`` (N, d / 2) each, ``mask`` (N, past + N), to the same and the new rows."""
+        """Maps ``hidden`` (B, N, width), ``rope`` (N, d / 2) each and ``mask`` (N, past + N) to hidden and new rows."""
         query, new = self.attention.rows(self.layer.input_layernorm(hidden), rope)
         key, value = new.key, new.value
         if past is not None:

@@ -1,4 +1,4 @@
-"""A decoder layer as the passes leave it, and how its tensors are read."""
+"""Form of a decoder layer after the passes, and reading of its tensors."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from phantom_edge.export.passes.fold import FoldedMaps
 from phantom_edge.export.passes.rank import Bases
 
 Read = Callable[[str], Tensor]
-"""The tensor of that name in our layout."""
+"""Returns the tensor of a name in our layout."""
 
 
 @dataclass(frozen=True)
 class LayerForm:
-    """What the passes made of one layer."""
+    """Folded maps and phantom bases of one layer."""
 
     maps: FoldedMaps
     bases: Bases
@@ -23,7 +23,7 @@ class LayerForm:
 def gate_of(read: Read, own: str) -> Iterator[Tensor]:
     """Weights (1, d) of an attention's gate for the plain and the phantom half, then biases (1,); in float64.
 
-    ``own`` is what the names of the attention's tensors begin with.
+    ``own`` is the prefix of the attention's tensor names.
     """
     for what in ("weight", "bias"):
         for part in ("plain", "phantom"):

@@ -1,4 +1,4 @@
-"""How much of the phantom dimension each layer keeps, and what that changes at most."""
+"""Choice of each layer's phantom rank, with a bound of its error."""
 
 import math
 import re
@@ -16,25 +16,25 @@ from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.decoder import PhantomDecoderLayer
 
 NOISE = {torch.float32: 2e-6, torch.float16: 1e-3}
-"""What rounding does anyway: to an attention logit, and to a value relative to its norm."""
+"""Rounding error to ignore: of an attention logit, and of a value relative to its norm."""
 
 STEP = 8
-"""Cached rows are multiples of this where we choose, as kernels like their widths."""
+"""Multiple for widths of cached rows where the rank is chosen here, to suit kernels."""
 
 LEAST = {torch.float32: 2.0**-126, torch.float16: 2.0**-14}
-"""Normal numbers begin here."""
+"""Smallest normal number."""
 
 
 @dataclass(frozen=True)
 class Phantom:
-    """``--phantom``: everything (``rank`` and ``bound`` None), a rank, or the smallest rank that keeps a bound."""
+    """Value of ``--phantom``: full (``rank`` and ``bound`` None), a rank, or the smallest rank within a bound."""
 
     rank: int | None = None
     bound: float | None = None
 
     @classmethod
     def parse(cls, text: str, dtype: torch.dtype) -> "Phantom":
-        """``full``, ``rank=R``, ``rank=auto`` or ``elide=E``. Raises EdgeError for anything else."""
+        """Parses ``full``, ``rank=R``, ``rank=auto`` or ``elide=E``. Raises EdgeError for anything else."""
         if text == "full":
             return cls()
         if text == "rank=auto":
@@ -49,7 +49,7 @@ class Phantom:
 
 @dataclass(frozen=True)
 class Chosen:
-    """One layer's form, what it may change at most, and whether that is proved for all inputs."""
+    """One layer's form, and its error bounds; ``is_proved`` where they hold for all inputs."""
 
     form: LayerForm
     errors: Errors
@@ -64,10 +64,10 @@ def choose_forms(
     multiple: int | None = None,
     least: float = 0.0,
 ) -> list[Chosen]:
-    """Fold every layer of the decoder and choose its ranks; ``step`` is told of each layer.
+    """Folds every layer of the decoder and chooses its ranks; ``step`` counts layers.
 
-    Rows are multiples of ``multiple`` numbers, if a target needs that. Below ``least`` what the phantom half does to a
-    logit cannot be held: it is left out, whatever was asked, and told as an error of its size.
+    Row widths are multiples of ``multiple``, if a target needs that. Where eta_q eta_k is below ``least``, the phantom
+    half of keys is not representable: it is dropped, whatever ``phantom`` is, and its size reported as an error.
     """
     first = source.embedding(source.first_token())
     chosen = []
@@ -88,7 +88,10 @@ def choose(
     multiple: int | None = None,
     least: float = 0.0,
 ) -> Chosen:
-    """The form of one layer; ``multiple`` and ``least`` as in ``choose_forms``."""
+    """Chooses the form of one layer; ``multiple`` and ``least`` as in ``choose_forms``.
+
+    Raises EdgeError for a rank above the head dimension.
+    """
     dim = maps.key.query.shape[0]
     if phantom.rank is not None and phantom.rank > dim:
         raise EdgeError(f"--phantom is rank={phantom.rank}, and heads have {dim} numbers", f"give rank={dim} or less")
@@ -112,7 +115,7 @@ def choose(
 
 
 def forms_of(source: Source, ranks: Sequence[tuple[int, int]]) -> list[LayerForm]:
-    """The forms of all layers, of whose keys and values so much is kept."""
+    """The forms of all layers with the given ``ranks`` of keys and values."""
     first = source.embedding(source.first_token())
     found = []
     for (_, maps), (key, value) in zip(fold_layers(source.config.text, source.layers(), first), ranks, strict=True):
@@ -122,7 +125,7 @@ def forms_of(source: Source, ranks: Sequence[tuple[int, int]]) -> list[LayerForm
 
 
 def value_norm(layer: PhantomDecoderLayer) -> float:
-    """Norm of a head's value where the layer's normed input is evenly spread: what an error in it is compared with."""
+    """Norm of a head's value for evenly spread inputs of the layer: the reference for errors of values."""
     attention = layer.self_attn
     weight: Tensor = attention.v_proj.weight.detach() * layer.input_layernorm.weight.detach()
     squares = float(weight.square().sum()) / int(attention.config.num_key_value_heads)

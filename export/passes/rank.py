@@ -1,8 +1,8 @@
 """Phantom rank: the phantom half of a key or value in a few numbers instead of d.
 
 After folding, that half is ``gelu(p Vo)`` with ``p`` a point of the simplex of the sentinel's heads: with two key heads
-it lies on a curve, whatever the token. So a small basis holds it, the same for all heads of a layer. What the basis
-leaves out is bounded before anything runs, and the bound goes into the bundle.
+it lies on a curve, whatever the token. So a small basis spans it, the same for all heads of a layer. The residual is
+bounded before anything runs, and the bound goes into the bundle.
 """
 
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ from torch import Tensor
 from phantom_edge.export.passes.fold import FoldedMap, FoldedMaps
 
 POINTS = 4097
-"""So many points of a curve, or of a simplex of more heads, are looked at."""
+"""Number of sampled points of a curve, or of a simplex of more heads."""
 
 
 @dataclass(frozen=True)
 class Basis:
-    """``vectors`` (d, r) with orthonormal columns; ``mean`` (d,), orthogonal to them, is what all directions share.
+    """Affine basis: ``vectors`` (d, r) with orthonormal columns, and ``mean`` (d,), orthogonal to them.
 
-    A direction is about ``coordinates @ vectors^T + mean``. ``left_out`` is the largest norm of what is missing then:
-    over all inputs where ``is_proved``, else over the points that were looked at.
+    A direction is about ``coordinates @ vectors^T + mean``. ``left_out`` is the largest norm of the residual: over all
+    inputs where ``is_proved``, else over the sampled points.
     """
 
     vectors: Tensor
@@ -33,22 +33,22 @@ class Basis:
 
     @property
     def rank(self) -> int:
-        """Numbers that stand for d."""
+        """Number of coordinates."""
         return self.vectors.shape[1]
 
     def coordinates(self, x: Tensor) -> Tensor:
-        """``x`` (..., d) in this basis: (..., r)."""
+        """Coordinates of ``x`` (..., d) in this basis: (..., r)."""
         return x @ self.vectors
 
     @property
     def is_whole(self) -> bool:
-        """Whether it leaves nothing out; then the vectors are the unit vectors."""
+        """True where the basis leaves nothing out; then the vectors are the unit vectors."""
         return self.rank == self.vectors.shape[0]
 
 
 @dataclass(frozen=True)
 class Bases:
-    """Of one layer's keys and values."""
+    """Bases of one layer's keys and values."""
 
     key: Basis
     value: Basis
@@ -78,10 +78,9 @@ def surface(folded: FoldedMap, generator: torch.Generator | None = None) -> Tens
 
 
 def sag(folded: FoldedMap) -> float:
-    """How far a curve bends away from the chords of its grid: at most step**2 / 8 times gelu's curvature (below 0.8).
+    """Largest distance of a curve from the chords of its grid: step**2 / 8 times gelu's curvature (below 0.8).
 
-    What a basis leaves out of a chord is largest at an end; so it leaves no more out of the curve than out of the grid,
-    and this.
+    The residual along a chord is largest at an end; so the residual of the curve is at most that of the grid plus this.
     """
     if folded.values.shape[0] == 1:
         return 0.0
@@ -90,7 +89,7 @@ def sag(folded: FoldedMap) -> float:
 
 
 def bases_of(folded: FoldedMap, ranks: Sequence[int]) -> list[Basis]:
-    """The best basis of each of ``ranks``, by what it leaves out."""
+    """The basis of each of ``ranks``, by SVD, with its largest residual."""
     points = surface(folded)
     mean = points.mean(0)
     _, _, rows = torch.linalg.svd(points - mean, full_matrices=len(points) < points.shape[1])
@@ -109,24 +108,24 @@ def bases_of(folded: FoldedMap, ranks: Sequence[int]) -> list[Basis]:
 
 
 def longest(folded: FoldedMap) -> float:
-    """Bound of a direction's norm: a coordinate is largest at a corner, or where gelu has its lowest point."""
+    """Upper bound of a direction's norm: a coordinate is largest at a corner, or at gelu's minimum."""
     corners = torch.cat([folded.values, torch.full_like(folded.values[:1], -0.7518)])
     return float(F.gelu(corners).abs().max(dim=0).values.norm())
 
 
 @dataclass(frozen=True)
 class Errors:
-    """What the bases of a layer may change, at most: an attention logit, and a value by so much of its norm."""
+    """Error bounds of a layer's bases: of an attention logit, and of a value relative to its norm."""
 
     logit: float
     value: float
 
 
 def errors_of(maps: FoldedMaps, bases: Bases, scaling: float, value_norm: float) -> Errors:
-    """Bounds for a layer: Cauchy-Schwarz for the logit, the triangle for the value.
+    """Error bounds of a layer: by Cauchy-Schwarz for the logit, by the triangle inequality for the value.
 
-    ``value_norm`` is the usual norm of a plain value. A key's left-out part r changes a logit by
-    ``scaling eta_q eta_k direction(q) . r``; a value's is weighed with eta_v, and averaged.
+    ``value_norm`` is the usual norm of a plain value. A key's residual r changes a logit by
+    ``scaling eta_q eta_k direction(q) . r``; a value's is scaled by eta_v, and averaged.
     """
     strength = scaling * maps.query.eta * maps.key.eta
     return Errors(

@@ -1,4 +1,4 @@
-"""Rotary tables as constants: one row for each position that a bundle can hold."""
+"""Rotary tables as constants: one row for each position of a bundle's context."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from phantom_edge.models.rope import rotary_tables
 
 
 def constant_length(config: PhantomTextConfig) -> int | None:
-    """Longest prompt whose rotation does not depend on its length; None where it never does."""
+    """Longest prompt for which rotation is independent of the prompt's length; None where it always is."""
     rope = config.rope_parameters
     assert rope is not None
     match rope.get("rope_type", "default"):
@@ -24,12 +24,12 @@ def constant_length(config: PhantomTextConfig) -> int | None:
 def constant_tables(config: PhantomTextConfig, positions: int) -> tuple[Tensor, Tensor]:
     """Cosines and sines (positions, head_dim / 2): row p is the model's rotation of position p in every prompt.
 
-    Raises EdgeError for more positions than that holds for (dynamic NTK, longrope).
+    Raises EdgeError for more positions than ``constant_length`` (dynamic NTK, longrope).
     """
     longest = constant_length(config)
     if longest is not None and positions > longest:
         raise EdgeError(
-            f"past {longest:,} tokens this model's rotation depends on the length of the prompt, so that "
+            f"past {longest:,} tokens this model's rotation depends on the prompt's length, so "
             f"{positions:,} positions have no constant tables",
             f"give --max-context {longest} or less",
         )

@@ -1,1 +1,1 @@
-"""Does a bundle compute its model? Cases, measures, verdicts, and the report."""
+"""Proof that a bundle computes its model: cases, measures, verdicts, and the report."""

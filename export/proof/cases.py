@@ -1,4 +1,4 @@
-"""The fixed set of prompts and pictures that bundles are compared on."""
+"""Fixed set of prompts and pictures for comparing bundles with their models."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from phantom_edge.bundle.manifest import Manifest
 
 @dataclass(frozen=True)
 class Case:
-    """A prompt, and how many tokens of it are fed at a time (None: as the bundle says)."""
+    """A prompt, and its tokens per chunk (None: the bundle's ``prefill_chunk``)."""
 
     name: str
     question: str
@@ -20,7 +20,7 @@ class Case:
 
 
 def cases(manifest: Manifest) -> list[Case]:
-    """The fixed set."""
+    """The fixed set, for a bundle's tile size and chunk."""
     side, chunk = manifest.pictures.tile_size, manifest.prefill_chunk
     small, wide = picture(side, side, 1), picture(3 * side, 2 * side, 2)
     return [
@@ -35,7 +35,7 @@ def cases(manifest: Manifest) -> list[Case]:
 
 
 def picture(width: int, height: int, seed: int) -> Image.Image:
-    """Blurred noise with fine noise over it, the same on every machine."""
+    """Blurred noise with fine noise over it, identical on every machine."""
     random = np.random.default_rng(seed)
     coarse = Image.fromarray(random.integers(0, 256, (7, 9, 3), np.uint8))
     smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(int)

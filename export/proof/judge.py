@@ -1,4 +1,4 @@
-"""Runs cases through a bundle, and compares what it computes with its reference."""
+"""Runs cases through a bundle, and compares its outputs with its reference's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,25 +16,25 @@ from phantom_edge.runtime.engine import Floats, Ints
 from phantom_edge.runtime.session import Session
 
 DECODED = 32
-"""Tokens of an answer."""
+"""Number of tokens of an answer."""
 
 LEAST = 12
-"""Tokens of the shortest prompt that is stretched to fill a cache."""
+"""Minimum length of a prompt stretched to fill a cache, in tokens."""
 
 BLOCK = 64
-"""Positions that are compared at a time: a vocabulary of logits is large."""
+"""Number of positions to compare at a time: logits over a vocabulary are large."""
 
 STAGES: dict[Kind, dict[Stage, Stage]] = {
     "plain": {},
     "exact": {"vision": "exact vision", "prefill": "exact prefill", "decode": "exact decode"},
     "strict": {"vision": "strict vision", "prefill": "strict prefill", "decode": "strict decode"},
 }
-"""Names of the stages of each kind of trial, where they are not the plain ones."""
+"""Stage names of each kind of trial, where they differ from the plain ones."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A picture's image tokens (tiles * tokens_per_tile, hidden): the bundle's and those of the reference."""
+    """A picture's image tokens (tiles * tokens_per_tile, hidden): the bundle's and the reference's."""
 
     tiles: int
     found: Floats
@@ -43,7 +43,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Read:
-    """A case as the bundle read and answered it: the prompt and the answer, with image tokens in their places."""
+    """A case after the bundle's run: the prompt, with image tokens in their places, and the answer."""
 
     case: Case
     embeds: Floats
@@ -59,7 +59,7 @@ class Runner:
         self.session, self.engine, self.manifest = session, session.engine, session.manifest
 
     def read(self, case: Case, seen: Sequence[Seen], ids: Ints) -> Read | None:
-        """Prefill and greedy answer; None where the case does not fit into the cache."""
+        """Runs prefill and greedy decoding; None where the case does not fit into the cache."""
         prompt, room = self.manifest.prompt, self.manifest.cache.max_context - DECODED
         if case.fills_cache and room >= LEAST:
             ids = stretched(ids, room)
@@ -82,25 +82,25 @@ class Runner:
         return Read(case, embeds, ids, np.array(answer), np.concatenate(decoded))
 
     def chunks(self, case: Case, embeds: Floats) -> list[tuple[int, Floats]]:
-        """A prompt in the pieces that it is fed in, each with its first position."""
+        """The chunks of a prompt, each with its first position."""
         size = case.chunk or self.manifest.prefill_chunk
         return [(start, embeds[start : start + size]) for start in range(0, len(embeds), size)]
 
 
 def stretched(ids: Ints, tokens: int) -> Ints:
-    """A prompt of ``tokens``: what stands between its first and its last five is said over and over, or cut."""
+    """A prompt of ``tokens``: repeats or cuts the ids between its first and its last five."""
     middle = np.resize(ids[5:-5], tokens - 10)
     return np.concatenate([ids[:5], middle, ids[-5:]])
 
 
 class Judge:
-    """Compares what a bundle computes in a trial with the trial's reference."""
+    """Compares a bundle's outputs in a trial with the trial's reference."""
 
     def __init__(self, trial: Trial, session: Session) -> None:
         self.trial, self.reference, self.runner = trial, trial.reference, Runner(session)
 
-    def look(self, image: Image.Image, wanted: torch.Tensor | None = None) -> tuple[Seen, list[Check]]:
-        """A picture as both see it, compared; ``wanted`` if the reference looked at it before."""
+    def compare_image(self, image: Image.Image, wanted: torch.Tensor | None = None) -> tuple[Seen, list[Check]]:
+        """Encodes a picture with both, and compares; ``wanted`` are the reference's image tokens, if known."""
         pixels, tally = to_pixel_values(image, self.runner.session.tiling), Tally()
         if wanted is None:
             wanted = self.reference.image_tokens(torch.from_numpy(pixels))
@@ -109,7 +109,7 @@ class Judge:
         return seen, self._checks("vision", f"{seen.tiles} tile{'s' * (seen.tiles > 1)}", tally)
 
     def prompt(self, read: Read, seen: Sequence[Seen]) -> torch.Tensor:
-        """Embeddings of prompt and answer, as the reference sees them."""
+        """The reference's embeddings of prompt and answer."""
         embeds = self.reference.embed(torch.from_numpy(np.concatenate([read.ids, read.answer])))
         if seen:
             places = np.flatnonzero(read.ids == self.runner.manifest.prompt.image_token)
@@ -117,7 +117,7 @@ class Judge:
         return embeds
 
     def compare(self, read: Read, hidden: torch.Tensor) -> list[Check]:
-        """Prompt and answer of a case; ``hidden`` is what the reference made of them."""
+        """Compares prompt and answer of a case; ``hidden`` are the reference's last hidden states."""
         prefill, decode = Tally(), Tally()
         for start, part in self.runner.chunks(read.case, read.embeds):
             found = self.runner.engine.forward(part, start, np.arange(len(part)))

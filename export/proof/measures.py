@@ -1,4 +1,4 @@
-"""Differences between a bundle and its reference, summed up block by block."""
+"""Differences between a bundle and its reference, accumulated block by block."""
 
 from dataclasses import dataclass, field
 
@@ -9,13 +9,12 @@ from phantom_edge.bundle.proof import ABSOLUTE, DIVERGENCE, OTHERS, RELATIVE
 from phantom_edge.runtime.engine import Floats
 
 TIE = 4e-6
-"""Tokens whose logits are so near, as a share of the largest, are equally likely: which one comes first, the order of
-float32 sums decides, in the reference, too."""
+"""Logits within this share of the largest are a tie: the order of float32 sums decides it, in the reference, too."""
 
 
 @dataclass
 class Tally:
-    """Differences, summed up block by block."""
+    """Differences, accumulated block by block."""
 
     difference: float = 0.0
     magnitude: float = 0.0
@@ -23,7 +22,7 @@ class Tally:
     others: list[bool] = field(default_factory=list)
 
     def add(self, found: Floats, wanted: torch.Tensor, *, is_logits: bool) -> None:
-        """Rows of both; what is not finite makes every measure infinite."""
+        """Adds rows of both; a number that is not finite makes every measure infinite."""
         ours = torch.from_numpy(np.asarray(found, np.float64))
         theirs = wanted.double()
         off = float((ours - theirs).abs().max())
@@ -37,7 +36,7 @@ class Tally:
             self.divergences += apart.sum(-1).nan_to_num(nan=float("inf")).tolist()
 
     def measures(self) -> dict[str, float | None]:
-        """Every measure that there is of these, None where it is not finite."""
+        """All measures of the rows added, by name; None where not finite."""
         found: dict[str, float] = {RELATIVE: self.difference / max(self.magnitude, 1e-9), ABSOLUTE: self.difference}
         if self.others:
             found[DIVERGENCE] = max(float(np.mean(self.divergences)), 0.0)

@@ -1,4 +1,4 @@
-"""A verification as one HTML file that needs nothing else."""
+"""Verification report as one self-contained HTML file."""
 
 import math
 from pathlib import Path
@@ -13,7 +13,7 @@ TEMPLATE = "report.html"
 
 
 def write_report(path: Path, bundle: Bundle, proof: Proof) -> None:
-    """Write the report. Raises EdgeError where ``path`` cannot be written."""
+    """Writes the report. Raises EdgeError where ``path`` cannot be written."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -25,7 +25,7 @@ def write_report(path: Path, bundle: Bundle, proof: Proof) -> None:
 
 
 def share_of_bound(check: Check) -> float:
-    """How full a bar is, 0 to 100: decades from 1e-4 of the bound up to the bound."""
+    """Fill of a bar, 0 to 100: logarithmic from 1e-4 of the bound up to the bound."""
     if check.value is None or check.bound is None:
         return 100.0
     if check.value <= 0 or check.value >= check.bound:

@@ -1,9 +1,9 @@
-"""Does a bundle compute its model? The same inputs to both, compared stage by stage.
+"""Verifies that a bundle computes its model: the same inputs to both, compared stage by stage.
 
-The bundle is run by the very engine that answers questions. The reference is the checkpoint in float32, a whole prompt
-in one forward and without a cache, so that chunks, cache and positions are under test, too. The bundle answers greedily
-first; the reference reads that answer. If at every position its likeliest token is the one that the bundle chose, both
-would have written the same.
+The bundle runs in the very engine that answers questions. The reference is the checkpoint in float32, a whole prompt in
+one forward pass without a cache, so that chunks, cache and positions are under test, too. The bundle decodes greedily
+first; the reference reads that answer. If at every position its likeliest token is the bundle's, both would have
+decoded the same answer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,14 +27,14 @@ from phantom_edge.runtime.session import Session
 from phantom_edge.runtime.text import question_of
 
 LAYERED = 2
-"""Parts that are compared layer by layer, where that can be seen."""
+"""Number of parts compared layer by layer, where an engine reports layers."""
 
 WORST = 12
-"""Hazards that are kept."""
+"""Maximum number of hazards in a proof."""
 
 
 def check_source(bundle: Bundle, source: Source, begin: Counting = no_progress) -> list[str]:
-    """What is to be said before ``bundle`` is compared with ``source``. Raises EdgeError where that makes no sense."""
+    """Warnings about comparing ``bundle`` with ``source``. Raises EdgeError where they are different models."""
     manifest, text = bundle.manifest, source.config.text
     model = manifest.model
     pairs: dict[str, tuple[object, object]] = {
@@ -55,20 +55,20 @@ def check_source(bundle: Bundle, source: Source, begin: Counting = no_progress) 
                 "give the right checkpoint: phantom-edge verify BUNDLE --against CHECKPOINT",
             )
     if manifest.integers is not None and source.integers is None:
-        told = "what quantizing changed is told, and no bound asked"
-        return [f"{bundle.path} is quantized and {source.folder} is not: {told}"]
+        effect = "the checks include the error of quantization, and have no bounds"
+        return [f"{bundle.path} is quantized and {source.folder} is not: {effect}"]
     if model.fingerprint == source.fingerprint(begin):
         return []
     return [f"{source.folder} is not the checkpoint that {bundle.path} was made from: its weights or config differ"]
 
 
 def verify(bundle: Bundle, source: Source, begin: Counting = no_progress, *, strict: bool = False) -> Proof:
-    """Compare a bundle with its checkpoint; ``begin`` is told of cases and layers.
+    """Compares a bundle with its checkpoint; ``begin`` counts cases and layers.
 
-    ``strict``: also with float16 inside operators, for a bundle that the interpreter runs.
+    ``strict`` adds a run with float16 inside operators, for a bundle that the interpreter runs.
 
-    Raises EdgeError where nothing here runs the bundle's target, where it turns words into other tokens than the
-    checkpoint, and where not even the shortest prompt fits into its cache.
+    Raises EdgeError where no engine here runs the bundle's target, where its tokenization differs from the
+    checkpoint's, and where not even the shortest prompt fits into its cache.
     """
     todo = cases(bundle.manifest)
     images = {id(image): image for case in todo for image in case.images}
@@ -76,12 +76,12 @@ def verify(bundle: Bundle, source: Source, begin: Counting = no_progress, *, str
     references = list({id(judge.reference): judge.reference for judge in judges}.values())
     layers = source.config.text.num_hidden_layers * len(references)
     step = begin((len(images) + 2 * len(todo)) * len(judges) + layers + LAYERED * (judges[0].trial.layers is not None))
-    looked, checks = _looked(judges, images, step)
+    encoded, checks = _compare_images(judges, images, step)
     left_out: dict[str, None] = {}
     reads: list[tuple[Judge, Read, torch.Tensor]] = []
     for number, judge in enumerate(judges):
         for case in todo:
-            seen = [looked[number, id(image)] for image in case.images]
+            seen = [encoded[number, id(image)] for image in case.images]
             read = judge.runner.read(case, seen, _words(case, [one.tiles for one in seen], judge.runner, source))
             if read is None:
                 left_out[case.name] = None
@@ -93,7 +93,7 @@ def verify(bundle: Bundle, source: Source, begin: Counting = no_progress, *, str
             f"not even a short prompt and its answer fit into a cache of {bundle.manifest.cache.max_context} tokens",
             "export with a larger --max-context, such as 256",
         )
-    for reference in references:  # each reads its layers once, for all who compare with it
+    for reference in references:  # each reads its layers once, for all its judges
         own = [one for one in reads if one[0].reference is reference]
         wanted = reference.hidden([prompt for _, _, prompt in own], lambda: step(1))
         for (judge, read, _), hidden in zip(own, wanted, strict=True):
@@ -104,7 +104,7 @@ def verify(bundle: Bundle, source: Source, begin: Counting = no_progress, *, str
 
 
 def _trials(bundle: Bundle, source: Source, *, strict: bool) -> list[Trial]:
-    """Every way in which the bundle's target runs it for a proof."""
+    """All trials of the bundle's target."""
     target, reference = target_of(bundle), Reference(source)
     if target.exact is None:
         found = trials(bundle, reference, target.engine(), rounds=target.rounds)
@@ -118,7 +118,7 @@ def _trials(bundle: Bundle, source: Source, *, strict: bool) -> list[Trial]:
 def _by_layer(
     bundle: Bundle, reads: Sequence[tuple[Judge, Read, torch.Tensor]], done: Callable[[], None]
 ) -> tuple[Layer, ...]:
-    """How near each layer of a bundle is, over a prompt with a picture if there is one; empty where nothing tells."""
+    """Signal to noise of each layer, over a prompt with a picture if there is one; empty where none is reported."""
     judge, read, prompt = max(reads, key=lambda one: bool(one[1].case.images))
     if judge.trial.layers is None:
         return ()
@@ -128,7 +128,7 @@ def _by_layer(
 
 
 def _hazards(engine: Engine) -> tuple[Hazard, ...]:
-    """What the interpreter saw, if that is what runs the bundle."""
+    """The worst float16 hazards, where the interpreter runs the bundle."""
     found = []
     for part, hazards in getattr(engine, "hazards", {}).items():
         for one in hazards.table():
@@ -139,34 +139,34 @@ def _hazards(engine: Engine) -> tuple[Hazard, ...]:
     return tuple(hazard for _, hazard in found[:WORST])
 
 
-def _looked(
+def _compare_images(
     judges: Sequence[Judge], images: Mapping[int, Image.Image], step: Callable[[int], None]
 ) -> tuple[dict[tuple[int, int], Seen], list[Check]]:
-    """Every picture as each judge sees it, by the judge's number, and how that compares."""
-    looked: dict[tuple[int, int], Seen] = {}
+    """Every picture's image tokens by (judge's number, picture), and their checks."""
+    encoded: dict[tuple[int, int], Seen] = {}
     checks: list[Check] = []
     for number, judge in enumerate(judges):
         is_first = judge.reference is judges[0].reference
         for key, image in images.items():
-            before = looked[0, key] if number and is_first else None
+            before = encoded[0, key] if number and is_first else None
             if before is not None and judge.trial.kind == "exact" and not sees_in_integers(judge.reference.source):
-                looked[number, key] = before  # nothing could be more exact
+                encoded[number, key] = before  # nothing could be more exact
             else:
-                looked[number, key], found = judge.look(image, None if before is None else before.wanted)
+                encoded[number, key], found = judge.compare_image(image, None if before is None else before.wanted)
                 checks += found
             step(1)
     for judge in judges:
         judge.reference.release_vision()
-    return looked, checks
+    return encoded, checks
 
 
 def _words(case: Case, tiles: Sequence[int], runner: Runner, source: Source) -> Ints:
-    """The case's prompt as token ids, the same from the bundle's words and from the checkpoint's."""
+    """The case's prompt as token ids. Raises EdgeError where bundle and checkpoint disagree."""
     messages = question_of(case.question, len(tiles))
     ids = runner.session.text.ids(messages, tiles, runner.manifest.pictures.tokens_per_tile)
     if ids.tolist() != source.words(messages, tiles):
         raise EdgeError(
-            f"the bundle's tokenizer or chat template turns '{case.name}' into other tokens than {source.folder} does",
+            f"the bundle's tokenizer or chat template turns '{case.name}' into other tokens than {source.folder}'s",
             "export it again: phantom-edge export",
         )
     return ids

@@ -1,7 +1,7 @@
 """Core ML packages without Core ML: reads a .mlpackage and runs its ML program with torch, on any system.
 
-Core ML itself exists for Apple's systems only. This interpreter follows the definitions of the operations instead and
-proves what a program computes, in float32 or with the rounding of float16; it cannot say how a device computes it.
+Core ML itself exists only on Apple's systems. This interpreter follows the definitions of the operations instead and
+proves a program's results, in float32 or with the rounding of float16; a device may still compute otherwise.
 
     from pathlib import Path
     import torch
@@ -13,10 +13,10 @@ proves what a program computes, in float32 or with the rounding of float16; it c
     run = Interpreter(package, "main", mode="fp16", watch=hazards)
     states = run.states()                            # zeros
     outputs = run.run({"x": torch.ones(1, 4)}, states)
-    for one in hazards.table():                      # what overflows or vanishes in float16, the worst first
+    for one in hazards.table():                      # overflow and underflow in float16, the worst first
         print(one.type, one.name, one.overflows, one.flushed_share)
 
-Whatever is not understood is an EdgeError: nothing is skipped, no parameter is left out.
+Anything unknown raises EdgeError: no operation is skipped, no parameter ignored.
 """
 
 from phantom_edge.export.interpreters.mil.constexpr import Compressed

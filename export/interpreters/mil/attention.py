@@ -1,6 +1,6 @@
 """Softmax and attention. Definitions: ops/defs/iOS18/transformers.py, ops/defs/iOS15/activation.py.
 
-A row of nothing but -inf gives NaN, as the definition does; torch's own attention would give 0.
+A row of -inf alone gives NaN, as in the definition; torch's own attention would give 0.
 """
 
 import math
@@ -15,7 +15,7 @@ Make = Callable[[Call], Kernel]
 
 
 def softmax(call: Call) -> Kernel:
-    """Along ``axis``."""
+    """Softmax along ``axis``."""
     call.takes("x")
     axis, notes = call.axis("axis", -1, call.rank("x")), call.notes
     run = _softmax(call, axis)
@@ -42,7 +42,7 @@ def _softmax(call: Call, axis: int) -> Callable[[Tensor], Tensor]:
 
 
 def scaled_dot_product_attention(call: Call) -> Kernel:
-    """``softmax(query @ key.T / sqrt(E) + mask) @ value``; a mask of booleans says who takes part."""
+    """``softmax(query @ key.T / sqrt(E) + mask) @ value``; a boolean mask is True where keys take part."""
     call.takes("query", "key", "value")
     call.needs_float("query", "key", "value")
     is_boolean = call.takes_if_given("attn_mask") and call.typed("attn_mask").dtype == "bool"

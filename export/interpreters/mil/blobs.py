@@ -1,8 +1,8 @@
-"""weights/weight.bin: numbers in blobs of bytes, each behind a header of 64 bytes.
+"""weights/weight.bin: numbers in blobs of bytes, each with a header of 64 bytes.
 
 The layout is that of ``StorageFormat.hpp`` in coremltools (mlmodel/src/MILBlob/Blob): the file begins with 64 bytes
 that hold the count of blobs and the version 2; a blob's header holds the sentinel 0xDEADBEEF, the number format, the
-size in bytes, the offset of the bytes in the file and, for formats below 8 bits, how many bits at the end are unused.
+size in bytes, the offset of the bytes in the file and, for formats below 8 bits, the number of unused bits at the end.
 All of it is little endian.
 """
 
@@ -26,7 +26,7 @@ BLOB_FIELDS = struct.Struct("<IIQQQ")
 
 @dataclass(frozen=True)
 class Blob:
-    """Where ``size`` bytes of numbers lie in the file."""
+    """Range of a blob's numbers in the file, bytes."""
 
     offset: int
     size: int
@@ -48,7 +48,10 @@ class Blobs:
             raise EdgeError(f"{path} has version {version} of the weight file, not {VERSION}", AGAIN)
 
     def find(self, header: int, number: Format, count: int, name: str) -> Blob:
-        """The blob whose header lies at byte ``header`` and that must hold ``count`` numbers for constant ``name``."""
+        """Finds the blob with its header at byte ``header``, of ``count`` numbers of the constant ``name``.
+
+        Raises EdgeError for an invalid one.
+        """
         place = f"{self.path}: the weights of '{name}'"
         if header % HEADER or not HEADER <= header <= self.size - HEADER:
             raise EdgeError(f"{place} should begin at byte {header} of {self.size}", AGAIN)
@@ -64,5 +67,5 @@ class Blobs:
         return Blob(offset, size)
 
     def read(self, blob: Blob, number: Format, count: int) -> NDArray[np.generic]:
-        """The numbers of a blob, one-dimensional; not copied where the format is a whole number of bytes."""
+        """The numbers of a blob, one-dimensional; not copied for formats of whole bytes."""
         return unpacked(self.bytes[blob.offset : blob.offset + blob.size], number, count)

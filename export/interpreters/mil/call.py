@@ -1,4 +1,4 @@
-"""One operation being compiled: what its parameters are, and a refusal of those that nobody asked for."""
+"""Compilation of one operation: reads its parameters, and refuses unused ones."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,24 +16,24 @@ Kernel = Callable[..., Tensor | tuple[Tensor, ...]]
 
 REMEDY = "use a version of the program that does without it, or add it to phantom_edge/export/interpreters/mil"
 MASKED = -1e4
-"""An attention score at or below it is taken for masked."""
+"""Attention scores at or below it count as masked."""
 
 
 @dataclass
 class Notes:
-    """What happened inside an operation, for a table of hazards; counted on from run to run."""
+    """Hazards inside an operation, accumulated over runs."""
 
     overflows: int = 0
     masked_rows: int = 0
 
     def softmax_input(self, x: Tensor, axis: int) -> None:
-        """Count rows that are masked as a whole."""
+        """Counts rows that are fully masked."""
         if x.numel():
             self.masked_rows += int((x.amax(axis) <= MASKED).sum())
 
 
 class Call:
-    """One operation. What a kernel takes is asked for in order; ``finish`` refuses whatever was not asked for."""
+    """One operation. A kernel reads its arguments in order; ``finish`` refuses parameters that were not read."""
 
     def __init__(
         self,
@@ -47,25 +47,25 @@ class Call:
         self.is_smooth = mode == "smooth"
         self.strict = mode == "strict" and bool(operation.outputs) and operation.outputs[0].dtype == "float16"
         self.arguments: list[str | Constant] = []
-        self.asked: set[str] = set()
+        self.used: set[str] = set()
 
     def refuse(self, why: str) -> EdgeError:
-        """The error that this operation, as it is, cannot be computed."""
+        """Returns the error that this operation cannot be computed."""
         return EdgeError(f"{self.operation}: {why}", REMEDY)
 
     def finish(self) -> None:
-        """Refuse parameters that were not asked for: to leave them out would compute something else."""
-        unknown = sorted(set(self.operation.inputs) - self.asked)
+        """Refuses parameters that were not read: ignoring them would compute something else."""
+        unknown = sorted(set(self.operation.inputs) - self.used)
         if unknown:
             raise self.refuse(f"parameter '{unknown[0]}' is not understood")
 
     def has(self, name: str) -> bool:
-        """Whether a parameter is given."""
-        self.asked.add(name)
+        """True where a parameter is given."""
+        self.used.add(name)
         return name in self.operation.inputs
 
-    def one(self, name: str) -> str | Constant:
-        """The single value of a parameter that must be there."""
+    def single(self, name: str) -> str | Constant:
+        """The single value of a required parameter."""
         if not self.has(name):
             raise self.refuse(f"parameter '{name}' is missing")
         values = self.operation.inputs[name]
@@ -74,18 +74,18 @@ class Call:
         return values[0]
 
     def takes(self, *names: str) -> None:
-        """The kernel takes these tensors."""
-        self.arguments += [self.one(name) for name in names]
+        """Adds the kernel's next arguments."""
+        self.arguments += [self.single(name) for name in names]
 
     def takes_if_given(self, name: str) -> bool:
-        """The kernel takes this tensor too, if it is given."""
+        """Adds an optional argument of the kernel; True where it is given."""
         if self.has(name):
             self.takes(name)
             return True
         return False
 
     def takes_all(self, name: str) -> int:
-        """The kernel takes the tensors of a parameter that has several; how many there are."""
+        """Adds all tensors of a parameter as arguments of the kernel, and returns their number."""
         if not self.has(name):
             raise self.refuse(f"parameter '{name}' is missing")
         values = self.operation.inputs[name]
@@ -94,7 +94,7 @@ class Call:
 
     def typed(self, name: str, place: int = 0) -> Typed:
         """Format and shape of an input."""
-        self.asked.add(name)
+        self.used.add(name)
         value = self.operation.inputs[name][place]
         return Typed(value.name, value.dtype, value.shape) if isinstance(value, Constant) else self.known[value]
 
@@ -103,28 +103,28 @@ class Call:
         return self.typed(name).shape
 
     def rank(self, name: str) -> int:
-        """How many dimensions an input has."""
+        """Number of dimensions of an input."""
         return len(self.shape(name))
 
     def is_float(self, name: str) -> bool:
-        """Whether an input holds floats."""
+        """True where an input holds floats."""
         return FORMATS[self.typed(name).dtype].is_float
 
     def needs_float(self, *names: str) -> None:
-        """Refuse integers, where the definition does not say what becomes of them."""
+        """Refuses integer inputs, for which the operation is not defined."""
         for name in names:
             if not self.is_float(name):
                 raise self.refuse(f"'{name}' is {self.typed(name).dtype}, not float")
 
     def constant(self, name: str) -> Constant:
-        """A parameter that must be known before the program runs."""
-        value = self.one(name)
+        """A parameter that must be constant."""
+        value = self.single(name)
         if not isinstance(value, Constant):
             raise self.refuse(f"parameter '{name}' is computed by '{value}', not constant")
         return value
 
     def text(self, name: str, default: str) -> str:
-        """A string."""
+        """A string parameter."""
         if not self.has(name):
             return default
         source = self.constant(name).source
@@ -133,14 +133,14 @@ class Call:
         return source
 
     def choice(self, name: str, default: str, choices: Sequence[str]) -> str:
-        """A string out of some. Raises EdgeError for another."""
+        """A string parameter, one of ``choices``. Raises EdgeError for another."""
         found = self.text(name, default)
         if found not in choices:
             raise self.refuse(f"{name} {found!r} is not understood")
         return found
 
     def whole_numbers(self, name: str, default: Sequence[int] | None = None) -> tuple[int, ...]:
-        """Integers or booleans, one-dimensional; a scalar is one of them."""
+        """A vector of integers or booleans; a scalar counts as one entry."""
         if default is not None and not self.has(name):
             return tuple(default)
         value = self.constant(name)
@@ -160,7 +160,7 @@ class Call:
         return bool(self.whole_number(name, default))
 
     def number(self, name: str, default: float | None = None, like: str = "x") -> float:
-        """One number. A default is rounded to the format of input ``like``, as coremltools does."""
+        """One number; a default is rounded to the format of input ``like``, as in coremltools."""
         if default is not None and not self.has(name):
             return rounded(default) if self.typed(like).dtype == "float16" else default
         value = self.constant(name)
@@ -169,24 +169,24 @@ class Call:
         return float(value.array().reshape(-1)[0])
 
     def axis(self, name: str, default: int | None, rank: int) -> int:
-        """A dimension, counted from the first."""
+        """A dimension, normalized to count from the first."""
         return self.within(self.whole_number(name, default), rank)
 
     def axes(self, name: str, default: Sequence[int], rank: int) -> tuple[int, ...]:
-        """Dimensions, counted from the first, in ascending order."""
+        """Dimensions, normalized to count from the first, in ascending order."""
         found = sorted(self.within(one, rank) for one in self.whole_numbers(name, default))
         if len(set(found)) != len(found):
             raise self.refuse(f"'{name}' names a dimension twice")
         return tuple(found)
 
     def within(self, axis: int, rank: int) -> int:
-        """``axis`` counted from the first dimension. Raises EdgeError if there is none."""
+        """``axis`` normalized to count from the first dimension. Raises EdgeError for one outside of ``rank``."""
         if not -rank <= axis < max(rank, 1):
             raise self.refuse(f"axis {axis} is outside {rank} dimensions")
         return axis % max(rank, 1)
 
     def format(self, name: str, default: str | None = None) -> str:
-        """A number format that a string names."""
+        """A number format, from a string parameter."""
         found = self.text(name, default or "")
         found = NAMES.get(found, found)
         if found not in FORMATS or FORMATS[found].tensor is None:
@@ -194,8 +194,8 @@ class Call:
         return found
 
     def numbers(self, name: str) -> "Numbers":
-        """Whole numbers that may be known only when the program runs."""
-        value = self.one(name)
+        """A vector of whole numbers, constant or computed by the program."""
+        value = self.single(name)
         if isinstance(value, Constant):
             return Numbers(self.whole_numbers(name), -1)
         self.arguments.append(value)
@@ -204,20 +204,20 @@ class Call:
 
 @dataclass(frozen=True)
 class Numbers:
-    """``fixed`` if they are constant, otherwise a tensor among what the kernel takes."""
+    """Whole numbers: ``fixed`` if constant, otherwise the tensor at ``place`` among the kernel's arguments."""
 
     fixed: tuple[int, ...] | None
     place: int
 
     def of(self, taken: Sequence[Tensor]) -> tuple[int, ...]:
-        """The numbers in this run."""
+        """The numbers of this run."""
         if self.fixed is not None:
             return self.fixed
         return tuple(int(one) for one in taken[self.place].reshape(-1).tolist())
 
 
 class Refused(ValueError):
-    """A kernel cannot compute with these tensors; the interpreter says which operation it was."""
+    """A kernel cannot compute with these tensors; the interpreter adds the operation's name."""
 
 
 def rounded(value: float) -> float:
@@ -226,7 +226,7 @@ def rounded(value: float) -> float:
 
 
 def check_indices(indices: Tensor, size: int, least: int = 0) -> None:
-    """Refuse indices that reach outside; what a device does with them is undefined."""
+    """Refuses indices that reach outside; their effect on a device is undefined."""
     if indices.numel():
         low, high = (int(one) for one in indices.aminmax())
         if low < least or high >= size:
@@ -234,7 +234,7 @@ def check_indices(indices: Tensor, size: int, least: int = 0) -> None:
 
 
 def rounding(notes: Notes | None) -> Callable[[Tensor], Tensor]:
-    """Rounds to float16 inside of an operation, and notes what overflows."""
+    """Returns a function that rounds to float16 inside of an operation, and counts overflows."""
     if notes is None:
         return lambda x: x.half().float()
     counted = notes
@@ -251,7 +251,7 @@ PARTIAL = 32
 
 
 def partial_sums(x: Tensor, axes: Sequence[int], round_: Callable[[Tensor], Tensor]) -> Tensor:
-    """Sum over ``axes``, kept as dimensions of 1: 32 numbers at a time, each such sum rounded, then 32 of those."""
+    """Sums over ``axes``, kept as dimensions of 1: 32 numbers at a time, rounding each sum, then 32 of these sums."""
     kept = [size if axis not in axes else 1 for axis, size in enumerate(x.shape)]
     order = [axis for axis in range(x.ndim) if axis not in axes] + list(axes)
     rows = x.permute(order).reshape(math.prod(kept), -1)

@@ -11,7 +11,7 @@ from phantom_edge.foundation.errors import EdgeError
 
 
 class Constants:
-    """Tensors of constants and of compressed weights, which are rounded to float16 where declared so if ``rounds``."""
+    """Tensors of constants and of compressed weights; with ``rounds``, those declared float16 are rounded to it."""
 
     def __init__(self, package: Package, function: Function, rounds: bool) -> None:
         self.decoded, self.rounds = package.decoded, rounds
@@ -26,7 +26,7 @@ class Constants:
         return name in self.makers
 
     def tensor(self, value: Constant | str) -> Tensor:
-        """A constant's tensor, or that of the compressed weight called ``value``. Raises EdgeError."""
+        """Tensor of a constant, or of the compressed weight called ``value``. Raises EdgeError as ``decode``."""
         key = self._key(value)
         if key not in self.decoded:
             self.decoded[key] = as_tensor(value) if isinstance(value, Constant) else self._decoded(value)
@@ -49,7 +49,7 @@ class Constants:
         return found
 
     def _key(self, value: Constant | str) -> object:
-        """The same for the same numbers, whichever function holds them."""
+        """Cache key, equal for equal numbers of all functions."""
         if isinstance(value, Constant):
             source = value.source
             if isinstance(source, InFile):
@@ -69,7 +69,7 @@ class Constants:
 
 
 def as_tensor(value: Constant) -> Tensor:
-    """The numbers of a constant in the dtype that computes with them. Raises EdgeError for what nothing does."""
+    """The numbers of a constant in the dtype of computation. Raises EdgeError for a format without one."""
     dtype = value.number.tensor
     if dtype is None:
         raise EdgeError(f"'{value.name}' holds {value.dtype}, which nothing computes with", AGAIN)

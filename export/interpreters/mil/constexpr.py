@@ -1,7 +1,7 @@
-"""Compressed weights: the ``constexpr_*`` operations, which a device undoes when it loads a program.
+"""Compressed weights: the ``constexpr_*`` operations, which a device decodes when it loads a program.
 
-Decoded numbers are what the definitions in coremltools say (ops/defs/iOS16/constexpr_ops.py, iOS18/compression.py),
-computed in float32 from what is stored; whoever asks rounds them afterwards.
+Numbers are decoded by the definitions in coremltools (ops/defs/iOS16/constexpr_ops.py, iOS18/compression.py), in
+float32 from the stored numbers; the caller rounds them.
 """
 
 import math
@@ -21,12 +21,12 @@ from phantom_edge.foundation.errors import EdgeError
 
 FLAT_LUTS = (2, 4, 16, 64, 256)
 PACKED = {"indices", "mask"}
-"""Parameters that iOS 16 holds in bytes, with the shape beside them."""
+"""Parameters that iOS 16 packs into bytes, with a separate shape."""
 
 
 @dataclass(frozen=True)
 class Compressed:
-    """What is stored of one compressed weight.
+    """Stored form of one compressed weight.
 
     ``parts`` maps parameters ("data", "scale", "offset", "indices", "lut", "mask", ...) to constants, or to the name
     of another compressed weight that computes them.
@@ -37,7 +37,7 @@ class Compressed:
     parts: Mapping[str, Constant | str]
 
     def array(self, part: str) -> NDArray[Any]:
-        """Numbers of one part as they are stored, below 8 bits one in a byte; packed ones in the weight's shape."""
+        """Stored numbers of one part, below 8 bits one in a byte; packed ones in the weight's shape."""
         found = self.parts[part]
         if isinstance(found, str):
             raise EdgeError(f"'{part}' of '{self.output.name}' is computed by '{found}'", f"look at '{found}'")
@@ -50,7 +50,7 @@ class Compressed:
 
 
 def compressed(operation: Operation) -> Compressed:
-    """What is stored of the weight that ``operation`` decodes. Raises EdgeError where it is not understood."""
+    """Stored form of the weight that ``operation`` decodes. Raises EdgeError where it is not understood."""
     required, optional = CONSTEXPR[operation.type]
     sixteen = SIXTEEN.get(operation.type)
     if sixteen is not None and "shape" in operation.inputs:
@@ -74,7 +74,7 @@ Read = Callable[[str], Tensor]
 
 
 def decode(operation: Operation, read: Read) -> tuple[Tensor, ...]:
-    """The outputs of ``operation``, of ``read``, which gives a parameter's tensor: floats float32, integers as stored.
+    """Decodes ``operation``; ``read`` returns a parameter's tensor: floats as float32, integers as stored.
 
     Raises EdgeError where sizes do not fit each other.
     """
@@ -111,7 +111,7 @@ def _axis(value: int, rank: int) -> int:
 
 
 def _blocks(data: Tensor, groups: tuple[int, ...]) -> list[int]:
-    """Shape that splits each dimension of ``data`` into groups and what is in them."""
+    """Shape that splits each dimension of ``data`` into groups and their size."""
     if data.ndim != len(groups) or any(
         not group or size % group for size, group in zip(data.shape, groups, strict=True)
     ):
@@ -120,7 +120,7 @@ def _blocks(data: Tensor, groups: tuple[int, ...]) -> list[int]:
 
 
 def _by_block(data: Tensor, scale: Tensor, offset: Tensor | None) -> Tensor:
-    """``(data - offset) * scale``, each of the latter for a block of ``data``."""
+    """``(data - offset) * scale``, with an offset and a scale for each block of ``data``."""
     split = _blocks(data, tuple(scale.shape))
     beside = [part for group in scale.shape for part in (group, 1)]
     found = data.to(torch.float32, copy=True).view(split)
@@ -133,7 +133,7 @@ def _by_block(data: Tensor, scale: Tensor, offset: Tensor | None) -> Tensor:
 
 
 def _from_table(indices: Tensor, table: Tensor, vector_axis: int | None) -> Tensor:
-    """Rows of ``table`` (groups..., entries, vector) by ``indices``, vectors laid along ``vector_axis``."""
+    """Looks up ``indices`` in ``table`` (groups..., entries, vector); vectors lie along ``vector_axis``."""
     rank = indices.ndim
     if table.ndim != rank + 2:
         raise _Misfit(f"a table of {table.ndim} dimensions for indices of {rank}")
@@ -148,7 +148,7 @@ def _from_table(indices: Tensor, table: Tensor, vector_axis: int | None) -> Tens
         raise _Misfit(f"index {int(rows.max())} in a table of {entries}")
     tables = table.reshape(-1, entries, vector)
     found = torch.empty(*rows.shape, vector, dtype=table.dtype)
-    for number, row in enumerate(rows):  # one by one, for indices of 64 bits would take more than the weight
+    for number, row in enumerate(rows):  # one by one: indices of 64 bits would take more memory than the weight
         torch.index_select(tables[number], 0, row.int(), out=found[number])
     found = found.view(*groups, *inside, vector)
     axis = _axis(-1 if vector_axis is None else vector_axis, rank)
@@ -227,7 +227,7 @@ def _cast(about: Compressed, read: Read) -> tuple[Tensor, ...]:
 
 
 def _unpacked(about: Compressed, part: str) -> NDArray[Any]:
-    """Indices or mask of iOS 16 in the weight's shape, one in a byte."""
+    """Unpacks indices or mask of iOS 16 to the weight's shape, one in a byte."""
     data, shape = about.parts[part], about.parts["shape"]
     if isinstance(data, str) or isinstance(shape, str) or data.dtype != "uint8" or shape.number.tensor is None:
         raise _Misfit(f"'{part}' is not packed into bytes")
@@ -254,16 +254,16 @@ CONSTEXPR: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "constexpr_affine_dequantize": (("quantized_data", "zero_point", "scale", "axis"), ()),
     "constexpr_cast": (("source_val", "output_dtype"), ()),
 }
-"""Required and optional parameters."""
+"""Required and optional parameters of each operation."""
 
 SIXTEEN = {
     "constexpr_lut_to_dense": ("indices", "lut", "shape"),
     "constexpr_sparse_to_dense": ("nonzero_data", "mask", "shape"),
 }
-"""Parameters of the forms before iOS 18."""
+"""Parameters of each operation's form before iOS 18."""
 
 SPARSE = {"constexpr_lut_to_sparse", "constexpr_sparse_blockwise_shift_scale"}
-"""They have two outputs: a mask, and the numbers where it is 1."""
+"""Operations with two outputs: a mask, and the numbers where it is 1."""
 
 DECODE: dict[str, Callable[[Compressed, Read], tuple[Tensor, ...]]] = {
     "constexpr_blockwise_shift_scale": _blockwise,

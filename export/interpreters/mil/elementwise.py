@@ -14,7 +14,7 @@ Make = Callable[[Call], Kernel]
 
 
 def unary(function: Callable[[Tensor], Tensor], *, integers: bool = False) -> Make:
-    """An operation of ``x`` alone."""
+    """Makes an operation of ``x`` alone."""
 
     def make(call: Call) -> Kernel:
         call.takes("x")
@@ -26,7 +26,7 @@ def unary(function: Callable[[Tensor], Tensor], *, integers: bool = False) -> Ma
 
 
 def binary(function: Callable[[Tensor, Tensor], Tensor], *, integers: bool = True) -> Make:
-    """An operation of ``x`` and ``y``, broadcast."""
+    """Makes an operation of ``x`` and ``y``, broadcast."""
 
     def make(call: Call) -> Kernel:
         call.takes("x", "y")
@@ -38,7 +38,7 @@ def binary(function: Callable[[Tensor, Tensor], Tensor], *, integers: bool = Tru
 
 
 def with_alpha(function: Callable[[Tensor, float], Tensor]) -> Make:
-    """An operation of ``x`` and the number ``alpha``."""
+    """Makes an operation of ``x`` and the number ``alpha``."""
 
     def make(call: Call) -> Kernel:
         call.takes("x")
@@ -49,7 +49,7 @@ def with_alpha(function: Callable[[Tensor, float], Tensor]) -> Make:
 
 
 def with_alpha_and_beta(function: Callable[[Tensor, float, float], Tensor]) -> Make:
-    """An operation of ``x`` and the numbers ``alpha`` and ``beta``."""
+    """Makes an operation of ``x`` and the numbers ``alpha`` and ``beta``."""
 
     def make(call: Call) -> Kernel:
         call.takes("x")
@@ -60,7 +60,7 @@ def with_alpha_and_beta(function: Callable[[Tensor, float, float], Tensor]) -> M
 
 
 def with_epsilon(function: Callable[[Tensor], Tensor], default: float) -> Make:
-    """``function(x + epsilon)``."""
+    """Makes the operation ``function(x + epsilon)``."""
 
     def make(call: Call) -> Kernel:
         call.takes("x")
@@ -79,7 +79,7 @@ def _clamped_relu(x: Tensor, alpha: float, beta: float) -> Tensor:
 
 
 def per_channel(function: Callable[..., Tensor], *names: str) -> Make:
-    """An activation with parameters for each channel, the second dimension."""
+    """Makes an activation with parameters for each channel, the second dimension."""
 
     def make(call: Call) -> Kernel:
         call.takes("x", *names)
@@ -90,7 +90,7 @@ def per_channel(function: Callable[..., Tensor], *names: str) -> Make:
 
 
 def gelu(call: Call) -> Kernel:
-    """Its ``mode`` chooses the exact form or one of two approximations."""
+    """GELU; ``mode`` chooses the exact form or one of two approximations."""
     call.takes("x")
     mode = call.choice("mode", "EXACT", tuple(GELU))
     if call.strict:
@@ -126,7 +126,7 @@ GELU: dict[str, Callable[[Tensor, Round], Tensor]] = {
 
 
 def cast(call: Call) -> Kernel:
-    """To the format ``dtype``; floats lose what is behind the point."""
+    """Converts to the format ``dtype``; floats are truncated to integers."""
     call.takes("x")
     wanted = FORMATS[call.format("dtype")].tensor
     if wanted is torch.bool:

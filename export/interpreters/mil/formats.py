@@ -1,4 +1,4 @@
-"""Number formats of ML programs: their codes in files, their bits, and what holds them here."""
+"""Number formats of ML programs: their codes in files, their bits, and their dtypes here."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from numpy.typing import DTypeLike, NDArray
 
 @dataclass(frozen=True)
 class Format:
-    """One format. ``array`` is the numpy dtype of its unpacked numbers, ``tensor`` the dtype that computes with them.
+    """One format. ``array`` is the numpy dtype of its unpacked numbers, ``tensor`` the torch dtype of computation.
 
-    Floats of every width are computed in float32, and unsigned numbers that torch cannot compute with in wider ones.
+    Floats of every width are computed in float32, and unsigned numbers that torch does not support in wider integers.
     """
 
     name: str
@@ -19,11 +19,11 @@ class Format:
     blob: int | None  # of enum BlobDataType in coremltools' StorageFormat.hpp
     bits: int
     array: DTypeLike
-    tensor: torch.dtype | None  # None where nothing computes with it
+    tensor: torch.dtype | None  # None for formats that no operation computes with
 
     @property
     def is_float(self) -> bool:
-        """Whether it is a float format."""
+        """True for a float format."""
         return self.tensor is torch.float32
 
 
@@ -53,17 +53,17 @@ FORMATS = {one.name: one for one in ALL}
 BY_PROTO = {one.proto: one for one in ALL}
 
 NAMES = {"fp16": "float16", "fp32": "float32", "fp64": "float64"}
-"""What parameters such as cast's ``dtype`` call floats."""
+"""Names of float formats in parameters such as cast's ``dtype``."""
 
 SMALLEST = {"int8": -128, "uint8": 0, "int4": -8, "uint4": 0}
 LARGEST = {"int8": 127, "uint8": 255, "int4": 7, "uint4": 15}
-"""The ends of what ``quantize`` rounds to."""
+"""Ranges of ``quantize``'s output formats."""
 
 
 def unpacked(data: NDArray[np.uint8], number: Format, count: int) -> NDArray[np.generic]:
-    """The first ``count`` numbers in bytes; those below 8 bits follow each other from the lowest bit on.
+    """Unpacks the first ``count`` numbers from bytes; those below 8 bits are packed from the lowest bit on.
 
-    bfloat16 comes back as float32, everything else in the format's own array dtype.
+    Returns bfloat16 as float32, other formats in their own array dtype.
     """
     if number.name == "bfloat16":
         return (data.view("<u2").astype(np.uint32) << 16).view(np.float32)[:count]
@@ -80,7 +80,7 @@ def unpacked(data: NDArray[np.uint8], number: Format, count: int) -> NDArray[np.
 
 
 def _across_bytes(data: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-    """Numbers of 3 or 6 bits: 8 of them lie in as many bytes, and some in two bytes."""
+    """Unpacks numbers of 3 or 6 bits: 8 of them take 3 or 6 bytes, and some cross a byte boundary."""
     rows = np.pad(data, (0, -len(data) % bits)).reshape(-1, bits)
     found = np.empty((len(rows), 8), np.uint8)
     for place in range(8):
@@ -92,5 +92,5 @@ def _across_bytes(data: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
 
 
 def bytes_of(number: Format, count: int) -> int:
-    """Bytes that ``count`` packed numbers take."""
+    """Size of ``count`` packed numbers, bytes."""
     return -(-count * number.bits // 8)

@@ -1,8 +1,7 @@
-"""What float16 does to a program: where numbers overflow, vanish, or stop being numbers.
+"""Hazards of float16 in a program: operations whose results overflow, vanish, or turn into NaN.
 
-Measured on what each operation computes in float32, before it is rounded, from the inputs of that very run. In mode
-"exact" they carry no rounding of earlier operations, in the other modes they do; a second run in lockstep would say
-nothing more about the operation itself.
+Measured on each operation's float32 results before rounding, from the inputs of the same run. In mode "exact" these
+carry no rounding of earlier operations, in the other modes they do.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ LARGEST = 65520.0
 """The least magnitude that rounds to infinity."""
 
 NORMAL = 2.0**-14
-"""Numbers below it have fewer bits; some devices take them for 0."""
+"""Smallest normal number; some devices flush smaller ones to 0."""
 
 VANISHES = 2.0**-25
 """The largest magnitude that rounds to 0."""
@@ -24,14 +23,14 @@ VANISHES = 2.0**-25
 
 @dataclass(frozen=True)
 class Hazard:
-    """Counts of one operation's output numbers, over all runs that were watched."""
+    """Counts of one operation's output numbers, over all observed runs."""
 
     name: str
     type: str
     elements: int = 0
     nans: int = 0  # where no input had any
     overflows: int = 0  # to infinity, where no input was infinite; inside of the operation too, if mode is "strict"
-    infinite: int = 0  # infinity that came in
+    infinite: int = 0  # where an input was infinite
     masked_rows: int = 0  # of a softmax: all scores at most -1e4
     flushed: int = 0  # not 0, but 0 in float16
     subnormal: int = 0  # not 0 in float16, but below its normal numbers
@@ -39,30 +38,30 @@ class Hazard:
 
     @property
     def flushed_share(self) -> float:
-        """Of all numbers."""
+        """Share of numbers that vanish in float16."""
         return self.flushed / max(self.elements, 1)
 
     @property
     def subnormal_share(self) -> float:
-        """Of all numbers."""
+        """Share of numbers that are subnormal in float16."""
         return self.subnormal / max(self.elements, 1)
 
     @property
     def severity(self) -> tuple[int, int, int, float, float]:
-        """What is worse is larger."""
+        """Sort key, larger for worse hazards."""
         return (self.nans, self.overflows, self.masked_rows, self.flushed_share, self.subnormal_share)
 
 
 class Hazards:
-    """Given to an interpreter, it watches every operation that it runs."""
+    """Collects the hazards of every operation that an interpreter runs."""
 
     def __init__(self) -> None:
         self.found: dict[tuple[str, str], Hazard] = {}
 
     def table(self, least_share: float = 0.01) -> list[Hazard]:
-        """Operations that something happened in, the worst first.
+        """Operations with hazards, the worst first.
 
-        Numbers that vanish or are subnormal count from ``least_share`` of all on: some do in every softmax.
+        Vanishing or subnormal numbers count from a share of ``least_share``: every softmax has some.
         """
         listed = [
             one
@@ -77,7 +76,7 @@ class Hazards:
     def observe(
         self, name: str, kind: str, inputs: list[Tensor], outputs: list[tuple[Tensor, bool]], notes: Notes
     ) -> None:
-        """One run of an operation; each output with whether it is declared float16. ``notes`` are emptied."""
+        """Adds one run of an operation; each output has a flag for float16. Clears ``notes``."""
         old = self.found.get((name, kind), Hazard(name, kind))
         new = replace(old, overflows=old.overflows + notes.overflows, masked_rows=old.masked_rows + notes.masked_rows)
         notes.overflows = notes.masked_rows = 0

@@ -1,4 +1,4 @@
-"""coremltools without the warnings that it prints when it is imported."""
+"""Import of coremltools with its warnings silenced."""
 
 from types import ModuleType
 
@@ -6,10 +6,9 @@ from phantom_edge.foundation.quiet import need_quietly
 
 
 def coremltools(module: str = "coremltools") -> ModuleType:
-    """``coremltools``, or a module inside it.
+    """Imports ``coremltools``, or a module inside it. Raises EdgeError if it is not installed.
 
-    Its import warns about versions of torch and scikit-learn, which it was not tested with, and about the libraries of
-    macOS, which other systems lack, and torchao's, if it is there, of kernels; none of it concerns us. Raises EdgeError
-    if it is not installed.
+    It warns about untested versions of torch and scikit-learn and about macOS libraries, and torchao, if installed,
+    about kernels; none of it matters here.
     """
     return need_quietly(module)

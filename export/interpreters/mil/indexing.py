@@ -1,6 +1,6 @@
 """Slices, gathers and scatters. Definitions: ops/defs/*/{tensor_transformation,scatter_gather}.py.
 
-What lies outside a tensor is undefined on a device, so it is refused here.
+Access outside of a tensor is undefined on a device, so it is refused here.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ Slices = Callable[[Sequence[Tensor]], list[slice | int]]
 
 
 def _slices(call: Call) -> Slices:
-    """begin, end, stride and masks of slice_by_index and slice_update."""
+    """Slices from begin, end, stride and masks of slice_by_index and slice_update."""
     begin, end = call.numbers("begin"), call.numbers("end")
     rank = call.rank("x")
     stride = call.whole_numbers("stride", (1,) * rank)
@@ -24,7 +24,7 @@ def _slices(call: Call) -> Slices:
         raise call.refuse(f"stride or masks do not fit {rank} dimensions")
     from_begin, to_end, squeezed = masks
 
-    def made(begins: Sequence[int], ends: Sequence[int]) -> list[slice | int]:
+    def sliced(begins: Sequence[int], ends: Sequence[int]) -> list[slice | int]:
         if len(begins) != rank or len(ends) != rank:
             raise Refused(f"{len(begins)} begins and {len(ends)} ends for {rank} dimensions")
         return [
@@ -35,13 +35,13 @@ def _slices(call: Call) -> Slices:
         ]
 
     if begin.fixed is not None and end.fixed is not None:
-        fixed = made(begin.fixed, end.fixed)
+        fixed = sliced(begin.fixed, end.fixed)
         return lambda _: fixed
-    return lambda taken: made(begin.of(taken), end.of(taken))
+    return lambda taken: sliced(begin.of(taken), end.of(taken))
 
 
 def slice_by_index(call: Call) -> Kernel:
-    """As numpy's basic slices."""
+    """Slices as numpy's basic indexing does."""
     call.takes("x")
     slices = _slices(call)
 
@@ -55,7 +55,7 @@ def slice_by_index(call: Call) -> Kernel:
 
 
 def _forwards(x: Tensor, index: list[slice | int]) -> tuple[Tensor, list[slice | int]]:
-    """Backward slices taken by their places; forward ones remain."""
+    """Applies backward slices by index; returns the rest of the slices, all forward."""
     rest: list[slice | int] = []
     for axis, one in enumerate(index):
         if isinstance(one, slice) and one.step < 0:
@@ -66,7 +66,7 @@ def _forwards(x: Tensor, index: list[slice | int]) -> tuple[Tensor, list[slice |
 
 
 def slice_update(call: Call) -> Kernel:
-    """``x`` with ``update`` in place of a slice, which must lie inside."""
+    """Replaces a slice of ``x``, which must lie inside, by ``update``."""
     call.takes("x", "update")
     slices = _slices(call)
 
@@ -89,7 +89,7 @@ def slice_update(call: Call) -> Kernel:
 
 
 def slice_by_size(call: Call) -> Kernel:
-    """``size`` numbers from ``begin`` on, all that follow where it is -1."""
+    """Slices ``size`` numbers from ``begin`` on, or all that follow for -1."""
     call.takes("x")
     begin, size = call.numbers("begin"), call.numbers("size")
 
@@ -107,7 +107,7 @@ def slice_by_size(call: Call) -> Kernel:
 
 
 def _batched(kernel: Callable[..., Tensor], batches: int) -> Kernel:
-    """``kernel`` for each entry of the first ``batches`` dimensions."""
+    """Applies ``kernel`` to each entry of the first ``batches`` dimensions."""
     if not batches:
         return kernel
 
@@ -122,7 +122,7 @@ def _batched(kernel: Callable[..., Tensor], batches: int) -> Kernel:
 
 
 def _least(call: Call, size: int) -> int:
-    """The lowest index that is understood: negative ones count from the end before iOS 17."""
+    """Lowest valid index: before iOS 17, negative ones count from the end."""
     call.flag("validate_indices", False)
     return 0 if call.opset >= 7 else -size
 
@@ -147,7 +147,7 @@ def gather(call: Call) -> Kernel:
 
 
 def gather_along_axis(call: Call) -> Kernel:
-    """As numpy's take_along_axis."""
+    """Same as numpy's take_along_axis."""
     call.takes("x", "indices")
     axis = call.axis("axis", 0, call.rank("x"))
     from_end = _least(call, 1) < 0
@@ -161,7 +161,7 @@ def gather_along_axis(call: Call) -> Kernel:
 
 
 def gather_nd(call: Call) -> Kernel:
-    """Entries of ``x`` by the vectors of places in the last dimension of ``indices``."""
+    """Entries of ``x`` by index vectors in the last dimension of ``indices``."""
     call.takes("x", "indices")
     from_end = _least(call, 1) < 0
 
@@ -182,7 +182,7 @@ MODES = {"mul": "prod", "div": "prod", "max": "amax", "min": "amin"}
 
 
 def _combined(data: Tensor, axis: int, index: Tensor, updates: Tensor, mode: str) -> Tensor:
-    """``data`` with ``updates`` put in, or reckoned with, at the places ``index`` along ``axis``; all of one rank."""
+    """Combines ``data`` with ``updates`` by ``mode`` at ``index`` along ``axis``; all of one rank."""
     index = index.long()
     if mode == "update":
         return data.scatter(axis, index, updates)
@@ -199,7 +199,7 @@ def _mode(call: Call) -> str:
 
 
 def scatter_along_axis(call: Call) -> Kernel:
-    """As numpy's put_along_axis."""
+    """Same as numpy's put_along_axis, or combined by ``mode``."""
     call.takes("data", "indices", "updates")
     axis, mode = call.axis("axis", 0, call.rank("data")), _mode(call)
     from_end = _least(call, 1) < 0
@@ -213,7 +213,7 @@ def scatter_along_axis(call: Call) -> Kernel:
 
 
 def scatter(call: Call) -> Kernel:
-    """``updates``, shaped as what gather would give, put into ``data``."""
+    """Combines ``data`` with ``updates``, of the shape that gather would return."""
     call.takes("data", "indices", "updates")
     axis, mode = call.axis("axis", 0, call.rank("data")), _mode(call)
     from_end = _least(call, 1) < 0
@@ -229,7 +229,7 @@ def scatter(call: Call) -> Kernel:
 
 
 def scatter_nd(call: Call) -> Kernel:
-    """``updates``, shaped as what gather_nd would give, put into ``data``."""
+    """Combines ``data`` with ``updates``, of the shape that gather_nd would return."""
     call.takes("data", "indices", "updates")
     mode = _mode(call)
     from_end = _least(call, 1) < 0

@@ -19,20 +19,19 @@ from phantom_edge.export.interpreters.mil.program import CONST, Constant, Functi
 from phantom_edge.foundation.errors import EdgeError
 
 Mode = Literal["exact", "smooth", "fp16", "strict"]
-"""exact: every float is a float32, weights are as stored. smooth: as that, and ``quantize`` rounds nothing, it only
-clamps: where one function computes exactly what another one does, their roundings still fall apart. fp16: what is
-declared float16 is rounded to it after each operation. strict: also inside softmax, attention, norms, gelu and sums,
-these in partial sums of 32."""
+"""exact: every float is a float32, weights are as stored. smooth: also, ``quantize`` only clamps and does not round, so
+that two equivalent functions do not differ by their roundings. fp16: float16 results are rounded after each operation.
+strict: also inside softmax, attention, norms, gelu and sums, these in partial sums of 32."""
 
 WRITE, QUANTIZE = "write_state", "quantize"
 INPUTS = f"check the inputs; if they are right, {AGAIN}"
 FAILURES = (RuntimeError, ValueError, IndexError, TypeError, OverflowError, AssertionError)
-"""What torch raises, and our own ``Refused``, where tensors do not fit an operation."""
+"""Exceptions, torch's and our own ``Refused``, where tensors do not fit an operation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One operation: where its tensors lie among all values, where its results go, what nothing needs afterwards."""
+    """One operation: indices of its tensors and its results among all values, and of values that are dead after it."""
 
     kernel: Kernel
     takes: tuple[int, ...]
@@ -48,7 +47,7 @@ class Step:
 class Interpreter:
     """A function of a package, compiled once. Raises EdgeError for operations and parameters that are not understood.
 
-    ``watch`` gathers hazards of float16 from every run; that takes about as long as the run itself.
+    ``watch`` collects float16 hazards of every run, which takes about as long as the run itself.
     """
 
     def __init__(
@@ -73,10 +72,10 @@ class Interpreter:
 
     @torch.no_grad()
     def run(self, inputs: Mapping[str, Tensor], states: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """The outputs. ``states`` holds the new states afterwards, as new tensors; after an error, the old ones.
+        """Computes the outputs. Replaces ``states``' tensors by the new states; after an error, keeps the old ones.
 
-        Floats are float32 in every mode. Raises EdgeError for wrong inputs, and naming the operation where one gives
-        another shape than declared or cannot be computed.
+        Floats are float32 in every mode. Raises EdgeError for wrong inputs, and for an operation that fails or returns
+        another shape than declared.
         """
         given = {} if states is None else states
         self._check_names(inputs, self.function.inputs, "input")
@@ -156,7 +155,7 @@ class Interpreter:
         return self._freed(steps)
 
     def _return_constant(self, operation: Operation) -> None:
-        """Programs may return constants; all others are found through the operations that take them."""
+        """Places a constant that is an output; other constants are placed by the operations that take them."""
         (value,) = operation.inputs["val"]
         if operation.outputs[0] in self.function.outputs:
             self.places[operation.outputs[0].name] = self._place(value)
@@ -170,7 +169,7 @@ class Interpreter:
         call.finish()
         outputs = operation.outputs
         if operation.type == WRITE:
-            state = call.one("input")
+            state = call.single("input")
             if not isinstance(state, str) or known[state] not in self.function.states or outputs:
                 raise call.refuse("it does not write a state")
             outputs = (known[state],)
@@ -188,7 +187,7 @@ class Interpreter:
         return Step(kernel, takes, gives, declared, tuple(dtypes), rounds, (), operation, notes)
 
     def _place(self, value: str | Constant) -> int:
-        """Where a value lies; that of a constant is filled now."""
+        """Index of a value, which is filled at once where it is constant."""
         is_constant = isinstance(value, Constant) or value in self.constants
         key: object = id(value) if isinstance(value, Constant) else value
         if key not in self.places:
@@ -197,7 +196,7 @@ class Interpreter:
         return self.places[key]
 
     def _freed(self, steps: list[Step]) -> tuple[Step, ...]:
-        """The steps, each with the values that nothing after it needs."""
+        """The steps, each with the values that are dead after it."""
         needed = {self._place(one.name) for one in (*self.function.outputs, *self.function.states)}
         needed |= {place for place, value in enumerate(self.values) if value is not None}
         found = []

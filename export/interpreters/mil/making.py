@@ -1,4 +1,4 @@
-"""Operations that make new numbers: sizes, ranges, patterns. Definitions: ops/defs/*/tensor_operation.py."""
+"""Operations that create numbers: sizes, ranges, patterns. Definitions: ops/defs/*/tensor_operation.py."""
 
 from collections.abc import Callable
 
@@ -18,14 +18,14 @@ def shape(call: Call) -> Kernel:
 
 
 def fill(call: Call) -> Kernel:
-    """``value`` in the shape ``shape``."""
+    """Fills a tensor of ``shape`` with ``value``."""
     sizes = call.numbers("shape")
     value, dtype = _fill_value(call)
     return lambda *taken: torch.full(sizes.of(taken), value, dtype=dtype)
 
 
 def fill_like(call: Call) -> Kernel:
-    """``value`` in the shape of another tensor."""
+    """Fills a tensor of the shape of ``ref_tensor`` with ``value``."""
     call.takes("ref_tensor")
     value, dtype = _fill_value(call)
     return lambda x: torch.full(x.shape, value, dtype=dtype)
@@ -39,7 +39,7 @@ def _fill_value(call: Call) -> tuple[float, torch.dtype | None]:
 
 
 def range_1d(call: Call) -> Kernel:
-    """From ``start`` to before ``end`` in steps of ``step``."""
+    """Numbers from ``start`` up to ``end``, exclusive, in steps of ``step``."""
     call.takes("start", "end", "step")
     dtype = FORMATS[call.typed("start").dtype].tensor
 
@@ -50,7 +50,7 @@ def range_1d(call: Call) -> Kernel:
 
 
 def band_part(call: Call) -> Kernel:
-    """A matrix's diagonals, ``lower`` of them below and ``upper`` above the middle one, all if negative; else 0."""
+    """Keeps ``lower`` diagonals below the main one and ``upper`` above it, all if negative; zeros the rest."""
     call.takes("x")
     lower, upper = call.whole_number("lower", -1), call.whole_number("upper", -1)
 
@@ -67,7 +67,7 @@ def band_part(call: Call) -> Kernel:
 
 
 def non_zero(call: Call) -> Kernel:
-    """Where ``x`` is not 0, (count, rank)."""
+    """Indices (count, rank) of the numbers of ``x`` that are not 0."""
     call.takes("x")
     return lambda x: x.nonzero().to(torch.int32)
 

@@ -12,7 +12,7 @@ Make = Callable[[Call], Kernel]
 
 
 def layer_norm(call: Call) -> Kernel:
-    """Over ``axes``, or all; ``gamma`` and ``beta`` have the sizes of those."""
+    """Normalizes over ``axes``, or all; ``gamma`` and ``beta`` have the sizes of these."""
     call.takes("x")
     call.needs_float("x")
     rank = call.rank("x")
@@ -73,7 +73,7 @@ def _strictly(call: Call, axes: tuple[int, ...], epsilon: float) -> Callable[[Te
 
 
 def batch_norm(call: Call) -> Kernel:
-    """By the ``mean`` and ``variance`` of each channel, the second dimension."""
+    """Normalizes by the ``mean`` and ``variance`` of each channel, the second dimension."""
     call.takes("x", "mean", "variance")
     has_gamma, has_beta = call.takes_if_given("gamma"), call.takes_if_given("beta")
     epsilon = call.number("epsilon", 1e-5)
@@ -86,7 +86,7 @@ def batch_norm(call: Call) -> Kernel:
 
 
 def instance_norm(call: Call) -> Kernel:
-    """Over what follows the first two dimensions."""
+    """Normalizes over all but the first two dimensions."""
     call.takes("x")
     has_gamma, has_beta = call.takes_if_given("gamma"), call.takes_if_given("beta")
     epsilon, rank = call.number("epsilon", 1e-5), call.rank("x")
@@ -104,7 +104,7 @@ def instance_norm(call: Call) -> Kernel:
 
 
 def l2_norm(call: Call) -> Kernel:
-    """By the root of the sum of squares of the last three dimensions."""
+    """Divides by the root of the sum of squares of the last three dimensions."""
     call.takes("x")
     epsilon = call.number("epsilon", 1e-6)
     if call.rank("x") < 3:

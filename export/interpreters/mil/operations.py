@@ -1,4 +1,4 @@
-"""Every operation that is understood."""
+"""Table of supported operations."""
 
 from collections.abc import Callable
 
@@ -24,7 +24,7 @@ OPS: dict[str, Callable[[Call], Kernel]] = {
     **ATTENTION,
     **QUANTIZATION,
 }
-"""By type; ``const`` and the ``constexpr_*`` are not computed, but decoded (constants.py)."""
+"""Compilers of operations by type; ``const`` and ``constexpr_*`` are decoded instead (constants.py)."""
 
 MOVES = {
     *("abs", "identity", "logical_not", "maximum", "minimum", "relu", "sign"),
@@ -33,4 +33,4 @@ MOVES = {
     *("slice_by_index", "slice_by_size", "slice_update", "gather", "gather_along_axis", "gather_nd"),
     *("reduce_max", "reduce_min", "max_pool", "topk", "read_state", "write_state"),
 }
-"""What comes out has gone in: rounding it would change nothing, and nothing can overflow."""
+"""Operations whose outputs are numbers of their inputs: rounding changes nothing, and nothing can overflow."""

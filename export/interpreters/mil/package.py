@@ -1,4 +1,4 @@
-"""A .mlpackage on disk: its manifest, its program, its weights."""
+"""A .mlpackage on disk: manifest, program and weights."""
 
 import json
 from pathlib import Path, PurePosixPath
@@ -22,8 +22,8 @@ READ = ("multiArrayType", "stateType")
 class Package:
     """An ML program with its weights.
 
-    ``functions`` maps names to what the functions are; a package of one function calls it "main".
-    ``decoded`` holds the constants that interpreters have decoded, for all interpreters of the package.
+    ``functions`` maps names to functions; the only function of a package is called "main".
+    ``decoded`` caches decoded constants for all interpreters of the package.
     """
 
     def __init__(self, path: Path, functions: dict[str, Function], specification_version: int, default: str) -> None:
@@ -35,7 +35,7 @@ class Package:
 
     @classmethod
     def open(cls, path: Path) -> "Package":
-        """The package at ``path``, a folder; weights are mapped, not read. Raises EdgeError for a damaged one."""
+        """Opens the package at ``path``, a folder; maps weights into memory. Raises EdgeError for a damaged one."""
         model = _model_file(path)
         proto = coremltools("coremltools.proto.Model_pb2")
         message = _parsed(model, proto)
@@ -64,7 +64,7 @@ class Package:
         return cls(path, functions, message.specificationVersion, default)
 
     def function(self, name: str | None = None) -> Function:
-        """A function by its name, or the default one. Raises EdgeError."""
+        """A function by its name, or the default one. Raises EdgeError for a missing one."""
         name = self.default if name is None else name
         if name not in self.functions:
             known = ", ".join(sorted(self.functions))
@@ -74,13 +74,13 @@ class Package:
     def compressed(self, function: str | None = None) -> dict[str, Compressed]:
         """The stored integers, scales, offsets and tables of all compressed weights, by the name of the weight.
 
-        Nothing is multiplied: what comes back can be compared with other integers bit for bit.
+        They are not decoded, and can be compared with other integers bit for bit.
         """
         found = self.function(function)
         return {one.outputs[-1].name: compressed(one) for one in found.operations if one.type in CONSTEXPR}
 
     def forget(self) -> None:
-        """Free the decoded constants; interpreters that are still there keep theirs."""
+        """Frees the decoded constants; existing interpreters keep theirs."""
         self.decoded.clear()
 
 

@@ -27,7 +27,7 @@ def linear(call: Call) -> Kernel:
 
 
 def matmul(call: Call) -> Kernel:
-    """Of the last two dimensions, either transposed first where asked."""
+    """Multiplies matrices in the last two dimensions, either transposed first by its flag."""
     call.takes("x", "y")
     left, right = call.flag("transpose_x", False), call.flag("transpose_y", False)
     if left and right:
@@ -40,7 +40,7 @@ def matmul(call: Call) -> Kernel:
 
 
 def einsum(call: Call) -> Kernel:
-    """By an equation; dimensions of 1 are broadcast."""
+    """Einstein summation by ``equation``; dimensions of 1 are broadcast."""
     call.takes_all("values")
     equation = call.text("equation", "")
     return lambda *values: torch.einsum(equation, *values)
@@ -49,7 +49,7 @@ def einsum(call: Call) -> Kernel:
 def padding(
     pad_type: str, pad: Sequence[int], sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int]
 ) -> list[tuple[int, int]]:
-    """Before and after each spatial dimension. "same" puts an odd one after, "same_lower" before."""
+    """Padding before and after each spatial dimension. "same" puts an odd one after, "same_lower" before."""
     if pad_type == "valid":
         return [(0, 0)] * len(sizes)
     if pad_type == "custom":
@@ -63,7 +63,7 @@ def padding(
 
 
 def flat(pairs: Sequence[tuple[int, int]]) -> list[int]:
-    """As torch's pad wants them: the last dimension first."""
+    """Padding in the order of torch's ``pad``: the last dimension first."""
     return [one for pair in reversed(pairs) for one in pair]
 
 
@@ -71,7 +71,7 @@ PAD_TYPES = ("valid", "same", "same_lower", "custom")
 
 
 def conv(call: Call) -> Kernel:
-    """(N, C, spatial...) by ``weight`` (rows, C / groups, kernel...)."""
+    """Convolves (N, C, spatial...) with ``weight`` (rows, C / groups, kernel...)."""
     call.takes("x", "weight")
     call.takes_if_given("bias")
     spatial = call.rank("x") - 2
@@ -96,7 +96,7 @@ def conv(call: Call) -> Kernel:
 
 
 def conv_transpose(call: Call) -> Kernel:
-    """(N, C, spatial...) by ``weight`` (C, rows / groups, kernel...); custom padding is cut off the result."""
+    """Transposed convolution of (N, C, spatial...) by ``weight`` (C, rows / groups, kernel...), cropped by ``pad``."""
     call.takes("x", "weight")
     call.takes_if_given("bias")
     spatial = call.rank("x") - 2

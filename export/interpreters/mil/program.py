@@ -1,4 +1,4 @@
-"""What an ML program says: functions, operations and constants, parsed once from protobuf.
+"""An ML program: functions, operations and constants, parsed once from protobuf.
 
 The protobuf messages are those of ``MIL.proto`` in coremltools.
 """
@@ -16,14 +16,14 @@ from phantom_edge.export.interpreters.mil.formats import BY_PROTO, FORMATS, Form
 from phantom_edge.foundation.errors import EdgeError
 
 Shape = tuple[int | None, ...]
-"""None where a size may differ from run to run."""
+"""Sizes of dimensions; None where a size may differ from run to run."""
 
 CONST = "const"
 RANKS = 8
-"""More dimensions than any program has."""
+"""Maximum number of dimensions of a tensor."""
 
 FIELDS: dict[str, DTypeLike] = {"floats": "<f4", "doubles": "<f8", "ints": "<i4", "longInts": "<i8", "bools": np.bool_}
-"""Repeated fields of immediate values and what their numbers are."""
+"""Repeated fields of immediate values, and their number formats."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class InFile:
 
 @dataclass(frozen=True)
 class Constant:
-    """Numbers, or one string, that the program holds. ``name`` is empty for one written where it is used."""
+    """Constant numbers, or one string. ``name`` is empty for one written where it is used."""
 
     name: str
     dtype: str
@@ -54,26 +54,26 @@ class Constant:
 
     @property
     def number(self) -> Format:
-        """Its format."""
+        """Number format."""
         return FORMATS[self.dtype]
 
     @property
     def count(self) -> int:
-        """How many numbers it holds."""
+        """Count of numbers."""
         return math.prod(self.shape)
 
     @property
     def bytes(self) -> int:
-        """What it takes in the package."""
+        """Size in the package, bytes."""
         return bytes_of(self.number, self.count)
 
     @property
     def is_in_file(self) -> bool:
-        """Whether it lies in the weight file, not in the program."""
+        """True where it is in the weight file, not in the program."""
         return isinstance(self.source, InFile)
 
     def array(self) -> NDArray[Any]:
-        """The numbers as stored: integers of fewer than 8 bits in 8, bfloat16 in float32. Not a string's."""
+        """The stored numbers: integers of fewer than 8 bits in 8, bfloat16 in float32. Not for strings."""
         assert not isinstance(self.source, str), self
         if isinstance(self.source, InFile):
             found = self.source.file.read(self.source.blob, self.number, self.count)
@@ -112,11 +112,11 @@ class Function:
 
 
 Files = Callable[[str], Blobs]
-"""Opens a weight file by the name that the program gives it."""
+"""Opens a weight file by its name in the program."""
 
 
 def read_function(name: str, message: Any, files: Files) -> Function:
-    """A function from its protobuf message. Raises EdgeError."""
+    """Reads a function from its protobuf message. Raises EdgeError for an invalid one."""
     place = f"function '{name}'"
     if message.opset not in message.block_specializations:
         raise EdgeError(f"{place} has no block for its opset {message.opset!r}", AGAIN)
@@ -144,14 +144,14 @@ def read_function(name: str, message: Any, files: Files) -> Function:
 
 
 class _Block:
-    """Reads operations in order, with the constants before them put in their places."""
+    """Reads operations in order, and substitutes the constants that precede them."""
 
     def __init__(self, place: str, files: Files, known: dict[str, Typed]) -> None:
         self.place, self.files, self.known = place, files, known
         self.constants: dict[str, Constant] = {}
 
     def operation(self, message: Any) -> Operation:
-        """One operation; its outputs are known from now on."""
+        """Reads one operation, and adds its outputs to the known values."""
         shown: InFile | bytes | str = ""
         if "name" in message.attributes:
             shown = self._constant("", message.attributes["name"], self.place).source
@@ -231,7 +231,7 @@ def _immediate(value: Any, number: Format, count: int, place: str) -> bytes | st
 
 
 def _as_declared(numbers: NDArray[Any], number: Format, place: str) -> NDArray[Any]:
-    """Numbers of a repeated field in the format that the constant is declared in. Raises EdgeError where it alters."""
+    """Converts numbers of a repeated field to the declared format. Raises EdgeError where that alters integers."""
     if number.bits < 8 or number.name == "bfloat16":
         raise EdgeError(f"{place} holds {number.name} that is not packed", AGAIN)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -243,7 +243,7 @@ def _as_declared(numbers: NDArray[Any], number: Format, place: str) -> NDArray[A
 
 def _typed(name: str, message: Any, place: str) -> Typed:
     if message.WhichOneof("type") != "tensorType":
-        raise EdgeError(f"{place} has a {message.WhichOneof('type') or 'type that is not said'}, not a tensor", AGAIN)
+        raise EdgeError(f"{place} has a {message.WhichOneof('type') or 'missing type'}, not a tensor", AGAIN)
     tensor = message.tensorType
     if tensor.dataType not in BY_PROTO:
         raise EdgeError(f"{place} has the unknown number format {tensor.dataType}", AGAIN)

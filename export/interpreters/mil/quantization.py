@@ -1,4 +1,4 @@
-"""Integers of activations, and what states hold. Definitions: ops/defs/iOS17/quantization_ops.py, iOS18/states.py."""
+"""Quantization of activations, and states. Definitions: ops/defs/iOS17/quantization_ops.py, iOS18/states.py."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ def _sizes(call: Call) -> list[int] | None:
 
 
 def quantize(call: Call) -> Kernel:
-    """``round(input / scale) + zero_point`` within what ``output_dtype`` holds; in mode smooth not rounded."""
+    """``round(input / scale) + zero_point``, clamped to ``output_dtype``; not rounded in mode smooth."""
     call.takes("input", "scale")
     call.takes_if_given("zero_point")
     sizes, name = _sizes(call), call.format("output_dtype")
@@ -57,14 +57,14 @@ def dequantize(call: Call) -> Kernel:
 
 
 def read_state(call: Call) -> Kernel:
-    """What a state holds. Nothing alters tensors here, so it need not be copied."""
+    """The state's tensor. No kernel alters tensors, so it need not be copied."""
     call.takes("input")
     return lambda x: x
 
 
 def write_state(call: Call) -> Kernel:
-    """``data``, which the state holds from now on."""
-    call.one("input")
+    """Sets the state to ``data``."""
+    call.single("input")
     call.takes("data")
     return lambda x: x
 

@@ -16,7 +16,7 @@ Reduction = Callable[[Tensor, Axes, bool], Tensor]
 
 
 def reduction(function: Reduction, before: str = "", after: str = "", *, integers: bool = False) -> Make:
-    """Over ``axes``, or all. A sum of ``before`` each number, and ``after`` the sum, is taken in steps where strict."""
+    """Reduces ``axes``, or all. Strict mode sums in steps, with ``before`` on each number and ``after`` on the sum."""
 
     def make(call: Call) -> Kernel:
         call.takes("x")
@@ -104,7 +104,7 @@ SUMS = {_sum, _mean, _sum_square, _l1_norm, _l2_norm, _log_sum, _log_sum_exp}
 
 
 def argument(function: Callable[[Tensor, int, bool], Tensor]) -> Make:
-    """Where along ``axis`` the extreme is, the first of several."""
+    """Index of the extreme along ``axis``, the first of several."""
 
     def make(call: Call) -> Kernel:
         call.takes("x")
@@ -116,14 +116,14 @@ def argument(function: Callable[[Tensor, int, bool], Tensor]) -> Make:
 
 
 def argsort(call: Call) -> Kernel:
-    """Places in the order of the numbers, the largest first."""
+    """Indices that sort the numbers, by default the largest first."""
     call.takes("x")
     axis, descending = call.axis("axis", -1, call.rank("x")), not call.flag("ascending", False)
     return lambda x: x.argsort(stable=True, dim=axis, descending=descending).to(torch.int32)
 
 
 def topk(call: Call) -> Kernel:
-    """The ``k`` largest numbers, or smallest if ascending, and their places; sorted even where that is not asked."""
+    """The ``k`` largest numbers, or smallest if ascending, and their indices; always sorted."""
     call.takes("x")
     k, axis, descending = (
         call.whole_number("k", 1),
@@ -145,7 +145,7 @@ def topk(call: Call) -> Kernel:
 
 
 def cumsum(call: Call) -> Kernel:
-    """Sums up to each number, without it if exclusive, from the end if reverse."""
+    """Cumulative sums, without the number itself if exclusive, from the end if reverse."""
     call.takes("x")
     axis = call.axis("axis", 0, call.rank("x"))
     exclusive, backwards = call.flag("exclusive", False), call.flag("reverse", False)
@@ -176,7 +176,7 @@ MAXIMUM: dict[int, Callable[..., Tensor]] = {
 
 
 def pool(call: Call, is_average: bool) -> Kernel:
-    """Of windows of ``kernel_sizes``. Padding counts in a mean unless ``exclude_padding_from_average``."""
+    """Pools windows of ``kernel_sizes``. Padding counts in a mean unless ``exclude_padding_from_average``."""
     call.takes("x")
     spatial = call.rank("x") - 2
     if spatial not in AVERAGE:

@@ -13,7 +13,7 @@ Make = Callable[[Call], Kernel]
 
 
 def reshape(call: Call) -> Kernel:
-    """0 keeps a dimension, counted from the last one since iOS 17; -1 takes what is left."""
+    """Reshapes; 0 keeps a dimension, counted from the last one since iOS 17, and -1 is inferred."""
     call.takes("x")
     numbers = call.numbers("shape")
     fixed, from_last = numbers.fixed, call.opset >= 7
@@ -30,14 +30,14 @@ def _without_zeros(old: Sequence[int], new: Sequence[int], from_last: bool) -> l
 
 
 def transpose(call: Call) -> Kernel:
-    """Dimensions in the order ``perm``."""
+    """Reorders dimensions by ``perm``."""
     call.takes("x")
     perm = call.whole_numbers("perm")
     return lambda x: x.permute(perm)
 
 
 def expand_dims(call: Call) -> Kernel:
-    """New dimensions of 1 at ``axes`` of the result."""
+    """Adds dimensions of 1 at ``axes`` of the result."""
     call.takes("x")
     given = call.whole_numbers("axes")
     rank = call.rank("x") + len(given)
@@ -52,14 +52,14 @@ def expand_dims(call: Call) -> Kernel:
 
 
 def squeeze(call: Call) -> Kernel:
-    """Without the dimensions of 1, or those among ``axes``."""
+    """Removes the dimensions of 1, or those among ``axes``."""
     call.takes("x")
     axes = call.axes("axes", range(call.rank("x")), call.rank("x"))
     return lambda x: x.squeeze(axes)
 
 
 def concat(call: Call) -> Kernel:
-    """One after the other along ``axis``; interleaved, one row of each in turn. Scalars become a vector."""
+    """Concatenates along ``axis``, or interleaves rows. Scalars become a vector."""
     count = call.takes_all("values")
     rank = len(call.typed("values").shape)
     axis, interleaves = call.axis("axis", None, rank), call.flag("interleave", False)
@@ -71,14 +71,14 @@ def concat(call: Call) -> Kernel:
 
 
 def stack(call: Call) -> Kernel:
-    """Along a new dimension."""
+    """Stacks along a new dimension."""
     call.takes_all("values")
     axis = call.axis("axis", None, len(call.typed("values").shape) + 1)
     return lambda *values: torch.stack(values, axis)
 
 
 def split(call: Call) -> Kernel:
-    """Into ``num_splits`` equal parts, or parts of ``split_sizes``."""
+    """Splits into ``num_splits`` equal parts, or parts of ``split_sizes``."""
     call.takes("x")
     axis = call.axis("axis", None, call.rank("x"))
     count = call.whole_number("num_splits") if call.has("num_splits") else None
@@ -100,14 +100,14 @@ def split(call: Call) -> Kernel:
 
 
 def tile(call: Call) -> Kernel:
-    """Repeated ``reps`` times along each dimension."""
+    """Repeats ``x`` ``reps`` times along each dimension."""
     call.takes("x")
     reps = call.numbers("reps")
     return lambda *taken: taken[0].repeat(reps.of(taken))
 
 
 def pad(call: Call) -> Kernel:
-    """``pad`` holds begin and end of the last dimensions, the outermost first."""
+    """Pads; ``pad`` holds begin and end of the last dimensions, the outermost first."""
     call.takes("x")
     sizes = call.numbers("pad")
     mode = call.choice("mode", "constant", ("constant", "reflect", "replicate"))
@@ -149,7 +149,7 @@ def space_to_depth(call: Call) -> Kernel:
 
 
 def depth_to_space(call: Call) -> Kernel:
-    """The opposite of space_to_depth."""
+    """Inverse of space_to_depth."""
     call.takes("x")
     b = call.whole_number("block_size")
 
@@ -161,28 +161,28 @@ def depth_to_space(call: Call) -> Kernel:
 
 
 def pixel_shuffle(call: Call) -> Kernel:
-    """As torch's."""
+    """Same as torch's pixel_shuffle."""
     call.takes("x")
     factor = call.whole_number("upscale_factor")
     return lambda x: functional.pixel_shuffle(x, factor)
 
 
 def pixel_unshuffle(call: Call) -> Kernel:
-    """As torch's."""
+    """Same as torch's pixel_unshuffle."""
     call.takes("x")
     factor = call.whole_number("downscale_factor")
     return lambda x: functional.pixel_unshuffle(x, factor)
 
 
 def reverse(call: Call) -> Kernel:
-    """Backwards along ``axes``, or all."""
+    """Reverses along ``axes``, or all."""
     call.takes("x")
     axes = call.axes("axes", range(call.rank("x")), call.rank("x"))
     return lambda x: x.flip(axes)
 
 
 def sliding_windows(call: Call) -> Kernel:
-    """Windows of ``size`` along ``axis``, as a new dimension behind it."""
+    """Windows of ``size`` along ``axis``, as a new dimension after it."""
     call.takes("x")
     axis = call.axis("axis", None, call.rank("x"))
     size, stride = call.whole_number("size"), call.whole_number("stride", 1)
@@ -190,7 +190,7 @@ def sliding_windows(call: Call) -> Kernel:
 
 
 def flatten2d(call: Call) -> Kernel:
-    """The dimensions before ``axis``, and those from it on."""
+    """Flattens the dimensions before ``axis`` into one, and those from it on into another."""
     call.takes("x")
     axis = call.whole_number("axis", 1)
     return lambda x: x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))

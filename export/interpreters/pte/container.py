@@ -1,4 +1,4 @@
-"""Opens a .pte file. The reading of bytes is ExecuTorch's own; what it read is checked here and made ours."""
+"""Opens a .pte file: ExecuTorch's own reader parses the bytes, and the result is checked and converted here."""
 
 import math
 import struct
@@ -41,7 +41,7 @@ BROKEN = (
     RuntimeError,
     MemoryError,
 )
-"""What readers of flatbuffers raise, here and in ExecuTorch, where bytes are not what they should be."""
+"""Exceptions that readers of flatbuffers raise for damaged bytes, here and in ExecuTorch."""
 
 DTYPES = {
     0: torch.uint8,
@@ -58,14 +58,14 @@ DTYPES = {
 """Number formats by ExecuTorch's ScalarType."""
 
 NONE = -1
-"""In a list of values: there is none."""
+"""Entry of a list of values that stands for none."""
 
 LISTS = {"IntList", "TensorList", "OptionalTensorList"}
 PLAIN = {"Int": "int_val", "Bool": "bool_val", "String": "string_val"}
 
 
 def open_program(path: Path) -> Program:
-    """Read a whole file. Raises EdgeError for one that is missing, damaged or not understood."""
+    """Reads a whole file. Raises EdgeError for one that is missing, damaged or not understood."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -78,17 +78,17 @@ def open_program(path: Path) -> Program:
         methods = [_method(plan, file.program, constants) for plan in file.program.execution_plan]
         named = {} if file.named_data is None else _named(file.named_data)
     except BROKEN as error:
-        raise EdgeError(f"{path} is damaged: {told(error)}", AGAIN) from error
+        raise EdgeError(f"{path} is damaged: {one_line(error)}", AGAIN) from error
     return Program({one.name: one for one in methods}, named)
 
 
-def told(error: Exception) -> str:
-    """An error in a line."""
+def one_line(error: Exception) -> str:
+    """An error's type and message in one line."""
     return f"{type(error).__name__} {' '.join(str(error).split())}".strip()[:200]
 
 
 def refuse(what: str) -> EdgeError:
-    """What this interpreter does not do."""
+    """Returns the error for a feature that this interpreter lacks."""
     return EdgeError(
         f"{' '.join(what.split())} is not understood",
         "make the program without it, or add it to phantom_edge/export/interpreters/pte",
@@ -113,7 +113,7 @@ def _method(plan: Any, program: Any, constants: Sequence[bytes]) -> Method:
 
 
 def _check_numbers(method: Method) -> None:
-    """IndexError for numbers of values and payloads that there are not."""
+    """Raises IndexError for numbers of missing values and payloads."""
     numbers = {*method.inputs, *method.outputs}
     for step in method.steps:
         numbers.update(step.args)
@@ -185,7 +185,7 @@ def _tensor(value: Any, memory: Sequence[int], constants: Sequence[bytes]) -> Va
 
 
 def tensor_of(data: bytes, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
-    """The first numbers of ``data``, behind which there may be filling. Raises ValueError where it is too short."""
+    """The first numbers of ``data``, which may end in padding. Raises ValueError where it is too short."""
     count = math.prod(shape)
     if len(data) < count * dtype.itemsize:
         raise ValueError(f"a constant has {len(data)} bytes and needs {count * dtype.itemsize}")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from phantom_edge.bundle.folder import AGAIN
-from phantom_edge.export.interpreters.pte.container import BROKEN, refuse, told
+from phantom_edge.export.interpreters.pte.container import BROKEN, one_line, refuse
 from phantom_edge.export.interpreters.pte.held import Held, rounded
 from phantom_edge.export.interpreters.pte.nodes import CONVERT, NODES, PRODUCT
 from phantom_edge.export.interpreters.pte.payload import INPUT, NOBODY, OUTPUT, XnnGraph, XnnNode
@@ -13,7 +13,7 @@ from phantom_edge.foundation.errors import EdgeError
 
 
 class Delegate:
-    """A graph that was looked through. Raises EdgeError for nodes that are unknown, or that read what is not there."""
+    """A checked graph. Raises EdgeError for unknown nodes, and nodes that read missing values."""
 
     def __init__(self, graph: XnnGraph) -> None:
         self.graph = graph
@@ -34,12 +34,12 @@ class Delegate:
 
     @property
     def held(self) -> list[Held]:
-        """Weights of integers, in the order in which they are multiplied with."""
+        """Weights of integers, in order of use."""
         weights = (self.graph.values[node.inputs[1]].constant for node in self.graph.nodes if node.type == PRODUCT)
         return [one for one in weights if isinstance(one, Held)]
 
     def run(self, args: Sequence[Tensor | None], *, rounds: bool) -> dict[int, Tensor]:
-        """Outputs by their places among the arguments of the call, whose values ``args`` are."""
+        """Computes the outputs from the call's ``args``; keys are the outputs' places among these."""
         table = dict(self.constants)
         if len(args) < len(self.inputs) + len(self.outputs) or max([-1, *self.inputs.values()]) >= len(args):
             raise EdgeError(f"a graph of XNNPACK is given {len(args)} tensors, which are too few", AGAIN)
@@ -54,7 +54,7 @@ class Delegate:
         return {place: table[number] for number, place in self.outputs.items()}
 
     def _checked(self, number: int, found: Tensor, origin: str) -> Tensor:
-        """EdgeError where a tensor is larger than its value may be."""
+        """Returns ``found``. Raises EdgeError where it is larger than its value may be."""
         most = self.graph.values[number].shape
         if found.ndim and (found.ndim != len(most) or any(a > b for a, b in zip(found.shape, most, strict=True))):
             raise EdgeError(f"XNNPACK's value {number} ({origin}) is {tuple(found.shape)} and no part of {most}", AGAIN)
@@ -67,11 +67,11 @@ def _computed(node: XnnNode, given: Sequence[Tensor], *, rounds: bool) -> Tensor
     try:
         return NODES[node.type](node, given)
     except BROKEN as error:
-        raise EdgeError(f"XNNPACK's node {node.type} cannot be computed: {told(error)}", AGAIN) from error
+        raise EdgeError(f"XNNPACK's node {node.type} cannot be computed: {one_line(error)}", AGAIN) from error
 
 
 def _check(graph: XnnGraph, node: XnnNode, there: set[int]) -> None:
-    """Whether a node is known, what it reads is there, and integers and what is rounded meet only in products."""
+    """Raises EdgeError for an unknown node, missing inputs, or integers or rounded values outside of a product."""
     if node.type not in NODES and node.type != CONVERT:
         raise refuse(f"XNNPACK's node {node.type}")
     given = [one for one in node.inputs if one != NOBODY]

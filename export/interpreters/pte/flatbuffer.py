@@ -1,7 +1,7 @@
-"""The graphs in payloads of XNNPACK, as JSON: what the flatc of ExecuTorch's wheel makes of their flatbuffers.
+"""Graphs of XNNPACK payloads as JSON, converted from flatbuffers by the flatc of ExecuTorch's wheel.
 
-flatc runs by itself: a damaged graph ends flatc and not us. It writes floats with six digits behind the point, so
-whatever needs one is refused by who reads the JSON; XNNPACK's weights and scales are not in the graph.
+flatc is a process of its own, so a damaged graph cannot crash Python. It writes floats with six digits after the point,
+so readers of the JSON refuse nodes with floats; XNNPACK's weights and scales are not in the graph.
 """
 
 import json
@@ -19,11 +19,11 @@ from phantom_edge.foundation.errors import EdgeError
 SECONDS = 120
 SERIALIZE = "executorch.backends.xnnpack.serialization.xnnpack_graph_serialize"
 BARE = re.compile(r":\s*(-?)(inf|nan)\b")
-"""Floats that are not JSON, as flatc writes them."""
+"""Floats in flatc's output that JSON does not allow."""
 
 
 def graphs_of(flatbuffers: Sequence[bytes]) -> list[dict[str, Any]]:
-    """All graphs at once, because starting flatc is what takes the time. Raises EdgeError for one that is damaged."""
+    """Converts all graphs in one run, because starting flatc is slow. Raises EdgeError for a damaged one."""
     if not flatbuffers:
         return []
     flatc = executorch("executorch.exir._serialize._flatbuffer")._get_flatc_path()

@@ -1,4 +1,4 @@
-"""Integers and scales of a weight as a program holds them, and the rounding of what it is multiplied with."""
+"""Integers and scales of a weight as in a program, and the rounding of its inputs."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 HALF = 8
-"""What is added to integers of four bits, so that they are not negative."""
+"""Offset of stored four-bit integers."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class Held:
 
 
 def unpacked(packed: Tensor, *, low_first: bool) -> Tensor:
-    """Bytes (rows, columns / 2) to signed integers of four bits (rows, columns)."""
+    """Unpacks bytes (rows, columns / 2) to signed four-bit integers (rows, columns)."""
     halves = [packed & 15, packed >> 4]
     both = torch.stack(halves if low_first else halves[::-1], dim=-1)
     return (both.flatten(1).short() - HALF).to(torch.int8)
 
 
 def rounded(x: Tensor) -> Tensor:
-    """What is left of ``x`` (..., columns) when XNNPACK rounds each row to 8 bits around a zero point of its own."""
+    """Rounds each row of ``x`` (..., columns) as XNNPACK does, to 8 bits with a zero point of its own."""
     low, high = x.amin(-1, keepdim=True).clamp(max=0), x.amax(-1, keepdim=True).clamp(min=0)
     levels = torch.where(low == high, torch.ones_like(low), 255 / (high - low))
     nearer_low = (-128 + low * levels) + (127 + high * levels) > 0

@@ -1,4 +1,4 @@
-"""ExecuTorch, which speaks while it is imported and while it works."""
+"""Import of ExecuTorch with its output silenced, and capture of its stderr."""
 
 import os
 import sys
@@ -13,28 +13,28 @@ from phantom_edge.foundation.quiet import need_quietly
 
 
 def executorch(module: str = "executorch.exir") -> ModuleType:
-    """A module of ``executorch``. Raises EdgeError if that is not installed."""
+    """Imports a module of ``executorch``. Raises EdgeError if that is not installed."""
     return need_quietly(module)
 
 
 def fused_operators() -> None:
-    """Make torch know ``llama::update_cache`` and ``llama::custom_sdpa``, and the runtime what runs them."""
+    """Registers ``llama::update_cache`` and ``llama::custom_sdpa`` with torch, and their kernels with the runtime."""
     executorch("executorch.extension.llm.custom_ops.custom_ops")
 
 
 def quantized_operators() -> None:
-    """Make torch know embeddings of integers, and the runtime what runs them."""
+    """Registers embeddings of integers with torch, and their kernels with the runtime."""
     executorch("executorch.exir.passes._quant_patterns_and_replacements")
     executorch("executorch.kernels.quantized")
 
 
 ONE_AT_A_TIME = threading.RLock()
-"""Threads that take stderr away from each other would not give it back in order."""
+"""Lets one thread at a time redirect stderr: several could not restore it in order."""
 
 
 @contextmanager
-def said() -> Iterator[Any]:
-    """A file of what ExecuTorch writes to stderr meanwhile, by itself or through Python's ``sys.stderr``."""
+def captured_stderr() -> Iterator[Any]:
+    """Redirects stderr, ExecuTorch's own and Python's ``sys.stderr``, to the file that it yields."""
     with (
         ONE_AT_A_TIME,
         tempfile.TemporaryFile() as words,

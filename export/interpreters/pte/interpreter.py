@@ -9,7 +9,7 @@ from torch import Tensor
 
 from phantom_edge.bundle.folder import AGAIN
 from phantom_edge.export.interpreters.pte import kernels
-from phantom_edge.export.interpreters.pte.container import BROKEN, NONE, open_program, told
+from phantom_edge.export.interpreters.pte.container import BROKEN, NONE, one_line, open_program
 from phantom_edge.export.interpreters.pte.delegate import Delegate
 from phantom_edge.export.interpreters.pte.held import Held
 from phantom_edge.export.interpreters.pte.kernels import Argument, Aten
@@ -31,7 +31,7 @@ from phantom_edge.foundation.errors import EdgeError
 
 DECOMPOSED = {kernels.CHOOSE: 2, kernels.QUANTIZE: 6, kernels.DEQUANTIZE: 7, kernels.WEIGHT: 8}
 INPUTS = {kernels.SDPA: 8, kernels.CACHE: 3, **dict.fromkeys(kernels.BITS, 6), **DECOMPOSED}
-"""How many arguments operators read; those behind are what they write."""
+"""Number of arguments that operators read; they write those behind."""
 
 
 class Interpreter:
@@ -42,11 +42,11 @@ class Interpreter:
 
     @classmethod
     def open(cls, path: Path) -> "Interpreter":
-        """Read a file. Raises EdgeError for one that is missing, damaged or not understood."""
+        """Reads a file. Raises EdgeError for one that is missing, damaged or not understood."""
         return cls(open_program(path))
 
     def method(self, name: str) -> "Interpreted":
-        """A method, its memory all zeros. Raises EdgeError where there is none, or it holds what is not understood."""
+        """A method, its memory all zeros. Raises EdgeError for a missing one, or one that is not understood."""
         if name not in self.program.methods:
             raise EdgeError(f"the program has no method {name}, but {list(self.program.methods)}", AGAIN)
         method = self.program.methods[name]
@@ -54,15 +54,15 @@ class Interpreter:
         try:
             return Interpreted(method, [Delegate(one) for one in graphs])
         except BROKEN as error:
-            raise EdgeError(f"{name} cannot be made ready to run: {told(error)}", AGAIN) from error
+            raise EdgeError(f"{name} cannot be prepared to run: {one_line(error)}", AGAIN) from error
 
     def weights(self) -> list[Held]:
-        """Weights of integers of all methods, in the order in which each method uses them."""
+        """Weights of integers of all methods, each method's in order of use."""
         return [one for name in self.program.methods for one in self.method(name).weights()]
 
 
 class Interpreted:
-    """A method with its memory, which is kept from run to run: what a buffer held, it holds."""
+    """A method with its memory, which keeps the buffers' contents from run to run."""
 
     def __init__(self, method: Method, delegates: Sequence[Delegate]) -> None:
         self.method, self.delegates = method, delegates
@@ -74,12 +74,12 @@ class Interpreted:
         self.table = list(self.beginning)
 
     def reset(self) -> None:
-        """Forget what earlier runs left in memory."""
+        """Clears the memory of earlier runs."""
         for piece in self.memory:
             piece.zero_()
 
     def weights(self) -> Iterator[Held]:
-        """Weights of integers in the order in which they are used, by delegates and by lookups."""
+        """Weights of integers of delegates and lookups, in order of use."""
         self.table = list(self.beginning)
         for step in self.method.steps:
             if isinstance(step, Handed):
@@ -91,19 +91,19 @@ class Interpreted:
                     yield read(args)
                 except BROKEN as error:
                     raise EdgeError(
-                        f"{step.name} in {self.method.name} holds no weight: {told(error)}", AGAIN
+                        f"{step.name} in {self.method.name} holds no weight: {one_line(error)}", AGAIN
                     ) from error
 
     @torch.no_grad()
     def run(self, inputs: Sequence[Tensor], *, rounds: bool) -> list[Tensor]:
-        """Outputs; ``rounds``: what quantized layers read is rounded, as XNNPACK does.
+        """Computes the outputs; with ``rounds``, inputs of quantized layers are rounded, as XNNPACK does.
 
-        Raises EdgeError for inputs that do not fit, and where an instruction cannot be run.
+        Raises EdgeError for inputs that do not fit, and where an instruction fails.
         """
         method = self.method
         self.table = list(self.beginning)
         if len(inputs) != len(method.inputs):
-            raise EdgeError(f"{method.name} takes {len(method.inputs)} inputs, not {len(inputs)}", "give it all")
+            raise EdgeError(f"{method.name} takes {len(method.inputs)} inputs, not {len(inputs)}", "give all of them")
         doing = f"the inputs of {method.name}"
         try:
             for number, given in zip(method.inputs, inputs, strict=True):
@@ -119,7 +119,7 @@ class Interpreted:
             outputs = [self._argument(number) for number in method.outputs]
             return [one.clone() if isinstance(one, Tensor) else torch.tensor(one) for one in outputs]
         except BROKEN as error:
-            raise EdgeError(f"{doing} cannot be computed: {told(error)}", AGAIN) from error
+            raise EdgeError(f"{doing} cannot be computed: {one_line(error)}", AGAIN) from error
 
     def _delegate(self, step: Handed, *, rounds: bool) -> None:
         args = [self._argument(number) for number in step.args]
@@ -155,7 +155,7 @@ class Interpreted:
             self._write(written[0], kernels.look_up(name, args))
 
     def _decomposed(self, name: str, args: Sequence[Argument], written: Sequence[int], *, rounds: bool) -> None:
-        """Rounding outside of a delegate; without it, what would be integers stays as it is, and has no memory."""
+        """Quantization outside of a delegate; without ``rounds``, floats stay as they are, outside of memory."""
         given = args[0]
         if name == kernels.QUANTIZE and not rounds and isinstance(given, Tensor):
             self.table[written[0]] = given.clone()
@@ -193,7 +193,7 @@ class Interpreted:
         self.table[out] = found
 
     def _beginning(self, value: Value) -> Argument:
-        """A value before a run."""
+        """The initial value of a run."""
         if isinstance(value, Planned):
             return self._place(value, value.typed.shape)
         if isinstance(value, Constant):
@@ -201,7 +201,7 @@ class Interpreted:
         return value.value if isinstance(value, Plain) else None
 
     def _place(self, value: Planned, shape: Sequence[int]) -> Tensor:
-        """The memory of a tensor, in a shape that it may have."""
+        """The memory of a tensor, viewed in ``shape``."""
         flat = self.memory[value.memory][value.offset :]
         size = torch.Size(shape).numel() * value.typed.dtype.itemsize
         return flat[:size].view(value.typed.dtype).view(tuple(shape))
@@ -223,14 +223,14 @@ class Interpreted:
             raise TypeError(f"value {number} has no memory")
 
     def _check(self, typed: Typed, found: Tensor) -> None:
-        """ValueError where a tensor is not what a value may be."""
+        """Raises ValueError where a tensor does not fit its value."""
         fits = len(found.shape) == len(typed.shape) and found.dtype == typed.dtype
         sizes = zip(found.shape, typed.shape, strict=False)
         if not fits or not all(one <= most if typed.moves else one == most for one, most in sizes):
             raise ValueError(f"{found.dtype} {tuple(found.shape)} is no {typed.dtype} {typed.shape}")
 
     def _write(self, number: int, found: Tensor) -> None:
-        """A value's new numbers: into its memory, if it has some."""
+        """Sets a value, in its memory if it has any."""
         typed, value = self._typed(number), self.method.values[number]
         self._check(typed, found)
         if isinstance(value, Planned):

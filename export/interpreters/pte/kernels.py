@@ -1,7 +1,7 @@
 """Instructions that no delegate runs, in torch.
 
-Operators of aten are torch's own, by the very names that a program has for them. The others follow ExecuTorch's
-kernels: kernels/prim_ops, kernels/quantized/cpu/op_embedding.cpp and op_embedding4b.cpp, extension/llm/custom_ops.
+Operators of aten are torch's own, of the same names. The others follow ExecuTorch's kernels: kernels/prim_ops,
+kernels/quantized/cpu/op_embedding.cpp and op_embedding4b.cpp, extension/llm/custom_ops.
 """
 
 import operator
@@ -14,14 +14,14 @@ from phantom_edge.export.interpreters.pte.container import refuse
 from phantom_edge.export.interpreters.pte.held import Held, unpacked
 
 Argument = Tensor | int | float | bool | str | None | list[int] | list[float] | list[bool] | list[Tensor | None]
-"""What an operator is given."""
+"""Argument of an operator."""
 
 Found = Tensor | int | float | bool
-"""What an operator makes."""
+"""Result of an operator."""
 
 
 def update_cache(rows: Tensor, cache: Tensor, start: int) -> None:
-    """Rows (1, N, H, D) into a cache (1, context, H, D) from position ``start`` on."""
+    """Writes rows (1, N, H, D) to a cache (1, context, H, D) from position ``start`` on."""
     if start < 0 or rows.dtype != cache.dtype or rows.shape[2:] != cache.shape[2:] or rows.shape[0] != cache.shape[0]:
         raise ValueError(f"{tuple(rows.shape)} at {start} of {tuple(cache.shape)}")
     cache.narrow(1, start, rows.shape[1]).copy_(rows)
@@ -37,9 +37,9 @@ def custom_sdpa(
     is_causal: bool,
     scale: float | None,
 ) -> Tensor:
-    """Queries (1, N, H, D) over caches (1, context, kv_heads, D), of which each sees ``start`` more than its number.
+    """Attention of queries (1, N, H, D) over caches (1, context, kv_heads, D); query n sees positions to start + n.
 
-    With a mask (N, context), whose numbers are added to scores, the mask alone says what is seen.
+    With a mask (N, context), which is added to the scores, queries see the whole cache.
     """
     tokens, heads, width = query.shape[1:]
     if dropout or is_causal == (mask is not None) or start < 0:
@@ -61,7 +61,7 @@ def custom_sdpa(
 
 
 def table_of(name: str, args: Sequence[Argument]) -> Held:
-    """The table of an operator that looks up rows of integers, by what it is given."""
+    """The table of an operator that looks up rows of integers, from its arguments."""
     weight, scales, zeros, least, most, _ = args
     bits = BITS[name]
     if zeros is not None or (least, most) != (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1):
@@ -79,7 +79,7 @@ def look_up(name: str, args: Sequence[Argument]) -> Tensor:
     weight, scales, *rest, ids = args
     assert isinstance(weight, Tensor) and isinstance(scales, Tensor) and isinstance(ids, Tensor)
     if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < len(weight):
-        raise IndexError(f"a table of {len(weight)} rows is asked for another")
+        raise IndexError(f"an id is outside a table of {len(weight)} rows")
     rows = ids.flatten()
     found = table_of(name, [weight[rows], scales[rows], *rest, ids]).weight
     return found.view(*ids.shape, -1)
@@ -90,8 +90,8 @@ BITS = {"quantized_decomposed::embedding_4bit.out": 4, "quantized_decomposed::em
 
 
 def decomposed(name: str, args: Sequence[Argument]) -> list[Tensor]:
-    """What rounding and its undoing make outside of a delegate, by torch's own operators of the same names."""
-    import torch.ao.quantization.fx._decomposed  # makes torch know them
+    """Results of quantization and dequantization outside of a delegate, by torch's operators of the same names."""
+    import torch.ao.quantization.fx._decomposed  # registers the operators
 
     base = name.partition("::")[2].removesuffix(".out")
     plain, by_name = (args[:-1], {"out_dtype": args[-1]}) if name == WEIGHT else (args, {})
@@ -100,7 +100,7 @@ def decomposed(name: str, args: Sequence[Argument]) -> list[Tensor]:
 
 
 def weight_of(args: Sequence[Argument]) -> Held:
-    """The weight of an operator that dequantizes one, by what it is given."""
+    """The weight of an operator that dequantizes one, from its arguments."""
     integers, scales, zeros, axis, *_ = args
     if not isinstance(integers, Tensor) or not isinstance(scales, Tensor) or not isinstance(zeros, Tensor | None):
         raise TypeError("no weight")
@@ -124,13 +124,13 @@ NUMBERS: Mapping[str, Callable[..., Found]] = {
     "executorch_prim::mul.Scalar": operator.mul,
     "executorch_prim::floordiv.Scalar": operator.floordiv,
 }
-"""Operators that make a number, which they write into their last argument."""
+"""Operators that compute a number, which they write to their last argument."""
 
 
 class Aten:
-    """An operator of torch that writes into what it is given, such as ``aten::add.out``.
+    """An operator of torch that writes to its arguments, such as ``aten::add.out``.
 
-    Raises EdgeError for one that there is not.
+    Raises EdgeError for an unknown one.
     """
 
     def __init__(self, name: str) -> None:
@@ -145,7 +145,7 @@ class Aten:
         self.outs: list[str] = [one.name for one in arguments if one.is_out]
 
     def run(self, args: Sequence[Argument], outs: Sequence[list[Tensor] | Tensor]) -> None:
-        """Compute into ``outs``, which are empty and get the shape that they need."""
+        """Computes into ``outs``, empty tensors that are resized as needed."""
         given = list(zip(self.named, args, strict=True))
         plain = [value for (_, by_name), value in given if not by_name]
         by_name = {name: value for (name, by_name), value in given if by_name}

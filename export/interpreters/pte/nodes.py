@@ -1,6 +1,6 @@
 """XNNPACK's nodes in torch. Definitions: xnnpack.h, and ExecuTorch's backends/xnnpack/runtime/XNNCompiler.cpp.
 
-A weight of integers comes dequantized; what it is multiplied with was rounded before, or was not.
+Weights of integers arrive dequantized, and inputs already rounded where they are.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +13,14 @@ from phantom_edge.export.interpreters.pte.container import refuse
 from phantom_edge.export.interpreters.pte.payload import XnnNode
 
 Kernel = Callable[[XnnNode, Sequence[Tensor]], Tensor]
-"""Computes a node's output of what it reads, which it never alters."""
+"""Computes a node's output from its inputs, which it never alters."""
 
 CONVERT, PRODUCT = "XNNConvert", "XNNFullyConnected"
-"""What rounds, and the only one that reads what is rounded."""
+"""The node that rounds, and the only one that reads rounded values."""
 
 
 def _plain(compute: Callable[..., Tensor], inputs: int) -> Kernel:
-    """Of a node without numbers."""
+    """Kernel of a node without parameters."""
 
     def kernel(node: XnnNode, given: Sequence[Tensor]) -> Tensor:
         if len(given) != inputs or node.about:
@@ -45,7 +45,7 @@ def _number(node: XnnNode, name: str) -> int:
 
 
 def _takes(node: XnnNode, *names: str) -> None:
-    """Refuse numbers that the kernel does not look at."""
+    """Refuses parameters that the kernel does not use."""
     unknown = set(node.about) - set(names)
     if unknown:
         raise refuse(f"XNNPACK's node {node.type} with {sorted(unknown)}")
@@ -58,7 +58,7 @@ def product(node: XnnNode, given: Sequence[Tensor]) -> Tensor:
 
 
 def convolution(node: XnnNode, given: Sequence[Tensor]) -> Tensor:
-    """Pictures (N, H, W, C) and filters (rows, height, width, C / groups)."""
+    """Convolves pictures (N, H, W, C) with filters (rows, height, width, C / groups)."""
     x, weight = given[:2]
     bias = given[2] if len(given) > 2 else None
     sides = [_number(node, f"padding_{side}") for side in ("left", "right", "top", "bottom")]
@@ -76,27 +76,27 @@ def convolution(node: XnnNode, given: Sequence[Tensor]) -> Tensor:
 
 
 def joined(node: XnnNode, given: Sequence[Tensor]) -> Tensor:
-    """Along ``axis``."""
+    """Concatenates along ``axis``."""
     _takes(node, "axis")
     return torch.cat(list(given), dim=_number(node, "axis"))
 
 
 def transposed(node: XnnNode, given: Sequence[Tensor]) -> Tensor:
-    """Dimension ``perm[i]`` becomes dimension i."""
+    """Moves dimension ``perm[i]`` to i."""
     _takes(node, "num_dims", "perm")
     (x,) = given
     return x.permute(_integers(node, "perm"))
 
 
 def reshaped(node: XnnNode, given: Sequence[Tensor]) -> Tensor:
-    """A dimension 0 is what the others leave."""
+    """Reshapes; a dimension of 0 is inferred from the others."""
     _takes(node, "num_dims", "new_shape")
     (x,) = given
     return x.reshape([size or -1 for size in _integers(node, "new_shape")])
 
 
 def sliced(node: XnnNode, given: Sequence[Tensor]) -> Tensor:
-    """``sizes`` numbers from ``offsets`` on."""
+    """Slices ``sizes`` numbers from ``offsets`` on."""
     _takes(node, "num_dims", "offsets", "sizes")
     (x,) = given
     starts, sizes = _integers(node, "offsets"), _integers(node, "sizes")

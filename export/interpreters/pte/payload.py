@@ -1,4 +1,4 @@
-"""What a program hands to XNNPACK: a header, a graph, and numbers that lie behind it or in the program under a name.
+"""Payloads for XNNPACK: a header, a graph, and constants behind it or by name in the program.
 
 The layout is that of ExecuTorch's backends/xnnpack/serialization (schema.fbs, and XNNHeader for the header).
 """
@@ -12,29 +12,29 @@ import torch
 from torch import Tensor
 
 from phantom_edge.bundle.folder import AGAIN
-from phantom_edge.export.interpreters.pte.container import BROKEN, refuse, tensor_of, told
+from phantom_edge.export.interpreters.pte.container import BROKEN, one_line, refuse, tensor_of
 from phantom_edge.export.interpreters.pte.flatbuffer import SERIALIZE, graphs_of
 from phantom_edge.export.interpreters.pte.held import Held, unpacked
 from phantom_edge.export.interpreters.pte.importing import executorch
 from phantom_edge.foundation.errors import EdgeError
 
 INPUT, OUTPUT = 1, 2
-"""Flags of values that come from outside, and go there."""
+"""Flags of the graph's input and output values."""
 
 UNNAMED = 2**64 - 1
-"""The offset of data that is not behind the graph but in the program."""
+"""Offset of data that is in the program, not behind the graph."""
 
 NOBODY = 2**32 - 1
-"""The number of a value that there is not."""
+"""Number that stands for no value."""
 
 Shape = tuple[int, ...]
 Find = Callable[[int, int], bytes]
-"""The bytes of constant data by its number, and how many there must be."""
+"""Finds constant data by its number and required size, bytes."""
 
 
 @dataclass(frozen=True)
 class XnnValue:
-    """A tensor of a graph, ``shape`` the most that it can be. ``is_rounded``: rounded to 8 bits, row by row."""
+    """A tensor of a graph; ``shape`` is its upper bound. ``is_rounded``: rounded to 8 bits, row by row."""
 
     shape: Shape
     is_rounded: bool
@@ -45,7 +45,7 @@ class XnnValue:
 
 @dataclass(frozen=True)
 class XnnNode:
-    """A node. ``about`` holds its numbers by the names in the schema, those of its values left out."""
+    """A node. ``about`` maps the schema's names to its parameters, except its inputs and output."""
 
     type: str
     inputs: tuple[int, ...]
@@ -55,23 +55,23 @@ class XnnNode:
 
 @dataclass(frozen=True)
 class XnnGraph:
-    """Values by number, and nodes in the order in which they run."""
+    """Values by number, and nodes in order of execution."""
 
     values: Mapping[int, XnnValue]
     nodes: tuple[XnnNode, ...]
 
 
 def read_payloads(payloads: Sequence[bytes], named: Mapping[str, bytes]) -> list[XnnGraph]:
-    """The graphs of a method's payloads. Raises EdgeError for what is damaged or not understood."""
+    """The graphs of a method's payloads. Raises EdgeError for damaged ones, or ones that are not understood."""
     try:
         headers = [_header(one) for one in payloads]
     except BROKEN as error:
-        raise EdgeError(f"a payload of XNNPACK in the program is damaged: {told(error)}", AGAIN) from error
+        raise EdgeError(f"a payload of XNNPACK in the program is damaged: {one_line(error)}", AGAIN) from error
     graphs = graphs_of([graph for graph, _ in headers])
     try:
         return [_graph(graph, behind, named) for graph, (_, behind) in zip(graphs, headers, strict=True)]
     except BROKEN as error:
-        raise EdgeError(f"a graph of XNNPACK in the program is damaged: {told(error)}", AGAIN) from error
+        raise EdgeError(f"a graph of XNNPACK in the program is damaged: {one_line(error)}", AGAIN) from error
 
 
 def _header(payload: bytes) -> tuple[bytes, bytes]:
@@ -138,7 +138,7 @@ def _value(kind: str, value: Mapping[str, Any], find: Find) -> tuple[int, XnnVal
 
 
 def _held(shape: Shape, place: int, about: Mapping[str, Any], find: Find) -> Held:
-    """A byte an integer, one scale in float32 a row."""
+    """Reads a byte per integer, and a float32 scale per row."""
     rows, columns = _matrix(shape, about)
     integers = tensor_of(find(place, rows * columns), torch.int8, shape)
     scales = tensor_of(find(_scales(about, rows), rows * 4), torch.float32, (rows, 1))
@@ -146,7 +146,7 @@ def _held(shape: Shape, place: int, about: Mapping[str, Any], find: Find) -> Hel
 
 
 def _held_in_groups(shape: Shape, place: int, about: Mapping[str, Any], find: Find) -> Held:
-    """Two integers a byte, the first in its low half and 8 added to each; one scale in bfloat16 a group."""
+    """Reads two integers per byte, the first in its low half, each offset by 8; and a bfloat16 scale per group."""
     rows, columns = _matrix(shape, about)
     groups, rest = divmod(columns, about["group_size"])
     if rest or columns % 2:
@@ -187,4 +187,4 @@ def _node(node: Mapping[str, Any]) -> XnnNode:
 
 
 PLACES = ["input_id", "input1_id", "filter_id", "bias_id", "input2_id", "input3_id", "input4_id", "input5_id"]
-"""Names of what nodes read, in the order in which they do."""
+"""Names of nodes' inputs, in the nodes' order."""

@@ -1,4 +1,4 @@
-"""A program as it is in its file: methods, and the values, memory and steps of each."""
+"""A program as in its file: methods, and the values, memory and steps of each."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Typed:
-    """A tensor's number format and shape; of one that moves, ``shape`` is the most that it can be."""
+    """A tensor's number format and shape; where the shape ``moves``, ``shape`` is its upper bound."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -17,7 +17,7 @@ class Typed:
 
 @dataclass(frozen=True)
 class Planned:
-    """A tensor with a place in the method's memory, which others may share before and after."""
+    """A tensor with a place in the method's memory, which other tensors may use before and after."""
 
     typed: Typed
     memory: int
@@ -26,7 +26,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Unplanned:
-    """A tensor that somebody else has the memory of: an input, or what a view looks at."""
+    """A tensor without memory of its own: an input, or a view."""
 
     typed: Typed
 
@@ -40,14 +40,14 @@ class Constant:
 
 @dataclass(frozen=True)
 class Gathered:
-    """A list of other values, by their numbers; -1 stands for none."""
+    """A list of other values by number; -1 stands for none."""
 
     items: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Plain:
-    """A number, a word, a list of numbers that are written out, or nothing."""
+    """A number, a string, a list of literal numbers, or None."""
 
     value: int | float | bool | str | list[float] | list[bool] | None
 
@@ -76,7 +76,7 @@ Step = Call | Handed
 
 @dataclass(frozen=True)
 class Method:
-    """What a program can be asked. ``memory`` holds the bytes of each piece; ``payloads`` are XNNPACK's."""
+    """One method of a program. ``memory`` holds the size of each piece, bytes; ``payloads`` are XNNPACK's."""
 
     name: str
     values: tuple[Value, ...]
@@ -89,7 +89,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Program:
-    """Methods by name, and the data that payloads refer to by theirs."""
+    """Methods by name, and ``named`` data to which payloads refer."""
 
     methods: dict[str, Method]
     named: dict[str, bytes]

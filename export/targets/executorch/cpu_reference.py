@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from phantom_edge.export.interpreters.pte.importing import executorch, said
+from phantom_edge.export.interpreters.pte.importing import captured_stderr, executorch
 from phantom_edge.export.targets.executorch.backends import BACKENDS
 from phantom_edge.export.targets.executorch.edge_program import Method, assembled, lowered
 from phantom_edge.export.targets.executorch.self_test import Case
@@ -19,7 +19,7 @@ def check_twin(methods: Mapping[str, Method], cases: Mapping[str, Sequence[Case]
     Of the delegate itself this shows nothing. Products are XNNPACK's: the kernels' are plain loops, which take hours.
     """
     program = assembled(lowered(methods, BACKENDS["xnnpack"].partitioners(), {}, lambda _: None, traced=False)).buffer
-    with said():
+    with captured_stderr():
         loaded = executorch("executorch.runtime").Runtime.get().load_program(program)
         for name, own in cases.items():
             method = loaded.load_method(name)

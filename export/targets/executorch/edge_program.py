@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from phantom_edge.export.interpreters.pte.importing import executorch, said
+from phantom_edge.export.interpreters.pte.importing import captured_stderr, executorch
 from phantom_edge.foundation.quiet import quiet
 
 Step = Callable[[int], None]
@@ -44,7 +44,7 @@ def lowered(
                 method.module.eval(), method.inputs, dynamic_shapes=_dynamic(method), strict=False
             )
         step(1)
-    with quiet(), said():  # coremltools draws its own bars
+    with quiet(), captured_stderr():  # coremltools draws its own bars
         edge = exir.to_edge_transform_and_lower(
             programs,
             partitioner={name: list(partitioners) for name in programs},

@@ -15,7 +15,12 @@ from phantom_edge.bundle.folder import AGAIN, Bundle
 from phantom_edge.bundle.manifest import MANIFEST
 from phantom_edge.bundle.part import Part, Port
 from phantom_edge.export.interpreters.pte import Interpreter
-from phantom_edge.export.interpreters.pte.importing import executorch, fused_operators, quantized_operators, said
+from phantom_edge.export.interpreters.pte.importing import (
+    captured_stderr,
+    executorch,
+    fused_operators,
+    quantized_operators,
+)
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.runtime.engine import Floats, Ints
 
@@ -55,7 +60,7 @@ class PteEngine:
 
     def _loaded(self, bundle: Bundle, parts: Mapping[str, Part], threads: int) -> Mapping[str, Run]:
         """Methods of parts, by the same names."""
-        with said() as words:
+        with captured_stderr() as words:
             fused_operators()
             quantized_operators()
             runtime = executorch("executorch.runtime").Runtime.get()
@@ -120,7 +125,7 @@ def _executed(part: str, method: Any) -> Run:
     """By ExecuTorch."""
 
     def run(inputs: Sequence[Tensor]) -> Tensor:
-        with said() as words:
+        with captured_stderr() as words:
             try:
                 (found,) = method.execute(inputs)
             except RuntimeError as error:

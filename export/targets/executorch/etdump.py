@@ -7,7 +7,7 @@ from struct import error as StructError
 from subprocess import SubprocessError
 from typing import Any
 
-from phantom_edge.export.interpreters.pte.importing import executorch, said
+from phantom_edge.export.interpreters.pte.importing import captured_stderr, executorch
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.quiet import quiet
 from phantom_edge.runtime.tracing import Dump, DumpedOperator
@@ -28,7 +28,7 @@ def read_etdump(path: Path, skipped: int = 0) -> Dump:
     Raises EdgeError for a file that is none, or holds no runs.
     """
     try:
-        with quiet(), said():
+        with quiet(), captured_stderr():
             blocks = executorch("executorch.devtools").Inspector(etdump_path=str(path)).event_blocks
     except WRONG as error:
         raise _no_etdump(path) from error

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from phantom_edge.checkpoint.source import Source
-from phantom_edge.export.interpreters.pte.importing import executorch, said
+from phantom_edge.export.interpreters.pte.importing import captured_stderr, executorch
 from phantom_edge.export.targets.executorch.decoder import TextDecoder
 from phantom_edge.foundation.quiet import quiet
 
@@ -39,7 +39,7 @@ def cases_of(part: str, module: nn.Module, source: Source, context: int) -> list
     tokens = rows.shape[1]
     rows = torch.cat([rows, rows[:, :1]], dim=1)
     found: list[Case] = []
-    with said():  # its operators complain that they are run from Python
+    with captured_stderr():  # its operators complain that they are run from Python
         for start, end in pairwise([*range(0, tokens, module.at_once or tokens), tokens, tokens + 1]):
             inputs = rows[:, start:end].contiguous(), torch.tensor([start])
             found.append((inputs, module(*inputs)))

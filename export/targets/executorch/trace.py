@@ -13,7 +13,7 @@ import numpy as np
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.node_names import PATCHES
-from phantom_edge.export.interpreters.pte.importing import said
+from phantom_edge.export.interpreters.pte.importing import captured_stderr
 from phantom_edge.export.targets.executorch.engine import PteEngine
 from phantom_edge.export.targets.executorch.etdump import read_etdump
 from phantom_edge.foundation.errors import EdgeError
@@ -37,7 +37,7 @@ class TracedPteEngine(PteEngine):
         """What it wrote down without the first run. Raises EdgeError where ExecuTorch is built without it."""
         path = folder / "run.etdp"
         path.unlink(missing_ok=True)
-        with said():
+        with captured_stderr():
             self.program.write_etdump_result_to_file(str(path), str(folder / "debug.bin"))
         if not path.exists():
             raise EdgeError(
