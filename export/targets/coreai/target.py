@@ -1,4 +1,4 @@
-"""Target coreai: an experiment: assets for Core AI, which follows Core ML in iOS 27 and macOS 27."""
+"""Target coreai, an experiment: assets for Core AI, which follows Core ML in iOS 27 and macOS 27."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -74,7 +74,7 @@ TARGET = Target(
     engine=_engine,
     exact=_exact,
     other="--target coreml",
-    untraced="Core AI tells programs no times of operators",
+    untraced="Core AI reports no times of operators",
     processor="npu",
     tools=("coreai-core", "coreai-torch", "torch"),
     facts=AppleFacts,
