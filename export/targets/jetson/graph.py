@@ -19,7 +19,7 @@ from phantom_edge.export.parts.embedding import NUMBERS
 from phantom_edge.export.passes.layer_form import LayerForm
 from phantom_edge.export.targets.onnx.decoder import DecoderDrawing, cache_inputs
 from phantom_edge.export.targets.onnx.graph import TYPES
-from phantom_edge.export.targets.onnx.linear import LinearDrawing, Made
+from phantom_edge.export.targets.onnx.linear import LinearDrawing, WeightReader
 from phantom_edge.export.targets.onnx.vision import VisionDrawing
 from phantom_edge.foundation.errors import EdgeError
 
@@ -51,7 +51,7 @@ class PlainDrawing(LinearDrawing):
         half = self.op("Mul", x, self.held_once("half", torch.tensor(0.5)))
         return self.op("Mul", half, self.op("Add", curve, self.held_once("one", torch.tensor(1.0))))
 
-    def _made(self, names: Sequence[str]) -> Made:
+    def _reader(self, names: Sequence[str]) -> WeightReader:
         integers = self.integers
         assert integers is not None
         return lambda array: lambda: array(_positive(names, stacked([integers.quantized(name) for name in names])))
