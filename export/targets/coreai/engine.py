@@ -81,7 +81,7 @@ def load(folder: Path, parts: Mapping[str, Part], mode: Mode) -> dict[str, Funct
         known = model.load_function(function) if function in model.function_names else None
         if known is None or not _fits(part, known.desc, mode):
             raise EdgeError(
-                f"{folder / part.file} has other functions, inputs or outputs than {folder / MANIFEST} says", AGAIN
+                f"{folder / part.file} has other functions, inputs or outputs than {folder / MANIFEST} lists", AGAIN
             )
         found[name] = Loaded(known, array, np.float32 if mode == "smooth" else np.float16)
     return found

@@ -88,7 +88,7 @@ class PteEngine:
         return np.concatenate([self._run("embedding", [torch.from_numpy(part)[None]]) for part in parts])
 
     def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
-        """See Engine; a call for each kept position, with all tokens up to it, and one for all; or one for each token."""
+        """See Engine; a call for each kept position with all tokens up to it, and one for all; or one per token."""
         assert start + len(embeds) <= self.manifest.cache.max_context
         rows = torch.from_numpy(np.ascontiguousarray(embeds, np.float32))[None]
         kept = {int(one) for one in keep}
