@@ -193,7 +193,7 @@ class _Steps:
         return mb.concat(values=turned, axis=axis)
 
     def _coordinates(self, x: Any, folded: FoldedMap, basis: Basis, name: str, basis_name: str) -> Any:
-        """Of ``folded.direction(x)``."""
+        """Coordinates of ``folded.direction(x)``."""
         mixed, mb = self.layout.mixed, self.mb
         inner = mb.gelu(x=mixed(x, f"{name}.query", folded.query.T))
         weights = mb.softmax(x=mixed(inner, f"{name}.keys", folded.keys.T), axis=self.layout.feature)

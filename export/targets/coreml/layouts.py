@@ -33,7 +33,7 @@ class Layout(Protocol):
 
     @staticmethod
     def shape(tokens: int, width: int) -> tuple[int, ...]:
-        """Of tokens."""
+        """Returns the shape of tokens."""
 
     @staticmethod
     def table_shape(tokens: int, width: int) -> tuple[int, ...]:

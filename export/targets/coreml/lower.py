@@ -87,7 +87,7 @@ def _check_palettes(config: PhantomConfig, schemes: Mapping[str, Scheme]) -> Non
 def _check_17(schemes: Mapping[str, Scheme], compute: Compute) -> None:
     remedy = "give --ios 18"
     if compute == "gpu":
-        raise EdgeError("what the GPU runs keeps its cache as state, which iOS 17 does not have", remedy)
+        raise EdgeError("GPU functions keep the cache as state, which iOS 17 does not have", remedy)
     found = next((name for name, scheme in schemes.items() if scheme.bits != 8 or scheme.group), "")
     if found:
         raise EdgeError(f"iOS 17 does not read {schemes[found].name}, which {found} is", f"{remedy}, or --weights int8")

@@ -15,7 +15,7 @@ from phantom_edge.runtime.tracing import Dump, DumpedOperator
 KERNEL, CALL, WHOLE = "native_call_", "OPERATOR_CALL", "Method::execute"
 """Beginning of most kernels' events outside of delegates; name of every such call's event, and of a whole run's."""
 
-NAMELESS = "kernels that do not tell their name"
+NAMELESS = "kernels without a name"
 """Name for all others, ExecuTorch's fused attention and its cache among them."""
 
 WRONG = (OSError, ValueError, TypeError, LookupError, AssertionError, AttributeError, StructError, SubprocessError)
@@ -65,5 +65,5 @@ def _name(event: Any) -> str:
 def _no_etdump(path: Path) -> EdgeError:
     return EdgeError(
         f"{path} is no ETDump of a run",
-        "give what a runner wrote that was built with EXECUTORCH_ENABLE_EVENT_TRACER=ON",
+        "give a file of a runner that was built with EXECUTORCH_ENABLE_EVENT_TRACER=ON",
     )

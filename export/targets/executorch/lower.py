@@ -121,8 +121,8 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
     def lowering() -> Lowering:
         return Lowering(source, chosen, settings, begin)
 
-    told = parts.part("program", lambda folder: lowering().write(folder / PROGRAM))
-    described = {part: from_json(Part, one) for part, one in told.items()}
+    program = parts.part("program", lambda folder: lowering().write(folder / PROGRAM))
+    described = {part: from_json(Part, one) for part, one in program.items()}
     options = settings.own(ExecuTorchOptions)
     if options.self_test:
         parts.part("self test", lambda folder: lowering().write_self_test(folder / SELF_TEST))

@@ -101,5 +101,7 @@ def provider_options(path: Path) -> dict[str, str]:
 def traced(bundle: Bundle, threads: int, depths: Sequence[int], folder: Path) -> Found:
     """See Pass."""
     if has_tensorrt():
-        raise EdgeError("TensorRT tells times of layers to trtexec --dumpProfile", "leave it out: --no-operators")
+        raise EdgeError(
+            "TensorRT reports times of layers only in trtexec --dumpProfile", "leave it out: --no-operators"
+        )
     return trace.traced(OrtJetsonEngine(bundle, threads, folder), depths)

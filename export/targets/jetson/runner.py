@@ -39,7 +39,7 @@ MODEL = Path("/proc/device-tree/model")
 """File in which Jetson Linux names the board."""
 
 
-REPORT = "see what TensorRT wrote above; its graphs keep all that phantom-edge lint knows of its documents"
+REPORT = "see TensorRT's messages above; the graphs break no rule of phantom-edge lint"
 
 
 class BoardError(Exception):
@@ -209,8 +209,8 @@ def build(bundle: Bundle, part: str, trt: Any) -> bytes:
     network = builder.create_network(0 if flag is None else 1 << int(flag))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(bundle.graph(part))):
-        told = "; ".join(str(parser.get_error(number)) for number in range(parser.num_errors))
-        raise BoardError(f"TensorRT {trt.__version__} does not take the graph {part}: {told[:400]}", REPORT)
+        errors = "; ".join(str(parser.get_error(number)) for number in range(parser.num_errors))
+        raise BoardError(f"TensorRT {trt.__version__} does not take the graph {part}: {errors[:400]}", REPORT)
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, bundle.board["workspace_megabytes"] << 20)
     for shapes in bundle.profiles(part):
@@ -291,7 +291,7 @@ class Loaded:
         for name in outputs:
             self._bind(context, name, self.memory[name], None)
         if not context.execute_async_v3(self.stream):
-            raise BoardError(f"the engine of {self.part} does not run", "see what TensorRT wrote above")
+            raise BoardError(f"the engine of {self.part} does not run", "see TensorRT's messages above")
         self.cuda.call("cudaStreamSynchronize", self.stream)
         found = {}
         for name, shape in outputs.items():
@@ -400,7 +400,7 @@ def check(engine: Any, golden: Path) -> dict[str, float]:
     for name, bound in (("vision", VISION_BOUND), ("logits", LOGITS_BOUND)):
         if not found[name] <= bound:
             raise BoardError(
-                f"what runs here does not compute the model: {name} are off by {found[name]:.1e}, bound {bound:.0e}",
+                f"the engine does not compute the model: {name} are off by {found[name]:.1e}, bound {bound:.0e}",
                 "do not use it; try another version of TensorRT, or export with --weights fp16 --phantom full",
             )
     return found
@@ -421,8 +421,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BoardError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    told = ", ".join(f"{name} {error:.1e}" for name, error in engines.checked.items()) or "checked before"
-    sys.stdout.write(f"{given.bundle / ENGINES}: engines for {board_name()}; relative error: {told}\n")
+    errors = ", ".join(f"{name} {error:.1e}" for name, error in engines.checked.items()) or "checked before"
+    sys.stdout.write(f"{given.bundle / ENGINES}: engines for {board_name()}; relative error: {errors}\n")
     return 0
 
 

@@ -55,7 +55,7 @@ class Calibrated:
     masked: float
 
     def document(self) -> dict[str, Any]:
-        """As JSON."""
+        """Returns a JSON document."""
         return {
             "ranges": {name: [one.low, one.high] for name, one in self.ranges.items()},
             "balances": [[one.key, one.value] for one in self.balances],

@@ -38,5 +38,5 @@ def soc_named(name: str) -> Soc:
         )
     if name not in SOCS:
         known = ", ".join(f"{one} ({soc.sold_as})" for one, soc in SOCS.items())
-        raise EdgeError(f"there is no chip '{name}' that target qnn knows", f"give --soc one of: {known}")
+        raise EdgeError(f"there is no chip '{name}' in target qnn", f"give --soc one of: {known}")
     return SOCS[name]

@@ -18,7 +18,7 @@ it, another chip may not. `phantom.json` holds all of this for programs.
 |---|---|---|---|
 {rows}
 
-Each file is a graph with one node, whose binary lies beside it: ONNX Runtime's QNN provider loads both, on Android,
+Each file is a graph with one node, with a binary beside it: ONNX Runtime's QNN provider loads both, on Android,
 Windows and Linux. Give it `backend_path` (`libQnnHtp.so`, `QnnHtp.dll`) and `htp_performance_mode=burst`, and the
 session `session.disable_cpu_ep_fallback=1`: every operator of these graphs was placed on the processor. `{source}/`
 holds the graphs that were compiled, for phantom-edge's own checks; an app needs none of it.{shared}

@@ -162,7 +162,7 @@ RULES: list[Rule] = [
         "attention is written head by head; the fused operator is fragile",
         (by.APPLE_RULES, by.FUSED_RUNS, by.FUSED_FAILS, by.GUIDE_SURFACE),
         when.is_one_of(("scaled_dot_product_attention",)),
-        "sources conflict: Apple says no, the guide native from the M1 on, a compute plan only above 2M numbers",
+        "sources conflict: no by Apple, native from the M1 on in the guide, a compute plan only above 2M numbers",
     ),
     Rule(
         "no-conv",
@@ -170,7 +170,7 @@ RULES: list[Rule] = [
         "products with weights are written as convolutions of 1 x 1, which also sum in float32",
         (by.APPLE_RULES, by.TRANSFORMERS, by.GUIDE_LIMITS),
         when.multiplies_without_conv,
-        "sources conflict: Apple's rules say that linear falls off the engine, the guide that it is native",
+        "sources conflict: linear falls off the engine by Apple's rules, and is native in the guide",
     ),
     Rule(
         "last-axis-of-one",
@@ -186,7 +186,7 @@ RULES: list[Rule] = [
         "a last axis of fewer than 32 numbers is filled up to 64 bytes",
         (by.APPLE_RULES, by.TRANSFORMERS),
         when.ends_short,
-        "the guide says 16 bytes",
+        "16 bytes in the guide",
     ),
     Rule(
         "many-channels",
