@@ -1,4 +1,4 @@
-"""Every target, by the name that ``--target`` takes. One target is one folder beside this file and one line here."""
+"""Targets by the name that ``--target`` takes. One target is one folder beside this file and one line here."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -25,14 +25,14 @@ TARGETS: dict[str, Target] = {
 
 
 def target_named(name: str) -> Target:
-    """Raises EdgeError for a name that is no target."""
+    """Returns the target of this name. Raises EdgeError for an unknown one."""
     if name not in TARGETS:
         raise EdgeError(f"there is no target '{name}'", f"choose from: {', '.join(TARGETS)}")
     return TARGETS[name]
 
 
 def target_of(bundle: Bundle) -> Target:
-    """The target of a bundle. Raises EdgeError where its facts are damaged, or nothing here runs it."""
+    """Returns a bundle's target. Raises EdgeError where its facts are damaged, or its target is unknown."""
     name = bundle.manifest.target
     if name not in TARGETS:
         raise EdgeError(
@@ -46,7 +46,7 @@ def target_of(bundle: Bundle) -> Target:
 
 
 def caution_of(bundle: Bundle) -> str:
-    """What a user should know whenever a bundle was run here; empty for nothing."""
+    """Returns the warning to show after a bundle ran here, or ""."""
     facts = target_of(bundle).facts
     return "" if facts is None else str(bundle.facts(facts).caution())
 

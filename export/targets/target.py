@@ -1,4 +1,4 @@
-"""The contract: what a target is. Plain data, and callables that import a target's packages only when they are called.
+"""The contract of targets: plain data, and callables that import a target's packages only when they are called.
 
 A target is one folder beside this file, whose ``target.py`` holds its ``TARGET``, and one line in ``TARGETS``.
 """
@@ -35,17 +35,17 @@ T = TypeVar("T", bound="Options")
 
 
 def option(default: Any, help: str, *, choices: Sequence[object] = (), flag: str = "", short: bool = False) -> Any:
-    """A field of a target's options, which becomes a flag of ``phantom-edge export``.
+    """Returns a field of a target's options, which becomes a flag of ``phantom-edge export``.
 
-    ``choices`` are all values that there are, ``flag`` its name where that is not the field's; ``short``: it is True or
-    False, and says so by being there.
+    ``choices`` are the allowed values, ``flag`` is the flag's name where it differs from the field's, and ``short``
+    makes it a switch without a value.
     """
     return field(default=default, metadata={"help": help, "choices": tuple(choices), "flag": flag, "short": short})
 
 
 @dataclass(frozen=True)
 class Options:
-    """A target's own options. Raises EdgeError for a value that is not among an option's choices."""
+    """A target's own options. Raises EdgeError for a value outside an option's choices."""
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -55,21 +55,21 @@ class Options:
 
 
 def flag_of(name: str, about: Mapping[str, Any]) -> str:
-    """The flag of an option, such as ``--opset-only``."""
+    """Returns the flag of an option, such as ``--opset-only``."""
     return about["flag"] or f"--{name.replace('_', '-')}"
 
 
 def listed(choices: Iterable[object]) -> str:
-    """``a, b, c``."""
+    """Joins choices: ``a, b, c``."""
     return ", ".join(map(str, choices))
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a user asks of an export; ``options`` are those of the target, None for its defaults.
+    """Settings of an export; ``options`` are the target's own, None for its defaults.
 
-    ``max_tiles`` None keeps the checkpoint's own; ``phantom`` as in ``phantom_rank.Phantom.parse``. ``calibration`` is
-    for targets that choose scales by it.
+    ``max_tiles`` None keeps the checkpoint's number; ``phantom`` as in ``phantom_rank.Phantom.parse``. ``calibration``
+    is for targets that choose scales by it.
     """
 
     precision: Precision = "fp32"
@@ -96,28 +96,28 @@ class Settings:
                 raise EdgeError(problem, remedy)
 
     def own(self, kind: type[T]) -> T:
-        """The target's own options, or its defaults."""
+        """Returns the target's own options, or its defaults."""
         options = kind() if self.options is None else self.options
         assert isinstance(options, kind)
         return options
 
 
 class Facts(Protocol):
-    """What a manifest holds for one target alone, as the target's room reads it."""
+    """Facts that a manifest holds for one target alone, as the target's room reads them."""
 
     def files(self) -> tuple[str, ...]:
-        """Files of the bundle that these name."""
+        """Returns the bundle's files that the facts name."""
 
     def lines(self) -> tuple[tuple[str, str], ...]:
-        """Rows of ``phantom-edge inspect``: what, and its value."""
+        """Returns rows of ``phantom-edge inspect``: label and value."""
 
     def caution(self) -> str:
-        """What a user should know whenever the bundle was run here; empty for nothing."""
+        """Returns the warning to show after the bundle ran here, or ""."""
 
 
 @dataclass(frozen=True)
 class Lowered:
-    """What a target wrote. ``unproved`` says why nothing here can compare it with its model; empty where it can."""
+    """Result of lowering. ``unproved`` is the reason why the bundle cannot be compared with its model here, or ""."""
 
     parts: dict[str, Part]
     embedding: Embedding | None
@@ -139,29 +139,29 @@ class Lower(Protocol):
         begin: Progress,
         /,
     ) -> Lowered:
-        """Raises EdgeError for what this target cannot do."""
+        """Raises EdgeError for settings that this target does not support."""
 
 
 class Exact(Protocol):
-    """Every way in which a bundle runs to be compared with its checkpoint."""
+    """Lists every way to run a bundle when it is compared with its checkpoint."""
 
     def __call__(self, bundle: Bundle, reference: "Reference", /, *, strict: bool) -> "list[Trial]":
-        """The bundle as it runs first; ``strict`` asks for the hardest one that the target has, too."""
+        """Returns the plain run first; ``strict`` adds the target's hardest one."""
 
 
 Settle = Callable[["PhantomConfig", Mapping[str, "Scheme"], Settings], Settings]
-"""From a model, the schemes of its quantized weights, and what is asked: settings that are whole, or an EdgeError."""
+"""Completes the settings of a model whose quantized weights have these schemes, or raises EdgeError."""
 
 NORMAL_FLOAT16 = 2.0**-14
-"""Normal numbers of float16 begin here."""
+"""Smallest normal number of float16."""
 
 MakeEngine = Callable[[Bundle, int], "Engine"]
-"""Engine of a bundle and a number of threads, 0 for as many as the runtime takes."""
+"""Makes the engine of a bundle with a number of threads; 0 is the runtime's default."""
 
 
 @dataclass(frozen=True)
 class Making:
-    """What exports a target: ``settle`` completes settings before anything is computed, ``lower`` writes the graphs.
+    """Exports a target: ``settle`` completes settings before anything is computed, ``lower`` writes the graphs.
 
     ``readme`` returns the text of a bundle's README.md.
     """
@@ -173,9 +173,9 @@ class Making:
 
 @dataclass(frozen=True)
 class Lint:
-    """How a target's bundles are held against its rules.
+    """Check of a target's bundles against its rules.
 
-    ``where`` completes the title of the table ("(for {}) in TensorRT"), ``about`` says what eligible means.
+    ``where`` completes the title of the table ("(for {}) in TensorRT"), ``about`` defines "eligible".
     """
 
     run: "Callable[[], Callable[[Bundle], Report]]"
@@ -185,16 +185,16 @@ class Lint:
 
 @dataclass(frozen=True)
 class Count:
-    """How a target stores a model, as far as the planner counts bytes by it.
+    """A target's storage of a model, by which the planner counts bytes.
 
-    ``is_half``: floats have 16 bits, whatever the recipe; ``plain`` is their format where it has a name of its own.
-    ``step``: cached rows are multiples of so many numbers; ``row_bytes``: one buffer holds all rows of a token, which
-    fill multiples of so many bytes. ``rotations``: copies of a position's rotation for each number of a head.
+    ``is_half``: floats have 16 bits with every recipe; ``plain`` is their format where it has a name of its own.
+    ``step``: cached rows are padded to multiples of this many numbers; ``row_bytes``: one buffer holds all rows of a
+    token, padded to multiples of this many bytes. ``rotations``: copies of a position's rotation per number of a head.
 
-    ``scales`` are the formats of scales of rows and of groups ("": the floats' own), ``table_scales`` those of the
-    table of words, whose rows without groups are cut into blocks of ``table_block`` (None: they are not), as those of
-    a tied head are into ``head_block``. ``ties``: when a tied table is read from the head. ``fixed``: a chunk is
-    computed whole, behind a full cache.
+    ``scales`` are the formats of the scales of rows and of groups ("": the floats' own), ``table_scales`` that of the
+    embedding table, whose rows without groups are cut into blocks of ``table_block`` (None: not cut), as those of a
+    tied head are into ``head_block``. ``ties``: cases in which a tied table is read from the head. ``fixed``: a chunk
+    is computed whole, with a full cache.
     """
 
     is_half: bool = False
@@ -212,7 +212,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Variant:
-    """Weights that a target takes, and what its export command says besides; ``compute``: gpu, if not the usual."""
+    """Weights that a target takes, and the export command's other arguments; ``compute`` is gpu where not the usual."""
 
     weights: str
     arguments: str = ""
@@ -222,21 +222,21 @@ class Variant:
 
 @dataclass(frozen=True)
 class Target:
-    """Where a Phantom model runs, and everything that this project does for it there.
+    """A runtime for Phantom models, and everything that this project does for it.
 
-    ``title`` is its name for people; ``extra`` is the pip extra that exports. ``precision`` is the number format of
-    floats unless another is asked for. ``multiple`` and ``least`` are those of ``phantom_rank.choose_forms``;
-    ``calibrates``: it needs ``Settings.calibration``. ``tools`` are the distributions that write its files: an export
-    begun with other versions is begun anew. ``clashes`` are versions of them that do not work together.
+    ``title`` is its description in a few words; ``extra`` is the pip extra that exports. ``precision`` is the default
+    number format of floats. ``multiple`` and ``least`` are as in ``phantom_rank.choose_forms``; ``calibrates``: it
+    needs ``Settings.calibration``. ``tools`` are the distributions that make its files: an export that was begun with
+    other versions is begun anew. ``clashes`` are versions of them that are known not to work together.
 
     Callables import what they need when they are called, and raise EdgeError with the pip command that installs it.
-    ``making`` exports, ``engine`` runs a bundle here, ``exact`` lists the trials of a proof (None: the engine alone).
-    ``rounds``: the engine rounds activations of quantized layers. ``other`` is what to try where a proof fails;
-    ``keeps_parts``: parts that take long to make stay then. ``facts`` is the type of ``Manifest.facts``.
+    ``making`` exports, ``engine`` runs a bundle here, ``exact`` lists the runs of a proof (None: the engine's alone).
+    ``rounds``: the engine rounds activations of quantized layers. ``other`` is the choice to try where a proof fails;
+    ``keeps_parts``: parts that take long to make are kept then. ``facts`` is the type of ``Manifest.facts``.
 
-    ``lint``, ``trace`` and ``dump`` (reads a file of the device's own profiler) are None where there is none;
-    ``untraced`` is the reason. ``count`` and ``variants`` are the planner's; a target without variants is not planned.
-    ``processor`` is where it runs by default, ``transports`` the kinds of devices on which it can be profiled.
+    ``lint``, ``trace`` and ``dump`` (reads a file of the device's own profiler) are None where the target has none, for
+    the reason in ``untraced``. ``count`` and ``variants`` are the planner's; without variants nothing is planned.
+    ``processor`` is the default one; ``transports`` are the ways to a device on which it can be profiled.
     """
 
     name: str

@@ -13,7 +13,7 @@ from phantom_edge.reference import Reference
 from phantom_edge.runtime.engine import Floats
 
 VISION = "vision"
-"""Key of the bound on relative errors of image tokens; other keys are measures of logits."""
+"""Key of the bound on the relative error of image tokens; other keys are measures of logits."""
 
 Bounds = dict[str, float]
 
@@ -21,24 +21,24 @@ BOUNDS: dict[str, Bounds] = {
     "float32": {VISION: 1e-4, RELATIVE: 1e-4, DIVERGENCE: 1e-6, OTHERS: 0.0},
     "float16": {VISION: 2e-2, RELATIVE: 3e-2, DIVERGENCE: 1e-3, OTHERS: 0.05},
 }
-"""Largest error of a bundle, by the number format that its graphs compute in. Float16 keeps 11 bits through thousands
-of sums, and its ties may turn."""
+"""Maximum error of a bundle, by the number format in which its graphs compute. Float16 keeps 11 bits through thousands
+of sums, and its ties may flip."""
 
 ROUNDED: Bounds = {RELATIVE: 1e-1, DIVERGENCE: 1e-2}
-"""The same where activations are rounded to 8 bits on the way into quantized layers or the cache: it turns ties, so
-other tokens are reported and not bound. The exact stages show that nothing else is off."""
+"""The same where activations are rounded to 8 bits before quantized layers or the cache: rounding flips ties, so other
+tokens are reported and not bound. The exact stages show that nothing else is off."""
 
 Kind = Literal["plain", "exact", "strict"]
 MeasureLayers = Callable[[Bundle, Reference, Floats, Floats, Callable[[], None]], tuple[Layer, ...]]
-"""Signal to noise of every layer: of a bundle and its reference, over tiles (1, 3, S, S) and a prompt (N, hidden)."""
+"""Measures each layer's signal to noise, bundle against reference, over tiles (1, 3, S, S) and a prompt (N, hidden)."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One way to run a bundle, the reference that it is compared with, and its bounds (none: errors are reported only).
+    """One way to run a bundle, the reference to compare with, and its bounds (none: errors are reported only).
 
-    ``plain`` is how it runs; ``exact`` leaves out what rounding activations adds; ``strict`` rounds inside operators,
-    too. ``layers`` compares it layer by layer, where that can be seen.
+    ``plain`` is the usual run; ``exact`` leaves out the rounding of activations; ``strict`` rounds inside operators,
+    too. ``layers`` compares layer by layer, where the engine allows it.
     """
 
     engine: MakeEngine
@@ -51,7 +51,7 @@ class Trial:
 def trials(
     bundle: Bundle, reference: Reference, engine: MakeEngine, exact: MakeEngine | None = None, *, rounds: bool = True
 ) -> list[Trial]:
-    """The bundle as it runs and, where that rounds activations and there is an ``exact`` engine, without that.
+    """Returns the plain trial and, where it rounds activations and there is an ``exact`` engine, one without rounding.
 
     ``rounds`` as in Target.
     """
@@ -67,11 +67,11 @@ def trials(
 
 
 def is_of_another_precision(bundle: Bundle, source: Source) -> bool:
-    """Whether the bundle is quantized and the checkpoint is not: its error is then the price of quantizing."""
+    """True where the bundle is quantized and the checkpoint is not: its error is then the price of quantizing."""
     return bundle.manifest.integers is not None and source.integers is None
 
 
 def sees_in_integers(source: Source) -> bool:
-    """Whether any weight between pixels and image tokens is quantized."""
+    """True where any weight between pixels and image tokens is quantized."""
     names = source.integers.schemes if source.integers is not None else ()
     return any(name.startswith((TOWER, PROJECTOR)) for name in names)

@@ -1,6 +1,6 @@
-"""Functions of an asset: drawn as those of a Core ML package are, traced by torch.export, and lowered by Apple.
+"""Functions of an asset: drawn by the code of Core ML packages, traced by torch.export, lowered by Apple's converter.
 
-One piece of code says what a model's graph is, for both targets: here its builder is torch.
+One piece of code draws a model's graph for both targets: here its builder is torch.
 """
 
 from collections import Counter
@@ -20,15 +20,15 @@ from phantom_edge.export.targets.coreml.graph import Array, Drawing, Function, G
 Draw = Callable[[Graph], Mapping[str, Any]]
 PREFIXES = ("coreai.decomposable.", "coreai.")
 FILES = ("main.hash", "main.mlirb", "metadata.json")
-"""Inside an asset."""
+"""Files inside an asset."""
 
 
 @dataclass
 class Tape:
-    """A builder that runs operators on tensors without numbers, and remembers them.
+    """A builder that runs operators on tensors without numbers, and records them.
 
-    Products with constants whose ids are in ``ones`` are left out: Apple's converter multiplies what follows a
-    convolution into its weights, and changes them even then.
+    Products with constants whose ids are in ``ones`` are left out: Apple's converter multiplies a factor after a
+    convolution into its weights, and changes them even where it is 1.
     """
 
     steps: list[tuple[str, dict[str, Any], list[Tensor]]] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Tape:
 
 
 class TapeGraph(Graph):
-    """A function in the making; ``constants`` are those that it reads, by name."""
+    """A function in the making; ``constants`` are its constants, by name."""
 
     def __init__(self, package: Drawing, inputs: Mapping[str, Tensor]) -> None:
         self.tape = Tape()
@@ -75,7 +75,7 @@ class Played(nn.Module):
             self.register_buffer(f"constant_{number}", torch.from_numpy(graph.package.arrays[name]))
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Inputs and outputs in the order in which they were drawn."""
+        """Computes the outputs, in the order in which they were drawn."""
         graph = self.graph
         values = dict(zip(map(id, graph.variables.values()), inputs, strict=True))
         values |= dict(zip(map(id, graph.constants.values()), self.buffers(), strict=True))
@@ -94,7 +94,7 @@ class Played(nn.Module):
 class AssetDrawing(Drawing):
     """An asset in the making."""
 
-    def __init__(self) -> None:  # coremltools, which a Drawing holds, has no part in this
+    def __init__(self) -> None:  # without coremltools, which a Drawing holds
         self.functions: dict[str, Function] = {}
         self.arrays: dict[str, Array] = {}
         torch_side = coreai("coreai_torch")
@@ -103,7 +103,7 @@ class AssetDrawing(Drawing):
         self.converted: Any = None
 
     def function(self, name: str, inputs: Sequence[Port], states: Sequence[Port], draw: Draw) -> None:
-        """See Drawing. Only numbers that are in files are read here; torch.export then sees what was drawn."""
+        """See Drawing. Only stored numbers are read here; torch.export then traces the recorded operators."""
         assert not states and self.converted is None
         shapes = [[int(side) for side in port.shape] for port in inputs]
         graph = TapeGraph(
@@ -128,7 +128,7 @@ class AssetDrawing(Drawing):
         self.functions[name] = Function(tuple(inputs), (), outputs, {})
 
     def convert(self) -> None:
-        """Lower all functions, and learn their operators."""
+        """Lower all functions, and count their operators."""
         with quiet():
             self.converted = self.converter.to_coreai()
         for name, function in self.functions.items():
@@ -142,7 +142,7 @@ class AssetDrawing(Drawing):
 
 
 def _kinds(graph: Any) -> Iterator[str]:
-    """Of operators without constants; what calls a function of the asset's own is called by that one's name."""
+    """Yields the kinds of operators except constants; a call of the asset's own function has that function's name."""
     for operation in graph.bodyRegion.blocks[0].operations:
         name = str(operation.operation.name)
         if name == "coreai.invoke":

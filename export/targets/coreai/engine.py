@@ -1,4 +1,4 @@
-"""Core AI assets, an experiment: run by Apple's own package, on Linux by the interpreter that it has.
+"""Engine of Core AI assets, an experiment: Apple's own package runs them, on Linux in its interpreter.
 
 The loop around the functions (``steps``) is that of Core ML's packages.
 """
@@ -30,14 +30,14 @@ T = TypeVar("T")
 
 @cache
 def loop() -> asyncio.AbstractEventLoop:
-    """In a thread of its own: Core AI's functions are coroutines, whoever calls them."""
+    """Returns an event loop in a thread of its own: Core AI's functions are always coroutines."""
     found = asyncio.new_event_loop()
     threading.Thread(target=found.run_forever, daemon=True).start()
     return found
 
 
-def waited(work: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine returns."""
+def wait_for(work: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine and returns its result."""
     return asyncio.run_coroutine_threadsafe(work, loop()).result()
 
 
@@ -50,15 +50,15 @@ class Loaded:
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         """See Function."""
         given = {name: self.array(np.ascontiguousarray(one, self.dtype)) for name, one in inputs.items()}
-        found = waited(self.function(inputs=given))
+        found = wait_for(self.function(inputs=given))
         return {name: np.array(one.numpy(), np.float32) for name, one in found.items()}
 
 
 class CoreAiEngine(StepsEngine):
-    """Runs a bundle of target coreai; a ``mode`` as in ``set_mode``.
+    """Runs a bundle of target coreai; ``mode`` as in ``set_mode``.
 
-    All of it is Apple's, and nothing here sees inside of operators: ``watch`` and ``apple`` change nothing. Nor do
-    ``threads``, of which the interpreter says nothing.
+    Apple's interpreter gives no access inside operators: ``watch`` and ``apple`` have no effect. Nor have ``threads``:
+    the interpreter has no such setting.
     """
 
     def __init__(
@@ -69,26 +69,26 @@ class CoreAiEngine(StepsEngine):
 
 
 def load(folder: Path, parts: Mapping[str, Part], mode: Mode) -> dict[str, Function]:
-    """The functions of a bundle's assets.
+    """Loads the functions of a bundle's assets.
 
-    Raises EdgeError for an asset that is none, or has other ports than its part.
+    Raises EdgeError for a damaged asset, or one with other ports than its part.
     """
     array = coreai("coreai.runtime").NDArray
-    models = {file: waited(_opened(folder / file, mode)) for file in {part.file for part in parts.values()}}
+    models = {file: wait_for(_opened(folder / file, mode)) for file in {part.file for part in parts.values()}}
     found: dict[str, Function] = {}
     for name, part in parts.items():
         model, function = models[part.file], part.function or "main"
         known = model.load_function(function) if function in model.function_names else None
         if known is None or not _fits(part, known.desc, mode):
             raise EdgeError(
-                f"{folder / part.file} has other functions, inputs or outputs than {folder / MANIFEST} says", AGAIN
+                f"{folder / part.file} has other functions, inputs or outputs than {folder / MANIFEST} lists", AGAIN
             )
         found[name] = Loaded(known, array, np.float32 if mode == "smooth" else np.float16)
     return found
 
 
 async def _opened(path: Path, mode: Mode) -> Any:
-    """A model, of the bundle's asset or of one that is written for the mode. What it needs of files, it has read."""
+    """Loads a model from the bundle's asset, or from a copy rewritten for the mode, into memory."""
     asset_type = coreai("coreai.authoring").AIModelAsset
     _check_program(path)
     try:
@@ -106,7 +106,7 @@ async def _opened(path: Path, mode: Mode) -> Any:
 
 
 def _check_program(path: Path) -> None:
-    """EdgeError for a program that is not what its asset was written with: Apple's reader ends the process then."""
+    """Raises EdgeError for a program that differs from its hash: Apple's reader would end the process."""
     program, digest = (path / name for name in ("main.mlirb", "main.hash"))
     try:
         if hashlib.sha256(program.read_bytes()).digest() == digest.read_bytes():
@@ -122,11 +122,11 @@ def _fits(part: Part, described: Any, mode: Mode) -> bool:
         (part.outputs, described.output_names, described.output_descriptor),
     )
     return all(
-        {_told(port, mode) for port in ports}
+        {_expected(port, mode) for port in ports}
         == {(name, tuple(about(name).shape), str(about(name).dtype)) for name in names}
         for ports, names, about in pairs
     )
 
 
-def _told(port: Port, mode: Mode) -> tuple[str, tuple[int | str, ...], str]:
+def _expected(port: Port, mode: Mode) -> tuple[str, tuple[int | str, ...], str]:
     return port.name, tuple(port.shape), "float32" if mode == "smooth" else port.dtype

@@ -1,4 +1,4 @@
-"""Apple's Core AI packages, which speak while they work."""
+"""Imports Apple's Core AI packages with their output silenced."""
 
 import io
 import warnings
@@ -10,9 +10,9 @@ from phantom_edge.foundation.errors import need
 
 
 def coreai(module: str) -> ModuleType:
-    """A module of ``coreai`` or ``coreai_torch``. Raises EdgeError if that is not installed.
+    """Imports a module of ``coreai`` or ``coreai_torch``. Raises EdgeError where it is not installed.
 
-    The latter's import warns about torch 2.13.0+cpu, which it takes for later than the 2.13.0 that it was tested with.
+    ``coreai_torch`` warns about torch 2.13.0+cpu, which it takes for later than the 2.13.0 of its tests.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
@@ -22,7 +22,7 @@ def coreai(module: str) -> ModuleType:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Nothing on stdout, where the converter says that it converts, and no warnings about torch's own code."""
+    """Silences the converter's progress on stdout, and warnings about torch's own code."""
     with redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield

@@ -1,7 +1,7 @@
 """Target coreai, an experiment: assets for Core AI, which follows Core ML in iOS 27 and macOS 27.
 
-They hold what packages for the Neural Engine hold: features as channels, the cache an input, float16 numbers. No device
-has run them; they are proved by Apple's own interpreter, which its package for Linux has.
+Their graphs are those of packages for the Neural Engine: features as channels, the cache an input, float16 numbers. No
+device has run them; they are proved in the interpreter of Apple's own package for Linux.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,11 +34,11 @@ from phantom_edge.models.config import PhantomConfig
 IOS = 27
 TOOLS = ("coreai-core", "coreai-torch", "torch")
 ASSETS = {"vision": {"vision": MAIN}, "decoder": FUNCTIONS}
-"""By name: its parts, and the functions that they are."""
+"""Parts of each asset, and their functions."""
 
 
 def settle(_config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Settings) -> Settings:
-    """Refuse what is no part of the experiment."""
+    """Refuse settings outside the experiment."""
     if schemes:
         raise EdgeError(
             "target coreai is an experiment with float16 weights, and this checkpoint is quantized",
@@ -50,7 +50,7 @@ def settle(_config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Sett
 
 
 def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Progress) -> Lowered:
-    """Write the assets, the table of embeddings, and that of rotations."""
+    """Write the assets, and the tables of embeddings and rotations."""
     text = source.config.text
     forms = [one.form for one in chosen]
     weights = Weights(source.read, None, IOS)
@@ -76,7 +76,7 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
 
 
 def _described(asset: AssetDrawing, name: str, functions: dict[str, str], sizes: dict[str, int]) -> dict[str, Part]:
-    """What the parts of an asset are; ``sizes`` of weights, counted on from part to part."""
+    """Describes the parts of an asset; ``sizes`` of weights add up from part to part."""
     found: dict[str, Part] = {}
     counted = 0
     for part, function in functions.items():

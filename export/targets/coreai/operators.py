@@ -1,4 +1,4 @@
-"""The operators of Core ML's builder that functions of packages are drawn with, as torch has them."""
+"""Operators of Core ML's builder with which functions of packages are drawn, in torch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,11 +12,11 @@ from phantom_edge.export.targets.coreml.layouts import PRODUCT
 
 
 class Operators:
-    """What ``mlpackage`` needs of a builder where the layout is Channels; same names and arguments."""
+    """Builder's operators that the Channels layout needs, with the same names and arguments."""
 
     @staticmethod
     def add(x: Any, y: Any) -> Tensor:
-        """Sum; a number is one of float16."""
+        """Sum; a plain number is a float16."""
         found: Tensor = _number(x) + _number(y)
         return found
 
@@ -34,24 +34,24 @@ class Operators:
 
     @staticmethod
     def concat(values: Sequence[Tensor], axis: int) -> Tensor:
-        """One behind another."""
+        """Concatenates tensors."""
         return torch.cat(list(values), axis)
 
     @staticmethod
     def split(
         x: Tensor, axis: int, num_splits: int | None = None, split_sizes: Sequence[int] | None = None
     ) -> Sequence[Tensor]:
-        """In equal parts, or in parts of these sizes."""
+        """Splits into equal parts, or parts of these sizes."""
         return torch.split(x, list(split_sizes) if split_sizes else x.shape[axis] // (num_splits or 1), axis)
 
     @staticmethod
     def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
-        """The same numbers in another shape."""
+        """Reshapes a tensor."""
         return x.reshape(tuple(map(int, shape)))
 
     @staticmethod
     def transpose(x: Tensor, perm: Sequence[int]) -> Tensor:
-        """Axes in another order."""
+        """Permutes axes."""
         return x.permute(tuple(perm))
 
     @staticmethod
@@ -64,14 +64,14 @@ class Operators:
 
     @staticmethod
     def layer_norm(x: Tensor, axes: Sequence[int], epsilon: np.float16) -> Tensor:
-        """Over one axis, without weights. The converter's norm is over the last."""
+        """Layer norm over one axis, without weights. The converter's own norm is over the last."""
         (axis,) = axes
         last = x.movedim(axis, -1)
         return F.layer_norm(last, last.shape[-1:], eps=float(epsilon)).movedim(-1, axis)
 
     @staticmethod
     def gelu(x: Tensor) -> Tensor:
-        """With the error function."""
+        """GELU with the error function."""
         return F.gelu(x)
 
     @staticmethod
@@ -86,19 +86,19 @@ class Operators:
 
     @staticmethod
     def softmax(x: Tensor, axis: int) -> Tensor:
-        """Shares of one."""
+        """Softmax over one axis."""
         return x.softmax(axis)
 
     @staticmethod
     def einsum(values: Sequence[Tensor], equation: str) -> Tensor:
-        """Products of heads, as a product of matrices."""
+        """Products per head, as a product of matrices."""
         assert equation == PRODUCT
         left, right = (one.transpose(1, 2) for one in values)
         return (left @ right).transpose(1, 2)
 
     @staticmethod
     def conv(x: Tensor, weight: Tensor, bias: Tensor | None = None, pad_type: str = "valid") -> Tensor:
-        """A convolution of stride 1."""
+        """Convolution of stride 1."""
         assert pad_type == "valid"
         return F.conv2d(x, weight, bias)
 
@@ -113,5 +113,5 @@ class Operators:
 
 
 def _number(x: Any) -> Any:
-    """A tensor as it is; a number of float16 as torch takes it beside one."""
+    """Returns a tensor unchanged, and a float16 number as a Python float."""
     return x if isinstance(x, Tensor) else float(x)

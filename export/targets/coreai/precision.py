@@ -1,8 +1,8 @@
-"""What an asset's own graph computes in: as it lies, with sums in float32, or in float32 altogether.
+"""Precision of an asset's graph: unchanged, with sums in float32, or in float32 altogether.
 
-Apple's interpreter for Linux takes products of float16 matrices term by term: every product and every sum is rounded,
-which is off by 1e-2 after a thousand terms. Convolutions, norms and softmax are summed in float32. GPUs sum products in
-float32, too, so this is what a bundle is held to; as it lies, a graph is the strictest reading of float16.
+Apple's interpreter for Linux sums products of float16 matrices term by term: it rounds every product and every sum, an
+error of 1e-2 after a thousand terms. It sums convolutions, norms and softmax in float32. GPUs sum products in float32,
+too, so bundles are held to that; the unchanged graph is the strictest reading of float16.
 """
 
 import re
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from phantom_edge.export.targets.coreai.importing import coreai
 
 Mode = Literal["fp16", "smooth", "strict"]
-"""Products of matrices summed in float32; all in float32; as it lies."""
+"""Products of matrices summed in float32; all in float32; unchanged."""
 
 PRODUCT = "matmul"
 ELEMENTS = "coreai._compiler._mlir_libs._coreaiIR._bindings.mlir.dialects.coreai"
 
 
 def set_mode(program: Any, mode: Mode) -> None:
-    """Let a program that was read from an asset compute in ``mode``."""
+    """Rewrite a program of an asset so that it computes in ``mode``."""
     if mode == "strict":
         return
     ir = coreai("coreai._compiler.ir")
@@ -73,7 +73,7 @@ class Rewriting:
                 result.set_type(self._wide(result.type))
 
     def _widen_constant(self, operation: Any) -> None:
-        """The same numbers in float32; a cast would not do: Apple's compiler then takes those below 2^-14 for 0."""
+        """Replaces a constant by one in float32; after a cast Apple's compiler takes numbers below 2^-14 for 0."""
         value, result = operation.attributes["value"], operation.results[0]
         wide, location = self._wide(result.type), self.ir.Location.unknown()
         array = np.array(value) if isinstance(value, self.ir.DenseElementsAttr) else self._blob(operation)
@@ -84,7 +84,7 @@ class Rewriting:
         operation.erase()
 
     def _blob(self, operation: Any) -> NDArray[np.float16]:
-        """Numbers of a constant that lie apart from its graph: they are to be had in print alone, behind 4 bytes."""
+        """Returns the numbers of a constant outside its graph: only its printed form holds them, after 4 bytes."""
         alone = self.ir.Module.create()
         operation.clone(ip=self.ir.InsertionPoint(alone.body))
         (printed,) = re.findall(r': "0x([0-9A-Fa-f]+)"', str(alone))
@@ -96,7 +96,7 @@ class Rewriting:
             operation.erase()
 
     def _declare(self, operation: Any) -> None:
-        """Let a graph say what it takes and returns."""
+        """Declare the types of a graph's inputs and outputs."""
         if operation.name != "coreai.graph":
             return
         ir = self.ir
@@ -105,7 +105,7 @@ class Rewriting:
         operation.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(*sides))
 
     def _cast_behind(self, operation: Any, kind: Any, of: Any = None) -> None:
-        """Let all that reads an operation read it as ``kind``; its own numbers become those ``of``."""
+        """Cast an operation's result to ``kind`` for all its readers; the operation itself computes in ``of``."""
         result = operation.results[0]
         if of is not None:
             result.set_type(self.ir.RankedTensorType.get(result.type.shape, of))

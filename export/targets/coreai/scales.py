@@ -1,7 +1,7 @@
 """Layer scales of the vision tower, multiplied into the weights before them.
 
-Apple's converter does that by itself, to float16 numbers, which it rounds a second time. Done here, they are rounded
-once, and the graph holds the numbers that the proof says it holds.
+Apple's converter multiplies them by itself, into float16 numbers, which it rounds a second time. Here they are rounded
+once, and the graph holds the numbers of the proof.
 """
 
 import torch
@@ -15,11 +15,11 @@ from phantom_edge.models.vision import VisionLayer
 from phantom_edge.reference import Reference
 
 SCALED = {"attn.proj": "ls1", "mlp.fc2": "ls2"}
-"""Linear layers, and the scale of what they return."""
+"""Linear layers, and the scales of their outputs."""
 
 
 def scaled(read: Read) -> Read:
-    """Tensors of a model that computes the same, whose layer scales are 1."""
+    """Reads the tensors of an equal model whose layer scales are 1."""
 
     def found(name: str) -> Tensor:
         tensor = read(name)

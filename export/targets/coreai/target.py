@@ -1,4 +1,4 @@
-"""Target coreai: an experiment: assets for Core AI, which follows Core ML in iOS 27 and macOS 27."""
+"""Target coreai, an experiment: assets for Core AI, which follows Core ML in iOS 27 and macOS 27."""
 
 from phantom_edge.export.targets.coreml.facts import MULTIPLE, AppleFacts
 from phantom_edge.export.targets.target import NORMAL_FLOAT16, Exact, MakeEngine, Making, Options, Target
@@ -42,8 +42,8 @@ TARGET = Target(
     making=_making,
     engine=_engine,
     exact=_exact,
-    other="the target of Core ML",
-    untraced="Core AI tells programs no times of operators",
+    other="--target coreml",
+    untraced="Core AI reports no times of operators",
     processor="npu",
     tools=("coreai-core", "coreai-torch", "torch"),
     facts=AppleFacts,

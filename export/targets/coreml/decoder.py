@@ -1,7 +1,7 @@
 """The decoder as functions of a Core ML package: a chunk of a prompt, one token, and the head alone.
 
-For the GPU the cache is state that a function updates in place; for the Neural Engine it comes in read-only, and new
-rows go out, for the host to write.
+For the GPU the cache is state that a function updates in place; for the Neural Engine it is a read-only input, and new
+rows are outputs, which the host writes into it.
 """
 
 import math
@@ -25,13 +25,13 @@ from phantom_edge.models.config import PhantomTextConfig
 from phantom_edge.models.tensor_names import DECODER, EMBEDDING, HEAD
 
 WIDEST = 16384
-"""Of a dimension on the Neural Engine."""
+"""Maximum size of a dimension on the Neural Engine."""
 
 PREFILL, DECODE, ONLY_HEAD = "prefill", "decode", "head"
 
 
 def query_scale(config: PhantomTextConfig, form: LayerForm, *, is_fused: bool) -> float:
-    """What queries are multiplied by, a float16 number; the fused operator divides by the root of its own width."""
+    """Returns the queries' factor, a float16 number; the fused operator divides by the root of its own width."""
     scale = config.head_dim**-0.5
     if is_fused:
         scale *= math.sqrt(config.head_dim + form.bases.key.rank)
@@ -54,22 +54,22 @@ class DecoderFunctions:
         self.groups = self.heads // self.kv_heads
 
     def draw_steps(self, package: Drawing, name: str, tokens: int, *, has_head: bool) -> None:
-        """A function that reads ``tokens``: to logits of the last, or hidden states after the last norm of all."""
+        """Draws a function of ``tokens`` tokens: to logits of the last, or hidden states of all after the last norm."""
         caches = self._caches(tokens)
         states = caches if self.layout.is_fused else []
         package.function(
-            name, [*self._fed(tokens), *([] if states else caches)], states, partial(self._steps, has_head)
+            name, [*self._ports(tokens), *([] if states else caches)], states, partial(self._steps, has_head)
         )
 
     def draw_head(self, package: Drawing, name: str) -> None:
-        """A function from a hidden state to its logits."""
+        """Draws a function from a hidden state to its logits."""
         layout, shape = self.layout, self.layout.shape(1, self.config.hidden_size)
         package.function(
             name, [port("hidden", shape)], [], lambda graph: self._logits(layout(graph, self.weights), graph["hidden"])
         )
 
-    def _fed(self, tokens: int) -> list[Port]:
-        """Inputs beside the cache."""
+    def _ports(self, tokens: int) -> list[Port]:
+        """Returns the inputs beside the cache."""
         layout, half = self.layout, self.dim // 2
         mask = (1, 1, tokens, self.context) if layout.is_fused else (1, self.context + tokens, 1, tokens)
         found = [
@@ -102,7 +102,7 @@ class DecoderFunctions:
         return {**found, **steps.new}
 
     def _logits(self, layout: Layout, hidden: Any) -> Mapping[str, Any]:
-        """In one piece, or in pieces that the Neural Engine can hold; a last one may be longer than the vocabulary."""
+        """Logits in one piece, or in pieces that fit the Neural Engine; the last may extend beyond the vocabulary."""
         name = EMBEDDING if self.config.tie_word_embeddings else HEAD
         words = self.config.vocab_size
         if layout.is_fused:
@@ -132,7 +132,7 @@ class _Steps:
             self.end_place = self.mb.add(x=start, y=np.array([tokens], np.int32))
 
     def norm(self, x: Any, name: str) -> Any:
-        """RMSNorm: LayerNorm of ``[x, -x]``, whose mean is 0, so that no square is taken outside of one operator."""
+        """RMSNorm as LayerNorm of ``[x, -x]``, whose mean is 0: no square is computed outside of one operator."""
         axis, eps = self.layout.feature, np.float16(self.own.config.rms_norm_eps)
         both = self.mb.concat(values=[x, self.mb.mul(x=x, y=np.float16(-1))], axis=axis)
         both = self.mb.layer_norm(x=both, axes=[axis], epsilon=eps)
@@ -182,7 +182,7 @@ class _Steps:
         return layout.linear(layout.joined(gated), f"{name}o_proj.weight")
 
     def _turned(self, x: Any) -> Any:
-        """Rotated, half against half."""
+        """Rotates tokens, half against half."""
         mb, axis = self.mb, self.layout.feature
         first, second = mb.split(x=x, num_splits=2, axis=axis)
         cosines, sines = self.graph["cosines"], self.graph["sines"]
@@ -193,7 +193,7 @@ class _Steps:
         return mb.concat(values=turned, axis=axis)
 
     def _coordinates(self, x: Any, folded: FoldedMap, basis: Basis, name: str, basis_name: str) -> Any:
-        """Of ``folded.direction(x)``."""
+        """Coordinates of ``folded.direction(x)``."""
         mixed, mb = self.layout.mixed, self.mb
         inner = mb.gelu(x=mixed(x, f"{name}.query", folded.query.T))
         weights = mb.softmax(x=mixed(inner, f"{name}.keys", folded.keys.T), axis=self.layout.feature)
@@ -217,7 +217,7 @@ class _Steps:
         return mb.reshape(x=found, shape=[1, own.heads, tokens, found.shape[3]])
 
     def _updated(self, name: str, rows: Any) -> Any:
-        """The state with ``rows`` at their place."""
+        """Writes ``rows`` at their place and returns the state."""
         mb, own, state = self.mb, self.own, self.graph[name]
         first = np.array([1, own.kv_heads], np.int32)
         end = mb.concat(values=[first, self.end_place, np.array([rows.shape[3]], np.int32)], axis=0)
@@ -252,11 +252,11 @@ class _Steps:
         return found[0] if len(found) == 1 else mb.concat(values=found, axis=2)
 
     def _split(self, x: Any) -> Sequence[Any]:
-        """What belongs to each kv head of axis 2."""
+        """Splits axis 2 by kv heads."""
         return [x] if self.own.kv_heads == 1 else self.mb.split(x=x, num_splits=self.own.kv_heads, axis=2)
 
     def _gated(self, mixed: Any, form: LayerForm, name: str) -> Any:
-        """Plain and phantom part of heads, gated: see FoldedAttention."""
+        """Gates plain and phantom part of heads: see FoldedAttention."""
         mb, axis, basis, eta = self.mb, self.layout.feature, form.bases.value, form.maps.value.eta
         weight, bias = gate(self.read, name, form)
         if not basis.rank:
@@ -273,19 +273,19 @@ class _Steps:
         return mb.add(x=plain, y=weighed)
 
     def _feature(self, vector: Tensor) -> Tensor:
-        """To be added to heads."""
+        """Reshapes a vector to be added to heads."""
         return vector.reshape(1, 1, 1, -1) if self.layout.is_fused else vector.reshape(1, -1, 1, 1)
 
 
 def stored_change(form: LayerForm) -> Tensor:
-    """The change (d,) of a layer whose values keep nothing of the phantom dimension, float16 numbers."""
+    """Returns the change (d,), in float16 numbers, of a layer whose values keep nothing of the phantom dimension."""
     return (form.bases.value.mean.float() * form.maps.value.eta).half().float()
 
 
 def gate(read: Read, name: str, form: LayerForm) -> tuple[Tensor, float]:
-    """Of the gate's score: what plain and changed halves are weighed by, (2 d, 1), and its bias.
+    """Returns the weights (2 d, 1) of the gate's score for plain and changed halves, and its bias.
 
-    Where the change is the same for all tokens, (d, 1), and the bias holds it.
+    Where the change is the same for all tokens, the weights are (d, 1), and the bias holds the rest.
     """
     plain, phantom, plain_bias, phantom_bias = (one.float() for one in gate_of(read, name))
     bias = float(phantom_bias - plain_bias)

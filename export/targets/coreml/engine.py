@@ -1,4 +1,4 @@
-"""Core ML packages: run by Core ML on a Mac, and elsewhere by the interpreter that proves them.
+"""Engine of Core ML packages: Core ML runs them on a Mac, elsewhere the interpreter of proofs.
 
 The loop around the functions (``steps``) is the same on both.
 """
@@ -25,11 +25,11 @@ from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.runtime.steps import Arrays, Function, StepsEngine
 
 WATCHED = 24
-"""Runs of a function from which hazards are gathered: watching takes several times as long as running."""
+"""Number of a function's runs that are checked for hazards: a checked run takes several times as long."""
 
 
 class Interpreted:
-    """A function that the interpreter runs; its first runs are watched, if anybody wants to know of hazards."""
+    """A function in the interpreter; its first runs are checked for hazards where ``hazards`` is given."""
 
     def __init__(self, package: Package, function: str | None, mode: Mode, hazards: Hazards | None = None) -> None:
         self.interpreter = Interpreter(package, function, mode)
@@ -47,7 +47,7 @@ class Interpreted:
 
 
 class Compiled:
-    """A function that Core ML runs, on the units that the bundle was made for."""
+    """A function in Core ML, on the bundle's compute units."""
 
     def __init__(self, path: Path, function: str | None, units: str) -> None:
         ct = coremltools()
@@ -67,9 +67,9 @@ UNITS = {"gpu": "CPU_AND_GPU", "ane": "CPU_AND_NE"}
 
 
 class CoreMlEngine(StepsEngine):
-    """Runs a bundle of target coreml, by Core ML where that is there and ``apple``, else in a mode of the interpreter.
+    """Runs a bundle of target coreml, in Core ML on a Mac if ``apple``, else in the interpreter's ``mode``.
 
-    ``hazards`` are those of every part, where the interpreter is to ``watch``.
+    ``hazards`` are those of every part, if ``watch``.
     """
 
     def __init__(
@@ -108,12 +108,12 @@ def _interpreted(bundle: Bundle, mode: Mode, hazards: Mapping[str, Hazards]) -> 
 
 
 def is_mac() -> bool:
-    """Whether Core ML is there."""
+    """True where Core ML is available."""
     return sys.platform == "darwin"
 
 
 def _check_ports(package: Package, part: Part, folder: Path) -> None:
-    """EdgeError where a function's ports are not those that the manifest lists."""
+    """Raises EdgeError where a function's ports differ from the manifest's."""
     known = package.functions
     name = part.function or next(iter(known))
     if name in known:
@@ -121,7 +121,9 @@ def _check_ports(package: Package, part: Part, folder: Path) -> None:
         pairs = ((part.inputs, one.inputs), (part.outputs, one.outputs), (part.states, one.states))
         if all(_same(listed, found) for listed, found in pairs):
             return
-    raise EdgeError(f"{folder / part.file} has other functions, inputs or outputs than {folder / MANIFEST} says", AGAIN)
+    raise EdgeError(
+        f"{folder / part.file} has other functions, inputs or outputs than {folder / MANIFEST} lists", AGAIN
+    )
 
 
 def _same(ports: tuple[Port, ...], found: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What a manifest says of packages for Apple's systems."""
+"""A manifest's facts about packages for Apple's systems."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,10 +9,10 @@ from phantom_edge.bundle.numbers import check_rules
 
 @dataclass(frozen=True)
 class AppleFacts(FixedShapes):
-    """What computes (``gpu``, or ``ane``, the Neural Engine), and the least release of iOS.
+    """Compute unit (``gpu``, or ``ane``, the Neural Engine), and the least release of iOS.
 
-    For the GPU the cache is state, and the host feeds the position ``start`` at which new rows enter it. For the Neural
-    Engine the cache is an input, into which the host writes the rows that come out.
+    For the GPU the cache is state, and ``start``, the position of new rows, is an input. For the Neural Engine the
+    cache is an input, into which the host writes the rows that are outputs.
     """
 
     compute: Literal["gpu", "ane"]
@@ -32,6 +32,6 @@ class AppleFacts(FixedShapes):
 
 
 MULTIPLE = 32
-"""Numbers of a cached row are multiples of this, as Apple's compiler wants them (coremltools issue 2631)."""
+"""Divisor of a cached row's width that Apple's compiler needs (coremltools issue 2631)."""
 
 COMPUTES = {"gpu": "GPU", "ane": "Neural Engine"}

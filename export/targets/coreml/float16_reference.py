@@ -1,8 +1,8 @@
 """The checkpoint with every constant as a package of float16 stores it, computed in float32.
 
-What differs between it and the package's own graph, computed in float32, is no rounding: it is a fault. What differs
-between it and the checkpoint is the rounding of constants, and nothing else. Scales and gates are worked out here
-again, from config and checkpoint: what the drawing got wrong must not be taken from it.
+A difference between it and the package's own graph, computed in float32, is no rounding: it is a fault. Its difference
+from the checkpoint is the rounding of constants alone. Scales and gates are computed again here, from config and
+checkpoint, so that faults of the drawing are not copied.
 """
 
 import math
@@ -30,12 +30,12 @@ from phantom_edge.reference import Reference, window_mask
 
 
 def stored(tensor: Tensor) -> Tensor:
-    """As float16 holds it."""
+    """Rounds a tensor to float16."""
     return tensor.detach().half().float()
 
 
 def rounded(number: float) -> float:
-    """As float16 holds it."""
+    """Rounds a number to float16."""
     return float(stored(torch.tensor(number)))
 
 
@@ -70,7 +70,7 @@ class StoredReference(Reference):
         return self.pictures
 
     def _rescale(self, model: PhantomModel) -> None:
-        """Let queries be multiplied by the graph's own scale: what torch's kernel does with its own is made up for."""
+        """Scale queries by the graph's own factor, and undo the factor of torch's kernel."""
         vision = self.config.vision
         width = vision.hidden_size
         root = math.sqrt(width / vision.num_attention_heads)
@@ -105,7 +105,7 @@ class StoredReference(Reference):
         return torch.zeros(tokens, tokens).masked_fill(~seen, float("-inf"))
 
     def _layer(self, layer: PhantomDecoderLayer, form: LayerForm, start: str) -> FoldedLayer:
-        """A layer whose every constant is the package's."""
+        """Returns a layer with the package's constants."""
         own = layer.self_attn
         gates = {part: getattr(own, f"gate_{part}") for part in ("plain", "phantom")}
         weights = {part: gate.weight.detach().clone() for part, gate in gates.items()}

@@ -1,6 +1,6 @@
 """Functions of a Core ML package drawn operator by operator, with their constants shared by name.
 
-Nothing is traced and no pass rewrites what is drawn: the package holds these operators and these numbers.
+Nothing is traced and no pass rewrites the drawing: the package holds these operators and these numbers.
 """
 
 import io
@@ -29,7 +29,7 @@ NAMES = uuid.UUID("5a4cf8e0-9c55-4f0b-8f0c-5f1d6c1d7a11")
 
 @dataclass(frozen=True)
 class Function:
-    """What a drawn function takes, keeps and returns, and how many operators of each kind it has."""
+    """A drawn function's inputs, states, outputs, and number of operators of each kind."""
 
     inputs: tuple[Port, ...]
     states: tuple[Port, ...]
@@ -38,35 +38,35 @@ class Function:
 
 
 def half(tensor: Tensor) -> Array:
-    """As float16. What is drawn computes in nothing else."""
+    """Returns a float16 array. Drawn functions compute in no other format."""
     found: Array = tensor.detach().half().contiguous().numpy()
     return found
 
 
 class Graph:
-    """One function in the making; ``mb`` is coremltools' builder, whose operators it takes and checks."""
+    """One function in the making; ``mb`` is coremltools' builder, which checks its operators."""
 
     def __init__(self, package: "Drawing", mb: Any, variables: Mapping[str, Any]) -> None:
         self.package, self.mb, self.variables = package, mb, variables
         self.known: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
-        """An input or a state."""
+        """Returns an input or a state."""
         return self.variables[name]
 
     def constant(self, name: str, make: Callable[[], Array]) -> Any:
-        """A constant, made once for all functions of the package."""
+        """Returns a constant, made once for all functions of the package."""
         if name not in self.known:
             self.known[name] = self.mb.const(val=self.package.array(name, make), name=identifier(name))
             self.known[name].op.weight_id = name
         return self.known[name]
 
     def held(self, name: str, tensor: Tensor) -> Any:
-        """A constant of float16 that is there already."""
+        """Returns a float16 constant with values from memory."""
         return self.constant(name, lambda: half(tensor))
 
     def shared(self, variable: Any, names: Mapping[str, str]) -> Any:
-        """Let inputs of the operator that made ``variable`` be one with those of these names in other functions."""
+        """Shares inputs of the operator that made ``variable`` with those of these names in other functions."""
         for part, name in names.items():
             getattr(variable.op, part).op.weight_id = name
         return variable
@@ -83,13 +83,13 @@ class Drawing:
         self.arrays: dict[str, Array] = {}
 
     def array(self, name: str, make: Callable[[], Array]) -> Array:
-        """The array of a constant."""
+        """Returns the array of a constant."""
         if name not in self.arrays:
             self.arrays[name] = make()
         return self.arrays[name]
 
     def arrays_of(self, names: Mapping[str, str], make: Callable[[], Mapping[str, Array]]) -> dict[str, Array]:
-        """Several arrays that are made together; ``names`` and what ``make`` returns are by the same keys."""
+        """Returns several arrays that are made together; ``names`` and the result of ``make`` have the same keys."""
         if any(name not in self.arrays for name in names.values()):
             made = make()
             self.arrays |= {name: made[part] for part, name in names.items()}
@@ -123,7 +123,7 @@ class Drawing:
         self.functions[name] = Function(tuple(inputs), tuple(states), outputs, dict(kept.most_common()))
 
     def weight_bytes(self) -> dict[str, int]:
-        """Bytes of the constants by number format."""
+        """Returns bytes of the constants by number format."""
         found: Counter[str] = Counter()
         for array in self.arrays.values():
             bits = _bits(array)
@@ -152,7 +152,7 @@ class Drawing:
 
 
 def _make_deterministic(path: Path, ct: Any) -> None:
-    """Order maps of the model, and name items after what they are and not by chance."""
+    """Order maps of the model, and replace random names of items by fixed ones."""
     model = ct.proto.Model_pb2.Model()
     model.ParseFromString((path / MODEL).read_bytes())
     model.description.metadata.userDefined.pop(CONVERTED, None)
@@ -167,17 +167,17 @@ def _make_deterministic(path: Path, ct: Any) -> None:
 
 
 def _bits(array: Array) -> int:
-    """Of one element as it is stored."""
+    """Returns the bits of one stored element."""
     metadata: Mapping[str, Any] = array.dtype.metadata or {}
     kind = metadata.get("true_dtype")
     return 8 * array.dtype.itemsize if kind is None else int(kind.get_bitwidth())
 
 
 def identifier(name: str) -> str:
-    """A name as MIL allows it."""
+    """Returns a name with MIL's allowed characters."""
     return name.replace(".", "_")
 
 
 def port(name: str, shape: Sequence[int], dtype: Number = "float16") -> Port:
-    """A port of a fixed shape."""
+    """Returns a port of a fixed shape."""
     return Port(name, tuple(shape), dtype)

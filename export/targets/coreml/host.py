@@ -1,4 +1,4 @@
-"""How functions of Apple's packages take what the host has."""
+"""Conversion between the host's arrays and ports of Apple's packages."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from phantom_edge.runtime.steps import Arrays, Layout
 
 
 def layout_of(facts: AppleFacts) -> Layout:
-    """How the functions of a package are fed."""
+    """Returns the layout of a package's functions."""
     return StateLayout() if facts.compute == "gpu" else ChannelLayout()
 
 

@@ -1,4 +1,4 @@
-"""How activations lie: a row a token for the GPU, a channel a feature for the Neural Engine.
+"""Layouts of activations: a row a token for the GPU, a channel a feature for the Neural Engine.
 
 Everything else of a graph is drawn once, in terms of these. *Tokens* are (1, N, width) or (1, width, 1, N), *heads*
 (1, H, N, d) or (1, d, H, N).
@@ -13,7 +13,7 @@ from phantom_edge.export.targets.coreml.graph import Graph, half
 from phantom_edge.export.targets.coreml.weights import Span, Weights
 
 PRODUCT = "nchw,nwhu->nchu"
-"""Matrices (c, w) and (w, u), for each h: how heads are multiplied as channels."""
+"""Product of matrices (c, w) and (w, u) for each h: that of heads as channels."""
 
 
 class Layout(Protocol):
@@ -29,40 +29,40 @@ class Layout(Protocol):
     mb: Any
 
     def __init__(self, graph: Graph, weights: Weights) -> None:
-        """Of one function."""
+        """Makes the layout of one function."""
 
     @staticmethod
     def shape(tokens: int, width: int) -> tuple[int, ...]:
-        """Of tokens."""
+        """Returns the shape of tokens."""
 
     @staticmethod
     def table_shape(tokens: int, width: int) -> tuple[int, ...]:
-        """Of what is the same for all heads."""
+        """Returns the shape of tables that all heads share."""
 
     def linear(self, x: Any, name: str, bias: str | None = None, span: Span | None = None) -> Any:
-        """Tokens by a weight of the checkpoint, of ``span`` only those rows."""
+        """Multiplies tokens by a weight of the checkpoint, or by its rows ``span``."""
 
     def vector(self, name: str, tensor: Tensor) -> Any:
-        """Features that are the same for all tokens, or tokens and heads."""
+        """Returns features that all tokens, or tokens and heads, share."""
 
     def heads(self, x: Any, count: int) -> Any:
-        """Tokens as heads."""
+        """Reshapes tokens to heads."""
 
     def joined(self, x: Any) -> Any:
-        """Heads as tokens."""
+        """Reshapes heads to tokens."""
 
     def mixed(self, x: Any, name: str, matrix: Tensor) -> Any:
-        """Features of heads by ``matrix`` (in, out), in float16."""
+        """Multiplies features of heads by ``matrix`` (in, out), in float16."""
 
 
 class Drawn:
-    """What both layouts have in common: a graph, and weights."""
+    """Common base of both layouts: a graph, and weights."""
 
     def __init__(self, graph: Graph, weights: Weights) -> None:
         self.graph, self.mb, self.weights = graph, graph.mb, weights
 
     def _rounded(self, x: Any, name: str) -> Any:
-        """``x`` as the weight called ``name`` wants to read it."""
+        """Rounds ``x`` by the input scale of the weight called ``name``, if it has one."""
         inputs = self.weights.inputs(name)
         if inputs is None:
             return x
@@ -116,7 +116,7 @@ class Rows(Drawn):
 
 
 class Channels(Drawn):
-    """Tokens (1, width, 1, N), heads (1, d, H, N); what is linear is a convolution of 1 x 1."""
+    """Tokens (1, width, 1, N), heads (1, d, H, N); linear layers are convolutions of 1 x 1."""
 
     feature, place, is_fused = 1, 3, False
 

@@ -31,16 +31,16 @@ from phantom_edge.models.config import PhantomConfig
 from phantom_edge.models.tensor_names import EMBEDDING, HEAD, part_of
 
 MASKED = -4e4
-"""Added to scores that must not count: far enough, and no sum with it passes float16's range."""
+"""Added to masked scores: low enough, and no sum with it exceeds float16's range."""
 
 LAYOUTS: dict[str, type[Layout]] = {"gpu": Rows, "ane": Channels}
 MAIN = "main"
 FUNCTIONS = {"decoder": DECODE, "prefill": PREFILL, "head": ONLY_HEAD}
-"""Part to function."""
+"""Functions by part."""
 
 
 def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Settings) -> Settings:
-    """Choose what computes, and refuse what cannot be."""
+    """Choose the compute unit, and refuse settings that Core ML does not support."""
     if settings.precision != "fp16":
         raise EdgeError(
             f"target coreml computes in fp16, not in {settings.precision}",
@@ -50,7 +50,7 @@ def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Setti
         raise EdgeError(
             "--prefill-chunk is 1, and target coreml has a function of its own for one token", "give 16 or more"
         )
-    constant_tables(config.text, settings.max_context)  # or EdgeError, now and not later
+    constant_tables(config.text, settings.max_context)  # raises EdgeError early
     _check_palettes(config, schemes)
     drawn = {name: one for name, one in schemes.items() if config.tie_word_embeddings or part_of(name) != "embedding"}
     in_blocks = next((name for name, scheme in drawn.items() if scheme.group), "")
@@ -69,7 +69,7 @@ def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Setti
 
 
 def _check_palettes(config: PhantomConfig, schemes: Mapping[str, Scheme]) -> None:
-    """Tables are read row by row, and only a head may have more rows than its palettes are for."""
+    """Raises EdgeError for palettes in the embedding table, and for palettes that do not divide a layer's rows."""
     palettes = {name: scheme.palette_rows for name, scheme in schemes.items() if scheme.palette_rows}
     if EMBEDDING in palettes:
         raise EdgeError(
@@ -88,14 +88,14 @@ def _check_palettes(config: PhantomConfig, schemes: Mapping[str, Scheme]) -> Non
 def _check_17(schemes: Mapping[str, Scheme], compute: Compute) -> None:
     remedy = "give --ios 18"
     if compute == "gpu":
-        raise EdgeError("what the GPU runs keeps its cache as state, which iOS 17 does not have", remedy)
+        raise EdgeError("GPU functions keep the cache as state, which iOS 17 does not have", remedy)
     found = next((name for name, scheme in schemes.items() if scheme.bits != 8 or scheme.group), "")
     if found:
         raise EdgeError(f"iOS 17 does not read {schemes[found].name}, which {found} is", f"{remedy}, or --weights int8")
 
 
 def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Progress) -> Lowered:
-    """Write the packages, the table of embeddings, and that of rotations."""
+    """Write the packages, and the tables of embeddings and rotations."""
     text = source.config.text
     forms, options = [one.form for one in chosen], settings.own(CoreMlOptions)
     layout = LAYOUTS[options.compute]
@@ -118,7 +118,7 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
 def draw_part(
     vision: VisionFunction, decoder: DecoderFunctions, chunk: int, package: Drawing, part: str, function: str
 ) -> None:
-    """A part of a bundle, as a function of a package; the decoder's read ``chunk`` tokens, or one."""
+    """Draw a part of a bundle as a function; the decoder's functions take ``chunk`` tokens, or one."""
     if part == "vision":
         vision.draw(package, function)
     elif part == "head":
@@ -129,7 +129,7 @@ def draw_part(
 
 
 def _packages(ios: int) -> dict[str, dict[str, str]]:
-    """Files, and in each its parts with the functions that they are; iOS 17 knows one function a package."""
+    """Returns files, and each file's parts with their functions; iOS 17 allows one function a package."""
     found = {"vision.mlpackage": {"vision": MAIN}}
     if ios >= 18:
         return {**found, "decoder.mlpackage": FUNCTIONS}
@@ -144,7 +144,7 @@ def _package(
     parts: Unfinished,
     begin: Progress,
 ) -> dict[str, Part]:
-    """Draw a package and write it, unless it is there; what its parts are."""
+    """Draw a package and write it, unless it exists; returns its parts."""
     name = file.partition(".")[0]
     step = begin(f"drawing {name}", len(functions) + 1)
     package = Drawing(ios)

@@ -10,12 +10,12 @@ Compute = Literal["auto", "gpu", "ane"]
 
 @dataclass(frozen=True)
 class CoreMlOptions(Options):
-    """``compute``: what computes; ``ios``: the oldest system that it must run on."""
+    """``compute`` is the compute unit; ``ios`` is the oldest release to support."""
 
     compute: Compute = option(
         "auto",
-        "What computes: gpu; ane, the Neural Engine; auto, the Neural Engine except for weights that only GPUs read "
+        "Compute unit: gpu; ane, the Neural Engine; auto, the Neural Engine except for weights that only GPUs read "
         "(int4).",
         choices=("auto", "gpu", "ane"),
     )
-    ios: int = option(18, "Oldest iOS release that it must run on: 17 or 18.", choices=(17, 18))
+    ios: int = option(18, "Oldest iOS release to support: 17 or 18.", choices=(17, 18))

@@ -1,4 +1,4 @@
-"""Trials of packages for Apple's systems, which an interpreter runs in several modes."""
+"""Trials of packages for Apple's systems, in several modes of an interpreter."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +13,7 @@ from phantom_edge.reference import Reference
 from phantom_edge.runtime.engine import Engine
 
 STRICT: Bounds = {VISION: 5e-2, RELATIVE: 1e-1, DIVERGENCE: 1e-2}
-"""Bounds with float16 inside operators, in sums that no device need take so badly."""
+"""Bounds with float16 inside operators, whose sums are worse than any device needs to compute."""
 
 
 def package_trials(
@@ -24,7 +24,7 @@ def package_trials(
     *,
     strict: bool,
 ) -> list[Trial]:
-    """As the device computes, in float32 beside constants as they are ``stored``, and ``strict``."""
+    """Returns the device's precision, float32 compared with the ``stored`` constants, and, if asked, ``strict``."""
     found = trials(bundle, reference, partial(engine, watch=True))
     if not is_of_another_precision(bundle, reference.source):
         facts, phantom = bundle.facts(AppleFacts), bundle.manifest.phantom

@@ -1,4 +1,4 @@
-"""The README of a bundle for Apple's systems: what its functions are, and the Swift lines that load them."""
+"""The README of a bundle for Apple's systems: its functions, and the Swift lines that load them."""
 
 from phantom_edge.bundle.part import Part, Port
 from phantom_edge.export.parts.embedding import TABLE
@@ -9,13 +9,13 @@ UNITS = {"gpu": ".cpuAndGPU", "ane": ".cpuAndNeuralEngine"}
 
 STATE = """\
 Keys and values are state: make it once, with `let state = decoder.makeState()`, and give it to `prefill` and `decoder`
-alike, `try await decoder.prediction(from: inputs, using: state)`. `start` is the position of the first row that is fed.
+alike, `try await decoder.prediction(from: inputs, using: state)`. `start` is the position of the first input row.
 """
 
 ROWS = """\
 Keys and values are inputs: arrays of float16 that the app keeps, all zeros at first. Of `new_key_N` (1, rows, kv heads,
 width) and `new_value_N` (1, width, kv heads, rows), write the rows of real tokens into `past_key_N` and `past_value_N`,
-at the positions that were fed, before the next call.
+at their positions, before the next call.
 """
 
 TEXT = """\
@@ -41,22 +41,22 @@ func load(_ package: URL, _ function: String?) async throws -> MLModel {{
 {loads}
 ```
 
-1. A picture is cut into tiles as `phantom.json` says under `pictures`; each goes through `vision`.
+1. A picture is cut into tiles by the rules under `pictures` in `phantom.json`; each goes through `vision`.
 2. Words become rows of `{embedding}`; image tokens take the places of `image_token`.
-3. The prompt goes through `prefill`, {chunk} rows at a time; a last chunk is filled up with its last row, again and
-   again. `head` makes logits of the hidden state of the last real row. Where a whole chunk does not fit into what is
-   left of the cache, tokens go through `decoder`.
-4. Each token goes through `decoder`, which returns the logits of the next. Where logits come in pieces, put them one
-   behind another; only the first {words} are words.
+3. The prompt goes through `prefill`, {chunk} rows at a time; repeat the last row to fill the last chunk. `head` makes
+   logits of the hidden state of the last real row. Where a whole chunk does not fit into the rest of the cache, tokens
+   go through `decoder`.
+4. Each token goes through `decoder`, which returns the logits of the next. Where logits are in pieces, concatenate
+   them; only the first {words} are words.
 
 `cosines` and `sines` are rows of `{rotary}`, which holds float32 numbers: {context} rows of {half} cosines, then as
-many of sines. `mask` is added to scores: 0 where a token may look, {masked:g} elsewhere.{window}{mask_shape}
+many of sines. `mask` is added to scores: 0 where a token attends, {masked:g} elsewhere.{window}{mask_shape}
 
 {cache}"""
 
 
 def readme(lowered: Lowered) -> str:
-    """The text of ``README.md``."""
+    """Returns the text of ``README.md``."""
     facts, parts, cache = lowered.facts, lowered.parts, lowered.cache
     assert isinstance(facts, AppleFacts) and lowered.embedding is not None
     embeds = parts["prefill"].inputs[0].shape
@@ -78,14 +78,14 @@ def readme(lowered: Lowered) -> str:
         embedding=TABLE,
         chunk=embeds[1] if is_gpu else embeds[3],
         words=f"{lowered.embedding.rows:,}",
-        window="" if facts.window is None else f" A token looks at itself and the {facts.window - 1:,} before it.",
+        window="" if facts.window is None else f" A token attends to itself and the {facts.window - 1:,} before it.",
         rotary=facts.rotary,
         context=f"{cache.max_context:,}",
         half=cosines.shape[-1 if is_gpu else 1],
         masked=facts.masked,
         mask_shape=""
         if is_gpu
-        else f" Its first {cache.max_context:,} rows are for the cache, the others for the tokens that are fed.",
+        else f" Its first {cache.max_context:,} rows are for the cache, the others for the input tokens.",
         cache=STATE if is_gpu else ROWS,
     )
 
@@ -100,13 +100,13 @@ def _row(name: str, part: Part) -> str:
 
 
 def _ports(ports: tuple[Port, ...]) -> str:
-    """Ports in words; those that differ in nothing but a layer's number as one."""
+    """Describes ports; those that differ only in a layer's number are one."""
     found: dict[str, list[str]] = {}
     for port in ports:
         kind, _, number = port.name.rpartition("_")
         key = f"{kind}_N" if number.isdigit() else port.name
-        told = f"{port.dtype} ({', '.join(map(str, port.shape))})"
+        forms = f"{port.dtype} ({', '.join(map(str, port.shape))})"
         found.setdefault(key, [])
-        if told not in found[key]:
-            found[key].append(told)
-    return ", ".join(f"{name}: {' or '.join(told)}" for name, told in found.items()) or "-"
+        if forms not in found[key]:
+            found[key].append(forms)
+    return ", ".join(f"{name}: {' or '.join(forms)}" for name, forms in found.items()) or "-"

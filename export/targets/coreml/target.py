@@ -53,7 +53,7 @@ def _lint() -> "Callable[[Bundle], Report]":
 
 ABOUT = (
     "Eligible is not placed: the compiler on the device decides, and leaves small models on the CPU although it could "
-    "run all of them elsewhere. Xcode's performance report of a package, or MLComputePlan on the device, tells what "
+    "run all of them elsewhere. Xcode's performance report of a package, or MLComputePlan on the device, shows what "
     "runs where. See https://ask-meridian.uk/blog/apple-neural-engine-eligibility-vs-placement/ and "
     "https://github.com/kasper0406/stablehlo-coreml/pull/110"
 )
@@ -69,7 +69,7 @@ TARGET = Target(
     exact=_exact,
     other="another --compute",
     lint=Lint(_lint, "({} profile) on the Neural Engine", ABOUT),
-    untraced="Core ML tells programs no times of operators; Xcode's performance reports show them",
+    untraced="Core ML reports no times of operators; Xcode's performance reports show them",
     processor="npu",
     tools=("coremltools", "torch"),
     count=Count(is_half=True, step=MULTIPLE, fixed=True),

@@ -14,13 +14,13 @@ from phantom_edge.models.tensor_names import PROJECTOR, TOWER
 
 PROJECTOR_EPS = 1e-5
 SHRUNK = 2.0**-4
-"""What enters the projector's norm is made smaller by this, and its epsilon by the square. That changes nothing but for
-the epsilon's rounding, and features of several hundreds come out of the tower: their squares pass the range of float16
-on a device that takes them in it."""
+"""Factor of the projector norm's input; its epsilon has the square. The result is the same but for the epsilon's
+rounding. Without it, squares of the tower's outputs, several hundreds, exceed the range of float16 on a device that
+computes them in it."""
 
 
 def vision_scale(config: PhantomConfig) -> float:
-    """What queries are multiplied by where attention is not fused, a float16 number."""
+    """Returns the queries' factor where attention is not fused, a float16 number."""
     return float(torch.tensor((config.vision.hidden_size // config.vision.num_attention_heads) ** -0.5).half())
 
 
@@ -31,19 +31,19 @@ class VisionFunction:
         self.config, self.vision, self.weights, self.layout = config, config.vision, weights, layout
 
     def draw(self, package: Drawing, name: str) -> None:
-        """``pixel_values`` (1, 3, S, S) to ``image_tokens``."""
+        """Draws ``pixel_values`` (1, 3, S, S) to ``image_tokens``."""
         side = self.vision.image_size
         package.function(name, [port("pixel_values", (1, 3, side, side))], [], self._tile)
 
     def _tile(self, graph: Graph) -> Mapping[str, Any]:
-        look = _Look(self, self.layout(graph, self.weights))
-        x = look.patches(graph["pixel_values"])
+        tower = _Tower(self, self.layout(graph, self.weights))
+        x = tower.patches(graph["pixel_values"])
         for number in range(self.vision.num_hidden_layers):
-            x = look.layer(x, f"{TOWER}layers.{number}.")
-        return {"image_tokens": look.projected(x)}
+            x = tower.layer(x, f"{TOWER}layers.{number}.")
+        return {"image_tokens": tower.projected(x)}
 
 
-class _Look:
+class _Tower:
     """Layers inside the function."""
 
     def __init__(self, own: VisionFunction, layout: Layout) -> None:
@@ -112,7 +112,7 @@ class _Look:
         return found[0] if heads == 1 else mb.concat(values=found, axis=2)
 
     def projected(self, x: Any) -> Any:
-        """CLS dropped, squares of patches merged (``models.vision.pixel_shuffle``), and to the decoder's width."""
+        """Drops CLS, merges squares of patches (``models.vision.pixel_shuffle``), projects to the decoder's width."""
         mb, config, width, side = self.mb, self.own.config, self.vision.hidden_size, self.vision.patches_per_side
         block = config.pixel_block
         short, tokens = side // block, config.tokens_per_tile

@@ -1,4 +1,4 @@
-"""Weights of a package: float16, or the integers and palettes of a quantized checkpoint as they are."""
+"""Weights of a package: float16, or the unchanged integers and palettes of a quantized checkpoint."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -21,17 +21,17 @@ Held = Callable[[], Quantized]
 
 
 class Weights:
-    """Puts weights into graphs, by their names in the checkpoint. ``ios`` 17 knows whole rows of 8 bits alone."""
+    """Puts weights into graphs, by their names in the checkpoint. ``ios`` 17 allows only whole rows of 8 bits."""
 
     def __init__(self, read: Read, integers: QuantizedFiles | None, ios: int) -> None:
         self.read, self.integers, self.ios = read, integers, ios
 
     def scheme(self, name: str) -> Scheme | None:
-        """Of a weight, None where it is float."""
+        """Returns a weight's scheme, None where it is float."""
         return None if self.integers is None else self.integers.schemes.get(name)
 
     def inputs(self, name: str) -> Inputs | None:
-        """How what reads a weight is rounded to 8 bits, None where it is not."""
+        """Returns the rounding of a weight's inputs to 8 bits, None where they are not rounded."""
         scheme = self.scheme(name)
         if scheme is None or not scheme.static_inputs:
             return None
@@ -39,9 +39,9 @@ class Weights:
         return self.integers.about.inputs[name]
 
     def matrix(self, graph: Graph, name: str, extra: int = 0, span: Span | None = None) -> Any:
-        """A weight (rows, columns), with ``extra`` dimensions of 1 behind; of ``span``, only those rows.
+        """Returns a weight (rows, columns), or its rows ``span``, with ``extra`` trailing dimensions of 1.
 
-        Where palettes do not divide its rows, more rows follow, of no meaning.
+        Where palettes do not divide its rows, padding rows follow.
         """
         key = name if span is None else f"{name}.{span[0]}"
         scheme, tail = self.scheme(name), [1] * extra
@@ -59,7 +59,7 @@ class Weights:
         return whole if span is None else whole.rows(*span)
 
     def _blocks(self, graph: Graph, key: str, scheme: Scheme, held: Held, tail: list[int]) -> Any:
-        """Integers of 4 or 8 bits, a scale for each block of a row."""
+        """Integers of 4 or 8 bits, with a scale for each block of a row."""
         types = graph.package.ct.converters.mil.mil.types
         kinds = {4: (types.np_int4_dtype, types.np_uint4_dtype), 8: (np.int8, np.uint8)}
         signed, unsigned = kinds[8 if scheme.bits == 8 else 4]  # 3 bits are held in 4
@@ -76,10 +76,10 @@ class Weights:
             return {**found, "data": integers.astype(kind).reshape(*integers.shape, *tail)}
 
         names = {"data": INTEGERS, "scale": SCALES} | ({} if scheme.symmetric else {"offset": ZEROS})
-        return _made(graph, graph.mb.constexpr_blockwise_shift_scale, key, names, make)
+        return _decoded(graph, graph.mb.constexpr_blockwise_shift_scale, key, names, make)
 
     def _affine(self, graph: Graph, key: str, scheme: Scheme, held: Held, tail: list[int]) -> Any:
-        """Whole rows of 8 bits, as iOS 17 has them."""
+        """Whole rows of 8 bits, in the form of iOS 17."""
 
         def make() -> dict[str, Array]:
             weight = held()
@@ -90,7 +90,7 @@ class Weights:
             }
 
         op = partial(graph.mb.constexpr_affine_dequantize, zero_point=np.int8(0), axis=np.int32(0))
-        return _made(graph, op, key, {"quantized_data": INTEGERS, "scale": SCALES}, make)
+        return _decoded(graph, op, key, {"quantized_data": INTEGERS, "scale": SCALES}, make)
 
     def _palettes(self, graph: Graph, key: str, scheme: Scheme, held: Held, tail: list[int]) -> Any:
         """Indices into a palette for every few rows."""
@@ -109,13 +109,13 @@ class Weights:
             }
 
         names = {"indices": INTEGERS, "lut": PALETTES}
-        return _made(graph, graph.mb.constexpr_lut_to_dense, key, names, make)
+        return _decoded(graph, graph.mb.constexpr_lut_to_dense, key, names, make)
 
 
-def _made(
+def _decoded(
     graph: Graph, op: Callable[..., Any], key: str, parts: Mapping[str, str], make: Callable[[], Mapping[str, Array]]
 ) -> Any:
-    """What ``op`` makes of the arrays of a weight, which are made once for all functions of the package."""
+    """Applies ``op`` to the arrays of a weight, which are made once for all functions of the package."""
     names = {part: f"{key}.{suffix}" for part, suffix in parts.items()}
     arrays = graph.package.arrays_of(names, make)
     return graph.shared(op(**arrays, name=identifier(key)), names)
@@ -127,7 +127,7 @@ def _half_rows(weight: Tensor, span: Span | None, tail: list[int]) -> Array:
 
 
 def half_scales(name: str, weight: Quantized) -> Array:
-    """Scales (rows, groups) in float16. Raises EdgeError where that would round them."""
+    """Returns scales (rows, groups) in float16. Raises EdgeError where that would round them."""
     scales = half(weight.scales)
     if not torch.equal(torch.from_numpy(scales).float(), weight.scales.float()):
         raise EdgeError(

@@ -1,6 +1,6 @@
-"""Every backend of ExecuTorch that programs are made for, by the name that ``--backend`` takes.
+"""ExecuTorch's backends for which programs are made, by the names that ``--backend`` takes.
 
-Those that are not ``fused`` do not run on this machine: nothing here has executed what their delegates are handed.
+Backends that are not ``fused`` do not run on this machine: their delegates have not been executed here.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,15 +12,16 @@ from phantom_edge.export.interpreters.pte.importing import executorch
 from phantom_edge.foundation.errors import EdgeError
 
 BYTES_TO_FLOATS = "aten._to_copy.default"
-"""Of pixels; Core ML has no bytes as inputs."""
+"""Conversion of pixels; Core ML has no bytes as inputs."""
 
 
 @dataclass(frozen=True)
 class Backend:
-    """``name`` is ExecuTorch's own; ``partitioners`` choose what it is handed, and raise EdgeError where none can.
+    """``name`` is ExecuTorch's own; ``partitioners`` choose its operators, and raise EdgeError where none can.
 
-    ``fused``: it leaves ExecuTorch's fused attention and layers of integers to kernels beside it, and all runs here.
-    Others get PlainDecoder, and floats. ``precision`` is what is computed in, ``tools`` what else lowers.
+    ``fused``: ExecuTorch's fused attention and integer layers run in kernels outside the delegate, and all runs here.
+    Others get PlainDecoder, and floats. ``precision`` is the format of computation, ``tools`` the other packages that
+    lower.
     """
 
     name: str
@@ -35,9 +36,9 @@ def _xnnpack() -> Sequence[Any]:
 
 
 def _coreml() -> Sequence[Any]:
-    """The cache goes in and out of the delegate: released runtimes are built without Core ML's states.
+    """Core ML's partitioner. The cache is an input and output: released runtimes are built without Core ML's states.
 
-    Each method is a package of its own, as one that holds all would want the same parts of each.
+    Each method is a package of its own: a shared package needs the same parts in each.
     """
     ct = coremltools()
     compiler = executorch("executorch.backends.apple.coreml.compiler")

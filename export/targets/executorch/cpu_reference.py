@@ -1,4 +1,4 @@
-"""The same methods for the CPU, of backends that do not run here: XNNPACK and ExecuTorch's kernels compute them."""
+"""CPU check of methods for backends that do not run here: XNNPACK and ExecuTorch's kernels compute them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,14 +9,14 @@ from phantom_edge.export.targets.executorch.self_test import Case
 from phantom_edge.foundation.errors import EdgeError
 
 BOUND = 1e-4
-"""Of the largest difference over the largest magnitude: float32, sums in another order."""
+"""Maximum difference over the largest magnitude: float32, sums in another order."""
 
 
 def check_twin(methods: Mapping[str, Method], cases: Mapping[str, Sequence[Case]]) -> None:
-    """Raises EdgeError where a method, run by ExecuTorch, is not what its torch module computes.
+    """Raises EdgeError where a method, run by ExecuTorch, differs from its torch module.
 
-    All that is before a delegate is shown to be right: what was traced, its operators, the cache from call to call.
-    Of the delegate itself this shows nothing. Products are XNNPACK's: the kernels' are plain loops, which take hours.
+    This checks everything before the delegate (the trace, its operators, the cache from call to call), and not the
+    delegate itself. Products are XNNPACK's: those of the kernels are plain loops, which take hours.
     """
     program = assembled(lowered(methods, BACKENDS["xnnpack"].partitioners(), {}, lambda _: None, traced=False)).buffer
     with captured_stderr():

@@ -1,7 +1,7 @@
-"""The decoder as one ExecuTorch method: rows of embeddings and the first one's position in, logits of the last out.
+"""The decoder as one ExecuTorch method: from embeddings and the first one's position to logits of the last.
 
-The cache is in its buffers. What would stay outside of a delegate is written in what a delegate takes: means, halves
-and rotations are products with constants, which are exact where these hold nothing but ones and zeros.
+The cache is in its buffers. Operators that a delegate would refuse are replaced: means, halves and rotations are
+products with constants, which are exact where these hold only ones and zeros.
 """
 
 import math
@@ -21,9 +21,9 @@ from phantom_edge.models.config import PhantomTextConfig
 from phantom_edge.models.tensor_names import DECODER, EMBEDDING, HEAD
 
 Rope = tuple[Tensor, Tensor]
-"""Cosines and sines (N, 1, head_dim) of the tokens that are read."""
+"""Cosines and sines (N, 1, head_dim) of the input tokens."""
 Start = Any
-"""Where the tokens that are read go in the cache: a number, or what a form of attention takes instead."""
+"""Place of the input tokens in the cache: a number, or another form that an attention takes."""
 
 
 class Norm(nn.Module):
@@ -35,12 +35,12 @@ class Norm(nn.Module):
         self.mean = fixed(torch.full((1, len(weight)), 1 / len(weight)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., width) to the same."""
+        """Maps (..., width) to the same shape."""
         return x * torch.rsqrt(self.mean(x * x) + self.eps) * self.weight
 
 
 class Coordinates(nn.Module):
-    """``strength * folded.direction(x)`` in a basis, filled up with zeros to ``width`` numbers."""
+    """``strength * folded.direction(x)`` in a basis, padded with zeros to ``width`` numbers."""
 
     def __init__(self, folded: FoldedMap, basis: Basis, width: int, strength: float = 1.0) -> None:
         super().__init__()
@@ -49,14 +49,14 @@ class Coordinates(nn.Module):
         self.basis = nn.Identity() if basis.is_whole and strength == 1 else fixed(vectors.T)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., d) to (..., width)."""
+        """Maps (..., d) to (..., width)."""
         weights = self.keys(F.gelu(self.query(x))).softmax(-1)
         found: Tensor = self.basis(F.gelu(self.values(weights)))
         return found
 
 
 class Gate(nn.Module):
-    """Plain and phantom part of what attention mixed, gated: see FoldedAttention."""
+    """Gates plain and phantom part of attention's output: see FoldedAttention."""
 
     change_of_all: Tensor
 
@@ -73,14 +73,14 @@ class Gate(nn.Module):
         self.register_buffer("change_of_all", (eta * mean).float())
 
     def forward(self, mixed: Tensor) -> Tensor:
-        """(N, H, d + r) to (N, H, d)."""
+        """Maps (N, H, d + r) to (N, H, d)."""
         change = self.change_of_all if self.change is None else self.change(mixed)
         gated: Tensor = self.plain(mixed) + torch.sigmoid(self.score(mixed)) * change
         return gated
 
 
 class Attention(nn.Module):
-    """FoldedAttention over a cache of its own, whose keys and values are of one width, as the fused operator wants."""
+    """FoldedAttention over a cache of its own, with keys and values of one width, as the fused operator needs."""
 
     keys: Tensor
     values: Tensor
@@ -115,7 +115,7 @@ class Attention(nn.Module):
         self.register_buffer("values", torch.zeros(shape))
 
     def forward(self, x: Tensor, rope: Rope, start: Start, mask: Tensor | None) -> Tensor:
-        """(1, N, hidden) to the same."""
+        """Maps (1, N, hidden) to the same shape."""
         tokens = x.shape[1]
         query = self._turned(self.q(x).view(tokens, self.heads, self.dim), rope)
         key = self._turned(self.k(x).view(tokens, self.kv_heads, self.dim), rope)
@@ -129,7 +129,7 @@ class Attention(nn.Module):
         return out
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, start: Start, mask: Tensor | None) -> Tensor:
-        """New rows into the cache, and queries (1, N, H, d + r) over it: the same."""
+        """Writes new rows into the cache, and attends with queries (1, N, H, d + r), which have the output's shape."""
         llama = torch.ops.llama
         llama.update_cache(key, self.keys, start)
         llama.update_cache(value, self.values, start)
@@ -144,7 +144,7 @@ class Attention(nn.Module):
         return turned
 
     def _wide(self, rows: Tensor, phantom: nn.Module | None) -> Tensor:
-        """Rows with their phantom coordinates beside them, or zeros where only the others have some."""
+        """Rows with their phantom coordinates, or zeros where only the others (keys or values) have some."""
         if phantom is not None:
             return torch.cat([rows, phantom(rows)], dim=-1)
         found: Tensor = self.widened(rows)
@@ -168,7 +168,7 @@ class Layer(nn.Module):
         )
 
     def forward(self, x: Tensor, rope: Rope, start: Start, mask: Tensor | None) -> Tensor:
-        """(1, N, hidden) to the same."""
+        """Maps (1, N, hidden) to the same shape."""
         x = x + self.attention(self.before(x), rope, start, mask)
         y = self.after(x)
         out: Tensor = x + self.down(F.silu(self.gate(y)) * self.up(y))
@@ -176,15 +176,15 @@ class Layer(nn.Module):
 
 
 class TextDecoder(nn.Module):
-    """``inputs_embeds`` (1, N, hidden) at positions ``start_pos`` (1,) on, to logits (1, 1, vocab) of the last.
+    """Maps ``inputs_embeds`` (1, N, hidden) from position ``start_pos`` (1,) on to logits (1, 1, vocab) of the last.
 
-    With a sliding window the fused operator reads what is masked, too: there the cache must begin as numbers that are
-    finite. ExecuTorch's own modules begin with zeros.
+    With a sliding window the fused operator reads masked rows, too: the cache must begin as finite numbers.
+    ExecuTorch's own modules begin with zeros.
     """
 
     attends: type[Attention] = Attention
     at_once: int | None = None
-    """Tokens of a call; None for any number."""
+    """Number of tokens per call; None for any number."""
     cosines: Tensor
     sines: Tensor
     places: Tensor
@@ -217,7 +217,7 @@ class TextDecoder(nn.Module):
         return self.logits(inputs_embeds, rope, start, self._mask(start, tokens))
 
     def logits(self, hidden: Tensor, rope: Rope, start: Start, mask: Tensor | None) -> Tensor:
-        """(1, N, hidden) to those of the last token."""
+        """Computes logits of the last token from (1, N, hidden)."""
         for layer in self.layers:
             hidden = layer(hidden, rope, start, mask)
         logits: Tensor = self.head(self.norm(hidden[:, -1:]))
@@ -231,7 +231,7 @@ class TextDecoder(nn.Module):
             layer.attention.values.zero_()
 
     def _mask(self, start: int, tokens: int) -> Tensor | None:
-        """What a sliding window leaves, (N, context); None where all before is seen."""
+        """Mask (N, context) of a sliding window; None where all earlier tokens are attended."""
         if self.window is None:
             return None
         behind = self.places.narrow(0, start, tokens)[:, None] - self.places
@@ -239,5 +239,5 @@ class TextDecoder(nn.Module):
 
 
 def int_of(start_pos: Tensor) -> int:
-    """A number that the graph keeps as a symbol."""
+    """Returns the position as a number, which the graph keeps as a symbol."""
     return start_pos[0].item()  # type: ignore[return-value]

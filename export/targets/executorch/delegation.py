@@ -1,4 +1,4 @@
-"""Which operators of a lowered method run in its delegate, and how much of the work that is."""
+"""Operators of a lowered method that run in its delegate, and their share of the work."""
 
 import math
 from collections import Counter
@@ -10,7 +10,7 @@ from phantom_edge.bundle.part import Delegation
 
 CALL = "executorch_call_delegate"
 FUSED = "auto_functionalized"
-"""What wraps an operator that writes into a buffer; its first argument is the operator."""
+"""Wrapper of an operator that writes into a buffer; its first argument is the operator."""
 
 
 @dataclass
@@ -21,7 +21,7 @@ class Counted:
     work: Counter[str] = field(default_factory=Counter)
 
     def add(self, node: Any) -> None:
-        """An operator, unless it makes no tensor."""
+        """Counts an operator, unless it makes no tensor."""
         name = name_of(node)
         if name:
             self.operators[name] += 1
@@ -29,7 +29,7 @@ class Counted:
 
 
 def delegation_of(program: Any, backend: str) -> Delegation:
-    """Of a method's edge program, a token read into a full cache."""
+    """Measures the delegation of a method's edge program, for one token with a full cache."""
     inside, outside, calls = Counted(), Counted(), 0
     module = program.graph_module
     for node in _called(module):
@@ -51,7 +51,7 @@ def delegation_of(program: Any, backend: str) -> Delegation:
 
 
 def operators_of(program: Any) -> dict[str, int]:
-    """All operators of a method's edge program by name, in delegates and outside."""
+    """Counts all operators of a method's edge program by name, in delegates and outside."""
     found, module = Counted(), program.graph_module
     for node in _called(module):
         if CALL in str(node.target):
@@ -67,7 +67,7 @@ def _called(module: Any) -> Iterator[Any]:
 
 
 def name_of(node: Any) -> str:
-    """An operator's name without where it is from; empty for what computes no tensor, and for bookkeeping."""
+    """Returns an operator's name without its namespace; "" where it computes no tensor or only keeps books."""
     target = node.target
     if FUSED in str(target):
         target = node.args[0]
@@ -84,7 +84,7 @@ def _makes_tensors(value: Any) -> bool:
 
 
 def multiply_adds(name: str, node: Any) -> int:
-    """Of an operator; what differs from run to run counts as one."""
+    """Counts an operator's multiply-adds; a dimension that differs from run to run counts as one."""
     shapes = [_shape(arg) for arg in node.args]
     match name:
         case "linear" | "mm" | "bmm" | "matmul":

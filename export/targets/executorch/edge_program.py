@@ -1,4 +1,4 @@
-"""From torch modules to one ExecuTorch program, and what of it runs in a delegate."""
+"""Lowering of torch modules to one ExecuTorch program, with parts in delegates."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ Step = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Method:
-    """A module, an example of what it is given, and which dimensions differ from run to run (argument, axis)."""
+    """A module, example inputs, and the dimensions that differ from run to run (argument, axis)."""
 
     module: nn.Module
     inputs: tuple[Tensor, ...]
     moving: tuple[tuple[int, int], ...] = ()
     most: int = 1
-    """Of a moving dimension."""
+    """Maximum of a moving dimension."""
 
 
 def lowered(
@@ -32,9 +32,9 @@ def lowered(
     *,
     traced: bool,
 ) -> Any:
-    """ExecuTorch's EdgeProgramManager, parts of it handed to delegates; ``step`` is told of each method, and once more.
+    """Returns ExecuTorch's EdgeProgramManager, with parts in delegates; ``step`` counts each method, and once more.
 
-    ``traced``: it keeps what profiles are read with.
+    ``traced``: the program keeps the records by which profiles are read.
     """
     exir = executorch()
     programs = {}

@@ -1,6 +1,6 @@
-"""ExecuTorch programs: the methods that the runners of phones call, called from Python.
+"""Engine of ExecuTorch programs: calls from Python the methods that runners on phones call.
 
-ExecuTorch runs them, or the interpreter that proves them. What is around the methods is the same for both.
+ExecuTorch runs them, or the interpreter of proofs, in the same loop.
 """
 
 import re
@@ -25,13 +25,13 @@ from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.runtime.engine import Floats, Ints
 
 Run = Callable[[Sequence[Tensor]], Tensor]
-"""A method: inputs to its output."""
+"""Calls a method: from inputs to its output."""
 
 LINE = re.compile(r"(\[|E [\d:.]+ executorch:)(?P<file>[\w.]+):\d+\] (?P<what>.*\S)")
-"""Of ExecuTorch's log: of its Python bindings, or as its C++ runners have it once they are loaded."""
+"""Line of ExecuTorch's log, from its Python bindings or, once they are loaded, its C++ runners."""
 
 CHATTER = ("cpuinfo_utils.cpp", "operator_registry.cpp")
-"""Files whose lines tell of no failure."""
+"""Source files whose log lines report no failure."""
 
 NUMBERS = {"float32": 6, "int64": 4, "uint8": 0}
 """Number format to ExecuTorch's ScalarType."""
@@ -40,17 +40,17 @@ NUMBERS = {"float32": 6, "int64": 4, "uint8": 0}
 class PteEngine:
     """Runs a bundle of target executorch on the CPU. ``threads`` 0 lets ExecuTorch choose.
 
-    A method answers for its last token only; for others it is asked again with fewer.
+    A method returns logits of its last token only; for others it is called again with fewer tokens.
     """
 
     LOADED: tuple[str, ...] = ("vision", "embedding", "decoder")
-    """Parts that are made ready to run."""
+    """Parts to load."""
 
     TRACED = False
-    """Whether ExecuTorch writes down what takes the time, where it is built to."""
+    """True to record times of operators, where ExecuTorch is built for it."""
 
     has_loaded: ClassVar[bool] = False
-    """Whether any did in this process."""
+    """True after a program was loaded in this process."""
 
     def __init__(self, bundle: Bundle, threads: int = 0) -> None:
         self.manifest = bundle.manifest
@@ -59,7 +59,7 @@ class PteEngine:
         self.mean, self.std = (np.array(one).reshape(3, 1, 1) for one in (pictures.mean, pictures.std))
 
     def _loaded(self, bundle: Bundle, parts: Mapping[str, Part], threads: int) -> Mapping[str, Run]:
-        """Methods of parts, by the same names."""
+        """Loads the methods of parts, by the same names."""
         with captured_stderr() as words:
             fused_operators()
             quantized_operators()
@@ -76,24 +76,24 @@ class PteEngine:
         for name, part in parts.items():
             if not _fits(part, program.metadata(part.function)):
                 raise EdgeError(
-                    f"{name} in {path} has other inputs or outputs than {bundle.path / MANIFEST} says", AGAIN
+                    f"{name} in {path} has other inputs or outputs than {bundle.path / MANIFEST} lists", AGAIN
                 )
-        self.program = program  # without which its methods break
+        self.program = program  # its methods break without it
         return {name: _executed(name, method) for name, method in methods.items()}
 
     def encode_images(self, pixel_values: Floats) -> Floats:
-        """See Engine; bytes again, one tile at a time."""
+        """See Engine; pixels become bytes again, one tile at a time."""
         tiles = np.rint((pixel_values * self.std + self.mean) * 255).clip(0, 255).astype(np.uint8)
         return np.concatenate([self._run("vision", [torch.from_numpy(tile[None])]) for tile in tiles])
 
     def embed(self, ids: Ints) -> Floats:
-        """Rows of the embedding table."""
+        """Reads rows of the embedding table."""
         most = self.manifest.cache.max_context - 1
         parts = (np.ascontiguousarray(ids[start : start + most], np.int64) for start in range(0, len(ids), most))
         return np.concatenate([self._run("embedding", [torch.from_numpy(part)[None]]) for part in parts])
 
     def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
-        """See Engine; the tokens up to each kept position are read anew, and all at last; or all one by one."""
+        """See Engine; a call for each kept position with all tokens up to it, and one for all; or one per token."""
         assert start + len(embeds) <= self.manifest.cache.max_context
         rows = torch.from_numpy(np.ascontiguousarray(embeds, np.float32))[None]
         kept = {int(one) for one in keep}
@@ -112,7 +112,7 @@ class PteEngine:
 
 
 class ExactPteEngine(PteEngine):
-    """As PteEngine, but the interpreter runs the methods and rounds nothing: what is off is not rounding's."""
+    """A PteEngine whose interpreter does not round activations: any remaining error has another cause."""
 
     def _loaded(self, bundle: Bundle, parts: Mapping[str, Part], threads: int) -> Mapping[str, Run]:
         if threads:
@@ -137,7 +137,7 @@ def _executed(part: str, method: Any) -> Run:
 
 
 def _interpreted(program: Interpreter, function: str) -> Run:
-    """By the interpreter."""
+    """Returns a function that the interpreter runs."""
     method = program.method(function)
 
     def run(inputs: Sequence[Tensor]) -> Tensor:
@@ -148,9 +148,9 @@ def _interpreted(program: Interpreter, function: str) -> Run:
 
 
 def _set_threads(threads: int) -> None:
-    """Of the pool that all programs of a process share; 0 leaves it as it is.
+    """Sets the threads of the pool that all programs of a process share; 0 changes nothing.
 
-    Raises EdgeError for another number once a program is loaded: that would break it (it is called unsafe for this).
+    Raises EdgeError for another number once a program is loaded: that would break it (hence ExecuTorch's "unsafe").
     """
     lib = executorch("executorch.extension.pybindings.portable_lib")
     known = lib._threadpool_get_thread_count()
@@ -175,7 +175,7 @@ def _check_backends(bundle: Bundle, parts: Mapping[str, Part], registry: Any) ->
 
 
 def _fits(part: Part, meta: Any) -> bool:
-    """Whether a method's ports are those that the manifest lists; what moves is told by its upper bound."""
+    """True where a method's ports are those of the manifest; ExecuTorch reports moving dimensions by upper bounds."""
     listed = [*part.inputs, *part.outputs]
     found = [
         *(meta.input_tensor_meta(number) for number in range(meta.num_inputs())),
@@ -195,8 +195,8 @@ def _same(port: Port, sizes: Sequence[int], dtype: int) -> bool:
 
 
 def _reason(words: Any, error: Exception) -> str:
-    """The first line that tells of a failure, which is nearest to its cause, else the error's own words."""
+    """Returns the first log line of a failure, which is nearest to its cause, else the error's own message."""
     words.seek(0)
     lines = map(LINE.match, words.read().decode(errors="replace").splitlines())
-    told = [line["what"] for line in lines if line is not None and line["file"] not in CHATTER]
-    return (told[0] if told else " ".join(str(error).split()))[:200]
+    found = [line["what"] for line in lines if line is not None and line["file"] not in CHATTER]
+    return (found[0] if found else " ".join(str(error).split()))[:200]

@@ -1,4 +1,4 @@
-"""Where the time of a program went: an ETDump, which builds of ExecuTorch with its event tracer write."""
+"""Times of a program's operators from an ETDump, which builds of ExecuTorch with its event tracer write."""
 
 import re
 from collections import defaultdict
@@ -13,19 +13,19 @@ from phantom_edge.foundation.quiet import quiet
 from phantom_edge.runtime.tracing import Dump, DumpedOperator
 
 KERNEL, CALL, WHOLE = "native_call_", "OPERATOR_CALL", "Method::execute"
-"""What the events of most kernels outside of delegates begin with; that of every such call; and that of a whole run."""
+"""Beginning of most kernels' events outside of delegates; name of every such call's event, and of a whole run's."""
 
-NAMELESS = "kernels that do not tell their name"
-"""ExecuTorch's fused attention and its cache among them."""
+NAMELESS = "kernels without a name"
+"""Name for all others, ExecuTorch's fused attention and its cache among them."""
 
 WRONG = (OSError, ValueError, TypeError, LookupError, AssertionError, AttributeError, StructError, SubprocessError)
-"""What ExecuTorch's reader raises for a file that is no ETDump."""
+"""Errors that ExecuTorch's reader raises for a file that is no ETDump."""
 
 
 def read_etdump(path: Path, skipped: int = 0) -> Dump:
-    """What is in a dump without the first ``skipped`` runs of each kind.
+    """Reads a dump without the first ``skipped`` runs of each kind.
 
-    Raises EdgeError for a file that is none, or holds no runs.
+    Raises EdgeError for a file that is no dump, or holds no runs.
     """
     try:
         with quiet(), captured_stderr():
@@ -56,7 +56,7 @@ def read_etdump(path: Path, skipped: int = 0) -> Dump:
 
 
 def _name(event: Any) -> str:
-    """Of an operator without its number; empty for what others are part of."""
+    """Returns an operator's name without its number; "" for an event that encloses others."""
     if event.is_delegated_op:
         return re.sub(r" #\d+$", "", event.name)
     return event.name.removeprefix(KERNEL).partition(".")[0] if event.name.startswith(KERNEL) else ""
@@ -65,5 +65,5 @@ def _name(event: Any) -> str:
 def _no_etdump(path: Path) -> EdgeError:
     return EdgeError(
         f"{path} is no ETDump of a run",
-        "give what a runner wrote that was built with EXECUTORCH_ENABLE_EVENT_TRACER=ON",
+        "give a file of a runner that was built with EXECUTORCH_ENABLE_EVENT_TRACER=ON",
     )

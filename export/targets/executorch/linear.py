@@ -1,8 +1,7 @@
-"""Layers of integers, in the operators that ExecuTorch's delegates and kernels look for.
+"""Quantized layers, in the operator patterns of ExecuTorch's delegates and kernels.
 
-The integers and scales are the checkpoint's own. What a linear layer reads is rounded to 8 bits when it runs, row by
-row: in this release XNNPACK has no other linear layer of integers (without that rounding it drops the scales, and says
-nothing).
+The integers and scales are the checkpoint's own. Inputs of linear layers are rounded to 8 bits at run time, row by row:
+in this release XNNPACK has no other quantized linear layer (without that rounding it silently drops the scales).
 """
 
 from collections.abc import Callable
@@ -15,14 +14,14 @@ from phantom_edge.checkpoint.quantized.weights import Quantized, packed
 
 LOW, HIGH = -128, 127
 HALF = 8
-"""The middle of four bits; numbers of three are kept in four, too."""
+"""Middle of four bits; three bits are stored in four, too."""
 
 MakeLinear = Callable[[str, str | None], nn.Module]
-"""From the names of a weight and of a bias."""
+"""Makes a linear layer from the names of a weight and a bias."""
 
 
 def fixed(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
-    """A linear layer of constants: ``weight`` (rows, columns) and ``bias`` (rows,), in float32."""
+    """Returns a linear layer of constants: ``weight`` (rows, columns) and ``bias`` (rows,), in float32."""
     rows, columns = weight.shape
     layer = nn.Linear(columns, rows, bias=bias is not None, device="meta")
     layer.weight = constant(weight)
@@ -32,7 +31,7 @@ def fixed(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
 
 
 def constant(tensor: Tensor) -> nn.Parameter:
-    """In float32, and not to be trained."""
+    """Returns a float32 parameter that is not trained."""
     return nn.Parameter(tensor.detach().float().contiguous(), requires_grad=False)
 
 
@@ -54,7 +53,7 @@ class RoundedLinear(nn.Module):
         self.bias = None if bias is None else constant(bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., columns) to (..., rows)."""
+        """Maps (..., columns) to (..., rows)."""
         ops = torch.ops.quantized_decomposed
         scale, zero = ops.choose_qparams_per_token_asymmetric(x, torch.int8)
         given = ops.quantize_per_token(x, scale, zero, LOW, HIGH, torch.int8)
@@ -77,7 +76,7 @@ class FloatEmbedding(nn.Module):
         self.table = constant(table)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Token ids int64 (1, N) to (1, N, width)."""
+        """Maps token ids int64 (1, N) to (1, N, width)."""
         return nn.functional.embedding(ids, self.table)
 
 
@@ -99,11 +98,11 @@ class RoundedEmbedding(nn.Module):
 
     @property
     def is_packed(self) -> bool:
-        """Whether two integers share a byte."""
+        """True where two integers share a byte."""
         return self.scheme.bits < 8
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Token ids int64 (1, N) to (1, N, width)."""
+        """Maps token ids int64 (1, N) to (1, N, width)."""
         ops = torch.ops.quantized_decomposed
         if self.is_packed:
             return cast(Tensor, ops.embedding_4bit(self.integers, self.scales, None, -HALF, HALF - 1, ids))
@@ -111,6 +110,6 @@ class RoundedEmbedding(nn.Module):
 
 
 def signed(held: Quantized) -> Tensor:
-    """Integers int8 (rows, columns) around 0."""
+    """Returns int8 integers (rows, columns) around 0."""
     assert held.zero_points is None and held.palettes is None
     return (held.integers.short() - held.scheme.middle).to(torch.int8)

@@ -1,4 +1,4 @@
-"""Target executorch: one program with the methods that ExecuTorch's own runners for pictures and words call."""
+"""Target executorch: one program with the methods that ExecuTorch's own multimodal runners call."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -43,10 +43,10 @@ from phantom_edge.models.tensor_names import EMBEDDING
 
 PROGRAM, SELF_TEST, ETRECORD = "model.pte", "self_test.bpte", "etrecord.bin"
 METHODS = {"vision": "vision_encoder", "embedding": "token_embedding", "decoder": "text_decoder"}
-"""Part to method, by the names that ExecuTorch's runner looks for (extension/llm/runner/constants.h)."""
+"""Methods by part, with the names that ExecuTorch's runner uses (extension/llm/runner/constants.h)."""
 
 EXAMPLE = 7
-"""Tokens of the inputs that methods are traced with: any number does, but 1."""
+"""Number of tokens with which methods are traced: any but 1."""
 
 NOT_RUN = (
     "lowered, but {} is not executed on this machine: that its delegate computes the model is unverified. What was "
@@ -54,17 +54,17 @@ NOT_RUN = (
 )
 
 BLOCK = 32
-"""XNNPACK's groups are multiples of this."""
+"""XNNPACK's group sizes are multiples of this."""
 
 
 def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Settings) -> Settings:
-    """Refuse what cannot be."""
+    """Refuse settings that ExecuTorch does not support."""
     if settings.precision != "fp32":
         raise EdgeError(
             f"target executorch takes floats in fp32, not in {settings.precision} (its LayerNorm of float16 is wrong)",
             "leave --weights out, or give a recipe: int8, int4",
         )
-    constant_tables(config.text, settings.max_context)  # or EdgeError, now and not later
+    constant_tables(config.text, settings.max_context)  # raises EdgeError early
     options = settings.own(ExecuTorchOptions)
     backend = BACKENDS[options.backend]
     backend.partitioners()  # the same
@@ -94,13 +94,13 @@ def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Setti
 
 
 def _why_not(scheme: Scheme, *, is_table: bool) -> str:
-    """What keeps ExecuTorch from a scheme; empty for nothing."""
+    """Returns the reason why ExecuTorch does not support a scheme, or ""."""
     if scheme.palette_rows is not None:
         return "XNNPACK has no palettes"
     if not scheme.symmetric:
         return "XNNPACK has no zero points of weights"
     if scheme.static_inputs:
-        return "XNNPACK rounds what a layer reads when it runs, not with a scale that is fixed"
+        return "XNNPACK rounds the inputs of layers at run time, not with a fixed scale"
     if is_table:
         return ""
     if scheme.group is not None and scheme.bits == 8:
@@ -113,7 +113,7 @@ def _why_not(scheme: Scheme, *, is_table: bool) -> str:
 
 
 def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Progress) -> Lowered:
-    """Write the program, and what a device tries itself with and profiles are read with, if that is asked for."""
+    """Write the program and, where the options ask for them, its self-test and ETRecord."""
     fused_operators()
     quantized_operators()
 
@@ -121,8 +121,8 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
     def lowering() -> Lowering:
         return Lowering(source, chosen, settings, begin)
 
-    told = parts.part("program", lambda folder: lowering().write(folder / PROGRAM))
-    described = {part: from_json(Part, one) for part, one in told.items()}
+    program = parts.part("program", lambda folder: lowering().write(folder / PROGRAM))
+    described = {part: from_json(Part, one) for part, one in program.items()}
     options = settings.own(ExecuTorchOptions)
     if options.self_test:
         parts.part("self test", lambda folder: lowering().write_self_test(folder / SELF_TEST))
@@ -135,7 +135,7 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
 
 
 class Lowering:
-    """A program in memory. Raises EdgeError where less than was asked runs in the delegate."""
+    """A program in memory. Raises EdgeError where less than the required share runs in the delegate."""
 
     def __init__(self, source: Source, chosen: Sequence[Chosen], settings: Settings, begin: Progress) -> None:
         options = settings.own(ExecuTorchOptions)
@@ -157,27 +157,27 @@ class Lowering:
         step(1)
 
     def write(self, path: Path) -> dict[str, Any]:
-        """The program; what its parts are."""
+        """Writes the program and returns its parts as JSON."""
         with path.open("wb") as file:
             self.program.write_to_file(file)
         return {name: to_json(part) for name, part in self.parts.items()}
 
     def write_self_test(self, path: Path) -> None:
-        """The program once more, with inputs of every method and what the torch modules make of them."""
+        """Writes the program once more, with inputs of every method and the torch modules' outputs."""
         path.write_bytes(bundled(self.program, self.cases()))
 
     def cases(self) -> dict[str, list[Case]]:
-        """Inputs of every method, and what the torch modules make of them."""
+        """Returns inputs of every method, and the torch modules' outputs."""
         return {METHODS[part]: cases_of(part, self.modules[part], self.source, self.context) for part in METHODS}
 
     def write_etrecord(self, path: Path) -> None:
-        """ExecuTorch's own file of where every operator came from."""
+        """Writes ExecuTorch's own record of every operator's origin."""
         with quiet():
             self.program.get_etrecord().save(path)
 
 
 def linear_of(source: Source) -> MakeLinear:
-    """What makes the linear layers of a checkpoint."""
+    """Returns the factory of a checkpoint's linear layers."""
 
     def linear(name: str, bias: str | None) -> nn.Module:
         added = None if bias is None else source.read(bias)
@@ -189,7 +189,7 @@ def linear_of(source: Source) -> MakeLinear:
 
 
 def modules_of(source: Source, chosen: Sequence[Chosen], context: int, backend: Backend) -> dict[str, nn.Module]:
-    """The torch modules of all parts."""
+    """Makes the torch modules of all parts."""
     linear = linear_of(source)
     is_rounded = source.integers is not None and EMBEDDING in source.integers.schemes
     table: nn.Module = FloatEmbedding(source.read(EMBEDDING))
@@ -221,7 +221,7 @@ def _at_once(module: nn.Module) -> int | None:
 
 
 def _constants(source: Source, context: int, backend: Backend) -> dict[str, Any]:
-    """What ExecuTorch's runner asks a program (extension/llm/runner/llm_runner_helper.cpp)."""
+    """Metadata that ExecuTorch's runner reads (extension/llm/runner/llm_runner_helper.cpp)."""
     return {
         "get_max_seq_len": context,
         "get_max_context_len": context,
@@ -282,7 +282,7 @@ def _weight_bytes(module: nn.Module, backend: Backend) -> dict[str, int]:
 
 
 def check_delegation(parts: Mapping[str, Part], options: ExecuTorchOptions) -> None:
-    """EdgeError where less than was asked runs in the delegate."""
+    """Raises EdgeError where less than the required share runs in the delegate."""
     least = options.strict_delegation
     for name, part in parts.items():
         found: Delegation | None = part.delegation

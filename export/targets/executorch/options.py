@@ -11,7 +11,7 @@ Backend = Literal["xnnpack", "portable", "coreml", "vulkan", "qnn"]
 
 @dataclass(frozen=True)
 class ExecuTorchOptions(Options):
-    """``strict_delegation``: share of multiply-adds that must run in the backend, above 0 up to 1."""
+    """``strict_delegation`` is the share of multiply-adds that must run in the backend, above 0 up to 1."""
 
     backend: Backend = option(
         "xnnpack",

@@ -1,7 +1,7 @@
-"""The decoder for delegates that do not know ExecuTorch's fused attention: one token at a time, in plain products.
+"""The decoder for delegates without ExecuTorch's fused attention: one token at a time, in plain products.
 
-All shapes are fixed and the position stays a tensor, so nothing of it depends on what is read. A mask that is finite
-and a cache that is written by choosing, not by an index, are what Core ML and Vulkan both take whole.
+All shapes are fixed and the position stays a tensor, so no shape depends on data. Core ML and Vulkan both take a finite
+mask, and a cache that is written by selection, not by an index, as a whole.
 """
 
 import math
@@ -18,11 +18,11 @@ from phantom_edge.export.targets.executorch.vision import CentredNorm
 from phantom_edge.models.config import PhantomTextConfig
 
 UNSEEN = -1e4
-"""Added to scores of what a token does not see; float16 holds it."""
+"""Added to masked scores; float16 holds it."""
 
 
 class PlainAttention(Attention):
-    """Attention whose cache is laid out as its products read it, (kv_heads, context, width)."""
+    """Attention whose cache has the layout of its products, (kv_heads, context, width)."""
 
     def __init__(
         self, config: PhantomTextConfig, form: LayerForm, number: int, read: Read, linear: MakeLinear, context: int
@@ -32,9 +32,9 @@ class PlainAttention(Attention):
             self.register_buffer(rows, torch.zeros(self.kv_heads, context, self.dim + self.rank))
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, start: Start, mask: Tensor | None) -> Tensor:
-        """As Attention's, of one token; ``start`` (context, 1) is true before its place.
+        """See Attention, for one token; ``start`` (context, 1) is true before its place.
 
-        Nobody sees what is behind that until it is written anew: so the token is written there, too, and a cache may
+        Later rows are masked until they are written anew: so the token is written to all of them, and a cache may
         begin with any numbers, as memory of a device does.
         """
         assert mask is not None
@@ -48,7 +48,7 @@ class PlainAttention(Attention):
 class PlainDecoder(TextDecoder):
     """TextDecoder of one token: ``inputs_embeds`` (1, 1, hidden).
 
-    ExecuTorch's runner for pictures hands a whole segment over, so an app feeds this one row by row itself.
+    ExecuTorch's multimodal runner passes whole segments, so an app must pass this decoder single rows.
     """
 
     added: Tensor
@@ -77,7 +77,7 @@ class HalfNorm(Norm):
     """RMSNorm as LayerNorm of ``[x, -x]``, whose mean is 0: float16 holds no squares of numbers above 255."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., width) to the same."""
+        """Maps (..., width) to the same shape."""
         both = torch.cat([x, -x], dim=-1)
         return F.layer_norm(both, both.shape[-1:], eps=self.eps)[..., : x.shape[-1]] * self.weight
 
@@ -86,12 +86,12 @@ class HalfCentredNorm(CentredNorm):
     """LayerNorm as one operator."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., width) to the same."""
+        """Maps (..., width) to the same shape."""
         return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
 
 
 def for_half(module: nn.Module) -> nn.Module:
-    """The same function, which takes no square outside of an operator."""
+    """Returns the same function with norms that take no square outside of an operator."""
     for one in module.modules():
         if isinstance(one, Norm | CentredNorm):
             one.__class__ = HalfNorm if isinstance(one, Norm) else HalfCentredNorm

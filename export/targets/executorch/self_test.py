@@ -1,4 +1,4 @@
-"""Inputs and outputs of every method in ExecuTorch's own format, for a device to try itself without Python."""
+"""Inputs and outputs of every method in ExecuTorch's own format, for self-tests on a device without Python."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -13,16 +13,16 @@ from phantom_edge.export.targets.executorch.decoder import TextDecoder
 from phantom_edge.foundation.quiet import quiet
 
 Case = tuple[tuple[Tensor, ...], Tensor]
-"""Inputs, and the output that they must have."""
+"""Inputs, and the expected output."""
 
 PROMPT = "Is it red, or is it blue?"
 
 
 @torch.no_grad()
 def cases_of(part: str, module: nn.Module, source: Source, context: int) -> list[Case]:
-    """Of a part: a tile; a prompt's words; or that prompt and its first token after it, to be run in this order.
+    """Returns a part's cases: a tile; a prompt's words; or that prompt and then its first token again, in this order.
 
-    The prompt ends where only one token more fits into a cache of ``context``.
+    The prompt is cut so that one more token fits into a cache of ``context``.
     """
     ids = torch.tensor([source.words([{"role": "user", "content": PROMPT}])[: context - 1]])
     match part:

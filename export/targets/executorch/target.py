@@ -1,4 +1,4 @@
-"""Target executorch: one program with the methods that ExecuTorch's own runners for pictures and words call."""
+"""Target executorch: one program with the methods that ExecuTorch's own multimodal runners call."""
 
 from collections.abc import Callable
 from pathlib import Path

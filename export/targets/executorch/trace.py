@@ -1,7 +1,7 @@
-"""Ask ExecuTorch's event tracer, where ExecuTorch is built with it.
+"""Profiles of operators by ExecuTorch's event tracer, where ExecuTorch is built with it.
 
-Its names say what a kernel computes, not for which layer: the products with the weights of attention, phantom maps, MLP
-and head are one group, and so is all that is no product.
+Its names identify kernels, not layers: the products with the weights of attention, phantom maps, MLP and head are one
+group, and all other kernels another.
 """
 
 import time
@@ -21,11 +21,11 @@ from phantom_edge.foundation.versions import installed
 from phantom_edge.runtime.tracing import OTHER, TILE, Dump, Found, Group, Traced, behind, chunk_named, token_named
 
 FEW, MANY = 3, 9
-"""Steps of a tile or a chunk, and of a token, after a first one that does not count."""
+"""Number of steps of a tile or a chunk, and of a token, after a warm-up step."""
 
 LINEAR, EMBEDDING = "products with weights", "embedding"
 STARTS = {"embedding": EMBEDDING, "Fully Connected": LINEAR, "Convolution": PATCHES}
-"""Groups by what the names of kernels begin with."""
+"""Groups by the beginning of kernels' names."""
 
 
 class TracedPteEngine(PteEngine):
@@ -34,7 +34,7 @@ class TracedPteEngine(PteEngine):
     TRACED = True
 
     def end_traces(self, folder: Path) -> Dump:
-        """What it wrote down without the first run. Raises EdgeError where ExecuTorch is built without it."""
+        """Returns the dump without the first run. Raises EdgeError where ExecuTorch is built without its tracer."""
         path = folder / "run.etdp"
         path.unlink(missing_ok=True)
         with captured_stderr():
@@ -48,7 +48,7 @@ class TracedPteEngine(PteEngine):
 
 
 def dumped(bundle: Bundle, threads: int, depths: Sequence[int], folder: Path) -> Found:
-    """See Pass; a dump a part, for a dump mixes them. The cache is as a program begins with."""
+    """See Pass; a dump a part, since a dump mixes parts. The cache holds a program's initial numbers."""
     manifest = bundle.manifest
     side, chunk = manifest.pictures.tile_size, min(manifest.prefill_chunk, manifest.cache.max_context - 1)
     pixels, rows = np.zeros((1, 3, side, side), np.float32), np.ones((chunk, manifest.model.hidden_size), np.float32)
@@ -76,7 +76,7 @@ def _token(row: np.ndarray[tuple[int, ...], np.dtype[np.float32]], depth: int, e
 
 
 def grouped(found: Dump, part: str, steps: int) -> list[Group]:
-    """Of one step, what the names tell."""
+    """Returns a part's times per step, grouped by kernels' names."""
     return [
         Group(
             next((group for start, group in STARTS.items() if one.operator.startswith(start)), OTHER),

@@ -1,6 +1,6 @@
-"""What looks at a tile of a picture, as one ExecuTorch method: bytes in, image tokens out.
+"""Vision tower and projector as one ExecuTorch method: from bytes of a tile to image tokens.
 
-Pixels come as they are in the picture: the apps that exist normalize each in its own way, so this is done inside.
+Pixels are the picture's own: existing apps normalize each in its own way, so the method normalizes.
 """
 
 import math
@@ -28,7 +28,7 @@ class CentredNorm(nn.Module):
         self.mean = fixed(torch.full((1, len(weight)), 1 / len(weight)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., width) to the same."""
+        """Maps (..., width) to the same shape."""
         x = x - self.mean(x)
         return x * torch.rsqrt(self.mean(x * x) + self.eps) * self.weight + self.bias
 
@@ -50,7 +50,7 @@ class VisionBlock(nn.Module):
         self.ls1, self.ls2 = constant(read(f"{name}ls1")), constant(read(f"{name}ls2"))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(1, 1 + patches, width) to the same."""
+        """Maps (1, 1 + patches, width) to the same shape."""
         x = x + self.proj(self._mixed(self.norm1(x))) * self.ls1
         out: Tensor = x + self.fc2(F.gelu(self.fc1(self.norm2(x)))) * self.ls2
         return out
@@ -65,7 +65,7 @@ class VisionBlock(nn.Module):
 
 
 class VisionEncoder(nn.Module):
-    """``pixels`` uint8 (1, 3, S, S) of one tile, to image tokens (1, tokens_per_tile, hidden)."""
+    """Maps ``pixels`` uint8 (1, 3, S, S) of one tile to image tokens (1, tokens_per_tile, hidden)."""
 
     spread: Tensor
     centre: Tensor

@@ -1,11 +1,11 @@
-"""Boards and what runs on them, as data with sources."""
+"""Boards and their software, as data with sources."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Module:
-    """A module: the least memory that it is sold with, which CPU and GPU share, and what the builder may use of it."""
+    """A module: its smallest memory on sale, which CPU and GPU share, and the builder's share of it."""
 
     gigabytes: int
     workspace_megabytes: int
@@ -17,12 +17,12 @@ MODULES = {
     "agx-orin": Module(32, 8192),
 }
 """Memory: https://www.nvidia.com/en-us/autonomous-machines/embedded-systems/jetson-orin/. The builder's share is ours,
-an eighth to a quarter: while an engine is built, the graph's weights lie in the same memory twice."""
+an eighth to a quarter: while an engine is built, the same memory holds the graph's weights twice."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """A release for boards, its TensorRT, and who says so."""
+    """A release for boards, its TensorRT, and the source."""
 
     jetpack: str
     tensorrt: str
@@ -35,11 +35,11 @@ RELEASES = (
 )
 
 LEAST = {20: "10.0", 21: "10.9"}
-"""Opset, and the first TensorRT whose parser is documented to know it: 10.0 knows 9 to 20, 10.9 knows 9 to 22. See
+"""First TensorRT whose parser is documented to take an opset: 10.0 takes 9 to 20, 10.9 takes 9 to 22. See
 https://kvynlim.github.io/industry-research/20-av-platform/compute/tensorrt-deployment-guide."""
 
 
 def jetpack_for(tensorrt: str) -> str:
-    """The first of ``RELEASES`` that has this version."""
+    """Returns the first of ``RELEASES`` that has this version."""
     wanted = [int(part) for part in tensorrt.split(".")]
     return next(one.jetpack for one in RELEASES if [int(part) for part in one.tensorrt.split(".")] >= wanted)

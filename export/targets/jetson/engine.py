@@ -1,7 +1,7 @@
-"""Bundles for boards: in TensorRT where it is, else in ONNX Runtime, whose TensorRT provider is the second way.
+"""Engines of bundles for boards: TensorRT where it is installed, else ONNX Runtime with its TensorRT provider.
 
-On a machine without either, ONNX Runtime's CPU computes the very graph, node by node: unoptimized, for what it makes of
-integers otherwise rounds activations.
+On a machine without either, ONNX Runtime's CPU computes the graph node by node: unoptimized, since its optimizations of
+quantized layers round activations.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,12 +24,12 @@ TENSORRT = "TensorrtExecutionProvider"
 
 
 def has_tensorrt() -> bool:
-    """Whether its Python packages are here."""
+    """True where TensorRT's Python packages are installed."""
     return all(find_spec(package) is not None for package in ("tensorrt", "cuda"))
 
 
 def engine_of(bundle: Bundle, threads: int) -> Engine:
-    """The best that is here."""
+    """Returns the best engine for this machine."""
     return TrtEngine(bundle) if has_tensorrt() else OrtJetsonEngine(bundle, threads)
 
 
@@ -79,9 +79,9 @@ class OrtJetsonEngine(OrtEngine):
 
 
 def provider_options(path: Path) -> dict[str, str]:
-    """Of a graph in a bundle, as https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html says.
+    """Options of a graph: https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html.
 
-    Engines are cached by the provider itself, which builds them anew for another version or board.
+    The provider itself caches engines, and builds them anew for another version or board.
     """
     bundle = OnBoard(path.parent)
     found = {
@@ -101,5 +101,7 @@ def provider_options(path: Path) -> dict[str, str]:
 def traced(bundle: Bundle, threads: int, depths: Sequence[int], folder: Path) -> Found:
     """See Pass."""
     if has_tensorrt():
-        raise EdgeError("TensorRT tells times of layers to trtexec --dumpProfile", "leave it out: --no-operators")
+        raise EdgeError(
+            "TensorRT reports times of layers only in trtexec --dumpProfile", "leave it out: --no-operators"
+        )
     return trace.traced(OrtJetsonEngine(bundle, threads, folder), depths)

@@ -1,4 +1,4 @@
-"""What a manifest says of a board."""
+"""A manifest's facts about a board."""
 
 import re
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from phantom_edge.bundle.numbers import check_rules
 
 @dataclass(frozen=True)
 class BoardFacts:
-    """What engines are built of by a bundle's own runner, on the board itself.
+    """Facts by which a bundle's own runner builds engines on the board.
 
     ``tensorrt`` is the least version, ``jetpack`` the first that has it. The builder may use ``workspace_megabytes``.
-    ``golden`` is a file of inputs, and of what the checkpoint makes of them: a new engine is held against it.
+    ``golden`` is a file of inputs and the checkpoint's outputs: a new engine is checked against it.
     """
 
     name: str

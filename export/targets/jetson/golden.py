@@ -1,4 +1,4 @@
-"""Golden vectors: inputs, and what the checkpoint makes of them, for a runner to hold its engines against."""
+"""Golden vectors: inputs and the checkpoint's outputs, against which a runner checks its engines."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +12,11 @@ from phantom_edge.reference import Reference
 
 GOLDEN = "golden.npz"
 DECODED = 4
-"""Tokens that are fed one by one, after two chunks."""
+"""Number of tokens that are decoded one by one, after two chunks."""
 
 
 def write_golden(source: Source, settings: Settings, done: Callable[[], None], folder: Path) -> None:
-    """A tile and its image tokens; a prompt in two chunks, the second not full, and tokens behind it, with logits.
+    """Writes a tile and its image tokens, and logits of a prompt in two chunks (the second not full) and later tokens.
 
     ``done`` is called after each layer.
     """
@@ -43,7 +43,7 @@ def write_golden(source: Source, settings: Settings, done: Callable[[], None], f
 
 
 def sizes_of(chunk: int, context: int) -> list[int]:
-    """How many tokens are fed at a time: what fits into the cache of two chunks, then one by one."""
+    """Returns the number of tokens per step: two chunks as far as the cache holds them, then one by one."""
     room = context - DECODED
     found = [min(chunk, room), min(max(chunk // 2, 1), room - min(chunk, room))]
     return [size for size in found if size] + [1] * DECODED

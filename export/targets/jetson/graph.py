@@ -1,6 +1,6 @@
-"""Graphs for TensorRT: what its documents say that its parser takes, in the least opset that can say it.
+"""Graphs for TensorRT: operators that its parser is documented to take, in the least opset that has them.
 
-JetPack 6 carries TensorRT 10.3, whose parser knows opset 20: no RMSNormalization, no RotaryEmbedding, no Attention.
+JetPack 6 carries TensorRT 10.3, whose parser takes opset 20: no RMSNormalization, no RotaryEmbedding, no Attention.
 Blocks of a row that share a scale, and integers of 4 bits, are of opset 21.
 """
 
@@ -19,29 +19,29 @@ from phantom_edge.export.parts.embedding import NUMBERS
 from phantom_edge.export.passes.layer_form import LayerForm
 from phantom_edge.export.targets.onnx.decoder import DecoderDrawing, cache_inputs
 from phantom_edge.export.targets.onnx.graph import TYPES
-from phantom_edge.export.targets.onnx.linear import LinearDrawing, Made
+from phantom_edge.export.targets.onnx.linear import LinearDrawing, WeightReader
 from phantom_edge.export.targets.onnx.vision import VisionDrawing
 from phantom_edge.foundation.errors import EdgeError
 
 PLAIN, BLOCKS = 20, 21
 IR_VERSIONS = {PLAIN: 9, BLOCKS: 10}
-"""Opsets, and the version of the file format that came with each."""
+"""Version of the file format that came with each opset."""
 
 SMALL = 2**13
-"""Bytes of tensors that lie in the graph's own file: where a row is split is one of a number for each head, and who
-infers shapes reads it without the weights."""
+"""Maximum size of tensors in the graph's own file, bytes: shape inference reads the places of splits, one number a
+head, without the weights."""
 
 
 def opset_for(schemes: Mapping[str, Scheme]) -> int:
-    """The least that can hold weights of these schemes."""
+    """Returns the least opset that holds weights of these schemes."""
     return BLOCKS if any(scheme.group for scheme in schemes.values()) else PLAIN
 
 
 class PlainDrawing(LinearDrawing):
-    """Draws linear layers as DequantizeLinear and MatMul, GELU by Erf: Gelu is documented for later versions alone."""
+    """Draws linear layers as DequantizeLinear and MatMul, GELU by Erf: Gelu is documented only for later versions."""
 
     def limit(self) -> None:
-        """Say that the graph is of the least opset."""
+        """Set the graph's opset to the least."""
         opset = opset_for({} if self.integers is None else self.integers.schemes)
         self.opsets[""], self.ir_version, self.small = opset, IR_VERSIONS[opset], SMALL
 
@@ -51,14 +51,14 @@ class PlainDrawing(LinearDrawing):
         half = self.op("Mul", x, self.held_once("half", torch.tensor(0.5)))
         return self.op("Mul", half, self.op("Add", curve, self.held_once("one", torch.tensor(1.0))))
 
-    def _made(self, names: Sequence[str]) -> Made:
+    def _reader(self, names: Sequence[str]) -> WeightReader:
         integers = self.integers
         assert integers is not None
         return lambda array: lambda: array(_positive(names, stacked([integers.quantized(name) for name in names])))
 
 
 def _positive(names: Sequence[str], weight: Quantized) -> Quantized:
-    """Raises EdgeError for scales that TensorRT does not take."""
+    """Returns the weight. Raises EdgeError for scales that TensorRT does not take."""
     if not bool((weight.scales > 0).all()):
         raise EdgeError(
             f"{names[0]} has scales that are not positive, which TensorRT does not take",
@@ -99,14 +99,14 @@ class TrtDecoderDrawing(PlainDrawing, DecoderDrawing):
         self.output(self.op("Concat", *parts, axis=1), "new_rows", ("N", self.width))
 
     def _mask_of_past(self, past_shape: Value, window: int | None) -> Value | None:
-        """Row 0 is blank: it stands where no query looks."""
+        """Masks row 0, which is blank, by a position that no query reaches."""
         count = self.op("Sub", self.op("Gather", past_shape, self.scalar(0)), self.scalar(1))
         places = self.reshape(self.op("Range", self.scalar(-1), count, self.scalar(1)), -1, 1)
         blank = self.op("Less", places, self.scalar(0))
         return self._mask(self.op("Where", blank, self.scalar(2**30), places), window)
 
     def _norm(self, x: Value, name: str) -> Value:
-        """Squares are summed in float32: those of float16 pass its range from 256 on."""
+        """Norm with squares summed in float32: squares of 256 or more overflow float16."""
         weight = self.weight(name, (self.config.hidden_size,), lambda: self.read(name))
         wide = self.op("Cast", x, to=ir.DataType.FLOAT)
         mean = self.op("ReduceMean", self.op("Mul", wide, wide), self.ints(-1), keepdims=1)
@@ -115,7 +115,7 @@ class TrtDecoderDrawing(PlainDrawing, DecoderDrawing):
         return self.op("Mul", normed, weight)
 
     def _single(self, name: str, value: float) -> Value:
-        """A constant in float32, whatever the graph computes in."""
+        """Returns a constant in float32, in graphs of any precision."""
         if (name,) not in self.constants:
             array = np.array(value, np.float32)
             self.constants[name,] = self.tape.initializer(ir.tensor(array, name=name), name)
@@ -129,14 +129,14 @@ class TrtDecoderDrawing(PlainDrawing, DecoderDrawing):
         return self.op("Concat", turned, other, axis=-1)
 
     def _turns(self, number: int) -> Value:
-        """Cosines or sines (N, 1, d / 2), the same for all layers."""
+        """Returns cosines or sines (N, 1, d / 2), shared by all layers."""
         if ("turns", number) not in self.constants:
             rows = self.op("Gather", self.tables[number], self.reshape(self.positions, -1), axis=0)
             self.constants["turns", number] = self.op("Unsqueeze", rows, self.ints(1))
         return self.constants["turns", number]
 
     def _parted(self, weights: Value) -> Sequence[Value]:
-        """By Slice, whose places may be told at run time; of Split that is not documented."""
+        """Splits by Slice, whose places may be inputs at run time; for Split that is not documented."""
         start, axis = self.ints(0), self.ints(1)
         of_past = self.op("Slice", weights, start, self.past_length, axis)
         return of_past, self.op("Slice", weights, self.past_length, self.ints(2**31 - 1), axis)

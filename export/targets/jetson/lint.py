@@ -1,6 +1,6 @@
-"""What TensorRT documents of the graphs that its parser takes: rules as data, each with its source.
+"""TensorRT's documented limits on graphs: rules as data, each with its source.
 
-Documents are not TensorRT: only a board tells that it builds an engine.
+Documents are not TensorRT: only a board proves that it builds an engine.
 """
 
 from collections.abc import Sequence
@@ -53,13 +53,13 @@ LISTED = frozenset(
         "Where",
     )
 )
-"""Operators that graphs may need and the list has, of every version that ``boards.LEAST`` allows."""
+"""Operators that graphs may need and the list has in every version that ``boards.LEAST`` allows."""
 
 LATER = {"Attention": 23, "RMSNormalization": 23, "RotaryEmbedding": 23, "TensorScatter": 24, "Gelu": 22}
-"""Operators that the list has for later versions alone: least opset of a parser for which they are documented."""
+"""Least opset of a parser for which operators of later versions are documented."""
 
 TYPES = {"FLOAT", "FLOAT16", "BFLOAT16", "INT32", "INT64", "BOOL", ""}
-"""Of data, not of weights that are dequantized; the empty one is what the file does not say."""
+"""Types of data, not of dequantized weights; "" is a type that the file leaves out."""
 
 BLOCKS = (64, 128)
 WEIGHTS = ("INT8", "INT4")
@@ -100,7 +100,7 @@ def _has_odd_blocks(node: GraphNode) -> bool:
 
 
 def _blocks_elsewhere(node: GraphNode) -> bool:
-    """In another dimension than one of the last two, or scales of another rank."""
+    """True for blocks outside the last two dimensions, or scales of another rank."""
     weight, scales = node.shape(0), node.shape(1)
     if not _is_dequantizing(node) or not node.attributes.get("block_size") or weight is None or scales is None:
         return False
@@ -113,13 +113,13 @@ def _has_running_axes(node: GraphNode) -> bool:
 
 
 def _has_odd_attention(node: GraphNode) -> bool:
-    """Cached keys and values, lengths and softcap are not taken."""
+    """True for cached keys and values, lengths, or softcap."""
     names = set(node.attributes) & {"softcap", "qk_matmul_output_mode"}
     return node.type == "Attention" and (bool(names) or any(node.inputs[4:]))
 
 
 def _has_large_constants(node: GraphNode) -> bool:
-    """Numbers of int64 that int32 does not hold; those of shapes may be as large as they like."""
+    """True for numbers of int64 that int32 does not hold; those of shapes have no limit."""
     held = [place for place, kind in enumerate(node.kinds) if kind == "INT64" and place in node.held]
     return any(bool((np.abs(node.array(place)) > 2**31 - 1).any()) for place in held)
 
@@ -193,7 +193,7 @@ RULES: tuple[GraphRule, ...] = (
 
 
 def graphs_of(bundle: Bundle) -> dict[str, Graph]:
-    """A bundle's graphs. Raises EdgeError where rows of its cache begin where TensorRT takes no address."""
+    """Reads a bundle's graphs. Raises EdgeError where its cache is not one array, as TensorRT needs it."""
     manifest = bundle.manifest
     if not manifest.cache.together:
         raise EdgeError(f"the cache of {bundle.path} is not one array, whose rows TensorRT could be given", AGAIN)
@@ -201,11 +201,11 @@ def graphs_of(bundle: Bundle) -> dict[str, Graph]:
 
 
 def broken(path: Path, rules: Sequence[GraphRule] = RULES) -> set[str]:
-    """Names of the rules that a graph breaks."""
+    """Returns the names of the rules that a graph breaks."""
     return graph_rules.broken(path, rules)
 
 
 def lint(bundle: Bundle) -> Report:
-    """Every operation of its graphs."""
+    """Checks every operation of a bundle's graphs."""
     graphs = {name: graph.nodes for name, graph in graphs_of(bundle).items()}
     return report(bundle.facts(BoardFacts).name, graphs, RULES, lambda node: node.work, DOCUMENTED)

@@ -1,8 +1,7 @@
 """Target jetson: graphs for TensorRT on boards, with the runner that builds, checks and runs its engines there.
 
-No TensorRT runs here. What is proved here is that ONNX Runtime computes the model from these very graphs; that
-TensorRT takes them is what its documents say (``targets.jetson.lint``); and that its engine computes the same, the
-runner checks on the board, before it is used.
+No TensorRT runs here. The proof shows that ONNX Runtime computes the model from these graphs; lint checks them against
+TensorRT's documents (``targets.jetson.lint``); and the runner checks each new engine on the board before use.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,14 +32,14 @@ from phantom_edge.foundation.resume import Unfinished
 from phantom_edge.models.config import PhantomConfig
 
 SCHEMES = ("int8", "int4-g64-pos", "int4-g128-pos")
-"""What TensorRT documents: zero points of zero, positive scales, and of 4 bits blocks of 64 or 128. See the sources of
-``targets.jetson.lint``."""
+"""Schemes that TensorRT documents: zero points of zero, positive scales, and for 4 bits blocks of 64 or 128. See the
+sources of ``targets.jetson.lint``."""
 
 RUNNER = "runner.py"
 
 
 def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Settings) -> Settings:
-    """Refuse what TensorRT's documents do."""
+    """Refuse settings that TensorRT's documents exclude."""
     if settings.precision != "fp16":
         raise EdgeError(
             f"target jetson computes in fp16, not in {settings.precision}",
@@ -50,7 +49,7 @@ def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Setti
         raise EdgeError(
             "--prefill-chunk is 1, and target jetson has a profile of its own for one token", "give 16 or more"
         )
-    constant_tables(config.text, settings.max_context)  # or EdgeError, now and not later
+    constant_tables(config.text, settings.max_context)  # raises EdgeError early
     wrong = next((name for name, scheme in schemes.items() if scheme.name not in SCHEMES), "")
     if wrong:
         raise EdgeError(
@@ -61,7 +60,7 @@ def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Setti
 
 
 def _remedy(config: PhantomConfig, names: Sequence[str]) -> str:
-    """Recipes that fit the widths of these weights."""
+    """Names the recipes that fit the widths of these weights."""
     shapes = matrices(config)
     widths = {shapes[name][1] for name in names}
     fitting = [f"--weights int4-g{size}" for size in (64, 128) if not any(width % size for width in widths)]
@@ -90,7 +89,7 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
 
 
 def board_of(schemes: Mapping[str, Scheme], settings: Settings) -> BoardFacts:
-    """As the manifest describes it."""
+    """Returns the board's facts for the manifest."""
     least, board = LEAST_VERSIONS[opset_for(schemes)], settings.own(JetsonOptions).board
     return BoardFacts(board, least, jetpack_for(least), MODULES[board].workspace_megabytes, RUNNER, GOLDEN)
 

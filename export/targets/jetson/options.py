@@ -8,10 +8,10 @@ from phantom_edge.export.targets.target import Options, listed, option
 
 @dataclass(frozen=True)
 class JetsonOptions(Options):
-    """``board``: the module, which decides how much memory the builder of engines may use."""
+    """``board`` is the module, which sets the memory limit of the engine builder."""
 
     board: str = option(
         "orin-nano",
-        f"Module: {listed(MODULES)}; it decides how much memory the builder of engines may use.",
+        f"Jetson module: {listed(MODULES)}; sets the memory limit of the engine builder.",
         choices=tuple(MODULES),
     )

@@ -18,21 +18,21 @@ pip install numpy cuda-python
 python3 runner.py                        # builds the engines, which takes minutes, and checks them
 ```
 
-Engines are kept in `engines/`, one for each board, TensorRT and graph. A new one is held against `{golden}`: inputs,
-and what the checkpoint makes of them in float32. One that is off by more than {vision:.0%} (pictures) or {logits:.0%}
-(logits) of the largest number is refused. Nothing of this bundle was run by TensorRT before; this check is the proof.
+Engines are kept in `engines/`, one for each board, TensorRT and graph. A new one is checked against `{golden}`: inputs
+and the checkpoint's outputs in float32. An error above {vision:.0%} (pictures) or {logits:.0%} (logits) of the largest
+number is refused. TensorRT has not run this bundle before; this check is the proof.
 
 Where Python is 3.11 or later, `pip install phantom-edge` brings the rest, and the same engines answer questions:
 `phantom-edge run --model FOLDER --image PICTURE "What is this?"`. With `onnxruntime-gpu` instead of TensorRT's own
 package, ONNX Runtime's TensorRT provider is used, which copies the cache at every step.
 
-The builder may use {workspace:,} MB beside the weights. Weights of 8 bits are a smaller file: that TensorRT keeps them
-in 8 bits, where activations are float16, it documents of 4 bits alone.
+The builder may use {workspace:,} MB beside the weights. Weights of 8 bits make the file smaller; that TensorRT keeps
+weights quantized in memory, beside float16 activations, is documented only for 4 bits.
 """
 
 
 def readme(lowered: Lowered) -> str:
-    """The text of ``README.md``."""
+    """Returns the text of ``README.md``."""
     board = lowered.facts
     assert isinstance(board, BoardFacts)
     return TEXT.format(

@@ -1,15 +1,15 @@
-"""A bundle of target jetson in TensorRT: engines are built on the board once, held against the checkpoint, and run.
+"""Runs a bundle of target jetson in TensorRT: builds engines on the board once, and checks them with golden vectors.
 
 This file stands alone: bundles hold a copy of it as ``runner.py``, for boards without this package. It needs Python
 3.10, numpy, and the packages of TensorRT and CUDA (JetPack brings the first, ``pip install cuda-python`` the second).
 
-    python3 runner.py            # builds what is missing, checks it, says how far off it is
+    python3 runner.py            # builds missing engines, checks them, prints their errors
 
 The cache is one array on the GPU. Its filled rows are the input ``past_rows``, and the output ``new_rows`` is bound to
 the rows behind them, so that nothing is copied and nothing grows. Documented by TensorRT: the address of an input or
-output may be set before every run (``IExecutionContext.set_tensor_address``) and must be a multiple of 256 bytes;
-shapes are what the chosen profile allows. So rows are as long as multiples of 256 bytes. Inferred from that, and
-documented nowhere: that two tensors may lie in one allocation, one behind the other. They never overlap.
+output may be set before every run (``IExecutionContext.set_tensor_address``) and must be a multiple of 256 bytes, and
+the chosen profile limits shapes. So rows are multiples of 256 bytes. Inferred from that, and documented nowhere: two
+tensors may share one allocation, one behind the other. They never overlap.
 """
 
 import argparse
@@ -27,23 +27,23 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Shapes = dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
-"""Of every input: the least, the likeliest, and the largest shape."""
+"""Smallest, likeliest and largest shape of every input."""
 
 MANIFEST, ENGINES = "phantom.json", "engines"
 MAGIC = b"phantom-edge engine\n"
 PROFILES = ("prefill", "decode")
 VISION_BOUND, LOGITS_BOUND = 2e-2, 3e-2
-"""What an engine may be off, as a share of the largest number: those of float16 bundles in ``export.proof``."""
+"""Maximum error of an engine as a share of the largest number: the float16 bounds of ``export.targets.trials``."""
 
 MODEL = Path("/proc/device-tree/model")
-"""Where Jetson Linux says which board it is."""
+"""File in which Jetson Linux names the board."""
 
 
-REPORT = "see what TensorRT wrote above; its graphs keep all that phantom-edge lint knows of its documents"
+REPORT = "see TensorRT's messages above; the graphs break no rule of phantom-edge lint"
 
 
 class BoardError(Exception):
-    """What is wrong, and what to do about it, in a line each."""
+    """A problem and its remedy, in a line each."""
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(problem, remedy)
@@ -54,7 +54,7 @@ class BoardError(Exception):
 
 
 def tensorrt() -> Any:
-    """TensorRT's package. Raises BoardError where it is missing."""
+    """Imports TensorRT's package. Raises BoardError where it is missing."""
     try:
         return importlib.import_module("tensorrt")
     except ModuleNotFoundError as error:
@@ -65,20 +65,20 @@ def tensorrt() -> Any:
 
 
 class Cuda:
-    """The few functions of CUDA's runtime that are needed, each checked."""
+    """Checked calls of the few functions of CUDA's runtime that are needed."""
 
     def __init__(self) -> None:
         self.api = _cudart()
 
     def call(self, name: str, *arguments: Any) -> Any:
-        """What a function returns beside its error code. Raises BoardError for an error."""
+        """Calls a function and returns its result without the error code. Raises BoardError for an error."""
         error, *found = getattr(self.api, name)(*arguments)
         if int(error) != 0:
             raise BoardError(f"{name} failed: {error}", "free memory on the board, or give a smaller --max-context")
         return found[0] if found else None
 
     def allocate(self, size: int) -> int:
-        """Bytes on the GPU, all zeros."""
+        """Allocates zeroed bytes on the GPU and returns their address."""
         address = int(self.call("cudaMalloc", size))
         self.call("cudaMemset", address, 0, size)
         return address
@@ -107,7 +107,7 @@ def _cudart() -> Any:
 
 
 def board_name() -> str:
-    """Of the machine that this runs on."""
+    """Returns the name of this machine's board."""
     try:
         return MODEL.read_bytes().rstrip(b"\0").decode(errors="replace")
     except OSError:
@@ -115,7 +115,7 @@ def board_name() -> str:
 
 
 class Bundle:
-    """What a runner must know of a bundle."""
+    """A bundle's manifest, as a runner reads it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -137,17 +137,17 @@ class Bundle:
             raise BoardError(problem, "make one: phantom-edge export --target jetson") from None
 
     def graph(self, part: str) -> Path:
-        """The graph of a part."""
+        """Returns the path of a part's graph."""
         return self.folder / str(self.manifest["parts"][part]["file"])
 
     def digest(self, part: str) -> str:
-        """SHA-256 over the graph of a part and its weights, as the manifest lists them."""
+        """Returns the SHA-256 over a part's graph and weights, as the manifest lists them."""
         about = self.manifest["parts"][part]
         files = [self.manifest["files"][name]["sha256"] for name in (about["file"], *about["weights"])]
         return hashlib.sha256("".join(files).encode()).hexdigest()
 
     def check_files(self) -> None:
-        """Raises BoardError for a file that is not the one which was exported."""
+        """Raises BoardError for a file that differs from the exported one."""
         for name, listed in self.manifest["files"].items():
             path, digest = self.folder / name, hashlib.sha256()
             if path.is_file():
@@ -158,7 +158,7 @@ class Bundle:
                 raise BoardError(f"{path} is not the file that was exported", "copy the bundle to the board again")
 
     def profiles(self, part: str) -> list[Shapes]:
-        """Of a part, one for each of PROFILES; none where all shapes are fixed."""
+        """Returns a part's shapes for each of PROFILES; none where all shapes are fixed."""
         sizes = {
             "prefill": {"N": (1, self.chunk, self.chunk), "R": (1, 1, self.chunk)},
             "decode": {"N": (1, 1, 1), "R": (1, 1, 1)},
@@ -175,12 +175,12 @@ def _extremes(shape: Sequence[Any], sizes: Mapping[str, tuple[int, int, int]]) -
 
 
 def about_engine(bundle: Bundle, part: str, trt: Any) -> dict[str, str]:
-    """What an engine is good for: it runs on the board, with the TensorRT and of the graph that it was built of."""
+    """Returns the board, the TensorRT and the graph for which an engine is built; it runs with no other."""
     return {"board": board_name(), "tensorrt": str(trt.__version__), "graph": bundle.digest(part)}
 
 
 def engine_path(bundle: Bundle, part: str, about: Mapping[str, str]) -> Path:
-    """Where an engine is kept."""
+    """Returns the path of an engine's file."""
     board = re.sub(r"[^A-Za-z0-9]+", "-", about["board"]).strip("-")
     return bundle.folder / ENGINES / f"{part}-{board}-{about['tensorrt']}-{about['graph'][:16]}.engine"
 
@@ -200,7 +200,7 @@ def _numbers(version: str) -> list[int]:
 
 
 def build(bundle: Bundle, part: str, trt: Any) -> bytes:
-    """An engine of a part, which takes minutes. Raises BoardError with what TensorRT said."""
+    """Builds an engine of a part, which takes minutes. Raises BoardError with TensorRT's own message."""
     check_version(bundle, trt)
     logger = trt.Logger(trt.Logger.WARNING)
     builder = trt.Builder(logger)
@@ -209,8 +209,8 @@ def build(bundle: Bundle, part: str, trt: Any) -> bytes:
     network = builder.create_network(0 if flag is None else 1 << int(flag))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(bundle.graph(part))):
-        told = "; ".join(str(parser.get_error(number)) for number in range(parser.num_errors))
-        raise BoardError(f"TensorRT {trt.__version__} does not take the graph {part}: {told[:400]}", REPORT)
+        errors = "; ".join(str(parser.get_error(number)) for number in range(parser.num_errors))
+        raise BoardError(f"TensorRT {trt.__version__} does not take the graph {part}: {errors[:400]}", REPORT)
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, bundle.board["workspace_megabytes"] << 20)
     for shapes in bundle.profiles(part):
@@ -225,7 +225,7 @@ def build(bundle: Bundle, part: str, trt: Any) -> bytes:
 
 
 def write_engine(path: Path, about: Mapping[str, str], plan: bytes) -> None:
-    """Write it whole or not at all, behind a line that says what it is good for."""
+    """Write an engine whole or not at all, after a header line with its board, TensorRT and graph."""
     path.parent.mkdir(exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_bytes(MAGIC + json.dumps(about, sort_keys=True).encode() + b"\n" + plan)
@@ -233,7 +233,7 @@ def write_engine(path: Path, about: Mapping[str, str], plan: bytes) -> None:
 
 
 def read_engine(path: Path, about: Mapping[str, str]) -> bytes:
-    """The plan of an engine. Raises BoardError for one that is good for something else, before TensorRT reads it."""
+    """Reads the plan of an engine. Raises BoardError for one of another board, TensorRT or graph."""
     remedy = f"remove it, and it is built anew: rm '{path}'"
     head, _, rest = path.read_bytes().partition(b"\n")
     line, _, plan = rest.partition(b"\n")
@@ -250,7 +250,7 @@ def read_engine(path: Path, about: Mapping[str, str]) -> bytes:
 
 
 class Loaded:
-    """An engine with an execution context for each profile, and memory for all that is not given from outside."""
+    """An engine with an execution context for each profile, and memory for the tensors that it holds itself."""
 
     def __init__(self, plan: bytes, trt: Any, cuda: Cuda, part: str, bundle: Bundle) -> None:
         self.trt, self.cuda, self.part, self.ports = trt, cuda, part, bundle.ports[part]
@@ -280,7 +280,7 @@ class Loaded:
         outputs: Mapping[str, tuple[int, ...]],
         places: Mapping[str, tuple[int, tuple[int, ...]]],
     ) -> dict[str, Array]:
-        """Outputs by name; ``places`` are tensors that stay on the GPU: their addresses and shapes."""
+        """Returns outputs by name; ``places`` are the addresses and shapes of tensors that stay on the GPU."""
         context = self.contexts[profile]
         for name, array in inputs.items():
             array = np.ascontiguousarray(array, self.ports[name][1])
@@ -291,7 +291,7 @@ class Loaded:
         for name in outputs:
             self._bind(context, name, self.memory[name], None)
         if not context.execute_async_v3(self.stream):
-            raise BoardError(f"the engine of {self.part} does not run", "see what TensorRT wrote above")
+            raise BoardError(f"the engine of {self.part} does not run", "see TensorRT's messages above")
         self.cuda.call("cudaStreamSynchronize", self.stream)
         found = {}
         for name, shape in outputs.items():
@@ -311,9 +311,9 @@ def _bytes(shape: Sequence[int], dtype: str) -> int:
 
 
 class Engines:
-    """A bundle's engines, built where they are missing, and the cache. Arrays are float32 on this side.
+    """A bundle's engines, built where they are missing, and the cache. Arguments and results are float32.
 
-    A new engine is held against the bundle's golden vectors before it is used. Raises BoardError.
+    A new engine is checked against the bundle's golden vectors before use. Raises BoardError.
     """
 
     def __init__(self, folder: Path, *, rebuild: bool = False, trt: Any = None, cuda: Cuda | None = None) -> None:
@@ -340,7 +340,7 @@ class Engines:
                 _proof(path).write_text(json.dumps(self.checked), encoding="utf-8")
 
     def encode_images(self, pixel_values: Array) -> Array:
-        """Tiles (T, 3, S, S) to image tokens (T * tokens_per_tile, hidden)."""
+        """Encodes tiles (T, 3, S, S) to image tokens (T * tokens_per_tile, hidden)."""
         (shape, _), vision = self.bundle.ports["vision"]["image_tokens"], self.parts["vision"]
         seen = [
             vision.run(0, {"pixel_values": tile[None]}, {"image_tokens": tuple(shape)}, {})["image_tokens"]
@@ -349,7 +349,7 @@ class Engines:
         return np.concatenate(seen).astype(np.float32)
 
     def forward(self, embeds: Array, start: int, keep: Array) -> Array:
-        """Embeddings (N, hidden) at positions ``start`` on, to logits (R, vocab) of positions ``keep`` after it."""
+        """Computes logits (R, vocab) at offsets ``keep`` of embeddings (N, hidden), from position ``start`` on."""
         assert start + len(embeds) <= self.bundle.context
         found = []
         for begin in range(0, len(embeds), self.bundle.chunk):
@@ -384,9 +384,9 @@ def _proof(path: Path) -> Path:
 
 
 def check(engine: Any, golden: Path) -> dict[str, float]:
-    """Hold an engine (``encode_images``, ``forward``) against golden vectors: errors as shares of the largest number.
+    """Checks an engine (``encode_images``, ``forward``) by golden vectors: errors as shares of the largest number.
 
-    Raises BoardError where one passes its bound, or is no number.
+    Raises BoardError where one exceeds its bound, or is no number.
     """
     with np.load(golden, allow_pickle=False) as arrays:
         held = {name: arrays[name] for name in arrays.files}
@@ -400,7 +400,7 @@ def check(engine: Any, golden: Path) -> dict[str, float]:
     for name, bound in (("vision", VISION_BOUND), ("logits", LOGITS_BOUND)):
         if not found[name] <= bound:
             raise BoardError(
-                f"what runs here does not compute the model: {name} are off by {found[name]:.1e}, bound {bound:.0e}",
+                f"the engine does not compute the model: {name} are off by {found[name]:.1e}, bound {bound:.0e}",
                 "do not use it; try another version of TensorRT, or export with --weights fp16 --phantom full",
             )
     return found
@@ -411,18 +411,18 @@ def _error(found: Array, wanted: Array) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Build and check the engines of the bundle in which this file lies, or of another."""
+    """Build and check the engines of this file's bundle, or of another."""
     parser = argparse.ArgumentParser(description="Build and check this bundle's TensorRT engines.")
     parser.add_argument("bundle", nargs="?", type=Path, default=Path(__file__).resolve().parent)
-    parser.add_argument("--rebuild", action="store_true", help="build engines that are there, too")
+    parser.add_argument("--rebuild", action="store_true", help="build existing engines anew")
     given = parser.parse_args(arguments)
     try:
         engines = Engines(given.bundle, rebuild=given.rebuild)
     except BoardError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    told = ", ".join(f"{name} {error:.1e}" for name, error in engines.checked.items()) or "checked before"
-    sys.stdout.write(f"{given.bundle / ENGINES}: engines for {board_name()}; relative error: {told}\n")
+    errors = ", ".join(f"{name} {error:.1e}" for name, error in engines.checked.items()) or "checked before"
+    sys.stdout.write(f"{given.bundle / ENGINES}: engines for {board_name()}; relative error: {errors}\n")
     return 0
 
 

@@ -49,7 +49,7 @@ def _lint() -> "Callable[[Bundle], Report]":
     return lint
 
 
-ABOUT = "By its documents TensorRT takes such graphs. Only a board tells for sure: python3 runner.py, in the bundle."
+ABOUT = "TensorRT is documented to take such graphs. Only a board proves it: python3 runner.py, in the bundle."
 
 TARGET = Target(
     name="jetson",

@@ -1,7 +1,7 @@
 """Does this CPU multiply bytes exactly? x86 without VNNI adds pairs of products in 16 bits, which overflow silently.
 
-ONNX Runtime has a slower way for those (``session.x64quantprecision``). It takes it on every x86 CPU when told to, so
-it is told only where a small product comes out wrong.
+ONNX Runtime has a slower exact mode for these CPUs (``session.x64quantprecision``). The setting slows every x86 CPU, so
+it is used only where a small test product comes out wrong.
 """
 
 from functools import cache
@@ -16,7 +16,7 @@ PRECISE = "session.x64quantprecision"
 
 
 def make_exact(ort: Any, options: Any) -> None:
-    """Let a session with these ``options`` multiply bytes exactly. Raises EdgeError where nothing does."""
+    """Set ``options`` so that a session multiplies bytes exactly. Raises EdgeError where no mode does."""
     if are_exact(ort):
         return
     if not are_exact(ort, precise=True):
@@ -29,7 +29,7 @@ def make_exact(ort: Any, options: Any) -> None:
 
 @cache
 def are_exact(ort: Any, *, precise: bool = False) -> bool:
-    """Whether one row and many rows of the largest bytes come out right; ``precise``: in the slower way."""
+    """True where products of one and of many rows of the largest bytes are right; ``precise``: in the slower mode."""
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     if precise:

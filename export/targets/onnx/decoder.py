@@ -1,7 +1,7 @@
 """The decoder as an ONNX graph of standard operators, with the cache in the caller's own buffers.
 
-Every key-value head has a buffer of its own, a row a token. The graph takes the filled rows as they lie there and
-returns the new ones, which the caller binds to the rows that follow: nothing is copied, nothing grows. Scores are
+Every key-value head has a buffer of its own, a row a token. The graph reads the filled rows in place and writes the new
+ones into the rows that follow, which the caller binds as outputs: nothing is copied, nothing grows. Scores are
 ``K q^T`` with the cached keys as the left operand, which CPU kernels stream through without packing them first.
 """
 
@@ -24,7 +24,7 @@ from phantom_edge.models.tensor_names import DECODER, EMBEDDING, HEAD
 
 
 def cache_inputs(layer: int, head: int) -> tuple[str, str]:
-    """The graph's names for the cached keys and values of a head; the new rows have ``new`` for ``past``."""
+    """Returns the input names of a head's cached keys and values; those of new rows have ``new`` for ``past``."""
     return f"past_key.{layer}.{head}", f"past_value.{layer}.{head}"
 
 
@@ -78,7 +78,7 @@ class DecoderDrawing(PhantomDrawing):
             self._hand_out()
 
     def _prepare(self, window: int | None) -> None:
-        """What all layers share: lengths and masks."""
+        """Draws what all layers share: lengths and masks."""
         past = self.op("Shape", self.past[cache_inputs(0, 0)[0]])
         self.past_length = self.op("Slice", past, self.ints(0), self.ints(1))
         columns = self.op("Mul", self._length(), self.ints(self.groups))  # no -1, which no keys leave open
@@ -87,7 +87,7 @@ class DecoderDrawing(PhantomDrawing):
         self.past_mask = self._mask_of_past(past, window)
 
     def _past(self, forms: Sequence[LayerForm]) -> dict[str, Value]:
-        """The cached rows of every head, as inputs."""
+        """Makes inputs of the cached rows of every head."""
         return {
             name: self.input(name, ("P", width), self.rows)
             for layer, form in enumerate(forms)
@@ -96,7 +96,7 @@ class DecoderDrawing(PhantomDrawing):
         }
 
     def _hand_out(self) -> None:
-        """Make outputs of the new rows, as the cached ones come in."""
+        """Make outputs of the new rows, in the form of the cached inputs."""
         for name, value in self.new.items():
             self.output(value, name, ("N", self.past[name.replace("new_", "past_")].shape[1]), self.rows)
         for layer, value in enumerate(self.new_scales):
@@ -107,16 +107,16 @@ class DecoderDrawing(PhantomDrawing):
         return self.op("Slice", self.op("Shape", self.positions), self.ints(1), self.ints(2))
 
     def _mask_of_past(self, past_shape: Value, window: int | None) -> Value | None:
-        """As ``_mask``, of the cached rows; None where every query may look at all of them."""
+        """Returns the mask of cached rows; None where every query attends to all of them."""
         return None if window is None else self._mask(self._past_positions(past_shape), window)
 
     def _past_positions(self, past_shape: Value) -> Value:
-        """(P, 1): the cache begins at position 0."""
+        """Returns the cached positions (P, 1), from 0 on."""
         count = self.op("Gather", past_shape, self.scalar(0))
         return self.reshape(self.op("Range", self.scalar(0), count, self.scalar(1)), -1, 1)
 
     def _mask(self, keys: Value, window: int | None) -> Value:
-        """Added to scores, (keys, N G): 0 where a query may look, else about the least number there is."""
+        """Mask (keys, N G) to add to scores: 0 where a query attends, else about the least number of its format."""
         hidden = self.op("Greater", keys, self.positions)
         if window is not None:
             oldest = self.op("Sub", self.positions, self.scalar(window))
@@ -175,7 +175,7 @@ class DecoderDrawing(PhantomDrawing):
             return self.linear(self.reshape(gated, 0, width), name, [name], [config.hidden_size], width)
 
     def _projected(self, x: Value, own: str, is_scaled: bool) -> tuple[Value, Value]:
-        """Queries, over sqrt(d) if ``is_scaled``, with keys (N, (H + H_kv) d), and values (N, H_kv, d)."""
+        """Projects queries (over sqrt(d) if ``is_scaled``) and keys (N, (H + H_kv) d), and values (N, H_kv, d)."""
         config, dim = self.config, self.dim
         wide, narrow = config.num_attention_heads * dim, self.kv_heads * dim
 
@@ -196,13 +196,13 @@ class DecoderDrawing(PhantomDrawing):
         return turning, self.reshape(value, 0, self.kv_heads, dim)
 
     def _rotated(self, x: Value, heads: int) -> Value:
-        """(N, heads d) to (N, heads, d)."""
+        """Rotates (N, heads d) to (N, heads, d)."""
         x = self.op("Unsqueeze", x, self.ints(0))
         turned = self.op("RotaryEmbedding", x, *self.tables, self.positions, num_heads=heads)
         return self.reshape(turned, -1, heads, self.dim)
 
     def _heads(self, query: Value, key: Value, value: Value, number: int, form: LayerForm) -> Value:
-        """Attention (N, H, d + r_v) of queries (N, H, d + r_k) over cached rows and new ones, which become outputs."""
+        """Attention (N, H, d + r_v) of queries (N, H, d + r_k) over cached and new rows; new ones become outputs."""
         key_width, value_width = row_widths(self.config, form)
         keys, values = self._each(key), self._each(value)
         self._keep(key, value, keys, values, number)
@@ -223,20 +223,20 @@ class DecoderDrawing(PhantomDrawing):
         return found[0] if len(found) == 1 else self.op("Concat", *found, axis=1)
 
     def _parted(self, weights: Value) -> Sequence[Value]:
-        """Attention (N G, P + N) on cached and on new rows."""
+        """Splits attention weights (N G, P + N) into those of cached and of new rows."""
         if ("counts",) not in self.constants:
             self.constants["counts",] = self.op("Concat", self.past_length, self._length(), axis=0)
         return self.ops("Split", weights, self.constants["counts",], outputs=2, axis=1)
 
     def _scores(self, keys: Value, queries: Value, mask: Value | None, scales: Value | None = None) -> Value:
-        """``keys`` (K, e) by a head's queries (N G, e), masked: (K, N G)."""
+        """Masked scores (K, N G) of ``keys`` (K, e) and a head's queries (N G, e)."""
         if scales is None:
             return self.op("Gemm", keys, queries, *([] if mask is None else [mask]), transB=1)
         found = self.rounding("Mul", self.op("Gemm", keys, queries, transB=1), scales)
         return found if mask is None else self.op("Add", found, mask)
 
     def _keep(self, key: Value, value: Value, keys: Sequence[Value], values: Sequence[Value], number: int) -> None:
-        """Make outputs of the new rows, (N, H_kv, width) each, or apart by heads as they are there already."""
+        """Make outputs of the new rows: (N, H_kv, width), or the lists by heads where these exist already."""
         if self.rows is not None:
             (key, key_scales), (value, value_scales) = self._rounded_rows(key), self._rounded_rows(value)
             self.new_scales.append(self.reshape(self.op("Concat", key_scales, value_scales, axis=1), 0, -1))
@@ -245,13 +245,13 @@ class DecoderDrawing(PhantomDrawing):
             self.new |= {f"new_{what}.{number}.{head}": one for head, one in enumerate(rows)}
 
     def _rounded_rows(self, rows: Value) -> tuple[Value, Value]:
-        """int8 rows, and their scales (N, H_kv, 1): a row's largest magnitude becomes 127."""
+        """Returns int8 rows and their scales (N, H_kv, 1): a row's largest magnitude becomes 127."""
         scales = self.row_scales(rows)
         whole = self.rounding("Round", self.rounding("Div", rows, scales))
         return self.rounding("Cast", whole, to=self.rows), scales
 
     def _row_scales(self, number: int) -> tuple[Sequence[Value], Sequence[Value]]:
-        """Of a layer's cached keys and values, (P, 1) for each head; nothing where rows are not rounded."""
+        """Scales (P, 1) of a layer's cached keys and values, per head; empty where rows are not rounded."""
         if self.rows is None:
             return (), ()
         count = 2 * self.kv_heads
@@ -262,7 +262,7 @@ class DecoderDrawing(PhantomDrawing):
         return rows if self.rows is None else self.rounding("Cast", rows, to=TYPES[self.dtype])
 
     def _each(self, x: Value) -> Sequence[Value]:
-        """What belongs to each kv head of ``x`` (N, heads, width): (N, heads / H_kv * width)."""
+        """Splits ``x`` (N, heads, width) by kv heads: (N, heads / H_kv * width) each."""
         x = self.reshape(x, 0, -1)
         return (
             [x]

@@ -1,6 +1,6 @@
 """Integers for graphs of standard operators alone: DequantizeLinear before a MatMul, blocks along the sums.
 
-ONNX Runtime makes MatMulNBits of the four-bit ones when it loads the graph; TensorRT and others read the form as it is.
+ONNX Runtime fuses the four-bit form into MatMulNBits when it loads the graph; TensorRT and others read it unchanged.
 """
 
 import ml_dtypes
@@ -17,23 +17,23 @@ UNSIGNED = {8: ir.DataType.UINT8, 4: ir.DataType.UINT4}
 
 
 def number_type(scheme: Scheme) -> ir.DataType:
-    """What holds a scheme's integers: signed around zero, so that no zero points are needed, or from zero on."""
+    """Returns the type of a scheme's integers: signed around zero where it needs no zero points, else unsigned."""
     return (SIGNED if scheme.symmetric else UNSIGNED)[8 if scheme.bits == 8 else 4]
 
 
 def columns_first(weight: Quantized) -> ir.Tensor:
-    """Integers (columns, rows)."""
+    """Returns integers (columns, rows)."""
     zero, kind = (weight.scheme.middle, np.int8) if weight.scheme.symmetric else (0, np.uint8)
     return _tensor((weight.integers.T.numpy().astype(np.int16) - zero).astype(kind), weight)
 
 
 def scales_first(weight: Quantized) -> Tensor:
-    """Scales (groups, rows), or (rows,) where rows are whole."""
+    """Returns scales (groups, rows), or (rows,) where rows are whole."""
     return weight.scales.T if weight.scheme.group else weight.scales[:, 0]
 
 
 def zeros_first(weight: Quantized) -> ir.Tensor:
-    """Zero points, as the scales lie."""
+    """Returns zero points in the layout of the scales."""
     assert weight.zero_points is not None
     points = weight.zero_points.T if weight.scheme.group else weight.zero_points[:, 0]
     return _tensor(points.numpy(), weight)

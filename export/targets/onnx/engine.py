@@ -1,4 +1,4 @@
-"""ONNX Runtime: every kv head's cache is one array, whose filled part goes in and whose next rows come out in place."""
+"""Engine of ONNX Runtime: every kv head's cache is one array; its filled part is an input, its next rows an output."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,7 @@ Buffers = dict[str, NDArray[Any]]
 class OrtEngine:
     """Runs a bundle of target onnx on the CPU. ``threads`` 0 lets ONNX Runtime choose.
 
-    ``traces`` is a folder for what ONNX Runtime's profiler tells of every run; see ``end_traces``.
+    ``traces`` is a folder for the traces of ONNX Runtime's profiler; see ``end_traces``.
     """
 
     traces: Path | None = None
@@ -52,14 +52,14 @@ class OrtEngine:
         self.vision, self.decoder = (self._loaded(bundle, parts[name], names) for name, names in fed.items())
 
     def _loaded(self, bundle: Bundle, part: Part, fed: set[str]) -> Any:
-        """The session of a part. Raises EdgeError where its graph's ports are not those that the manifest lists."""
+        """Opens a part's session. Raises EdgeError where the graph's ports differ from the manifest's."""
         path = bundle.file(part.file)
         session = self._session(path)
         for listed, found in ((part.inputs, session.get_inputs()), (part.outputs, session.get_outputs())):
             ports = tuple(Port(port.name, tuple(port.shape), TYPES.get(port.type, port.type)) for port in found)
             wanted = tuple(replace(port, dtype=self._stored(port.dtype)) for port in listed)
             if ports != wanted or (listed is part.inputs and {port.name for port in ports} != fed):
-                raise EdgeError(f"{path} has other inputs or outputs than {bundle.path / MANIFEST} says", AGAIN)
+                raise EdgeError(f"{path} has other inputs or outputs than {bundle.path / MANIFEST} lists", AGAIN)
         return session
 
     def _session(self, path: Path) -> Any:
@@ -79,24 +79,24 @@ class OrtEngine:
             ) from error
 
     def _providers(self, path: Path) -> list[Any]:
-        """What computes, in the order that ONNX Runtime is to ask."""
+        """Returns execution providers, in order of priority."""
         return ["CPUExecutionProvider"]
 
     def _model(self, path: Path, options: Any) -> str | bytes:
-        """What ONNX Runtime is given: a path, or a graph."""
+        """Returns the model to load: a path, or a serialized graph."""
         return str(path)
 
     def _stored(self, dtype: Number) -> Number:
-        """The format that numbers of the manifest's ``dtype`` have here."""
+        """Returns the format in which this engine keeps numbers of the manifest's ``dtype``."""
         return dtype
 
     def end_traces(self) -> tuple[Path, Path]:
-        """What the profiler told of vision and of the decoder, written out; it tells nothing of later runs."""
+        """Ends profiling and returns the trace files of vision and decoder."""
         assert self.traces is not None
         return Path(self.vision.end_profiling()), Path(self.decoder.end_profiling())
 
     def encode_images(self, pixel_values: Floats) -> Floats:
-        """See Engine; one tile at a time, as the graph is made."""
+        """See Engine; the graph encodes one tile at a time."""
         tiles = pixel_values.astype(self.dtype)
         try:
             seen = [self.vision.run(None, {"pixel_values": tile[None]})[0] for tile in tiles]
@@ -105,7 +105,7 @@ class OrtEngine:
         return np.concatenate(seen).astype(np.float32, copy=False)
 
     def embed(self, ids: Ints) -> Floats:
-        """Rows of the embedding table."""
+        """Reads rows of the embedding table."""
         return self.table[ids]
 
     def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
@@ -135,7 +135,7 @@ def _failed(part: str, error: Exception) -> EdgeError:
 
 
 def _errors(ort: Any) -> tuple[type[Exception], ...]:
-    """onnxruntime's own exceptions, which share no base but Exception."""
+    """Returns onnxruntime's own exceptions, which share no base but Exception."""
     state = ort.capi.onnxruntime_pybind11_state
     found = (getattr(state, name) for name in dir(state))
     return tuple(one for one in found if isinstance(one, type) and issubclass(one, Exception))

@@ -1,4 +1,4 @@
-"""A bundle's own graphs and integers, with the sums of quantized layers taken in float, and a cache of floats."""
+"""Engine of a bundle's own graphs and integers, with float sums in quantized layers, and a float cache."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ NUMBERS = {"float32": onnx.TensorProto.FLOAT, "float16": onnx.TensorProto.FLOAT1
 
 
 class ExactEngine(OrtEngine):
-    """As OrtEngine, but activations are not rounded: what is left of an error is not rounding's."""
+    """An OrtEngine that does not round activations: any remaining error has another cause."""
 
     def _stored(self, dtype: Number) -> Number:
         return self.manifest.cache.dtype if dtype == "int8" else dtype
@@ -44,7 +44,7 @@ class ExactEngine(OrtEngine):
 
 
 def _of_floats(node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """The node, or what computes a product of integers with floats on the left."""
+    """Returns the node, or for an integer product the nodes that compute it with float activations."""
     if node.op_type != "MatMulIntegerToFloat":
         return [node]
     left, weight, _, scales = node.input[:4]

@@ -15,7 +15,7 @@ from onnx_ir.tensor_adapters import TorchTensor
 from torch import Tensor
 
 SMALL = 256
-"""Bytes of a tensor that lies in the graph's own file."""
+"""Maximum size of a tensor in the graph's own file, bytes."""
 
 OPSET, IR_VERSION = 23, 11
 """RMSNormalization and RotaryEmbedding are standard from opset 23 on."""
@@ -27,7 +27,7 @@ Dim = int | str
 
 
 class Drawing:
-    """A graph in the making. ``dtype`` is that of its weights and activations."""
+    """A graph in the making. ``dtype`` is the type of its weights and activations."""
 
     def __init__(self, name: str, dtype: torch.dtype) -> None:
         self.name = name
@@ -38,11 +38,11 @@ class Drawing:
         self.outputs: list[Value] = []
         self.constants: dict[tuple[Any, ...], Value] = {}
         self.opsets, self.ir_version, self.small = {"": OPSET}, IR_VERSION, SMALL
-        self.kinds: dict[str, str] = {}  # what initializers of bytes hold
+        self.kinds: dict[str, str] = {}  # number formats of initializers of bytes
 
     @contextmanager
     def within(self, *place: str) -> Iterator[None]:
-        """Nodes that are drawn meanwhile are named after a place in the model, which profilers then tell."""
+        """Names the nodes drawn inside after a place in the model, which profilers then report."""
         outer = self.place
         self.place = (*outer, *place)
         try:
@@ -51,11 +51,11 @@ class Drawing:
             self.place = outer
 
     def called(self, kind: str) -> str | None:
-        """The name of the next node; None outside of all places."""
+        """Returns the name of the next node; None outside of all places."""
         return "/".join((*self.place, f"{kind}_{len(self.tape.nodes)}")) if self.place else None
 
     def input(self, name: str, shape: Sequence[Dim], dtype: ir.DataType | None = None) -> Value:
-        """A graph input; a dimension that is a name may differ from run to run."""
+        """Adds a graph input; a named dimension may differ from run to run."""
         value = Value(
             name=name, shape=ir.Shape(shape), type=ir.TensorType(TYPES[self.dtype] if dtype is None else dtype)
         )
@@ -69,7 +69,7 @@ class Drawing:
         self.outputs.append(value)
 
     def weight(self, name: str, shape: Sequence[int], make: Callable[[], Tensor]) -> Value:
-        """An initializer whose values ``make`` returns when the file is written; not kept in between."""
+        """Adds an initializer whose values ``make`` returns when the file is written; they are not kept in memory."""
 
         def read() -> TorchTensor:
             tensor = make().to(self.dtype).contiguous()
@@ -79,21 +79,21 @@ class Drawing:
         return self.tape.initializer(ir.LazyTensor(read, TYPES[self.dtype], ir.Shape(shape), name=name), name)
 
     def held(self, name: str, tensor: Tensor) -> Value:
-        """A small initializer that is there already."""
+        """Adds a small initializer with values from memory."""
         return self.weight(name, tuple(tensor.shape), lambda: tensor)
 
     def held_once(self, name: str, tensor: Tensor) -> Value:
-        """The same initializer for all who ask for it by name."""
+        """Returns one shared initializer per name."""
         if (name,) not in self.constants:
             self.constants[name,] = self.held(name, tensor)
         return self.constants[name,]
 
     def ints(self, *values: int) -> Value:
-        """A constant int64 vector."""
+        """Returns a constant int64 vector."""
         return self._constant(np.array(values, np.int64))
 
     def scalar(self, value: int) -> Value:
-        """A constant int64 scalar."""
+        """Returns a constant int64 scalar."""
         return self._constant(np.array(value, np.int64))
 
     def _constant(self, array: NDArray[np.int64]) -> Value:
@@ -104,39 +104,39 @@ class Drawing:
         return self.constants[key]
 
     def op(self, kind: str, *inputs: Value | None, **attributes: Any) -> Value:
-        """The one output of a node."""
+        """Adds a node and returns its one output."""
         found: Value = self.tape.op(kind, inputs, attributes, name=self.called(kind))
         return found
 
     def rounding(self, kind: str, *inputs: Value | None, **attributes: Any) -> Value:
-        """As ``op``, of a node that only rounds activations or takes part in it: without any, its first input goes on.
+        """Adds a node that only serves the rounding of activations; without it, its first input would pass on.
 
-        Proofs take them out; they are known by their names.
+        Proofs remove such nodes, by their names.
         """
         name = f"{ROUNDING}{self.called(kind) or len(self.tape.nodes)}"
         found: Value = self.tape.op(kind, inputs, attributes, name=name)
         return found
 
     def gelu(self, x: Value) -> Value:
-        """The exact one."""
+        """Exact GELU."""
         return self.op("Gelu", x)
 
     def ops(self, kind: str, *inputs: Value | None, outputs: int, **attributes: Any) -> Sequence[Value]:
-        """The outputs of a node that has several."""
+        """Adds a node and returns its several outputs."""
         name = self.called(kind)
         found: Sequence[Value] = self.tape.op_multi_out(kind, inputs, attributes, num_outputs=outputs, name=name)
         return found
 
     def reshape(self, x: Value, *shape: int) -> Value:
-        """0 keeps a dimension, -1 takes what is left."""
+        """Reshapes; 0 keeps a dimension, -1 takes the rest."""
         return self.op("Reshape", x, self.ints(*shape))
 
     def operators(self) -> dict[str, int]:
-        """How many nodes of each kind there are, the commonest first."""
+        """Counts nodes by kind, the commonest first."""
         return dict(Counter(node.op_type for node in self.tape.nodes).most_common())
 
     def weight_bytes(self) -> dict[str, int]:
-        """Bytes of the initializers, by number format."""
+        """Returns bytes of the initializers, by number format."""
         found: Counter[str] = Counter()
         for value in self.tape.initializers:
             assert value.const_value is not None
@@ -145,7 +145,7 @@ class Drawing:
 
     @property
     def bytes(self) -> int:
-        """Size of all weights."""
+        """Size of all weights, bytes."""
         return sum(self.weight_bytes().values())
 
     def save(self, path: Path, data: str, progress: Callable[[int], None] = lambda _: None) -> None:
@@ -159,7 +159,7 @@ class Drawing:
         )
 
     def save_beside(self, path: Path, other: Path) -> None:
-        """Write the graph to ``path``, with the weights of the graph at ``other``, which has all of them."""
+        """Write the graph to ``path``, which reads the weights of the graph at ``other``; that has all of them."""
         known = ir.load(other).graph.initializers
         for value in self.tape.initializers:
             assert value.name is not None and value.const_value is not None

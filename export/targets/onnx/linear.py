@@ -22,17 +22,17 @@ T = TypeVar("T")
 
 LARGEST = 127.0
 LEAST_SCALES = {torch.float32: 1e-6, torch.float16: 2.0**-14}
-"""Of rows that are rounded to 8 bits: the largest integer, and the least scale. Below float16's normal numbers a scale
-would be so coarse that integers pass the largest."""
+"""Largest integer, and least scales, of rows that are rounded to 8 bits. Below float16's normal numbers a scale
+would be so coarse that integers exceed the largest."""
 
 ACCURACY = 4
-"""Of MatMulNBits: activations are rounded to 8 bits, block by block, for the sums."""
+"""Accuracy level of MatMulNBits at which activations are rounded to 8 bits, block by block."""
 
 
 class LinearDrawing(Drawing):
-    """A drawing whose linear layers are quantized where ``integers`` says so.
+    """A drawing whose linear layers are quantized where ``integers`` has their weights.
 
-    ``asked`` are rows that whoever runs the graph chooses: there may be none.
+    ``asked`` are rows that the caller of the graph chooses: there may be none.
     """
 
     asked: Value | None = None
@@ -50,7 +50,7 @@ class LinearDrawing(Drawing):
         self.read, self.integers, self.opset_only = read, integers, opset_only
 
     def scheme(self, name: str) -> Scheme | None:
-        """Of a weight, None where it is float."""
+        """Returns a weight's scheme, None where it is float."""
         return None if self.integers is None else self.integers.schemes.get(name)
 
     def linear(
@@ -64,9 +64,9 @@ class LinearDrawing(Drawing):
         *,
         is_table: bool = False,
     ) -> Value:
-        """``x`` (N, columns) by weights (rows, columns) one above the other, which are called ``key`` together.
+        """Product of ``x`` (N, columns) and stacked weights (rows, columns), which share the name ``key``.
 
-        ``is_table``: its rows are read one by one, too, so they are kept as rows.
+        ``is_table``: the weight is a lookup table, too, and is stored by rows.
         """
         parts = [
             (scheme, list(part))
@@ -102,9 +102,9 @@ class LinearDrawing(Drawing):
     def _integer(
         self, x: Value, key: str, names: Sequence[str], shape: tuple[int, int], scheme: Scheme, bias: Value | None
     ) -> Value:
-        """A product of integers: each row of ``x`` is rounded to 8 bits by its own largest number.
+        """Integer product: each row of ``x`` is rounded to 8 bits by its own largest number.
 
-        Several times as fast as MatMulNBits where there are many rows, and as fast for one.
+        Several times as fast as MatMulNBits for many rows, and as fast for one.
         """
         one, middle = self.held_once("one", torch.tensor(1.0)), self.byte(scheme.middle)
         size = self.row_scales(x)
@@ -115,7 +115,7 @@ class LinearDrawing(Drawing):
     def _static(
         self, x: Value, key: str, names: Sequence[str], shape: tuple[int, int], scheme: Scheme, bias: Value | None
     ) -> Value:
-        """A product of integers: ``x`` is rounded to 8 bits by the scale that calibration found."""
+        """Integer product: ``x`` is rounded to 8 bits by the scale of calibration."""
         if self.dtype != torch.float32:
             return self._dequantized(x, key, names, shape, scheme, bias)
         clamped, scale, zero_point = self._fixed(x, names[0])
@@ -133,9 +133,9 @@ class LinearDrawing(Drawing):
         scheme: Scheme,
         bias: Value | None = None,
     ) -> Value:
-        """``(integers - zero_point) * scale`` by weights with a scale for each row."""
+        """Product of ``(integers - zero_point) * scale`` and weights with a scale per row."""
         rows, columns = shape
-        made = self._made(names)
+        made = self._reader(names)
         weight = self.packed(f"{key}.{INTEGERS}", (columns, rows), scheme, made(columns_first))
         scales = self.weight(f"{key}.{SCALES}", (rows,), made(scales_first))
         self.opsets["com.microsoft"] = 1
@@ -149,7 +149,7 @@ class LinearDrawing(Drawing):
         return found
 
     def _fixed(self, x: Value, name: str) -> tuple[Value, Value, Value]:
-        """``x`` within what the inputs of a weight reach, and their scale and zero point."""
+        """Clips ``x`` to the calibrated range of a weight's inputs; returns their scale and zero point, too."""
         assert self.integers is not None
         about = self.integers.about.inputs[name]
         scale = self.held(f"{name}.input_scale", torch.tensor(about.scale))
@@ -159,15 +159,15 @@ class LinearDrawing(Drawing):
         return self.op("Clip", x, *ends), scale, self.byte(about.zero_point)
 
     def row_scales(self, rows: Value) -> Value:
-        """(..., 1): a row's largest magnitude becomes 127."""
+        """Scales (..., 1) by which a row's largest magnitude becomes 127."""
         largest = self.op("ReduceMax", self.op("Abs", rows), self.ints(-1), keepdims=1)
-        if rows is self.asked:  # of no rows ONNX Runtime 1.31 makes (0, columns)
+        if rows is self.asked:  # ONNX Runtime 1.31 reduces zero rows to (0, columns)
             largest = self.op("Slice", largest, self.ints(0), self.ints(1), self.ints(-1))
         scales = self.op("Mul", largest, self.held_once("step", torch.tensor(1 / LARGEST)))
         return self.op("Max", scales, self.held_once("least_scale", torch.tensor(LEAST_SCALES[self.dtype])))
 
     def byte(self, value: int) -> Value:
-        """A constant uint8 scalar."""
+        """Returns a constant uint8 scalar."""
         name = f"uint8_{value}"
         if (name,) not in self.constants:
             self.constants[name,] = self.tape.initializer(ir.tensor(np.array(value, np.uint8), name=name), name)
@@ -176,11 +176,11 @@ class LinearDrawing(Drawing):
     def _rounded(
         self, x: Value, key: str, names: Sequence[str], shape: tuple[int, int], scheme: Scheme, bias: Value | None
     ) -> Value:
-        """MatMulNBits, which holds 3 bits in 4."""
+        """Product by MatMulNBits, which holds 3 bits in 4."""
         rows, columns = shape
         bits, block = carried(scheme)
         blocks = -(-columns // block)
-        made = self._made(names)
+        made = self._reader(names)
         inputs: list[Value | None] = [
             x,
             self.raw(f"{key}.{INTEGERS}", (rows, blocks, block * bits // 8), f"int{scheme.bits}", made(blobs)),
@@ -207,9 +207,9 @@ class LinearDrawing(Drawing):
     def _dequantized(
         self, x: Value, key: str, names: Sequence[str], shape: tuple[int, int], scheme: Scheme, bias: Value | None
     ) -> Value:
-        """DequantizeLinear and MatMul, which are standard operators; 3 bits are held in 4."""
+        """Product by the standard operators DequantizeLinear and MatMul; 3 bits are held in 4."""
         rows, columns = shape
-        made = self._made(names)
+        made = self._reader(names)
         if scheme.static_inputs:
             clamped, *about = self._fixed(x, names[0])
             x = self.rounding("DequantizeLinear", self.rounding("QuantizeLinear", clamped, *about), *about)
@@ -224,14 +224,14 @@ class LinearDrawing(Drawing):
         found = self.op("MatMul", x, self.op("DequantizeLinear", *inputs, **places))
         return found if bias is None else self.op("Add", found, bias)
 
-    def _made(self, names: Sequence[str]) -> "Made":
-        """What makes an array of the integers of ``names``, when it is asked for."""
+    def _reader(self, names: Sequence[str]) -> "WeightReader":
+        """Returns a reader of the stacked integers of ``names``."""
         integers = self.integers
         assert integers is not None
         return lambda array: lambda: array(stacked([integers.quantized(name) for name in names]))
 
     def packed(self, name: str, shape: Sequence[int], scheme: Scheme, make: Callable[[], ir.Tensor]) -> Value:
-        """An initializer of a scheme's integers."""
+        """Adds an initializer of a scheme's integers."""
         self.kinds[name] = f"int{scheme.bits}"
 
         def read() -> ir.TensorProtocol:
@@ -242,7 +242,7 @@ class LinearDrawing(Drawing):
         return self.tape.initializer(ir.LazyTensor(read, number_type(scheme), ir.Shape(shape), name=name), name)
 
     def raw(self, name: str, shape: Sequence[int], kind: str, make: Callable[[], Tensor]) -> Value:
-        """An initializer of bytes; ``kind`` is what they hold."""
+        """Adds an initializer of bytes; ``kind`` is the number format that they pack."""
         self.kinds[name] = kind
 
         def read() -> ir.TensorProtocol:
@@ -253,8 +253,8 @@ class LinearDrawing(Drawing):
         return self.tape.initializer(ir.LazyTensor(read, ir.DataType.UINT8, ir.Shape(shape), name=name), name)
 
 
-class Made(Protocol):
-    """Turns a function of a quantized weight into one that reads that weight first."""
+class WeightReader(Protocol):
+    """Binds a function of a quantized weight to that weight, which is read at the call."""
 
     def __call__(self, array: Callable[[Quantized], T], /) -> Callable[[], T]:
-        """Nothing is read yet."""
+        """Returns the bound function; nothing is read yet."""

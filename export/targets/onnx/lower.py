@@ -1,4 +1,4 @@
-"""Target onnx: vision and decoder as ONNX graphs of standard operators, for ONNX Runtime and all that reads ONNX."""
+"""Target onnx: vision and decoder as ONNX graphs, for ONNX Runtime and other readers of ONNX."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ from phantom_edge.models.tensor_names import EMBEDDING
 
 
 def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Progress) -> Lowered:
-    """Write both graphs; a tied embedding is the decoder's own head, read from where that lies."""
+    """Write both graphs; a tied embedding is read from the decoder's own head."""
     text, dtype, options = source.config.text, DTYPES[settings.precision], settings.own(OnnxOptions)
     forms = [one.form for one in chosen]
     drawings: dict[str, Drawing] = {
@@ -58,7 +58,7 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
 
 
 def settle(_config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Settings) -> Settings:
-    """Raises EdgeError for weights with palettes, which no operator here reads."""
+    """Returns the settings. Raises EdgeError for weights with palettes, which no operator of ONNX reads."""
     for scheme in schemes.values():
         if scheme.palette_rows is not None:
             problem = f"weights of scheme {scheme.name} are for Core ML, and target onnx cannot hold them"
@@ -67,7 +67,7 @@ def settle(_config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Sett
 
 
 def written(drawings: Mapping[str, Drawing], settings: Settings, parts: Unfinished, begin: Progress) -> dict[str, Part]:
-    """Write graphs and weights, a part each, unless they are there; what the parts are."""
+    """Write graphs and weights, a part each, unless they exist; returns the parts."""
     described: dict[str, Part] = {}
     for name, drawing in drawings.items():
         parts.part(name, partial(_save, drawing, name, begin))
@@ -84,7 +84,7 @@ def written(drawings: Mapping[str, Drawing], settings: Settings, parts: Unfinish
 
 
 def port_of(value: Value) -> Port:
-    """As the manifest describes it."""
+    """Returns the manifest's description of a value."""
     names: dict[ir.DataType, Number] = {
         ir.DataType.FLOAT: "float32",
         ir.DataType.FLOAT16: "float16",
@@ -103,9 +103,9 @@ def _save(drawing: Drawing, name: str, begin: Progress, folder: Path) -> None:
 def embedding_of(
     source: Source, dtype: torch.dtype, parts: Unfinished, begin: Progress, *, opset_only: bool
 ) -> Embedding:
-    """Where the embedding lies: in the decoder's file if the head is the same, else in a file that is written.
+    """Locates the embedding: in the decoder's file where the head is the same, else in a file that is written.
 
-    The head's integers of standard operators lie column by column, where rows cannot be read.
+    Standard operators keep the head's integers by columns, from which rows cannot be read.
     """
     text, integers = source.config.text, source.integers
     scheme = None if integers is None else integers.schemes.get(EMBEDDING)
@@ -123,7 +123,7 @@ def embedding_of(
 
 @dataclass(frozen=True)
 class _Places:
-    """Where initializers lie in a graph's file of weights."""
+    """Places of initializers in a graph's file of weights."""
 
     tensors: dict[str, onnx.TensorProto]
 
@@ -132,7 +132,7 @@ class _Places:
         return next(self._place(tensor)["location"] for tensor in self.tensors.values())
 
     def offset(self, name: str) -> int:
-        """0 for what is not there."""
+        """Returns an initializer's offset; 0 where it does not exist."""
         return int(self._place(self.tensors[name]).get("offset", 0)) if name in self.tensors else 0
 
     def _place(self, tensor: onnx.TensorProto) -> dict[str, str]:

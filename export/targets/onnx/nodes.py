@@ -1,4 +1,4 @@
-"""Nodes of an ONNX graph as rules look at them: with formats and shapes of what they read, and what is around them."""
+"""Nodes of an ONNX graph for lint rules: with formats and shapes of their inputs, and their neighbours."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,11 +17,11 @@ from phantom_edge.foundation.errors import EdgeError, need
 
 Array = NDArray[Any]
 Shape = tuple[int | str, ...]
-"""Of a tensor; a dimension that may differ from run to run is a name."""
+"""Shape of a tensor; a dimension that may differ from run to run is a name."""
 
 
 class Wires:
-    """What makes each tensor of a graph, and what reads it; ``beside`` are those of graphs that share its cache."""
+    """Makers and readers of a graph's tensors; ``beside`` are the wires of graphs that share its cache."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
@@ -33,7 +33,7 @@ class Wires:
         self.beside: Sequence[Wires] = ()
 
     def add(self, node: "GraphNode") -> None:
-        """The next node."""
+        """Adds the next node."""
         self.nodes.append(node)
         self.makers |= dict.fromkeys(node.outputs, node)
         for name in node.inputs:
@@ -41,12 +41,12 @@ class Wires:
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
-        """Of the tensors that onnx tells a shape of."""
+        """Shapes of the tensors for which onnx has one."""
         return {name: tuple(map(_dim, port.shape.dim)) for name, port in self._ports.items() if port.HasField("shape")}
 
     @cached_property
     def kinds(self) -> dict[str, str]:
-        """Of the tensors that onnx tells a format of."""
+        """Formats of the tensors for which onnx has one."""
         return {name: _kind(port.elem_type) for name, port in self._ports.items()}
 
     @cached_property
@@ -61,7 +61,7 @@ def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str:
 
 @dataclass(frozen=True)
 class GraphNode:
-    """One node of a graph of ``opset``. ``held`` are those of its inputs that the file holds, by their places."""
+    """One node of a graph of ``opset``. ``held`` are the inputs that the file holds, by their places."""
 
     type: str
     name: str
@@ -79,26 +79,26 @@ class GraphNode:
         return f"{self.type} '{self.name}'"
 
     def shape(self, place: int) -> tuple[int, ...] | None:
-        """Of an input that the file holds."""
+        """Returns the shape of an input that the file holds."""
         return tuple(self.held[place].dims) if place in self.held else None
 
     def array(self, place: int) -> Array:
-        """An input that the file holds."""
+        """Reads an input that the file holds."""
         found: Array = numpy_helper.to_array(self.held[place], str(self.folder))
         return found
 
     def maker(self, place: int) -> "GraphNode | None":
-        """What makes an input."""
+        """Returns the node that makes an input."""
         return self.wires.makers.get(self.inputs[place]) if place < len(self.inputs) else None
 
     @property
     def readers(self) -> list["GraphNode"]:
-        """Of its outputs."""
+        """Returns the nodes that read its outputs."""
         return [node for name in self.outputs for node in self.wires.readers[name]]
 
     @cached_property
     def work(self) -> int:
-        """Multiply-adds with weights that the file holds, for one row of what goes in."""
+        """Multiply-adds with weights that the file holds, for one row of input."""
         if self.type not in ("Gemm", "MatMul", "Conv"):
             return 0
         return max((int(np.prod(tensor.dims)) for tensor in self.held.values()), default=0)
@@ -106,14 +106,14 @@ class GraphNode:
 
 @dataclass(frozen=True)
 class Graph:
-    """A graph and the file that it lies in. Raises EdgeError for what is no graph, where its weights are not there."""
+    """A graph and its file. Raises EdgeError for a file that is no graph, or missing weights."""
 
     path: Path
     model: onnx.ModelProto
 
     @classmethod
     def open(cls, path: Path) -> "Graph":
-        """Without the weights, which are read as they are asked for."""
+        """Opens a graph without its weights, which are read on demand."""
         try:
             return cls(path, onnx.load(path, load_external_data=False))
         except (OSError, need("google.protobuf.message").DecodeError) as error:
@@ -121,14 +121,14 @@ class Graph:
 
     @cached_property
     def wires(self) -> Wires:
-        """Of all of its nodes."""
+        """Wires of all nodes."""
         wires = Wires(self.model)
         for node in self._nodes(wires):
             wires.add(node)
         return wires
 
     def nodes(self) -> Iterator[GraphNode]:
-        """In the graph's order."""
+        """Iterates over nodes in the graph's order."""
         return iter(self.wires.nodes)
 
     def _nodes(self, wires: Wires) -> Iterator[GraphNode]:

@@ -10,7 +10,7 @@ Rows = Literal["float", "int8"]
 
 @dataclass(frozen=True)
 class OnnxOptions(Options):
-    """``cache``: format of keys and values; ``opset_only``: standard operators alone."""
+    """``cache`` is the format of keys and values; ``opset_only`` writes standard operators alone."""
 
     cache: Rows = option(
         "float",

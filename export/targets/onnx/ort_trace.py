@@ -1,7 +1,7 @@
-"""What ONNX Runtime's profiler tells of its runs, by the places in the model that our graphs' nodes are named after.
+"""Traces of ONNX Runtime's profiler, by the places in the model after which our graphs' nodes are named.
 
-What its optimizer makes of nodes keeps their names. What it puts in by itself has others, and belongs where the nodes
-do that run before and after it.
+Fused nodes keep the names of ours. Nodes that the optimizer inserts have other names, and get the place of the nodes
+that run before and after them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +16,7 @@ from phantom_edge.foundation.typed import strict_json
 from phantom_edge.runtime.tracing import OTHER
 
 KERNEL, RUN = "_kernel_time", "model_run"
-"""What the event of a node ends with, and that of a whole run, which comes after those of its nodes."""
+"""Ending of a node's event name, and name of a whole run's event, which follows those of its nodes."""
 
 
 IDLE = frozenset(("Identity", "Reshape", "Shape", "Squeeze", "Unsqueeze"))
@@ -27,7 +27,7 @@ MICRO = 1e-6
 
 @dataclass(frozen=True)
 class Kernel:
-    """A node that ran: its name, its operator, and the seconds that it took, in whole microseconds."""
+    """One execution of a node: its name, its operator, and its seconds, in whole microseconds."""
 
     name: str
     operator: str
@@ -41,31 +41,31 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Ran:
-    """A whole run: its kernels, in their order, and its seconds."""
+    """A whole run: its kernels, in order, and its seconds."""
 
     kernels: tuple[Kernel, ...]
     seconds: float
 
 
 def toll(run: Sequence[Kernel]) -> float:
-    """Seconds that the profiler adds to a node, for it writes down what it knows before it looks at the clock again.
+    """Profiler overhead per node, seconds: it writes its record before it reads the clock again.
 
-    A node that does nothing shows it: the mean over those of a run, of which there are many.
+    Measured as the mean over a run's no-ops, of which there are many.
     """
     return mean([kernel.seconds for kernel in run if kernel.operator in IDLE] or [0.0])
 
 
 def places_of(run: Sequence[Kernel]) -> list[str]:
-    """The place of every kernel of a run; ``OTHER`` for a nameless one between two places."""
-    before, after = _last_told(run), _last_told(run[::-1])[::-1]
+    """Returns the place of every kernel of a run; ``OTHER`` for a nameless one between two places."""
+    before, after = _last_places(run), _last_places(run[::-1])[::-1]
     return [
         earlier or later or OTHER if earlier == later or None in (earlier, later) else OTHER
         for earlier, later in zip(before, after, strict=True)
     ]
 
 
-def _last_told(run: Sequence[Kernel]) -> list[str | None]:
-    """The place of each kernel, or of the last one before it that tells its own."""
+def _last_places(run: Sequence[Kernel]) -> list[str | None]:
+    """Returns the place of each kernel, or of the last one before it that has one."""
     found: list[str | None] = []
     for kernel in run:
         found.append(kernel.place or (found[-1] if found else None))
@@ -73,7 +73,7 @@ def _last_told(run: Sequence[Kernel]) -> list[str | None]:
 
 
 def read_trace(path: Path) -> list[Ran]:
-    """Every run in a trace. Raises EdgeError for what is none, or is cut."""
+    """Reads every run in a trace. Raises EdgeError for a damaged or truncated one."""
     try:
         return list(_runs(strict_json(path.read_text(encoding="utf-8"))))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""The phantom dimension in an ONNX graph: halves beside the plain ones before attention, and the gate behind it."""
+"""The phantom dimension in an ONNX graph: halves beside the plain ones before attention, and the gate after it."""
 
 import torch
 from onnx_ir import Value
@@ -10,19 +10,19 @@ from phantom_edge.export.targets.onnx.linear import LinearDrawing
 
 
 class PhantomDrawing(LinearDrawing):
-    """What a layer has more than one of a usual decoder. ``dim`` is that of a head."""
+    """Draws a layer's additions to a usual decoder. ``dim`` is the width of a head."""
 
     dim: int
 
     def _beside_shadow(self, query: Value, plain: Value, form: LayerForm, own: str, scale: float) -> Value:
-        """Queries, and beside them what meets the phantom half of keys; ``plain`` are the same times ``scale``."""
+        """Queries with the coordinates for the phantom half of keys; ``plain`` are the queries times ``scale``."""
         maps, basis = form.maps, form.bases.key
         shadow = self._direction(plain, maps.query, f"{own}phantom_query", scale)
         strength = self.dim**-0.5 * maps.query.eta * maps.key.eta
         return self._beside(query, shadow, Basis(strength * basis.vectors, 0 * basis.mean), f"{own}shadow")
 
     def _beside_phantoms(self, key: Value, value: Value, form: LayerForm, own: str) -> tuple[Value, Value]:
-        """Keys and values, and beside them what the passes left of their phantom halves."""
+        """Keys and values with the coordinates that the passes left of their phantom halves."""
         maps, bases = form.maps, form.bases
         if bases.key.rank:
             key = self._beside(key, self._direction(key, maps.key, f"{own}phantom_key"), bases.key, f"{own}key_basis")
@@ -32,18 +32,18 @@ class PhantomDrawing(LinearDrawing):
         return key, value
 
     def _direction(self, x: Value, folded: FoldedMap, name: str, scale: float = 1.0) -> Value:
-        """``folded.direction(x / scale)``."""
+        """Computes ``folded.direction(x / scale)``."""
         inner = self.gelu(self.op("MatMul", x, self.held(f"{name}.query", folded.query.T / scale)))
         weights = self.op("Softmax", self.op("MatMul", inner, self.held(f"{name}.keys", folded.keys.T)), axis=-1)
         return self.gelu(self.op("MatMul", weights, self.held(f"{name}.values", folded.values)))
 
     def _beside(self, plain: Value, direction: Value, basis: Basis, name: str) -> Value:
-        """``plain`` and, beside it, the coordinates of ``direction``."""
+        """Concatenates ``plain`` and the coordinates of ``direction``."""
         coordinates = self.op("MatMul", direction, self.held(name, basis.vectors))
         return self.op("Concat", plain, coordinates, axis=-1)
 
     def _gated(self, mixed: Value, form: LayerForm, own: str) -> Value:
-        """Plain and phantom part of ``mixed`` (N, H, d + r_v), gated to (N, H, d): see FoldedAttention."""
+        """Gates plain and phantom part of ``mixed`` (N, H, d + r_v) to (N, H, d): see FoldedAttention."""
         basis, eta = form.bases.value, form.maps.value.eta
         plain_weight, phantom_weight, plain_bias, phantom_bias = gate_of(self.read, own)
         vectors, mean = basis.vectors.double(), basis.mean.double()

@@ -11,7 +11,7 @@ from phantom_edge.export.targets.onnx.nodes import Graph, GraphNode
 
 @dataclass(frozen=True)
 class GraphRule:
-    """What graphs must keep, and who says so; ``condition`` tells whether a node breaks it."""
+    """A rule for graphs, and its sources; ``condition`` is true for a node that breaks it."""
 
     name: str
     severity: Severity
@@ -21,10 +21,10 @@ class GraphRule:
     note: str = ""
 
     def is_broken(self, node: GraphNode) -> bool:
-        """By this node."""
+        """True where this node breaks the rule."""
         return self.condition(node)
 
 
 def broken(path: Path, rules: Sequence[GraphRule]) -> set[str]:
-    """Names of the rules that a graph breaks."""
+    """Returns the names of the rules that a graph breaks."""
     return {rule.name for node in Graph.open(path).nodes() for rule in rules if rule.is_broken(node)}

@@ -1,4 +1,4 @@
-"""Target onnx: vision and decoder as ONNX graphs of standard operators, for ONNX Runtime and all that reads ONNX."""
+"""Target onnx: vision and decoder as ONNX graphs, for ONNX Runtime and other readers of ONNX."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Ask ONNX Runtime's profiler."""
+"""Profiles of operators by ONNX Runtime's profiler."""
 
 import time
 from collections import defaultdict
@@ -17,7 +17,7 @@ from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.runtime.tracing import TILE, Found, Group, Traced, behind, chunk_named, token_named
 
 FEW, MANY = 3, 31
-"""Steps of a tile or a chunk, and of a token, after a first one that does not count."""
+"""Number of steps of a tile or a chunk, and of a token, after a warm-up step."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Steps:
 
     @property
     def end(self) -> int:
-        """Where the next part begins."""
+        """Number of steps before the next part."""
         return self.skipped + len(self.seconds)
 
-    def told(self, runs: Sequence[Ran]) -> tuple[Traced, list[Group]]:
-        """Medians over the steps, each without its own toll. Raises EdgeError where the trace lacks one."""
+    def medians(self, runs: Sequence[Ran]) -> tuple[Traced, list[Group]]:
+        """Returns medians over the steps, each without its own overhead. Raises EdgeError where the trace lacks one."""
         own = runs[self.skipped : self.end]
         if len(own) < len(self.seconds) or not all(run.kernels for run in own):
-            raise EdgeError(f"ONNX Runtime's profiler told nothing of {self.part}", "leave it out: --no-operators")
+            raise EdgeError(f"ONNX Runtime's profiler recorded nothing of {self.part}", "leave it out: --no-operators")
         tolls = [toll(run.kernels) for run in own]
         outside = [seconds - run.seconds for seconds, run in zip(self.seconds, own, strict=True)]
         seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -60,10 +60,10 @@ def traced_bundle(bundle: Bundle, threads: int, depths: Sequence[int], folder: P
 
 
 def traced(engine: OrtEngine, depths: Sequence[int]) -> Found:
-    """See Pass. What lies in the cache does not matter to time; that it is memory of its own does."""
+    """See Pass. The cache's numbers do not affect time; its memory must be its own."""
     manifest = engine.manifest
     for rows in engine.cache.values():
-        rows.fill(0)  # pages that were never written are all the same one, which is always near
+        rows.fill(0)  # pages that were never written share one page, which is always in the CPU's cache
     side, chunk = manifest.pictures.tile_size, min(manifest.prefill_chunk, manifest.cache.max_context - 1)
     pixels = np.zeros((1, 3, side, side), np.float32)
     embeds = engine.embed(np.full(chunk, manifest.prompt.first_token, np.int64))
@@ -73,12 +73,12 @@ def traced(engine: OrtEngine, depths: Sequence[int]) -> Found:
         step = partial(engine.forward, embeds[:1], depth, np.array([0]))
         decoder.append(_steps(token_named(depth), MANY, decoder[-1].end, step))
     of_vision, of_decoder = map(read_trace, engine.end_traces())
-    told = [vision.told(of_vision), *(steps.told(of_decoder) for steps in decoder)]
-    return [whole for whole, _ in told], [group for _, groups in told for group in groups]
+    found = [vision.medians(of_vision), *(steps.medians(of_decoder) for steps in decoder)]
+    return [whole for whole, _ in found], [group for _, groups in found for group in groups]
 
 
 def _steps(part: str, count: int, skipped: int, step: Callable[[], object]) -> Steps:
-    """Run it once and then ``count`` times."""
+    """Runs a step once to warm up, and then ``count`` times."""
     seconds = []
     for _ in range(1 + count):
         start = time.perf_counter()

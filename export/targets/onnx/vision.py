@@ -15,7 +15,7 @@ from phantom_edge.models.tensor_names import PROJECTOR, TOWER
 
 
 class VisionParts(LinearDrawing):
-    """What every drawing of the tower has alike, in terms of its own norms and linear layers."""
+    """Parts common to all drawings of the tower, in terms of their own norms and linear layers."""
 
     config: PhantomConfig
     vision: PhantomVisionConfig
@@ -25,7 +25,7 @@ class VisionParts(LinearDrawing):
         raise NotImplementedError
 
     def _linear(self, x: Value, name: str, shape: tuple[int, int], scale: str | None = None) -> Value:
-        """A linear layer, its output weighed by the vector called ``scale``."""
+        """Linear layer, its output multiplied by the vector called ``scale``."""
         raise NotImplementedError
 
     def _mlp(self, x: Value, start: str) -> Value:
@@ -34,7 +34,7 @@ class VisionParts(LinearDrawing):
         return self._linear(x, f"{start}mlp.fc2", (width, inner), scale=f"{start}ls2")
 
     def _projected(self, x: Value) -> Value:
-        """CLS dropped, squares of patches merged (``models.vision.pixel_shuffle``), and to the decoder's width."""
+        """Drops CLS, merges squares of patches (``models.vision.pixel_shuffle``), projects to the decoder's width."""
         width, side, block = self.vision.hidden_size, self.vision.patches_per_side, self.config.pixel_block
         merged, hidden = width * block**2, self.config.text.hidden_size
         x = self.op("Slice", x, self.ints(1), self.ints(self.tokens), self.ints(0))
@@ -48,7 +48,7 @@ class VisionParts(LinearDrawing):
 class VisionDrawing(VisionParts):
     """Draws ``pixel_values`` (1, 3, S, S) to ``image_tokens`` (tokens_per_tile, hidden); every shape is fixed.
 
-    Tiles do not see each other: one at a time is as fast on a CPU and holds the activations of one. LayerScale and the
+    Tiles are independent: one at a time is as fast on a CPU and holds the activations of one. LayerScale and the
     attention's 1 / sqrt(d) are multiplied into the weights before them, unless those are integers.
     """
 
@@ -88,7 +88,7 @@ class VisionDrawing(VisionParts):
             return self.op("Add", x, changed)
 
     def _embedded(self, pixels: Value) -> Value:
-        """Patches behind the CLS token, with their positions."""
+        """CLS token and patches, with their positions."""
         vision, name = self.vision, f"{TOWER}patch_embedding"
         width, patch = vision.hidden_size, vision.patch_size
         weight = self.weight(
@@ -153,7 +153,7 @@ class VisionDrawing(VisionParts):
             return self._linear(mixed, f"{start}attn.proj", (width, width), scale=f"{start}ls1")
 
     def _mixed(self, three: Value, scale: float | None) -> Value:
-        """What the heads say (N, width), of queries, keys and values (N, 3, H, d); queries are yet to be scaled."""
+        """Attention outputs (N, width) of queries, keys and values (N, 3, H, d); queries are not scaled yet."""
         three = self.op("Transpose", three, perm=[1, 2, 0, 3])  # (3, H, N, d)
         parts = self.ops("Split", three, outputs=3, axis=0, num_outputs=3)
         query, key, value = (self.op("Squeeze", part, self.ints(0)) for part in parts)

@@ -1,4 +1,4 @@
-"""Ranges of all tensors: the graphs in float32, run over questions about pictures with their right answers."""
+"""Calibration of ranges: runs the graphs in float32 over questions about pictures with their right answers."""
 
 import hashlib
 import math
@@ -29,33 +29,33 @@ from phantom_edge.reference import Reference
 from phantom_edge.runtime.steps import Arrays, Steps
 
 TILES = 32
-"""Tiles that are looked at."""
+"""Maximum number of tiles."""
 
 FIRST = 4
-"""Samples by which phantom halves are balanced, before all are read."""
+"""Number of samples by which phantom halves are balanced, before the run over all."""
 
 CHUNK = 16
-"""Tokens that are read at a time: few, so that most of them look at cached rows, too."""
+"""Number of tokens per step: few, so that most of them attend to cached rows, too."""
 
 UNSEEN = -1e4
-"""What hides a score in float32, where its size costs nothing."""
+"""Mask of a score in float32, where its size costs nothing."""
 
 BEYOND = 16.0
-"""How far a hidden score lies below all others, in nats: less than one level of a weight is left of it."""
+"""Distance of a masked score below all others, in nats: its weight is less than one level."""
 
 Found = dict[str, Range]
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What graphs in fixed point are drawn with; ``masked`` hides a score there."""
+    """Calibration of graphs in fixed point; ``masked`` is their mask of a score."""
 
     ranges: Found
     balances: tuple[Balance, ...]
     masked: float
 
     def document(self) -> dict[str, Any]:
-        """As JSON."""
+        """Returns a JSON document."""
         return {
             "ranges": {name: [one.low, one.high] for name, one in self.ranges.items()},
             "balances": [[one.key, one.value] for one in self.balances],
@@ -64,7 +64,7 @@ class Calibrated:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "Calibrated":
-        """What ``document`` made."""
+        """Reads the result of ``document``."""
         return cls(
             {name: Range(*ends) for name, ends in document["ranges"].items()},
             tuple(Balance(*one) for one in document["balances"]),
@@ -73,12 +73,12 @@ class Calibrated:
 
 
 class Watched:
-    """A graph in float32 that tells ranges; ``found`` are those of all runs."""
+    """A graph in float32 that returns ranges; ``found`` are those of all runs."""
 
     def __init__(self, drawing: FixedDrawing, folder: Path, found: Found) -> None:
         ort = need("onnxruntime", "ort")
         self.found, self.outputs = found, [value.name for value in drawing.outputs]
-        drawing.tell()
+        drawing.output_ranges()
         path = folder / f"{drawing.name}.onnx"
         drawing.save(path, f"{drawing.name}.data")
         options = ort.SessionOptions()
@@ -102,7 +102,7 @@ class Watched:
 
 
 def steps(source: Source, samples: Sequence[Sample]) -> int:
-    """How much of it there is."""
+    """Returns the number of steps of a calibration."""
     return len(_tiles(samples)) + FIRST + len(samples)
 
 
@@ -114,7 +114,7 @@ def calibrate(
     folder: Path,
     step: Callable[[int], None] = lambda _: None,
 ) -> Calibrated:
-    """Ranges of vision and decoder; ``step`` is told of each tile and sample. Graphs lie in ``folder`` meanwhile.
+    """Measures ranges of vision and decoder; ``step`` counts tiles and samples. ``folder`` holds temporary graphs.
 
     Raises EdgeError where there are no pictures, and where a tensor is not finite.
     """
@@ -133,21 +133,21 @@ def calibrate(
     del vision
     prompts = [prompt[:context].numpy() for prompt in embedded(Reference(source), samples)]
     balances = (Balance(),) * len(forms)
-    watched = partial(_watched, source, source.integers, forms, context, folder, step)
-    balances = _balanced(*watched(balances, prompts[:FIRST]))
-    read, _ = watched(balances, prompts)
+    measure = partial(_decoder_ranges, source, source.integers, forms, context, folder, step)
+    balances = _balanced(*measure(balances, prompts[:FIRST]))
+    read, _ = measure(balances, prompts)
     ranges = {name: one.wider() for name, one in (found | read).items()}
     return _settled(ranges, balances, max(float(table.abs().max()) for table in constant_tables(text, context)))
 
 
 def _tiles(samples: Sequence[Sample]) -> list[torch.Tensor]:
-    """Different tiles, TILES at most."""
+    """Returns distinct tiles, TILES at most."""
     every = (tile for sample in samples if sample.pixels is not None for tile in sample.pixels)
     tiles = list({hashlib.sha256(tile.numpy().tobytes()).digest(): tile for tile in every}.values())
     return tiles[:: max(-(-len(tiles) // TILES), 1)]
 
 
-def _watched(
+def _decoder_ranges(
     source: Source,
     integers: QuantizedFiles,
     forms: Sequence[LayerForm],
@@ -157,7 +157,7 @@ def _watched(
     balances: Sequence[Balance],
     prompts: Sequence[NDArray[np.float32]],
 ) -> tuple[Found, DecoderDrawing]:
-    """Ranges of the decoder's tensors over ``prompts``, and the drawing."""
+    """Returns ranges of the decoder's tensors over ``prompts``, and the drawing."""
     text, found = source.config.text, Found()
     chunk = min(CHUNK, context)
     drawing = DecoderDrawing(
@@ -178,11 +178,11 @@ def _watched(
 
 
 def _balanced(found: Found, drawing: DecoderDrawing) -> tuple[Balance, ...]:
-    """Factors by which no half of a query, key or value is larger than the other, as far as that can be."""
+    """Returns factors that make both halves of queries, keys and values as equally large as possible."""
     layers = sorted({layer for layer, _ in drawing.halves})
 
     def ratio(layer: int, what: str) -> float:
-        """How many times as large as its plain half a phantom half is."""
+        """Returns the size of a phantom half relative to its plain half."""
         if (layer, what) not in drawing.halves:
             return 1.0
         plain, phantom = (max(found[name].size, 1e-12) for name in drawing.halves[layer, what])
@@ -196,9 +196,9 @@ def _balanced(found: Found, drawing: DecoderDrawing) -> tuple[Balance, ...]:
 
 
 def _settled(ranges: Found, balances: tuple[Balance, ...], turn: float) -> Calibrated:
-    """What is the same by meaning gets one range; what is masked, one that is known; tables of rotations, too.
+    """Gives one range to tensors of one meaning, and known ranges to masked scores and tables of rotations.
 
-    ``turn`` is the largest number of those: some models scale them.
+    ``turn`` is the largest number of the tables: some models scale them.
     """
     layers = range(len(balances))
     for layer in layers:

@@ -1,16 +1,16 @@
-"""Chips with a Hexagon tensor processor, as data: the numbers that Qualcomm's compiler knows them by."""
+"""Chips with a Hexagon tensor processor, as data, with their numbers in Qualcomm's compiler."""
 
 from dataclasses import dataclass
 
 from phantom_edge.foundation.errors import EdgeError
 
 SOURCE = "https://github.com/onnxruntime/onnxruntime-qnn/pull/830"
-"""Of the numbers and architectures."""
+"""Source of the numbers and architectures."""
 
 
 @dataclass(frozen=True)
 class Soc:
-    """A chip: its number, the architecture of its tensor processor, and the name that it is sold under."""
+    """A chip: its number, the architecture of its tensor processor, and its trade name."""
 
     number: int
     arch: int
@@ -26,11 +26,11 @@ SOCS: dict[str, Soc] = {
 }
 
 OLDER = {"sm8450": Soc(36, 69, "Snapdragon 8 Gen 1")}
-"""Known, and of an architecture that multiplies 16 bits by 8 at most: keys and values would be left 8."""
+"""Known chips that multiply 16 bits by 8 at most: keys and values would keep 8 bits."""
 
 
 def soc_named(name: str) -> Soc:
-    """Raises EdgeError for a chip that is not known."""
+    """Returns the chip of this name. Raises EdgeError for an unknown one."""
     if name in OLDER:
         raise EdgeError(
             f"{name} ({OLDER[name].sold_as}) multiplies 16 bits by 8 at most, which is too coarse for target qnn",
@@ -38,5 +38,5 @@ def soc_named(name: str) -> Soc:
         )
     if name not in SOCS:
         known = ", ".join(f"{one} ({soc.sold_as})" for one, soc in SOCS.items())
-        raise EdgeError(f"there is no chip '{name}' that target qnn knows", f"give --soc one of: {known}")
+        raise EdgeError(f"there is no chip '{name}' in target qnn", f"give --soc one of: {known}")
     return SOCS[name]

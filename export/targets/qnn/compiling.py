@@ -1,8 +1,8 @@
-"""Compile graphs for a chip, in a process of its own: the compiler is native code, and may take minutes or fall.
+"""Compile graphs for a chip, in a process of its own: the compiler is native code, and may take minutes or crash.
 
     python -m phantom_edge.export.targets.qnn.compiling TASK.json
 
-The task is a ``Task`` as JSON; what there is to tell is written to the file that it names.
+The task is a ``Task`` as JSON; the result is written to the file that it names.
 """
 
 import ctypes
@@ -23,23 +23,23 @@ from phantom_edge.foundation.errors import EdgeError
 
 CONTEXT = "EPContext"
 SHOWN = 3
-"""Operators that a message names."""
+"""Maximum number of operators in a message."""
 
 FALLBACK = "fallback to CPU EP has been explicitly disabled"
-"""What ONNX Runtime says where the processor does not take everything."""
+"""ONNX Runtime's message where the processor does not take all operators."""
 
 DIE_WITH_PARENT = 1
-"""Of Linux's prctl: PR_SET_PDEATHSIG."""
+"""PR_SET_PDEATHSIG of Linux's prctl."""
 
 SPACE = 2**24
-"""Bytes: a disk with less is full."""
+"""Free bytes below which a disk is full."""
 
 Outside = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Task:
-    """Graphs and where each goes once it is compiled; ``shared``: one file holds the weights of all."""
+    """Graphs and their compiled paths; ``shared``: one file holds the weights of all."""
 
     graphs: list[tuple[str, str]]
     soc: int
@@ -49,14 +49,14 @@ class Task:
 
 
 def compile_graphs(graphs: Sequence[tuple[Path, Path]], soc: int, arch: int, *, shared: bool) -> str:
-    """Compile each graph to the path beside it; the compiler's version.
+    """Compiles each graph to the path beside it; returns the compiler's version.
 
     Raises EdgeError where an operator would run on the CPU, and where the compiler fails.
     """
     with TemporaryDirectory() as place:
-        told, task = Path(place) / "told.json", Path(place) / "task.json"
+        result, task = Path(place) / "result.json", Path(place) / "task.json"
         named = [(str(one), str(other)) for one, other in graphs]
-        task.write_text(json.dumps(asdict(Task(named, soc, arch, shared, str(told)))), encoding="utf-8")
+        task.write_text(json.dumps(asdict(Task(named, soc, arch, shared, str(result)))), encoding="utf-8")
         ran = subprocess.run(
             [
                 sys.executable,
@@ -68,23 +68,23 @@ def compile_graphs(graphs: Sequence[tuple[Path, Path]], soc: int, arch: int, *, 
             text=True,
             errors="replace",
         )
-        if not told.exists():
-            lines = ran.stderr.strip().splitlines() or ["it said nothing"]
+        if not result.exists():
+            lines = ran.stderr.strip().splitlines() or ["it printed nothing"]
             how = f"was ended by signal {-ran.returncode}" if ran.returncode < 0 else f"ended with {ran.returncode}"
             raise EdgeError(
                 f"Qualcomm's compiler {how} ({lines[-1][:200]})",
-                "see that there is memory left and give the same command again, or a smaller --max-context",
+                "free some memory and give the same command again, or a smaller --max-context",
             )
-        found = json.loads(told.read_text(encoding="utf-8"))
+        found = json.loads(result.read_text(encoding="utf-8"))
     if "error" in found:
         raise EdgeError(found["error"], found["remedy"])
     return str(found["sdk"])
 
 
 def main() -> None:
-    """Do the task of the command line."""
+    """Runs the command line's task."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)  # or it would go on writing where others write next
+        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)  # an orphan would write into files of later runs
     document = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     task = Task(**document)
     try:
@@ -112,20 +112,20 @@ def _compiled(task: Task) -> str:
 
 
 def why(graph: Path, out: Path, task: Task, error: Exception) -> EdgeError:
-    """There is no space; or which operators the processor does not take; or what the compiler said."""
-    said = " ".join(str(error).split())[:200]
-    if "write" in said and shutil.disk_usage(out.parent).free < SPACE:
-        return EdgeError(f"what {graph.name} compiles to cannot be written: the disk is full", "free some space")
+    """Returns the error: a full disk, operators that the processor does not take, or the compiler's message."""
+    message = " ".join(str(error).split())[:200]
+    if "write" in message and shutil.disk_usage(out.parent).free < SPACE:
+        return EdgeError(f"the compiled {graph.name} cannot be written: the disk is full", "free some space")
     remedy = "try another --soc or recipe: --weights int8"
-    outside = placed_elsewhere(graph, task.soc, task.arch) if FALLBACK in said else []
+    outside = placed_elsewhere(graph, task.soc, task.arch) if FALLBACK in message else []
     if not outside:
-        return EdgeError(f"Qualcomm's compiler does not take {graph.name} ({said})", remedy)
+        return EdgeError(f"Qualcomm's compiler does not take {graph.name} ({message})", remedy)
     shown = ", ".join(f"{kind} '{name}'" for kind, name in outside[:SHOWN])
     return EdgeError(f"{len(outside)} operators of {graph.name} would run on the CPU: {shown}", remedy)
 
 
 def placed_elsewhere(graph: Path, soc: int, arch: int) -> Outside:
-    """Kind and name of every operator that the processor does not take."""
+    """Returns kind and name of every operator that the processor does not take."""
     session = open_session(graph, soc, arch, entries={"session.record_ep_graph_assignment_info": "1"}, is_strict=False)
     return [
         (node.op_type, node.name)
@@ -136,7 +136,7 @@ def placed_elsewhere(graph: Path, soc: int, arch: int) -> Outside:
 
 
 def version_of(path: Path) -> str:
-    """The compiler's version, as a compiled graph tells it. Raises EdgeError where there is not one node for all."""
+    """Reads the compiler's version from a compiled graph. Raises EdgeError for one of several nodes."""
     import onnx
 
     graph = onnx.load(path, load_external_data=False).graph
@@ -146,8 +146,8 @@ def version_of(path: Path) -> str:
             f"{path.name} came out of Qualcomm's compiler as {dict(kinds)}, not as one piece",
             "run: phantom-edge doctor",
         )
-    told = {one.name: one.s.decode() for one in graph.node[0].attribute if one.name == "ep_sdk_version"}
-    return ".".join(told["ep_sdk_version"].removeprefix("v").split(".")[:3])
+    properties = {one.name: one.s.decode() for one in graph.node[0].attribute if one.name == "ep_sdk_version"}
+    return ".".join(properties["ep_sdk_version"].removeprefix("v").split(".")[:3])
 
 
 if __name__ == "__main__":

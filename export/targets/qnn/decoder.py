@@ -1,7 +1,7 @@
 """The decoder for the HTP: a chunk of a prompt, one token, and the head, drawn alike, so that scales are the same.
 
-The cache comes in as integers of 16 bits and new rows go out as such, for the host to write: keys as columns
-(H_kv, e, P), values as rows (H_kv, P, e). A row's scale is that of its layer, in every graph.
+The cache is an input in integers of 16 bits; new rows are outputs in the same form, which the host writes into it: keys
+as columns (H_kv, e, P), values as rows (H_kv, P, e). A row's scale is that of its layer, in every graph.
 """
 
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ from phantom_edge.models.tensor_names import DECODER, EMBEDDING, HEAD
 
 SCORES, MASKED, MIXED = "scores", "masked", "mixed"
 WHICH = ("past", "new")
-"""Names of a layer's tensors: of those over cached and new rows, and of both together."""
+"""Parts of a layer's scores and products: over cached rows, and over new ones."""
 
 
 @dataclass(frozen=True)
 class Balance:
-    """What a layer's phantom halves are multiplied with, so that one scale fits them and the plain halves beside them.
+    """Factors of a layer's phantom halves, so that one scale fits them and the plain halves.
 
-    Queries with ``key``, keys with its inverse, values with ``value``, which the change takes back: the sums stay.
+    Queries are multiplied by ``key``, keys by its inverse, values by ``value``, which the change undoes: sums stay.
     """
 
     key: float = 1.0
@@ -36,7 +36,7 @@ class Balance:
 
 
 class DecoderDrawing(FixedDrawing):
-    """Draws ``tokens`` tokens behind a cache of ``context`` rows, without the head if ``has_head`` is not given."""
+    """Draws ``tokens`` tokens after a cache of ``context`` rows, with the head if ``has_head``."""
 
     def __init__(
         self,
@@ -56,9 +56,9 @@ class DecoderDrawing(FixedDrawing):
         self.dim, self.heads, self.kv_heads = config.head_dim, config.num_attention_heads, config.num_key_value_heads
         self.groups = self.heads // self.kv_heads
         self.halves: dict[tuple[int, str], tuple[str, str]] = {}
-        hidden = self._fed("inputs_embeds", (tokens, config.hidden_size))
-        self.cosines, self.sines = (self._fed(name, (1, tokens, self.dim)) for name in ("cosines", "sines"))
-        self.mask = self._fed("mask", (1, self.groups * tokens, context + tokens))
+        hidden = self._fixed_input("inputs_embeds", (tokens, config.hidden_size))
+        self.cosines, self.sines = (self._fixed_input(name, (1, tokens, self.dim)) for name in ("cosines", "sines"))
+        self.mask = self._fixed_input("mask", (1, self.groups * tokens, context + tokens))
         for number, (form, balance) in enumerate(zip(forms, balances, strict=True)):
             self.begin(f"layer.{number}")
             hidden = self._layer(hidden, number, form, balance)
@@ -69,7 +69,7 @@ class DecoderDrawing(FixedDrawing):
         else:
             self.output(hidden, "hidden", (tokens, config.hidden_size))
 
-    def _fed(self, name: str, shape: Sequence[int]) -> Value:
+    def _fixed_input(self, name: str, shape: Sequence[int]) -> Value:
         return self.fixed(self.input(name, shape), name)
 
     def _norm(self, x: Value, name: str, called: str = "") -> Value:
@@ -116,13 +116,13 @@ class DecoderDrawing(FixedDrawing):
         return self._linear(joined, f"{own}o_proj.weight", config.hidden_size, self.heads * self.dim)
 
     def _headed(self, x: Value, name: str, heads: int) -> Value:
-        """A linear layer's output as heads (heads, N, d)."""
+        """Reshapes a linear layer's output to heads (heads, N, d)."""
         bias = f"{name}.bias" if self.config.attention_bias else ""
         found = self._linear(x, f"{name}.weight", heads * self.dim, self.config.hidden_size, bias)
         return self.op("Transpose", self.reshape(found, self.tokens, heads, self.dim), perm=[1, 0, 2])
 
     def _turned(self, x: Value) -> Value:
-        """Heads rotated, half against half: the sines of the first half are negative."""
+        """Rotates heads, half against half: the sines of the first half are negative."""
         half = self.ints(self.dim // 2)
         first = self.op("Slice", x, self.ints(0), half, self.ints(2))
         second = self.op("Slice", x, half, self.ints(self.dim), self.ints(2))
@@ -134,7 +134,7 @@ class DecoderDrawing(FixedDrawing):
         return self.op("Concat", plain, phantom, axis=-1)
 
     def _coordinates(self, x: Value, folded: FoldedMap, basis: Tensor, own: str, what: str) -> Value:
-        """``folded.direction(x) @ basis``."""
+        """Computes ``folded.direction(x) @ basis``."""
         name = f"{own}phantom_{what}"
         inner = self.gelu(self.op("MatMul", x, self.static(f"{name}.query", folded.query.T)))
         weights = self.op("Softmax", self.op("MatMul", inner, self.static(f"{name}.keys", folded.keys.T)), axis=-1)
@@ -142,7 +142,7 @@ class DecoderDrawing(FixedDrawing):
         return self.op("MatMul", direction, self.static(f"{name}.basis", basis))
 
     def _attend(self, query: Value, key: Value, value: Value, number: int, form: LayerForm) -> Value:
-        """Heads (H, N, d + r_v) of attention over cached rows and new ones, which become outputs."""
+        """Attention heads (H, N, d + r_v) over cached and new rows; new ones become outputs."""
         widths = row_widths(self.config, form)
         for what, new, width in zip(("key", "value"), (key, value), widths, strict=True):
             self.integers_out(new, f"new_{what}.{number}", (self.kv_heads, self.tokens, width))
@@ -166,7 +166,7 @@ class DecoderDrawing(FixedDrawing):
         return self.reshape(self.op("Add", *mixed, called=f"{here}.{MIXED}"), self.heads, self.tokens, value_width)
 
     def _gated(self, mixed: Value, form: LayerForm, own: str, balance: Balance) -> Value:
-        """Plain and phantom part of heads, gated: see FoldedAttention."""
+        """Gates plain and phantom part of heads: see FoldedAttention."""
         basis, eta = form.bases.value, form.maps.value.eta
         plain_weight, phantom_weight, plain_bias, phantom_bias = gate_of(self.read, own)
         vectors, mean = basis.vectors.double(), basis.mean.double()
@@ -190,7 +190,7 @@ class DecoderDrawing(FixedDrawing):
 
 
 class HeadDrawing(FixedDrawing):
-    """Draws hidden states (tokens, hidden) to their logits."""
+    """Draws the head: from hidden states (tokens, hidden) to logits."""
 
     def __init__(
         self,
@@ -205,7 +205,7 @@ class HeadDrawing(FixedDrawing):
 
 
 def draw_head(drawing: FixedDrawing, config: PhantomTextConfig, hidden: Value, tokens: int) -> None:
-    """Logits as outputs of ``drawing``."""
+    """Adds logits to the outputs of ``drawing``."""
     name = EMBEDDING if config.tie_word_embeddings else HEAD
     drawing.begin("head")
     logits = drawing.linear(hidden, name, [name], [config.vocab_size], config.hidden_size)

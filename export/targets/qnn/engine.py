@@ -1,6 +1,6 @@
-"""Qualcomm's Hexagon tensor processor (HTP), by ONNX Runtime's plugin; on x86 its simulator, which comes with it.
+"""Engine of Qualcomm's Hexagon tensor processor (HTP), by ONNX Runtime's plugin; on x86 the plugin's simulator.
 
-What the processor does not take, nothing else takes: ONNX Runtime's CPU is never asked.
+No operator falls back to ONNX Runtime's CPU.
 """
 
 import os
@@ -29,7 +29,7 @@ TYPES = {"tensor(float)": "float32", "tensor(int16)": "int16"}
 
 
 def register() -> tuple[Any, Any]:
-    """ONNX Runtime with the plugin in it, and the plugin. Raises EdgeError where either is not there or does not load.
+    """Returns ONNX Runtime with the plugin registered, and the plugin. Raises EdgeError where either does not load.
 
     The wheels exist for Windows, and for Linux with glibc 2.34 (arm64) or 2.35 (x86-64).
     """
@@ -37,7 +37,7 @@ def register() -> tuple[Any, Any]:
     try:
         if not _devices(ort):
             ort.register_execution_provider_library(PROVIDER, plugin.get_library_path())
-    except Exception as error:  # what ONNX Runtime raises has no class of its own
+    except Exception as error:  # ONNX Runtime's errors have no class of their own
         raise EdgeError(
             f"{PLUGIN} {installed(PLUGIN)} does not load into ONNX Runtime {ort.__version__} ({_line(error)})",
             "run: pip install --upgrade 'phantom-edge[qnn]'; if that does not help: phantom-edge doctor",
@@ -59,9 +59,9 @@ def open_session(
     is_strict: bool = True,
     level: int = 4,
 ) -> Any:
-    """A session of a graph or of what it was compiled to; ``entries`` are ONNX Runtime's own settings of it.
+    """Opens a session of a graph, compiled or not; ``entries`` are ONNX Runtime's own settings.
 
-    Not ``is_strict``: its CPU may help out.
+    Without ``is_strict``, operators may fall back to the CPU.
     """
     ort, plugin = register()
     options = ort.SessionOptions()
@@ -85,7 +85,7 @@ def open_session(
 
 @contextmanager
 def _stdout_kept() -> Iterator[None]:
-    """Qualcomm's library writes a line to the process's stdout, where documents go: it goes to stderr."""
+    """Redirects a line of Qualcomm's library from stdout, which is for documents, to stderr."""
     sys.stdout.flush()
     kept = os.dup(1)
     try:
@@ -108,7 +108,7 @@ class Loaded:
     """A function of a bundle on the processor. Raises EdgeError where it does not load."""
 
     def __init__(self, bundle: Bundle, part: Part, chip: HexagonFacts) -> None:
-        is_apart = chip.shared and is_simulated()  # the simulator takes no file that functions share
+        is_apart = chip.shared and is_simulated()  # the simulator loads no shared file
         self.path = bundle.file(part.source if is_apart else part.file)
         try:
             self.session = open_session(self.path, chip.soc, chip.arch)
@@ -123,7 +123,7 @@ class Loaded:
             if {(port.name, tuple(port.shape), port.dtype) for port in listed} != {
                 (one.name, tuple(one.shape), TYPES.get(one.type, one.type)) for one in found
             }:
-                raise EdgeError(f"{self.path} has other inputs or outputs than {bundle.path / MANIFEST} says", AGAIN)
+                raise EdgeError(f"{self.path} has other inputs or outputs than {bundle.path / MANIFEST} lists", AGAIN)
         self.outputs = [port.name for port in self.session.get_outputs()]
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
@@ -136,7 +136,7 @@ class Loaded:
 
 
 class QnnEngine(StepsEngine):
-    """Runs a bundle of target qnn, on the processor or in its simulator. ``threads`` mean nothing to either."""
+    """Runs a bundle of target qnn, on the processor or in its simulator. ``threads`` has no effect on either."""
 
     def __init__(self, bundle: Bundle, threads: int = 0) -> None:
         facts, parts = bundle.facts(HexagonFacts), bundle.manifest.parts
@@ -146,17 +146,17 @@ class QnnEngine(StepsEngine):
 
 
 def layout_of(bundle: Bundle) -> HeadLayout:
-    """How its functions are fed: each kv head serves so many query heads."""
+    """Returns the layout of a bundle's functions, by its number of query heads per kv head."""
     return HeadLayout(bundle.manifest.model.heads // bundle.manifest.model.kv_heads)
 
 
 def _check_version(bundle: Bundle) -> None:
-    """EdgeError where what compiled the bundle is newer than what is here: compiled files are read forwards only."""
+    """Raises EdgeError for a bundle that a newer plugin compiled: only newer plugins read older files."""
     need("onnxruntime_qnn")
     made, here = bundle.manifest.tools.get(PLUGIN, ""), installed(PLUGIN) or ""
     try:
         is_older = Version(here) < Version(made)
-    except InvalidVersion:  # one of them is not known
+    except InvalidVersion:  # one of them is unknown
         return
     if is_older:
         raise EdgeError(

@@ -1,6 +1,6 @@
-"""The graphs that a bundle was compiled from, in float: without what rounding activations adds, on ONNX Runtime's CPU.
+"""Engine of a bundle's source graphs in float, without rounding of activations, on ONNX Runtime's CPU.
 
-Constants stay as they are stored: integers of 4 and 8 bits, and of 16 for what is small.
+Constants are the stored ones: integers of 4 and 8 bits, and of 16 for small tensors.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ class InFloat:
 
 
 class ExactQnnEngine(StepsEngine):
-    """As QnnEngine, but in float."""
+    """Runs a bundle of target qnn in float."""
 
     def __init__(self, bundle: Bundle, threads: int = 0) -> None:
         parts = bundle.manifest.parts
@@ -48,7 +48,7 @@ class ExactQnnEngine(StepsEngine):
 
 
 def without_rounding(path: Path) -> bytes:
-    """A graph without the operators that only round."""
+    """Returns a graph without the operators that only round."""
     model = onnx.load(path, load_external_data=False)
     for node in model.graph.node:
         if node.name.startswith(ROUNDING):

@@ -1,4 +1,4 @@
-"""What a manifest says of graphs for Hexagon."""
+"""A manifest's facts about graphs for Hexagon."""
 
 import platform
 import re
@@ -12,11 +12,11 @@ from phantom_edge.export.targets.qnn.chips import SOCS
 
 @dataclass(frozen=True)
 class HexagonFacts(FixedShapes):
-    """The chip, its number and the architecture of its tensor processor, as Qualcomm's compiler was told.
+    """The chip, its number and the architecture of its tensor processor, as in Qualcomm's compiler.
 
-    ``sdk`` is the compiler's version: an older one does not load what it wrote. ``shared``: one file holds the weights
-    of all functions of the decoder. ``ranges`` is a file of the least and largest number of every tensor. The cache is
-    an input, into which the host writes the rows that come out.
+    ``sdk`` is the compiler's version: an older one does not load its files. ``shared``: one file holds the weights of
+    all functions of the decoder. ``ranges`` is a file of the least and largest number of every tensor. The cache is an
+    input, into which the host writes the rows that are outputs.
     """
 
     name: str
@@ -46,8 +46,8 @@ class HexagonFacts(FixedShapes):
 
 
 def is_simulated() -> bool:
-    """Whether what runs here is the simulator, and no processor."""
+    """True where bundles run in the simulator, not on a processor."""
     return platform.machine() in ("x86_64", "AMD64") and sys.platform == "linux"
 
 
-STAND_IN = "no simulator loads a file that functions share: the graphs that it was made of are compiled apart, and run"
+STAND_IN = "the simulator loads no file that functions share: its source graphs were compiled apart, and run"

@@ -1,8 +1,8 @@
 """Graphs in fixed point: every tensor between two operators is an integer of 16 bits with a scale that never changes.
 
-A graph is drawn twice. Without ranges it computes in float32, and tells the least and largest number of every tensor:
-that is what calibration runs. With ranges it has QuantizeLinear and DequantizeLinear behind every operator, which is
-how a compiler for fixed-point hardware reads the scale of a tensor.
+A graph is drawn twice. Without ranges it computes in float32, and returns the least and largest number of every tensor,
+for calibration. With ranges it has QuantizeLinear and DequantizeLinear after every operator, from which a compiler for
+fixed-point hardware reads the scale of a tensor.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,22 +21,22 @@ from phantom_edge.export.targets.onnx.linear import LinearDrawing
 
 LEVELS = 2**16
 HEADROOM = 1.25
-"""How far beyond what calibration saw a range reaches: a third of a bit, for inputs that differ a little."""
+"""Widening of calibrated ranges: a third of a bit, for inputs that differ a little."""
 
 LEAST = 1e-8
-"""Of scales: below, a tensor is 0 for all that anybody can tell."""
+"""Minimum scale: below it a tensor is practically 0."""
 
 MOVED = frozenset(("Reshape", "Transpose", "Slice", "Split", "Squeeze", "Unsqueeze"))
-"""Operators that compute nothing: what goes out has the scale of what came in."""
+"""Operators that compute nothing: their outputs have the scale of their inputs."""
 
 BOUNDED = frozenset(("Sigmoid", "Softmax"))
 """Operators whose outputs lie between 0 and 1."""
 
 ROUNDED = ".integers"
-"""A tensor's integers are called so, behind its name; its scale and zero point ``.scale`` and ``.zero``."""
+"""Suffix of the name of a tensor's integers; those of its scale and zero point are ``.scale`` and ``.zero``."""
 
 LOW, HIGH = "low.", "high."
-"""Outputs of a graph that is calibrated begin with these."""
+"""Prefixes of the outputs of a calibration graph."""
 
 
 @dataclass(frozen=True)
@@ -48,35 +48,35 @@ class Range:
 
     @classmethod
     def of(cls, tensor: Tensor) -> "Range":
-        """That of a constant, without headroom."""
+        """Returns the range of a constant, without headroom."""
         return cls(min(float(tensor.min()), 0.0), max(float(tensor.max()), 0.0)).even()
 
     @property
     def scale(self) -> float:
-        """A number is ``(integer - zero_point) * scale``, with integers from 0 to 65535."""
+        """Scale of ``(integer - zero_point) * scale``, with integers from 0 to 65535."""
         return max(float(np.float32((self.high - self.low) / (LEVELS - 1))), LEAST)
 
     @property
     def zero_point(self) -> int:
-        """The integer that stands for 0."""
+        """Integer that stands for 0."""
         return min(max(round(-self.low / self.scale), 0), LEVELS - 1)
 
     def __or__(self, other: "Range") -> "Range":
         return Range(min(self.low, other.low), max(self.high, other.high))
 
     def even(self) -> "Range":
-        """As far below 0 as above it, and one level further: its zero point is the middle of the levels."""
+        """Returns a range that is symmetric but for one level more below 0: its zero point is the middle level."""
         middle = LEVELS // 2
         return Range(-self.size * middle / (middle - 1), self.size)
 
     def wider(self) -> "Range":
-        """With headroom. Of two ends neither is nearer than half the other: no few samples tell an end so well."""
+        """Returns a range with headroom, in which no end is nearer to 0 than half the other: samples are few."""
         low, high = self.low * HEADROOM, self.high * HEADROOM
         return Range(min(low, -high / 2), max(high, -low / 2)) if low and high else Range(low, high)
 
     @property
     def size(self) -> float:
-        """The largest magnitude."""
+        """Largest magnitude."""
         return max(-self.low, self.high)
 
 
@@ -84,7 +84,7 @@ Ranges = Mapping[str, Range]
 
 
 class FixedDrawing(LinearDrawing):
-    """A drawing whose tensors have the scales of ``ranges``; without, one that tells them.
+    """A drawing whose tensors have the scales of ``ranges``; without them, one for calibration.
 
     Tensors are called ``part`` and a number, in the order of drawing: graphs that are drawn alike share their names,
     and with them their scales.
@@ -99,11 +99,11 @@ class FixedDrawing(LinearDrawing):
         self.scales: dict[Value, tuple[Value, Value]] = {}
 
     def begin(self, part: str) -> None:
-        """What is drawn from here on is called ``part``."""
+        """Begins a part: the names of tensors drawn from here on begin with ``part``."""
         self.part, self.number = part, 0
 
     def op(self, kind: str, *inputs: Value | None, called: str = "", **attributes: Any) -> Value:
-        """The one output of a node, in fixed point; ``called`` is its name among ranges."""
+        """Adds a node and returns its one output, in fixed point; ``called`` is its name in the ranges."""
         found = super().op(kind, *inputs, **attributes)
         if kind in ("QuantizeLinear", "DequantizeLinear"):
             return found
@@ -112,13 +112,13 @@ class FixedDrawing(LinearDrawing):
         return self.fixed(found, called or self._next(), Range(0.0, 1.0) if kind in BOUNDED else None)
 
     def ops(self, kind: str, *inputs: Value | None, outputs: int, **attributes: Any) -> Sequence[Value]:
-        """The outputs of a node that has several, and only moves what it reads."""
+        """Adds a node that only moves its input, and returns its several outputs."""
         assert kind in MOVED, kind
         found = super().ops(kind, *inputs, outputs=outputs, **attributes)
         return [self._moved(one, inputs[0]) for one in found]
 
     def fixed(self, value: Value, name: str, known: Range | None = None) -> Value:
-        """``value`` with the scale of its name, or of a range that is known."""
+        """Returns ``value`` with the scale of its name, or of a known range."""
         if self.ranges is None:
             assert name not in self.watched, name
             if known is None:
@@ -131,20 +131,20 @@ class FixedDrawing(LinearDrawing):
         return found
 
     def integers_in(self, name: str, shape: Sequence[int], like: Value) -> Value:
-        """A graph input that is integers already, of the scale of ``like``."""
+        """Adds a graph input in integers, with the scale of ``like``."""
         if self.ranges is None:
             return self.input(name, shape)
         return self._decoded(self.input(name, shape, ir.DataType.INT16), self.scales[like])
 
     def integers_out(self, value: Value, name: str, shape: Sequence[int]) -> None:
-        """Make integers a graph output, as ``integers_in`` reads them."""
+        """Make integers a graph output, in the form of ``integers_in``."""
         if self.ranges is None:
             self.output(value, name, shape)
             return
         self.output(self._integers(value), name, shape, ir.DataType.INT16)
 
     def static(self, name: str, tensor: Tensor) -> Value:
-        """A constant in 16 bits, with a scale of its own."""
+        """Returns a constant in 16 bits, with a scale of its own."""
         tensor = tensor.detach().float().contiguous()
         if self.ranges is None:
             return self.held(name, tensor)
@@ -156,15 +156,15 @@ class FixedDrawing(LinearDrawing):
         return self.op("DequantizeLinear", integers, *self._scale_of(name, about))
 
     def static_once(self, name: str, tensor: Tensor) -> Value:
-        """The same constant for all who ask for it by name."""
+        """Returns one shared constant per name."""
         if ("static", name) not in self.constants:
             self.constants["static", name] = self.static(name, tensor)
         return self.constants["static", name]
 
     def multiplier(self, x: Value) -> Value:
-        """``x``, by which others are multiplied as matrices: signed, around zero.
+        """Returns ``x`` as second factor of a matrix product: signed, around zero.
 
-        ONNX Runtime leaves such a tensor 8 bits of its 16 if they are not signed.
+        ONNX Runtime keeps only 8 of the 16 bits of an unsigned one.
         """
         if self.ranges is None:
             return x
@@ -175,7 +175,7 @@ class FixedDrawing(LinearDrawing):
         return found
 
     def bytes_once(self, name: str, tensor: Tensor) -> Value:
-        """A constant of numbers from 0 on, in 8 bits, the same for all who ask for it by name."""
+        """Returns one shared constant per name, of numbers from 0 on, in 8 bits."""
         if ("bytes", name) not in self.constants:
             scale = np.float32(float(tensor.max()) / 255)
             whole = (tensor / float(scale)).round().numpy().astype(np.uint8)
@@ -191,14 +191,14 @@ class FixedDrawing(LinearDrawing):
             self.constants["bytes", name] = self.op("DequantizeLinear", *held)
         return self.constants["bytes", name]
 
-    def tell(self) -> None:
-        """Make the least and the largest number of every tensor outputs."""
+    def output_ranges(self) -> None:
+        """Add the least and the largest number of every tensor to the outputs."""
         for name, value in self.watched.items():
             for start, kind in ((LOW, "ReduceMin"), (HIGH, "ReduceMax")):
                 self.output(self.tape.op(kind, [value], {"keepdims": 0}), f"{start}{name}", ())
 
     def _integers(self, value: Value) -> Value:
-        """What a tensor in fixed point is before it is decoded."""
+        """Returns a tensor's integers, before they are decoded."""
         decode = value.producer()
         assert decode is not None and decode.op_type == "DequantizeLinear" and decode.inputs[0] is not None
         found: Value = decode.inputs[0]
@@ -223,7 +223,7 @@ class FixedDrawing(LinearDrawing):
         return found
 
     def _around_zero(self, name: str, scale: float) -> tuple[Value, Value]:
-        """Scale and zero point of signed integers."""
+        """Returns scale and zero point of signed integers."""
         return self._held_scale(name, np.float32(scale), np.int16(0))
 
     def _scale_of(self, name: str, about: Range) -> tuple[Value, Value]:

@@ -1,4 +1,4 @@
-"""How graphs for Hexagon take what the host has."""
+"""Conversion between the host's arrays and ports of graphs for Hexagon."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from phantom_edge.runtime.steps import Arrays
 
 
 class HeadLayout:
-    """A row a token, a matrix a head; keys lie as columns, though they come out as rows (npu).
+    """A row a token, a matrix a head; cached keys are columns, though new ones are rows (npu).
 
-    A kv head's queries lie together, so that the mask is said once for each. Sines of the first half are negative.
+    A kv head's queries lie together, so the mask is repeated for each. Sines of the first half are negative.
     """
 
     is_state = False

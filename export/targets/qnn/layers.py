@@ -1,4 +1,4 @@
-"""How near every layer comes to the checkpoint: the simulator's hidden states beside those of torch."""
+"""Error of every layer: the simulator's hidden states compared with those of torch."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -21,25 +21,26 @@ from phantom_edge.runtime.engine import Floats
 from phantom_edge.runtime.steps import Arrays, Steps, rotary_of
 
 MOST = 200.0
-"""Decibels that are told at most."""
+"""Maximum decibels in reports."""
 
 
 def measure_layers(
     bundle: Bundle, reference: Reference, pixels: Floats, embeds: Floats, done: Callable[[], None] = lambda: None
 ) -> tuple[Layer, ...]:
-    """Of the tower, over a tile (1, 3, S, S), and of the decoder, over the first chunk of a prompt (N, hidden).
+    """Measures the tower over a tile (1, 3, S, S), and the decoder over the first chunk of a prompt (N, hidden).
 
-    The worst first; ``done`` is called after each part.
+    Returns layers, the worst first; ``done`` is called after each part.
     """
     found = []
-    for part, layers in (("vision", _seen(bundle, reference, pixels)), ("prefill", _read(bundle, reference, embeds))):
+    parts = (("vision", _tower(bundle, reference, pixels)), ("prefill", _decoder(bundle, reference, embeds)))
+    for part, layers in parts:
         found += [Layer(part, number, decibels(ours, theirs)) for number, (ours, theirs) in enumerate(layers)]
         done()
     return tuple(sorted(found, key=lambda one: -math.inf if one.decibels is None else one.decibels))
 
 
 def decibels(found: NDArray[np.floating], wanted: NDArray[np.floating]) -> float | None:
-    """Signal to noise, ``MOST`` where nothing differs; None where something is not finite."""
+    """Returns signal to noise; ``MOST`` for equal arrays, None where a number is not finite."""
     noise = float(np.square(found.astype(np.float64) - wanted).mean())
     signal = float(np.square(wanted.astype(np.float64)).mean())
     if not (math.isfinite(noise) and math.isfinite(signal)):
@@ -50,7 +51,7 @@ def decibels(found: NDArray[np.floating], wanted: NDArray[np.floating]) -> float
 Pairs = Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]
 
 
-def _seen(bundle: Bundle, reference: Reference, pixels: Floats) -> Pairs:
+def _tower(bundle: Bundle, reference: Reference, pixels: Floats) -> Pairs:
     states: list[Tensor] = []
     tower = reference.vision_model().vision_tower
     hooks = [layer.register_forward_hook(lambda _m, _i, output: states.append(output)) for layer in tower.layers]
@@ -58,27 +59,27 @@ def _seen(bundle: Bundle, reference: Reference, pixels: Floats) -> Pairs:
     for hook in hooks:
         hook.remove()
     reference.release_vision()
-    told = Telling(bundle, "vision", "vision.layer.")
-    told.run({"pixel_values": pixels})
-    yield from zip(told.layers, (state[0].numpy() for state in states), strict=True)
+    graph = LayerOutputs(bundle, "vision", "vision.layer.")
+    graph.run({"pixel_values": pixels})
+    yield from zip(graph.layers, (state[0].numpy() for state in states), strict=True)
 
 
-def _read(bundle: Bundle, reference: Reference, embeds: Floats) -> Pairs:
+def _decoder(bundle: Bundle, reference: Reference, embeds: Floats) -> Pairs:
     chunk = embeds[: bundle.manifest.prefill_chunk]
-    told = Telling(bundle, "prefill", "layer.")
-    ports, size, facts = bundle.manifest.parts["decoder"].inputs, bundle.manifest.prefill_chunk, told.facts
-    loop = Steps({"prefill": told}, ports, layout_of(bundle), facts, size, rotary_of(bundle, facts))
+    graph = LayerOutputs(bundle, "prefill", "layer.")
+    ports, size, facts = bundle.manifest.parts["decoder"].inputs, bundle.manifest.prefill_chunk, graph.facts
+    loop = Steps({"prefill": graph}, ports, layout_of(bundle), facts, size, rotary_of(bundle, facts))
     loop.step("prefill", chunk, 0, size)
     state = [torch.from_numpy(chunk)[None]]
     place = [place_of(reference.config.text, len(chunk))]
     with torch.no_grad():
-        for layer, ours in zip(reference.source.layers("sdpa"), told.layers, strict=True):
+        for layer, ours in zip(reference.source.layers("sdpa"), graph.layers, strict=True):
             state = through(layer, state, place)
             yield ours[: len(chunk)], state[0][0].numpy()
 
 
-class Telling:
-    """A part's graph, compiled once more, with what every layer makes among its outputs; ``layers`` of the last run."""
+class LayerOutputs:
+    """A part's graph, compiled again with every layer's output; ``layers`` are those of the last run."""
 
     def __init__(self, bundle: Bundle, part: str, start: str) -> None:
         self.facts = bundle.facts(HexagonFacts)

@@ -1,7 +1,7 @@
-"""What Qualcomm's Hexagon processor (HTP) takes of a graph, and what it takes and gets wrong: rules as data.
+"""Limits and errors of Qualcomm's Hexagon processor (HTP): rules as data.
 
-That a graph compiled with the CPU disabled proves where it runs, and nothing about what it computes. What breaks a rule
-that says ``wrong`` is compiled and run in Qualcomm's simulator beside the form that we draw, in tests/test_hexagon.py.
+Compiling with the CPU disabled proves where a graph runs, not what it computes. tests/test_hexagon.py compiles graphs
+that break the rules of severity ``wrong``, and runs them in Qualcomm's simulator beside the form that we draw.
 """
 
 import math
@@ -83,7 +83,7 @@ RULES: tuple[GraphRule, ...] = (
     GraphRule(
         "zero-point",
         "wrong",
-        "weights of 4 bits say their zero points, though they are 0, but for those with a scale for each block",
+        "weights of 4 bits have zero points, though they are 0, but for those with a scale for each block",
         (MEASURED,),
         when.lacks_zero_points,
         "placed, and -12 dB",
@@ -106,7 +106,7 @@ RULES: tuple[GraphRule, ...] = (
     GraphRule(
         "reciprocal",
         "wrong",
-        "what Reciprocal reads has a range that reaches to 1 or beyond; Div takes any",
+        "the input of Reciprocal has a range that reaches to 1 or beyond; Div takes any",
         (MEASURED,),
         when.inverts_small,
         "placed, and the result stays where the range ends at 1: 1 to 20 dB, an RMSNorm of small numbers 1 dB",
@@ -162,7 +162,7 @@ RULES: tuple[GraphRule, ...] = (
 
 
 def multiply_adds(node: GraphNode) -> int:
-    """Of a product of fixed shapes; of others what its weights tell."""
+    """Counts those of a product of fixed shapes; of others, those with weights."""
     shapes = node.wires.shapes
     made, read = (shapes.get(names[0], ("",)) if names else ("",) for names in (node.outputs, node.inputs))
     if node.type != "MatMul" or not all(isinstance(side, int) for side in (*made, *read)):
@@ -171,24 +171,24 @@ def multiply_adds(node: GraphNode) -> int:
 
 
 def graphs_of(bundle: Bundle) -> dict[str, Graph]:
-    """The graphs that a bundle's parts were compiled from."""
+    """Opens the source graphs of a bundle's parts."""
     parts = bundle.manifest.parts
     return beside({name: Graph.open(bundle.file(part.source)) for name, part in parts.items()})
 
 
 def beside(graphs: dict[str, Graph]) -> dict[str, Graph]:
-    """Graphs of one cache, which know of each other from here on."""
+    """Links graphs that share a cache, and returns them."""
     for graph in graphs.values():
         graph.wires.beside = [other.wires for other in graphs.values() if other is not graph]
     return graphs
 
 
 def broken(path: Path) -> set[str]:
-    """Names of the rules that a graph breaks."""
+    """Returns the names of the rules that a graph breaks."""
     return graph_rules.broken(path, RULES)
 
 
 def lint(bundle: Bundle) -> Report:
-    """Every operation of its graphs."""
+    """Checks every operation of a bundle's graphs."""
     graphs = {name: graph.nodes for name, graph in graphs_of(bundle).items()}
     return report(bundle.facts(HexagonFacts).name, graphs, RULES, multiply_adds, PLACED)

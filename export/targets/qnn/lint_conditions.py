@@ -1,4 +1,4 @@
-"""When a rule about Qualcomm's processor is broken: conditions over one node and those around it."""
+"""Conditions over a node and its neighbours; each is true where a rule of Qualcomm's processor is broken."""
 
 import math
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from phantom_edge.export.targets.onnx.nodes import GraphNode, Wires
 
 MOST_RANK = 5
 LEVELS = {"UINT8": (0, 255), "INT8": (-128, 127), "UINT16": (0, 2**16 - 1), "INT16": (-(2**15), 2**15 - 1)}
-"""Least and largest integer of what activations may be."""
+"""Least and largest integer, by format of activations."""
 
 WEIGHTS = {*LEVELS, "INT4", "INT32"}
-"""Of constants; INT32 is what biases are."""
+"""Formats of constants; INT32 is that of biases."""
 
 FLOATS = {"FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE"}
 ROUNDING = {"QuantizeLinear", "DequantizeLinear"}
@@ -24,27 +24,27 @@ ON_CPU = {
     ("com.microsoft", "SkipLayerNormalization"),
     ("com.microsoft", "SkipSimplifiedLayerNormalization"),
 }
-"""Operators that were not placed, by their domain."""
+"""Operators that the processor did not take, with their domains."""
 
 SCALES = {
     "LayerNormalization": {"UINT16": {"UINT8", "INT16"}, "UINT8": {"UINT8"}, "INT8": {"INT8"}},
     "RMSNormalization": {"UINT16": {"UINT8", "UINT16", "INT16"}, "UINT8": {"UINT8"}, "INT8": set()},
 }
-"""Formats of a norm's scale that are placed, by that of its activations."""
+"""Formats of a norm's scale that are placed, by the norm and the format of its activations."""
 
 BOUNDED = {"Sigmoid": (0.0, 1.0), "Tanh": (-1.0, 1.0)}
-"""Operators whose 16 bits always reach from one number to another, whatever the graph says."""
+"""Fixed ranges of operators' 16-bit outputs, which override the graph's scales."""
 
 CACHE = {"past_": "new_", "new_": "past_"}
-"""Beginnings of the names of a cache's inputs and outputs."""
+"""Prefixes of the names of a cache's inputs and outputs, each with its counterpart."""
 
 MOVING = {"MatMul", "Reshape", "Transpose", "QuantizeLinear"}
-"""What ONNX Runtime moves a Transpose towards, beyond integers that are an output, when it reads them."""
+"""Readers towards which ONNX Runtime moves a Transpose, beyond integers that are an output."""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How integers of a format stand for numbers: ``(integer - zero) * scale``, one or many of them."""
+    """Encoding of numbers by integers: ``(integer - zero) * scale``, with one or many scales."""
 
     kind: str
     scale: tuple[float, ...]
@@ -52,7 +52,7 @@ class Encoding:
 
     @classmethod
     def of(cls, node: GraphNode | None) -> "Encoding | None":
-        """Of what a QuantizeLinear writes or a DequantizeLinear reads, where the file says it."""
+        """Reads the encoding of a QuantizeLinear's output or a DequantizeLinear's input, where the file holds it."""
         if node is None or node.type not in ROUNDING or 1 not in node.held or node.kinds[1] not in FLOATS:
             return None
         scale = tuple(map(float, node.array(1).astype(np.float32).flatten()))
@@ -63,7 +63,7 @@ class Encoding:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The least and the largest number, where one scale is for all."""
+        """Least and largest number, where one scale is for all."""
         if self.kind not in LEVELS or len(self.scale) != 1:
             return -math.inf, math.inf
         low, high = LEVELS[self.kind]
@@ -86,7 +86,7 @@ def is_dynamic(node: GraphNode) -> bool:
 
 
 def is_too_deep(node: GraphNode) -> bool:
-    """More dimensions than there are."""
+    """More dimensions than the processor has."""
     ranks = [len(node.wires.shapes.get(name, ())) for name in _tensors(node)]
     return max([*ranks, *(len(tensor.dims) for tensor in node.held.values())], default=0) > MOST_RANK
 
@@ -128,7 +128,7 @@ def lacks_zero_points(node: GraphNode) -> bool:
 
 
 def _norm(node: GraphNode) -> tuple[Encoding, Encoding, str] | None:
-    """Of a norm: how its activations and its scale are kept, and the format of its bias, if it has one."""
+    """Returns a norm's encodings of activations and scale, and the format of its bias, or ""."""
     if node.type not in SCALES:
         return None
     x, scale = Encoding.of(node.maker(0)), Encoding.of(node.maker(1))
@@ -137,13 +137,13 @@ def _norm(node: GraphNode) -> tuple[Encoding, Encoding, str] | None:
 
 
 def has_odd_norm_scale(node: GraphNode) -> bool:
-    """A norm whose scale has a format that its activations do not go with."""
+    """A norm whose scale has a format that does not go with its activations."""
     found = _norm(node)
     if found is None or found[0].kind not in SCALES[node.type]:
         return False
     x, scale, bias = found
     if node.type == "LayerNormalization" and x.kind == "UINT16" and bias in LEVELS:
-        return False  # a bias in 8 or 16 bits is added behind a norm that is placed in any case
+        return False  # a bias in 8 or 16 bits is added after a norm that is placed in any case
     is_moved = scale.kind == "INT16" and any(scale.zero) and bias == "INT32"
     return scale.kind not in SCALES[node.type][x.kind] or is_moved
 
@@ -158,7 +158,7 @@ def has_moved_norm_scale(node: GraphNode) -> bool:
 
 
 def _factors(node: GraphNode) -> tuple[Encoding, Encoding] | None:
-    """How both factors of a product are kept, the first of which is not signed and has 16 bits."""
+    """Returns the encodings of both factors of a product whose first one is uint16."""
     x, other = (Encoding.of(node.maker(place)) for place in (0, 1)) if node.type == "MatMul" else (None, None)
     return None if x is None or other is None or x.kind != "UINT16" else (x, other)
 
@@ -176,7 +176,7 @@ def multiplies_moved(node: GraphNode) -> bool:
 
 
 def _source(node: GraphNode | None, place: int = 0) -> GraphNode | None:
-    """What makes an input, before it is rounded."""
+    """Returns the node that makes an input, before its rounding."""
     found = node and node.maker(place)
     while found is not None and found.type in ROUNDING:
         found = found.maker(0)
@@ -197,7 +197,7 @@ def is_part_of_norm(node: GraphNode) -> bool:
 
 
 def _root(node: GraphNode, place: int) -> str:
-    """Name of an input before it is rounded."""
+    """Returns the name of an input before its rounding."""
     name, made = node.inputs[place], node.maker(place)
     while made is not None and made.type in ROUNDING:
         name, made = made.inputs[0], made.maker(0)
@@ -205,7 +205,7 @@ def _root(node: GraphNode, place: int) -> str:
 
 
 def inverts_small(node: GraphNode) -> bool:
-    """The inverse of what ends below 1."""
+    """The inverse of a tensor whose range ends below 1."""
     about = Encoding.of(node.maker(0)) if node.type == "Reciprocal" else None
     return about is not None and about.ends[1] < 1
 
@@ -253,14 +253,14 @@ def ends_elsewhere(node: GraphNode) -> bool:
 
 
 def _rows(wires: Wires, name: str) -> Encoding | None:
-    """How an input or output of a cache is kept."""
+    """Returns the encoding of a cache's input or output."""
     if name in wires.inputs:
         return next((about for node in wires.readers[name] if (about := Encoding.of(node))), None)
     return Encoding.of(wires.makers.get(name)) if name in wires.outputs else None
 
 
 def has_other_rows(node: GraphNode) -> bool:
-    """Rows of a cache that are kept in another way elsewhere: the host moves integers, and knows no scale."""
+    """Rows of a cache with another encoding elsewhere: the host moves integers, without scales."""
     about = Encoding.of(node)
     name = node.outputs[0] if node.type == "QuantizeLinear" else node.inputs[0] if node.inputs else ""
     start = next((start for start in CACHE if name.startswith(start)), "")

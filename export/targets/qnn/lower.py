@@ -37,10 +37,10 @@ from phantom_edge.models.tensor_names import EMBEDDING, part_of
 from phantom_edge.quantize.calibration import MAKE, read_samples
 
 SCHEMES = ("int8", "int4-g32-pos", "int4-g64-pos", "int4-g128-pos")
-"""Integers that were compiled, simulated and compared: without zero points, of rows, or of blocks in 4 bits."""
+"""Schemes that were compiled, simulated and compared: without zero points, by rows, or by blocks in 4 bits."""
 
 SOURCE = "source"
-"""Folder of what is compiled: whoever runs a bundle needs none of it."""
+"""Folder of source graphs, which runtimes do not need."""
 
 RANGES = f"{SOURCE}/ranges.json"
 DECODER = ("decoder", "prefill", "head")
@@ -48,7 +48,7 @@ PROCESSOR = "Hexagon"
 
 
 def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Settings) -> Settings:
-    """Refuse what the processor does not compute, and what nothing is known of."""
+    """Refuse settings that the processor does not support, or that were not tested."""
     remedy = "give --weights int8 or int4"
     if settings.precision != "fp16":
         raise EdgeError(f"target qnn computes in integers, not in {settings.precision}", remedy)
@@ -56,7 +56,7 @@ def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Setti
         raise EdgeError("--prefill-chunk is 1, and target qnn has a graph of its own for one token", "give 16 or more")
     if settings.calibration is None:
         raise EdgeError("target qnn has scales that never change, and no --calib to choose them by", MAKE)
-    constant_tables(config.text, settings.max_context)  # or EdgeError, now and not later
+    constant_tables(config.text, settings.max_context)  # raises EdgeError early
     looked_up = set() if config.tie_word_embeddings else {EMBEDDING}  # by the host, in any format
     left = [name for name in matrices(config) if part_of(name) and name not in schemes and name not in looked_up]
     if left:
@@ -136,7 +136,7 @@ def _drawings(
 
 
 def _write(drawings: Mapping[str, FixedDrawing], begin: Progress, folder: Path) -> None:
-    """The graphs; those of the decoder read their weights from one file."""
+    """Writes the graphs; those of the decoder read their weights from one file."""
     (folder / SOURCE).mkdir()
     for name, drawing in drawings.items():
         path = folder / SOURCE / f"{name}.onnx"
@@ -170,13 +170,13 @@ def _part(name: str, drawing: FixedDrawing, folder: Path, *, has_weights: bool) 
 
 
 def context_of(path: Path) -> str:
-    """Name of the file that a compiled graph reads."""
+    """Returns the name of the file that a compiled graph reads."""
     node = onnx.load(path, load_external_data=False).graph.node[0]
     return str(next(one.s.decode() for one in node.attribute if one.name == "ep_cache_context"))
 
 
 def multiply_adds(path: Path) -> int:
-    """Of all products of a graph of fixed shapes."""
+    """Counts those of all products of a graph of fixed shapes."""
     graph = onnx.shape_inference.infer_shapes(onnx.load(path, load_external_data=False)).graph
     shapes = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]

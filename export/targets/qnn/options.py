@@ -8,7 +8,7 @@ from phantom_edge.export.targets.target import Options, listed, option
 
 @dataclass(frozen=True)
 class QnnOptions(Options):
-    """``soc``: the chip; ``share_weights``: whether the decoder's functions share one file."""
+    """``soc`` is the chip; with ``share_weights`` the decoder's functions share one file."""
 
     soc: str = option("sm8650", f"Chip: {listed(SOCS)}.")
     share_weights: bool = option(

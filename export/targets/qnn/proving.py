@@ -9,14 +9,14 @@ from phantom_edge.export.targets.trials import VISION, Bounds, Trial, is_of_anot
 from phantom_edge.reference import Reference
 
 FIXED_POINT: Bounds = {VISION: 5e-2, RELATIVE: 5e-2, DIVERGENCE: 1e-2, OTHERS: 0.1}
-"""Bounds where every tensor is rounded to 16 bits, by scales that were chosen before."""
+"""Bounds where every tensor is rounded to 16 bits, by calibrated scales."""
 
 CONSTANTS: Bounds = {VISION: 1e-3, RELATIVE: 1e-3, DIVERGENCE: 1e-6, OTHERS: 5e-3}
-"""Bounds where only small constants are rounded: that turns ties, too."""
+"""Bounds where only small constants are rounded: that flips ties, too."""
 
 
 def exact(bundle: Bundle, reference: Reference, *, strict: bool) -> list[Trial]:
-    """As the processor computes, layer by layer, too; and in float."""
+    """Returns a run on the processor, with its layers, and one in float."""
     if is_of_another_precision(bundle, reference.source):
         return [Trial(QnnEngine, reference, {}, layers=measure_layers)]
     return [

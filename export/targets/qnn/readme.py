@@ -1,4 +1,4 @@
-"""The README of a bundle for Qualcomm's chips: what its files are, and how an app feeds them."""
+"""The README of a bundle for Qualcomm's chips: its files, and their inputs and outputs in an app."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ it, another chip may not. `phantom.json` holds all of this for programs.
 |---|---|---|---|
 {rows}
 
-Each file is a graph with one node, whose binary lies beside it: ONNX Runtime's QNN provider loads both, on Android,
+Each file is a graph with one node, with a binary beside it: ONNX Runtime's QNN provider loads both, on Android,
 Windows and Linux. Give it `backend_path` (`libQnnHtp.so`, `QnnHtp.dll`) and `htp_performance_mode=burst`, and the
 session `session.disable_cpu_ep_fallback=1`: every operator of these graphs was placed on the processor. `{source}/`
 holds the graphs that were compiled, for phantom-edge's own checks; an app needs none of it.{shared}
@@ -26,27 +26,27 @@ holds the graphs that were compiled, for phantom-edge's own checks; an app needs
 An answer, as `phantom-edge run` computes it:
 
 1. `vision` of each tile (1, 3, {side}, {side}), normalized, to `image_tokens`; rows of `{table}` for all other tokens:
-   numbers, or integers with their scales behind them, as `embedding` in `phantom.json` says.
+   numbers, or integers followed by their scales, as described by `embedding` in `phantom.json`.
 2. `prefill` of {chunk} rows at a time. `cosines` and `sines` are rows of `{rotary}` (`2, {context}, {half}`, float32,
-   at the rows' positions) said twice, of the sines the first time negative. `mask` is 0 where a query may look and
-   {masked:g} elsewhere, over {context} cached places and then the rows themselves, once for each of the {groups} query
-   heads that share a kv head.{window} A chunk that is not full is filled up with its last row.
+   at the rows' positions), each twice in a row, the first copy of the sines negative. `mask` is 0 where a query attends
+   and {masked:g} elsewhere, over {context} cached places and then the rows themselves, once for each of the {groups}
+   query heads that share a kv head.{window} Repeat the last row to fill the last chunk.
 3. `past_key.N` and `past_value.N` begin as zeros. Of `new_key.N` (kv heads, rows, width), write the rows of real tokens
    into `past_key.N` (kv heads, width, places) as columns; of `new_value.N` into `past_value.N` as rows. They are
-   integers with scales that the graphs hold, the same in `prefill` and `decoder`: move them, no more.
+   integers with scales that the graphs hold, the same in `prefill` and `decoder`: copy them unchanged.
 4. `head` of the last row's `hidden` to logits; from there on `decoder`, one token at a time.
 """
 
-WINDOW = " No query looks {window} places back or further."
+WINDOW = " No query attends {window} places back or further."
 
 SHARED = """
 
 `decoder`, `prefill` and `head` share one binary. The simulator on a PC does not load such a file: there the graphs in
-`source/` are compiled apart and compared, and on a device this very file runs for the first time."""
+`source/` are compiled apart and compared, and on a device this file itself runs for the first time."""
 
 
 def readme(lowered: Lowered) -> str:
-    """The text of ``README.md``."""
+    """Returns the text of ``README.md``."""
     facts, parts = lowered.facts, lowered.parts
     assert isinstance(facts, HexagonFacts)
     prefill = {port.name: port.shape for port in parts["prefill"].inputs}
@@ -74,6 +74,6 @@ def readme(lowered: Lowered) -> str:
 
 
 def _ports(ports: tuple[Port, ...]) -> str:
-    """Names with shapes; of the cache's only the first layer's."""
+    """Describes ports by name and shape; of the cache's only the first layer's."""
     shown = [port for port in ports if not port.name.startswith(("past_", "new_")) or port.name.endswith(".0")]
     return ", ".join(f"`{port.name}` {'x'.join(map(str, port.shape))} {port.dtype}" for port in shown)

@@ -48,8 +48,8 @@ def _lint() -> "Callable[[Bundle], Report]":
 
 
 ABOUT = (
-    "Placement is proved: the graphs were compiled with the CPU disabled. What compiles may still compute something "
-    "else, and that is what rules look for. To compare numbers: phantom-edge verify"
+    "Placement is proved: the graphs were compiled with the CPU disabled. Compiled graphs may still compute wrong "
+    "numbers, which rules find. To compare numbers: phantom-edge verify"
 )
 
 TARGET = Target(
@@ -64,7 +64,7 @@ TARGET = Target(
     other="other questions for --calib, or more of them",
     keeps_parts=True,
     lint=Lint(_lint, "(for {}) on Hexagon", ABOUT),
-    untraced="ONNX Runtime sees one node on Qualcomm's processor, whose operators it cannot tell apart",
+    untraced="ONNX Runtime has one node for all operators on Qualcomm's processor",
     processor="npu",
     tools=("onnxruntime-qnn", "onnxruntime", "onnx", "onnx-ir", "torch"),
     count=Count(is_half=True, plain="uint16", scales=("float32", "float32"), fixed=True),

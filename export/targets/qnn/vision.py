@@ -16,7 +16,7 @@ from phantom_edge.models.tensor_names import TOWER
 class VisionDrawing(FixedDrawing, VisionParts):
     """Draws ``pixel_values`` (1, 3, S, S) to ``image_tokens`` (tokens_per_tile, hidden).
 
-    Of ``layers`` only those are drawn: from ``states`` (tokens, width) to the same, but for the first and the last.
+    With ``layers``, only those are drawn: from ``states`` (tokens, width) to the same, but for the first and the last.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class VisionDrawing(FixedDrawing, VisionParts):
             self.output(x, "states", states)
 
     def _embedded(self) -> Value:
-        """Patches behind the CLS token, with their positions; none overlap, so their convolution is a product."""
+        """CLS token and patches, with their positions; patches do not overlap, so their convolution is a product."""
         vision, name = self.vision, f"{TOWER}patch_embedding"
         side, patch, width = vision.patches_per_side, vision.patch_size, vision.hidden_size
         size, channels = vision.image_size, vision.num_channels
@@ -69,14 +69,14 @@ class VisionDrawing(FixedDrawing, VisionParts):
         return x
 
     def _norm(self, x: Value, name: str, eps: float | None = None, width: int | None = None) -> Value:
-        """The norm without its weights, which the HTP would keep in 8 bits, and they behind it in 16."""
+        """Norm without its weights, which the HTP would keep in 8 bits; they are applied after it in 16."""
         ones = self._ones(width or self.vision.hidden_size)
         normed = self.op("LayerNormalization", x, ones, axis=-1, epsilon=eps or self.vision.layer_norm_eps)
         weight, bias = (self.static(f"{name}.{part}", self.read(f"{name}.{part}")) for part in ("weight", "bias"))
         return self.op("Add", self.op("Mul", normed, weight), bias)
 
     def _ones(self, width: int) -> Value:
-        """Weights of a norm, in the 8 bits that it wants."""
+        """Weights of a norm, in the 8 bits that it needs."""
         ones = torch.ones(width)
         return self.held_once(f"ones.{width}", ones) if self.ranges is None else self.bytes_once(f"ones.{width}", ones)
 

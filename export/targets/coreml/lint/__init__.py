@@ -1,1 +1,1 @@
-"""What Apple's Neural Engine can take of a package: rules as data, each with its sources."""
+"""Limits of Apple's Neural Engine on packages: rules as data, each with its sources."""

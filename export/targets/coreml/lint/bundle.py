@@ -1,4 +1,4 @@
-"""A bundle of packages held against the rules."""
+"""Check of a bundle of packages against the rules."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -15,7 +15,7 @@ from phantom_edge.export.targets.coreml.lint.work import multiply_adds
 
 
 def lint(bundle: Bundle) -> Report:
-    """Every operation of its packages."""
+    """Checks every operation of a bundle's packages."""
     opened: dict[str, Package] = {}
 
     def package(part: Part) -> Package:

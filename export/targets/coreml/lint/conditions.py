@@ -1,4 +1,4 @@
-"""When a rule is broken: conditions over one operation."""
+"""Conditions over one operation; each is true where its rule is broken."""
 
 from collections.abc import Callable, Iterable
 
@@ -11,11 +11,11 @@ from phantom_edge.export.targets.coreml.lint.operations import LISTED, PRODUCTS,
 Condition = Callable[[Node], bool]
 
 HALF = {"float16", "int8", "uint8", "int16", "uint16", "bool"}
-"""Formats of data; bool is what comparisons give."""
+"""Formats of data; bool is the result of comparisons."""
 MOST_RANK = 5
 WIDEST, MOST_CHANNELS = 16384, 65536
 LINE = 32
-"""Numbers of float16 in the 64 bytes that a last axis is filled up to."""
+"""Float16 numbers in the 64 bytes to which a last axis is padded."""
 KERNEL_WIDTH, KERNEL_HEIGHT = 13, 29
 MOST_COMPARED = 2048
 STATE_MULTIPLE = 32
@@ -39,7 +39,7 @@ def is_one_of(types: Iterable[str]) -> Condition:
 
 
 def is_unlisted(node: Node) -> bool:
-    """An operation that no source speaks of."""
+    """An operation that no source mentions."""
     return node.type not in LISTED
 
 
@@ -49,7 +49,7 @@ def has_other_formats(node: Node) -> bool:
 
 
 def is_too_deep(node: Node) -> bool:
-    """More dimensions than there are."""
+    """More dimensions than the engine has."""
     return any(len(one.shape) > MOST_RANK for one in node.data)
 
 
@@ -64,7 +64,7 @@ def is_too_wide(node: Node) -> bool:
 
 
 def has_many_channels(node: Node) -> bool:
-    """Channels that fit, by one source, and do not by another."""
+    """Channels that fit by one source, and not by another."""
     return any(WIDEST < _longest(one.shape[-3:-2]) <= MOST_CHANNELS for one in node.data)
 
 
@@ -77,18 +77,18 @@ def _longest(sizes: Iterable[int | None]) -> int:
 
 
 def ends_in_one(node: Node) -> bool:
-    """Something made here has a last axis of 1."""
+    """An output has a last axis of 1."""
     return any(len(one.shape) > 1 and one.shape[-1] == 1 for one in node.outputs)
 
 
 def ends_short(node: Node) -> bool:
-    """Something made here has a last axis of 2 to 31."""
+    """An output has a last axis of 2 to 31."""
     return any(len(one.shape) > 1 and 1 < _size(one.shape[-1]) < LINE for one in node.outputs)
 
 
 def has_large_kernel(node: Node) -> bool:
     """A convolution over more columns or rows than one pass takes."""
-    weight = node.one("weight")
+    weight = node.value("weight")
     if node.type not in ("conv", "conv_transpose") or weight is None:
         return False
     kernel = weight.shape[2:]
@@ -97,7 +97,7 @@ def has_large_kernel(node: Node) -> bool:
 
 def compares_many(node: Node) -> bool:
     """The largest or smallest of more numbers than float16 can count."""
-    x, axis = node.one("x"), node.numbers("axis")
+    x, axis = node.value("x"), node.numbers("axis")
     if node.type not in ("reduce_argmax", "reduce_argmin") or x is None:
         return False
     place = axis[0] if axis else -1
@@ -105,7 +105,7 @@ def compares_many(node: Node) -> bool:
 
 
 def slices_at_runtime(node: Node) -> bool:
-    """A slice whose place another operation or the host says."""
+    """A slice whose place another operation or the host computes."""
     return node.type in SLICES and any(name in node.reads and not node.is_fixed(name) for name in BOUNDS)
 
 
@@ -148,7 +148,7 @@ def reads_integers(node: Node) -> bool:
 
 
 def _is_in_blocks(node: Node, parameter: str, weight: Node) -> bool:
-    scale = weight.one("scale")
+    scale = weight.value("scale")
     if weight.type not in INTEGERS or weight.type == "constexpr_affine_dequantize" or scale is None:
         return False
     whole = weight.outputs[-1].shape
@@ -160,14 +160,14 @@ def _is_in_blocks(node: Node, parameter: str, weight: Node) -> bool:
 
 
 def _rows_axis(node: Node, parameter: str) -> int:
-    """The axis of a weight that becomes channels of the result."""
+    """Returns the axis of a weight that becomes channels of the result."""
     if node.type == "matmul" and parameter == "y":
         return -2 if (node.numbers("transpose_y") or (0,))[0] else -1
     return 1 if node.type == "conv_transpose" else 0
 
 
 def reads_small_palettes(node: Node) -> bool:
-    """Weights of 4 bits, each the place of a number in a palette, and no state in the function."""
+    """Weights of 4 bits, each an index into a palette, and no state in the function."""
     return not node.place.has_states and _has_small_palettes(node)
 
 
@@ -178,7 +178,7 @@ def reads_small_palettes_beside_state(node: Node) -> bool:
 
 def _has_small_palettes(node: Node) -> bool:
     for weight in node.weights.values():
-        table = weight.one("lut")
+        table = weight.value("lut")
         if weight.type == "constexpr_lut_to_dense" and table is not None:
             levels = table.shape[-2:][:1]  # (groups..., levels, numbers), or for iOS 16 (levels,)
             if levels == (PALETTE_LEVELS,):
@@ -188,7 +188,7 @@ def _has_small_palettes(node: Node) -> bool:
 
 def has_uneven_state(node: Node) -> bool:
     """State whose rows are no multiple of 32 numbers."""
-    state = node.one("input")
+    state = node.value("input")
     return node.type in STATE and state is not None and _size((state.shape or (1,))[-1]) % STATE_MULTIPLE != 0
 
 
@@ -198,7 +198,7 @@ def is_in_large_package(node: Node) -> bool:
 
 
 def holds_minus_infinity(node: Node) -> bool:
-    """A number -inf beside data, as masks have it; weights are not looked through."""
+    """A number -inf beside data, as masks have it; weights are not searched."""
     return any(
         isinstance(value, Constant) and value.number.is_float and bool(np.isneginf(value.array()).any())
         for parameter, values in node.reads.items()

@@ -1,4 +1,4 @@
-"""Operations as rules look at them: with the formats and shapes of all that they read."""
+"""Operations for lint rules, with the formats and shapes of all inputs."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from phantom_edge.export.interpreters.mil.program import CONST, InFile
 Value = Typed | Constant
 COMPRESSED = "constexpr_"
 POSITIONS = {"begin", "end", "size", "stride", "indices", "shape", "reps", "axes", "axis", "pad", "perm", "k"}
-"""Parameters that say where and how many, which is not data."""
+"""Parameters that are places and counts, not data."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """What is around an operation: bytes of the package's weights, and whether its function keeps state."""
+    """An operation's surroundings: bytes of the package's weights, and whether its function keeps state."""
 
     weight_bytes: int
     has_states: bool
@@ -34,25 +34,25 @@ class Node:
     def __str__(self) -> str:
         return f"{self.type} '{self.name}'"
 
-    def one(self, parameter: str) -> Value | None:
-        """The value of a parameter that has one, None where it is left out."""
+    def value(self, parameter: str) -> Value | None:
+        """Returns a parameter's only value, None where it is left out."""
         found = self.reads.get(parameter, ())
         return found[0] if len(found) == 1 else None
 
     def numbers(self, parameter: str) -> tuple[int, ...] | None:
-        """Whole numbers that the program holds, None where there are none of that name."""
-        found = self.one(parameter)
+        """Returns a parameter's constant integers, None where it has none."""
+        found = self.value(parameter)
         if not isinstance(found, Constant) or isinstance(found.source, str):
             return None
         return tuple(int(number) for number in found.array().reshape(-1))
 
     def is_fixed(self, parameter: str) -> bool:
-        """Whether a parameter is a weight: the program holds it."""
-        return isinstance(self.one(parameter), Constant) or parameter in self.weights
+        """True where a parameter is a weight: the program holds it."""
+        return isinstance(self.value(parameter), Constant) or parameter in self.weights
 
     @property
     def data(self) -> tuple[Typed, ...]:
-        """Tensors that exist while the program runs, read or made here."""
+        """Returns run-time tensors: inputs and outputs without weights."""
         read = [
             value
             for parameter, values in self.reads.items()
@@ -64,7 +64,7 @@ class Node:
 
 
 def nodes(package: Package, function: Function) -> Iterator[Node]:
-    """What a function computes when it runs; constants and what decodes them are inside the nodes that read them."""
+    """Yields a function's operations at run time; constants and their decoders are inside the nodes that read them."""
     place = Place(weight_bytes(package), bool(function.states))
     known: dict[str, Typed] = {one.name: one for one in (*function.inputs, *function.states)}
     decoding: dict[str, Node] = {}
@@ -94,7 +94,7 @@ def _node(operation: Operation, known: Mapping[str, Typed], decoding: Mapping[st
 
 
 def weight_bytes(package: Package) -> int:
-    """Of all functions together, each weight once."""
+    """Returns the bytes of all functions' weights, each counted once."""
     found = {
         (str(value.source.file.path), value.source.blob.offset): value.bytes
         for function in package.functions.values()

@@ -1,6 +1,6 @@
-"""What kinds of operations the Neural Engine has: appendix A of the ANE guide, in coremltools' names.
+"""Kinds of operations of the Neural Engine: appendix A of the ANE guide, in coremltools' names.
 
-The guide measured the M1, M2 and M5, and reads what lies between from the compiler.
+The guide measured the M1, M2 and M5, and takes the chips between them from the compiler.
 """
 
 NO_PATH = frozenset(
@@ -14,7 +14,7 @@ NO_PATH = frozenset(
         *("cond", "while_loop", "range_1d", "non_maximum_suppression"),
     }
 )
-"""Rejected on every chip, or, the last line, never made code of by themselves."""
+"""Rejected on every chip or, in the last line, never compiled by themselves."""
 
 RECURRENT = frozenset({"gru", "lstm", "rnn"})
 GATHER = frozenset({"gather", "gather_along_axis", "gather_nd"})
@@ -44,6 +44,6 @@ NATIVE = frozenset(
         *("cast", "quantize", "dequantize", *STATE),
     }
 )
-"""Compiled and run by themselves, or, slices at fixed places, as part of what reads them."""
+"""Compiled and run by themselves or, for slices at fixed places, as part of their readers."""
 
 LISTED = NATIVE | NO_PATH | RECURRENT | GATHER | SORT | TRIGONOMETRIC

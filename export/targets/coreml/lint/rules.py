@@ -1,6 +1,6 @@
-"""The rules. Each is data: what it says, who says so, and a condition over one operation.
+"""The rules. Each is data: its text, its sources, and a condition over one operation.
 
-The Neural Engine is documented in pieces. Where sources contradict each other, the rule says so, and does not block.
+The Neural Engine is documented in pieces. Where sources conflict, the rule's note has it, and the rule does not block.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from phantom_edge.export.targets.coreml.lint.operations import GATHER, NO_PATH, 
 class Rule:
     """``blocks``: not eligible; ``slows``: eligible, but known to be slow or fragile.
 
-    ``note`` says on which chips or systems, and what speaks against it.
+    ``note`` names its chips or systems, and evidence against it.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Rule:
     note: str = ""
 
     def is_broken(self, node: Node) -> bool:
-        """By this operation."""
+        """True where this operation breaks the rule."""
         return self.condition(node)
 
 
@@ -78,7 +78,7 @@ RULES: list[Rule] = [
         "gathers run on the CPU",
         (by.COMPUTE_PLAN, by.RF_DETR, by.GUIDE_MATRIX),
         when.is_one_of(GATHER),
-        "compute plans say CPU alone; the guide runs them below Core ML, from the M2 on",
+        "compute plans have CPU alone; the guide runs them below Core ML, from the M2 on",
     ),
     Rule(
         "sort",
@@ -91,7 +91,7 @@ RULES: list[Rule] = [
     Rule(
         "unlisted",
         "blocks",
-        "no source says that an operation of this type runs there",
+        "no source has an operation of this type on the engine",
         (by.GUIDE_MATRIX,),
         when.is_unlisted,
     ),
@@ -114,7 +114,7 @@ RULES: list[Rule] = [
     Rule(
         "argmax",
         "blocks",
-        "argmax and argmin look at 2,048 numbers at most",
+        "argmax and argmin compare 2,048 numbers at most",
         (by.GUIDE_LIMITS,),
         when.compares_many,
     ),
@@ -162,7 +162,7 @@ RULES: list[Rule] = [
         "attention is written head by head; the fused operator is fragile",
         (by.APPLE_RULES, by.FUSED_RUNS, by.FUSED_FAILS, by.GUIDE_SURFACE),
         when.is_one_of(("scaled_dot_product_attention",)),
-        "sources conflict: Apple says no, the guide native from the M1 on, a compute plan only above 2M numbers",
+        "sources conflict: no by Apple, native from the M1 on in the guide, a compute plan only above 2M numbers",
     ),
     Rule(
         "no-conv",
@@ -170,7 +170,7 @@ RULES: list[Rule] = [
         "products with weights are written as convolutions of 1 x 1, which also sum in float32",
         (by.APPLE_RULES, by.TRANSFORMERS, by.GUIDE_LIMITS),
         when.multiplies_without_conv,
-        "sources conflict: Apple's rules say that linear falls off the engine, the guide that it is native",
+        "sources conflict: linear falls off the engine by Apple's rules, and is native in the guide",
     ),
     Rule(
         "last-axis-of-one",
@@ -186,7 +186,7 @@ RULES: list[Rule] = [
         "a last axis of fewer than 32 numbers is filled up to 64 bytes",
         (by.APPLE_RULES, by.TRANSFORMERS),
         when.ends_short,
-        "the guide says 16 bytes",
+        "16 bytes in the guide",
     ),
     Rule(
         "many-channels",
@@ -202,7 +202,7 @@ RULES: list[Rule] = [
         "repeats and reorders of pixels have factors of 2, 3, 4 and 8; others are taken apart, if they can be",
         (by.GUIDE_MATRIX, by.APPLE_RULES),
         when.repeats_by_odd_factors,
-        "said of tile, pixel_shuffle and strides; of pixel_unshuffle it is a guess",
+        "sources have tile, pixel_shuffle and strides; pixel_unshuffle is a guess",
     ),
     Rule(
         "trigonometry",
@@ -217,7 +217,7 @@ RULES: list[Rule] = [
         "masks are -40,000: softmax does not treat -inf as it should",
         (by.APPLE_RULES,),
         when.holds_minus_infinity,
-        "masks that the host feeds are not seen here",
+        "masks that are inputs are not checked",
     ),
     Rule(
         "integer-weights",
@@ -244,4 +244,4 @@ RULES: list[Rule] = [
         "a comment of 2026-09-23, on the CPU of that Mac too; others run such packages",
     ),
 ]
-"""Of target coreml. A later target brings a list of its own."""
+"""Rules of target coreml."""

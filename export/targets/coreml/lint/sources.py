@@ -1,4 +1,4 @@
-"""Where rules come from. Nothing of this is documented by Apple as a promise; most of it was measured by others."""
+"""Sources of rules. Apple promises none of this; most of it was measured by others."""
 
 from phantom_edge.export.lint.sources import GITHUB, Source
 

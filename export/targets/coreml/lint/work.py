@@ -1,4 +1,4 @@
-"""How many multiply-adds an operation is, from shapes alone."""
+"""Multiply-adds of an operation, from shapes alone."""
 
 import math
 from collections.abc import Callable
@@ -10,9 +10,9 @@ from phantom_edge.foundation.errors import EdgeError
 
 
 def multiply_adds(node: Node) -> int:
-    """Of products of matrices and convolutions; 0 for all else. A size that may differ counts as one.
+    """Counts those of matrix products and convolutions; 0 for others. A flexible size counts as one.
 
-    Raises EdgeError where what the operation reads does not fit it.
+    Raises EdgeError where the operation's inputs do not fit it.
     """
     count = COUNTS.get(node.type)
     if count is None:
@@ -28,32 +28,32 @@ def _shape(node: Node, parameter: str) -> tuple[int, ...]:
     return tuple(size or 1 for size in found.shape)
 
 
-def _made(node: Node) -> tuple[int, ...]:
+def _output_shape(node: Node) -> tuple[int, ...]:
     return tuple(size or 1 for size in node.outputs[0].shape)
 
 
 def _linear(node: Node) -> int:
-    return math.prod(_made(node)) * _shape(node, "weight")[1]
+    return math.prod(_output_shape(node)) * _shape(node, "weight")[1]
 
 
 def _matmul(node: Node) -> int:
     is_turned = bool((node.numbers("transpose_x") or (0,))[0])
-    return math.prod(_made(node)) * _shape(node, "x")[-2 if is_turned else -1]
+    return math.prod(_output_shape(node)) * _shape(node, "x")[-2 if is_turned else -1]
 
 
 def _conv(node: Node) -> int:
-    """Weights (rows, C / groups, kernel...), all but the rows for every number that is made."""
-    return math.prod(_made(node)) * math.prod(_shape(node, "weight")[1:])
+    """Weights (rows, C / groups, kernel...): all but the rows for every output number."""
+    return math.prod(_output_shape(node)) * math.prod(_shape(node, "weight")[1:])
 
 
 def _conv_transpose(node: Node) -> int:
-    """Weights (C, rows / groups, kernel...), all but the first for every number that is read."""
+    """Weights (C, rows / groups, kernel...): all but the first dimension for every input number."""
     return math.prod(_shape(node, "x")) * math.prod(_shape(node, "weight")[1:])
 
 
 def _einsum(node: Node) -> int:
-    """Of every combination of its letters."""
-    equation = node.one("equation")
+    """One for every combination of the letters' values."""
+    equation = node.value("equation")
     if not isinstance(equation, Constant) or not isinstance(equation.source, str):
         raise KeyError("equation")
     sizes: dict[str, int] = {}
@@ -64,7 +64,7 @@ def _einsum(node: Node) -> int:
 
 def _attention(node: Node) -> int:
     """Queries (..., L, E) by keys (..., S, E), and that (..., L, S) by values (..., S, V)."""
-    *rows, width = _made(node)
+    *rows, width = _output_shape(node)
     return math.prod(rows) * _shape(node, "key")[-2] * (_shape(node, "query")[-1] + width)
 
 
