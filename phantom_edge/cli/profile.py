@@ -121,7 +121,7 @@ def show(run: "Run") -> None:
     if run.untold:
         note(f"where the time goes inside of a step is not told: {run.untold}")
     if run.answers:
-        first, apart = run.seconds_to_first_token, median(answer.told_apart for answer in run.answers)
+        first, apart = run.seconds_to_first_token, median(answer.accounted_share for answer in run.answers)
         note(f"first token after {1e3 * (first or 0):,.1f} ms; stages account for {apart:.1%} of an answer's time")
     if run.peak_bytes:
         weights = run.subject.vision_bytes + run.subject.decoder_bytes
