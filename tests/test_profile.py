@@ -233,7 +233,7 @@ def test_schemas_say_what_is_read(measured: Run) -> None:
     gathering = lines.Gathering(lambda _kind, text: told.append(text))
     for kind, values in (("stage", measured.stages), ("answer", measured.answers), ("reading", measured.readings[:3])):
         for value in values:
-            gathering.put(kind, value)
+            gathering.record(kind, value)
     assert len(told) > 6 and all(judge_of(line).is_valid(json.loads(one)) for one in told)
     for wrong in ({}, {"stage": 1}, {"steps": 1, "end": 1}, {"other": 1}):
         assert not judge_of(line).is_valid(wrong)

@@ -383,7 +383,7 @@ def test_bad_input_is_one_line(files: dict[str, Path], tmp_path: Path) -> None:
         ([tmp_path / "missing.json", *out], "cannot be read"),
         ([tmp_path / "none.json", *out], "is no profile"),
         ([tmp_path / "strange.json", *out], "depths has impossible times"),
-        ([first, "--out", first, "--force"], "is what is to be read"),
+        ([first, "--out", first, "--force"], "is an input"),
         ([first, *out, "--markdown", tmp_path / "r.html"], "the same file"),
         ([first, "--out", tmp_path / "no" / "r.html"], "cannot write"),
         ([first, *out, "--png", first], "exists already"),
