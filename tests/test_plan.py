@@ -248,7 +248,7 @@ def test_calibration_finds_the_factors_again() -> None:
             assert again.share.middle == pytest.approx(factor.share.middle, rel=1e-3), (stage, kind)
             assert again.per_layer == pytest.approx(factor.per_layer, rel=1e-2), (stage, kind)
     assert found.weights.middle == pytest.approx(1.3, rel=1e-3) and found.runtime.middle == pytest.approx(9e7, rel=1e-3)
-    assert found.knows("int8") and not found.knows("lut4")
+    assert found.covers("int8") and not found.covers("lut4")
     for missed in against(sample_of(made_up(SIZES["tiny"], "int8"), TARGETS), found):
         assert missed.is_within and abs(missed.error) < 0.01, missed
 

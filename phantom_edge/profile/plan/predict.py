@@ -82,7 +82,7 @@ class Factors:
         """Returns the fitted factor, or the table's where there is none."""
         return self.measured.get(stage, {}).get(kind, self.usual[stage])
 
-    def knows(self, kind: str) -> bool:
+    def covers(self, kind: str) -> bool:
         """True where every stage of such weights was fitted."""
         return all(kind_of(stage, kind) in self.measured.get(stage, {}) for stage in STAGES)
 

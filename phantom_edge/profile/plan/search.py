@@ -115,7 +115,7 @@ def predict(
         memory=memory(counted, factors, choice.context, activation_bytes(form, choice.chunk)),
         disk_bytes=counted.disk_bytes,
         lost=lost.get(_measured_as(choice)),
-        is_calibrated=factors.runs > 0 and factors.knows(weights),
+        is_calibrated=factors.runs > 0 and factors.covers(weights),
     )
 
 
