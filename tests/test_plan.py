@@ -25,7 +25,7 @@ from phantom_edge.models.sizes import SIZES, Size, VisionSize
 from phantom_edge.profile.devices.table import FACTORS, device_named, read_table, sources
 from phantom_edge.profile.plan.counting import Form, cache_bytes, count
 from phantom_edge.profile.plan.fitting import against, calibrated
-from phantom_edge.profile.plan.inputs import device_of, factors_of, foretold, losses, size_named
+from phantom_edge.profile.plan.inputs import check_predictions, device_of, factors_of, losses, size_named
 from phantom_edge.profile.plan.options import Choice, Wish, choices
 from phantom_edge.profile.plan.predict import (
     Factor,
@@ -248,7 +248,7 @@ def test_calibration_finds_the_factors_again() -> None:
             assert again.share.middle == pytest.approx(factor.share.middle, rel=1e-3), (stage, kind)
             assert again.per_layer == pytest.approx(factor.per_layer, rel=1e-2), (stage, kind)
     assert found.weights.middle == pytest.approx(1.3, rel=1e-3) and found.runtime.middle == pytest.approx(9e7, rel=1e-3)
-    assert found.knows("int8") and not found.knows("lut4")
+    assert found.covers("int8") and not found.covers("lut4")
     for missed in against(sample_of(made_up(SIZES["tiny"], "int8"), TARGETS), found):
         assert missed.is_within and abs(missed.error) < 0.01, missed
 
@@ -273,7 +273,7 @@ def test_a_profile_of_an_unknown_device_tells_its_rates() -> None:
 
 
 def test_a_new_profile_judges() -> None:
-    missed = foretold(RUNS[0], TARGETS, RUNS[1:], sizes=(MID,))
+    missed = check_predictions(RUNS[0], TARGETS, RUNS[1:], sizes=(MID,))
     assert {one.what for one in missed} == {
         "vision, a tile",
         "prefill, 64 tokens",
@@ -296,8 +296,8 @@ def test_a_strange_profile_breaks_nothing(value: float) -> None:
         depths=(Depth(64, (value,)),),
         peak_bytes=int(min(value, 1)),
     )
-    assert isinstance(foretold(run, TARGETS, [run, RUNS[1]]), list) and isinstance(
-        foretold(RUNS[0], TARGETS, [run]), list
+    assert isinstance(check_predictions(run, TARGETS, [run, RUNS[1]]), list) and isinstance(
+        check_predictions(RUNS[0], TARGETS, [run]), list
     )
     entry = device_of("host", TABLE, [run], TARGETS)
     assert factors_of(entry, TABLE, [run], TARGETS)["onnx"].runs == 1
@@ -358,7 +358,7 @@ def test_nothing_fits() -> None:
     assert ran.returncode == 1 and "nothing keeps all limits; the nearest breaks memory" in ran.stderr
     assert "phantom-edge export BK-Lee/Phantom-7B" in ran.stderr
     ran = edge_inside("plan", "0.5b", "--device", "pixel-9", "--ttft", "1s")
-    assert ran.returncode == 1 and "ttft cannot be foretold for Google Pixel 9" in ran.stderr
+    assert ran.returncode == 1 and "ttft cannot be predicted for Google Pixel 9" in ran.stderr
 
 
 def test_profiles_calibrate_the_command(tmp_path: Path) -> None:
@@ -370,7 +370,7 @@ def test_profiles_calibrate_the_command(tmp_path: Path) -> None:
     document = json.loads(ran.stdout)
     assert document["calibrated_by"] == len(RUNS) and any(one["is_calibrated"] for one in document["front"])
     ran = edge_inside("plan", "nano", "--device", "host", *given_[:-2], "--against", given_[-1])
-    assert ran.returncode == 0 and "Foretold and measured" in ran.stdout and "calibrated by 5 profiles" in ran.stdout
+    assert ran.returncode == 0 and "Predicted and measured" in ran.stdout and "calibrated by 5 profiles" in ran.stdout
     assert read_run(tmp_path / "0.json") == RUNS[0]
 
 

@@ -62,8 +62,8 @@ def test_stages_add_up(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(OrtEngine, name, lambda *given, quick=quick: (time.sleep(0.05), quick(*given))[1])
     run = profile_here(bundle, Wish(repeats=2, tokens=4, threads=1, depths=(16,)), quietly)
     assert not run.partial and len(run.answers) == 3
-    assert max(answer.told_apart for answer in run.answers) > 0.97
-    assert all(answer.told_apart <= 1.001 and 0 < answer.first_token <= answer.seconds for answer in run.answers)
+    assert max(answer.accounted_share for answer in run.answers) > 0.97
+    assert all(answer.accounted_share <= 1.001 and 0 < answer.first_token <= answer.seconds for answer in run.answers)
     assert {name for answer in run.answers for name in answer.stages} <= set(STAGES)
     assert all(answer.stages["vision"] > 0.05 and answer.stages["prefill"] > 0.05 for answer in run.answers)
 
@@ -147,7 +147,7 @@ def test_command(bundle: Path, tmp_path: Path) -> None:
     again = edge_inside(*wanted)
     assert again.returncode == 1 and "--force" in again.stderr
     ran = edge_inside(*wanted[:-2])
-    assert ran.returncode == 0 and "Roofline" in ran.stdout and "tokens a second" in ran.stdout
+    assert ran.returncode == 0 and "Roofline" in ran.stdout and "tokens/s" in ran.stdout
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_schemas_say_what_is_read(measured: Run) -> None:
     gathering = lines.Gathering(lambda _kind, text: told.append(text))
     for kind, values in (("stage", measured.stages), ("answer", measured.answers), ("reading", measured.readings[:3])):
         for value in values:
-            gathering.put(kind, value)
+            gathering.record(kind, value)
     assert len(told) > 6 and all(judge_of(line).is_valid(json.loads(one)) for one in told)
     for wrong in ({}, {"stage": 1}, {"steps": 1, "end": 1}, {"other": 1}):
         assert not judge_of(line).is_valid(wrong)

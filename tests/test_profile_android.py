@@ -166,7 +166,7 @@ def test_what_cannot_be_profiled_is_told_in_a_line(
     stranger.trusts = False
     connect(adb, stranger)
     says("does not trust this computer yet", "accept the key", device=f"android:{stranger.serial}")
-    says("adb knows 2 devices", "(unauthorized)", device="android:")
+    says("adb lists 2 devices", "(unauthorized)", device="android:")
     stranger.close()
     phone.is_full = True
     says("No space left on device", "adb shell df")

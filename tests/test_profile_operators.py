@@ -224,7 +224,7 @@ def test_lines_and_documents_come_back(tmp_path: Path) -> None:
     here, there = Gathering(lambda _kind, line: lines.append(line)), Gathering()
     run = told()
     for kind, value in (("device", run.device), ("subject", run.subject), ("operators", FOUND)):
-        here.put(kind, value)
+        here.record(kind, value)
     assert [there.take(line) for line in lines] == ["device", "subject", "operators"]
     gathered = there.run(1, "cut")
     assert (gathered.operators, gathered.traced, gathered.widened) == (FOUND.groups, FOUND.traced, 1.25)

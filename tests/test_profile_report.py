@@ -61,7 +61,7 @@ def test_a_run_and_itself() -> None:
     compared = compare(make_run(), make_run())
     assert {one.ratio for one in compared.stages} == {1.0} and not compared.unlike and not compared.alone
     assert {one.verdict for one in compared.stages} == {"no difference shown"} and not compared.slower
-    assert compared.untold == ["load"], "measured once"
+    assert compared.unjudged == ["load"], "measured once"
 
 
 @settings(max_examples=30, deadline=None)
@@ -384,7 +384,7 @@ def test_bad_input_is_one_line(files: dict[str, Path], tmp_path: Path) -> None:
         ([tmp_path / "missing.json", *out], "cannot be read"),
         ([tmp_path / "none.json", *out], "is no profile"),
         ([tmp_path / "strange.json", *out], "depths has impossible times"),
-        ([first, "--out", first, "--force"], "is what is to be read"),
+        ([first, "--out", first, "--force"], "is an input"),
         ([first, *out, "--markdown", tmp_path / "r.html"], "the same file"),
         ([first, "--out", tmp_path / "no" / "r.html"], "cannot write"),
         ([first, *out, "--png", first], "exists already"),

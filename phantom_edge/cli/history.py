@@ -1,4 +1,4 @@
-"""``phantom-edge history``: the profiles of this user, kept to compare with."""
+"""``phantom-edge history``: the user's earlier profiles."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,21 +12,23 @@ if TYPE_CHECKING:
     from phantom_edge.profile.history import Entry
 
 LAST = 20
-Number = Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1, help="As phantom-edge history lists it.")]
+Number = Annotated[
+    int, typer.Argument(metavar="ID", min=1, max=2**63 - 1, help="Number of the profile in phantom-edge history.")
+]
 
-app = typer.Typer(help="Profiles that were made here, and how they compare.")
+app = typer.Typer(help="List and compare earlier profiles.")
 
 
 @app.callback(invoke_without_command=True)
 @friendly
 def history(
     context: typer.Context,
-    bundle: Annotated[str | None, typer.Option(help="Only of bundles of this name.")] = None,
-    device: Annotated[str | None, typer.Option(help="Only on devices of this name.")] = None,
-    last: Annotated[int, typer.Option(min=1, max=2**63 - 1, help="Only the last so many.")] = LAST,
+    bundle: Annotated[str | None, typer.Option(help="Only profiles of bundles with this name.")] = None,
+    device: Annotated[str | None, typer.Option(help="Only profiles of devices with this name.")] = None,
+    last: Annotated[int, typer.Option(min=1, max=2**63 - 1, help="Maximum number of profiles to list.")] = LAST,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
-    """List the profiles that were made here, the newest first."""
+    """List the profiles on this machine, newest first."""
     if context.invoked_subcommand is not None:
         return
     from phantom_edge.foundation.typed import to_json
@@ -47,11 +49,11 @@ def history(
             "target",
             "weights",
             "first token, ms",
-            "tokens a second",
+            "tokens/s",
             "peak, MB",
         ),
         [_row(entry) for entry in entries],
-        None if entries else "none yet: phantom-edge profile BUNDLE makes one",
+        None if entries else "none yet; make one: phantom-edge profile BUNDLE",
     )
 
 
@@ -73,10 +75,10 @@ def _row(entry: "Entry") -> tuple[str, ...]:
 @friendly
 def show(
     number: Number,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="File for it, instead of stdout.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Output file; default: stdout.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite --out.")] = False,
 ) -> None:
-    """Write a profile's document, as phantom-edge profile --out does."""
+    """Print a profile as JSON, or write it to a file."""
     from phantom_edge.foundation.typed import to_json
     from phantom_edge.profile.history import history as open_history
     from phantom_edge.profile.result import write_run
@@ -99,7 +101,7 @@ def compare(
     margin: Annotated[float, MarginOption] = 0.03,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
-    """Show one profile beside another, stage by stage: slower, faster, or no difference shown."""
+    """Compare two profiles stage by stage: slower, faster, or no difference shown."""
     from phantom_edge.foundation.typed import to_json
     from phantom_edge.profile.history import history as open_history
     from phantom_edge.profile.report.compare import compare as compare_runs
@@ -113,18 +115,18 @@ def compare(
     for line in comparison.unlike:
         note(f"not the same: {line}")
     if comparison.alone:
-        note(f"only one of both has: {'; '.join(comparison.alone)}")
-    if comparison.untold:
-        note(f"too few repeats to be judged: {'; '.join(comparison.untold)}")
+        note(f"measured in one run only: {'; '.join(comparison.alone)}")
+    if comparison.unjudged:
+        note(f"too few repeats to be judged: {'; '.join(comparison.unjudged)}")
     show_table(compared(comparison, f"Run {later} beside run {first}", margin))
 
 
 @app.command("remove")
 @friendly
 def remove(number: Number) -> None:
-    """Forget a profile."""
+    """Delete a profile."""
     from phantom_edge.profile.history import history as open_history
 
     with open_history() as kept:
         kept.remove(number)
-    note(f"run {number} is forgotten")
+    note(f"deleted run {number}")

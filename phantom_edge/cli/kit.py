@@ -1,4 +1,4 @@
-"""``phantom-edge kit``: what a phone needs to be profiled."""
+"""``phantom-edge kit``: Python and ONNX Runtime for profiling on a phone."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,15 +10,15 @@ from phantom_edge.cli.console import ForceOption, friendly, note, tasks
 
 @friendly
 def kit(
-    abi: Annotated[str, typer.Option(help="Its processor: arm64-v8a, a phone; x86_64, an emulator.")] = "arm64-v8a",
+    abi: Annotated[str, typer.Option(help="Processor: arm64-v8a (phones) or x86_64 (emulators).")] = "arm64-v8a",
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for it, instead of where profile looks for it.")
+        Path | None, typer.Option("--out", "-o", help="Output folder; default: the folder that profile reads.")
     ] = None,
     force: Annotated[bool, ForceOption] = False,
 ) -> None:
-    """Make what brings Python and ONNX Runtime to an Android phone, for profile --device android:SERIAL.
+    """Build Python and ONNX Runtime for an Android phone, for profile --device android:SERIAL.
 
-    By apt-get, on Debian, and pip; nothing of this machine is changed.
+    Uses apt-get (on Debian) and pip, and installs nothing on this machine.
     """
     from phantom_edge.profile.devices.kit import build, place_of
 

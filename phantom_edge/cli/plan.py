@@ -1,4 +1,4 @@
-"""``phantom-edge plan``: what to export for a device and its limits, before anything is exported."""
+"""``phantom-edge plan``: bundles that would keep limits on a device, before any is exported."""
 
 import re
 from pathlib import Path
@@ -21,44 +21,49 @@ BYTES = {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mi
 
 @friendly
 def plan(
-    model: Annotated[
-        str, typer.Argument(help="A known size (phantom-edge models), a checkpoint folder or a hub id: its config.")
-    ],
+    model: Annotated[str, typer.Argument(help="Known size (phantom-edge models), checkpoint folder or hub id.")],
     device: Annotated[
-        str, typer.Option(help="Such as pixel-9, iphone-16-pro, jetson-orin-nano; or host, this machine.")
+        str, typer.Option(help="Device, for example pixel-9, iphone-16-pro or jetson-orin-nano; host: this machine.")
     ],
-    ttft: Annotated[str | None, typer.Option(help="At most so long to the first token: 0.8s or 800ms.")] = None,
+    ttft: Annotated[str | None, typer.Option(help="Maximum time to first token (for example 800ms).")] = None,
     tokens_per_second: Annotated[
-        float | None, typer.Option(help="At least so many, at the end of the context.")
+        float | None, typer.Option(help="Minimum decode speed, tokens/s, at full context.")
     ] = None,
-    memory: Annotated[str | None, typer.Option(help="At most so much memory: 1.5GB.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Maximum memory (for example 1.5GB).")] = None,
     tiles: Annotated[
-        int | None, typer.Option(help="Tiles that a picture is cut into; default: several are tried.")
+        int | None, typer.Option(help="Maximum number of tiles per picture; default: tries several.")
     ] = None,
-    prompt: Annotated[int, typer.Option(help="Tokens of words in a question.")] = 64,
+    prompt: Annotated[int, typer.Option(help="Number of text tokens in a question.")] = 64,
     context: Annotated[
-        int | None, typer.Option(help="Tokens that the cache holds; default: as few as a question and answer need.")
+        int | None, typer.Option(help="Cache size, tokens; default: the least that holds a question and its answer.")
     ] = None,
     rank: Annotated[
         int | None,
-        typer.Option(help="Numbers of the phantom halves that export keeps; default: what is usual, or all of them."),
+        typer.Option(help="Phantom rank; default: the usual one, or full."),
     ] = None,
     calibrate: Annotated[
-        list[Path] | None, typer.Option(help="A profile of the device, by phantom-edge profile; may be given again.")
+        list[Path] | None, typer.Option(help="Profile of the device, by phantom-edge profile; repeatable.")
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(help="A profile to hold predictions against; nothing is planned then.")
+        Path | None, typer.Option(help="Compare predictions with this profile instead of planning.")
     ] = None,
-    devices: Annotated[Path | None, typer.Option(help="TOML file of devices of your own.")] = None,
+    devices: Annotated[Path | None, typer.Option(help="TOML file with further devices.")] = None,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
-    """Say which bundles would keep limits on a device, what each would be like, and the command that exports it.
+    """List the bundles that would keep limits on a device, with predictions and export commands.
 
     Times and memory follow from counted bytes and multiply-adds. Without profiles of the device they are wide ranges.
     """
     from phantom_edge.export.targets import TARGETS
     from phantom_edge.profile.devices.table import read_table
-    from phantom_edge.profile.plan.inputs import checkpoint_of, device_of, factors_of, foretold, losses, size_named
+    from phantom_edge.profile.plan.inputs import (
+        check_predictions,
+        checkpoint_of,
+        device_of,
+        factors_of,
+        losses,
+        size_named,
+    )
     from phantom_edge.profile.plan.options import Wish
     from phantom_edge.profile.plan.search import plan as search
     from phantom_edge.profile.result import read_run
@@ -78,7 +83,7 @@ def plan(
     if against is not None:
         judged = read_run(against)
         device_of(device, table, [judged], TARGETS)
-        missed = foretold(judged, TARGETS, runs, table, (size,))
+        missed = check_predictions(judged, TARGETS, runs, table, (size,))
         if json:
             print_json({"missed": [_missed(one) for one in missed]})
         else:
@@ -96,7 +101,7 @@ def plan(
 
 
 def quantity(text: str, units: dict[str, float], name: str, example: str) -> float:
-    """A number with its unit. Raises EdgeError for anything else."""
+    """Parses a number with its unit. Raises EdgeError for anything else."""
     found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-zA-Z]*)", text.strip())
     if found is None or found[2].lower() not in units:
         raise EdgeError(f"{name} is '{text}'", f"give {example}")
@@ -104,7 +109,7 @@ def quantity(text: str, units: dict[str, float], name: str, example: str) -> flo
 
 
 def show(found: "Plan", model: str, entry: "Entry", runs: int) -> None:
-    """The front as a table, with the commands below it."""
+    """Prints the front as a table, with the commands below it."""
     print_table(
         f"{model} on {entry.label}",
         (
@@ -121,19 +126,19 @@ def show(found: "Plan", model: str, entry: "Entry", runs: int) -> None:
             "lost, points",
         ),
         [_row(number, one, found) for number, one in enumerate(found.front, 1)],
-        f"{found.looked_at:,} looked at, {found.kept:,} keep the limits; shown are those that no other beats. "
-        "!: the worse end breaks a limit. Points: the estimate and the most, measured on phantom-nano",
+        f"{found.looked_at:,} bundles examined, {found.kept:,} keep the limits; the best trade-offs are shown. "
+        "!: the worse end breaks a limit. Lost: estimate and upper bound, measured on phantom-nano",
     )
     for number, one in enumerate(found.front, 1):
         typer.echo(f"{number}: {one.choice.command(model, entry, found.rank)}")
-    _tell(found, model, entry, runs)
+    _print_notes(found, model, entry, runs)
 
 
-def _tell(found: "Plan", model: str, entry: "Entry", runs: int) -> None:
+def _print_notes(found: "Plan", model: str, entry: "Entry", runs: int) -> None:
     for limit, count in found.dropped.items():
         note(f"{count:,} of {found.looked_at:,} dropped by {limit} ({_limit(limit, found.limits[limit])})")
     for limit, count in found.unknown.items():
-        note(f"{count:,} of {found.looked_at:,} dropped: {limit} cannot be foretold for {entry.label}")
+        note(f"{count:,} of {found.looked_at:,} dropped: {limit} cannot be predicted for {entry.label}")
     if found.nearest is not None:
         near = found.nearest
         note(
@@ -146,7 +151,7 @@ def _tell(found: "Plan", model: str, entry: "Entry", runs: int) -> None:
     if not runs:
         note("uncalibrated: give profiles of this device for narrower ranges: --calibrate RUN.json")
     elif not all(one.is_calibrated for one in found.front):
-        note("some of these weights were in no profile that was given: their ranges are uncalibrated")
+        note("some of these weights are in none of the profiles: their ranges are uncalibrated")
 
 
 def _row(number: int, one: "Predicted", found: "Plan") -> tuple[str, ...]:
@@ -171,7 +176,7 @@ def _row(number: int, one: "Predicted", found: "Plan") -> tuple[str, ...]:
 
 
 def between(value: "Range | None") -> str:
-    """A range in words, short."""
+    """Formats a range."""
     if value is None:
         return "unknown"
     low, high = (f"{one:,.3g}" if one < 1000 else f"{one:,.0f}" for one in (value.low, value.high))
@@ -184,11 +189,11 @@ def _limit(limit: str, value: float) -> str:
 
 
 def show_missed(missed: "list[Missed]", runs: int) -> None:
-    """Predictions beside what was measured."""
+    """Prints predictions beside measurements."""
     by = f"calibrated by {runs} profile{'s' * (runs > 1)}" if runs else "uncalibrated"
     print_table(
-        "Foretold and measured",
-        ("what", "foretold", "from", "to", "measured", "error", "within"),
+        "Predicted and measured",
+        ("what", "predicted", "from", "to", "measured", "error", "within"),
         [
             (
                 one.what,
@@ -209,11 +214,11 @@ def _missed(one: "Missed") -> dict[str, Any]:
 
 
 def document(found: "Plan", model: str, entry: "Entry", runs: int) -> dict[str, Any]:
-    """The document of ``--json``."""
+    """Returns the document of ``--json``."""
     from phantom_edge.foundation.typed import to_json
     from phantom_edge.profile.plan.search import at_risk
 
-    def told(one: "Predicted") -> dict[str, Any]:
+    def described(one: "Predicted") -> dict[str, Any]:
         at = at_risk(one, found.limits)
         return {**to_json(one), "command": one.choice.command(model, entry, found.rank), "at_risk": at}
 
@@ -227,6 +232,8 @@ def document(found: "Plan", model: str, entry: "Entry", runs: int) -> dict[str, 
         "limits": found.limits,
         "dropped": found.dropped,
         "unknown": found.unknown,
-        "front": [told(one) for one in found.front],
-        "nearest": None if near is None else {"limit": near.limit, "times": near.times, "choice": told(near.predicted)},
+        "front": [described(one) for one in found.front],
+        "nearest": None
+        if near is None
+        else {"limit": near.limit, "times": near.times, "choice": described(near.predicted)},
     }

@@ -1,4 +1,4 @@
-"""``phantom-edge profile``: how fast a bundle is on a device, and how much of what the device could do that is."""
+"""``phantom-edge profile``: times, memory and energy of a bundle on a device."""
 
 from pathlib import Path
 from statistics import median
@@ -16,40 +16,37 @@ if TYPE_CHECKING:
 
 @friendly
 def profile(
-    bundle: Annotated[Path, typer.Argument(help="Folder that phantom-edge export wrote.")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder, by phantom-edge export.")],
     device: Annotated[
         str,
         typer.Option(
-            help="Where: host, this machine; ssh://user@host, such as a board with phantom-edge on it; a port "
-            "and the path of its Python may follow: ssh://user@host:22/opt/venv/bin/python; android:SERIAL, a "
-            "phone that adb knows: its CPU, by ONNX Runtime, with what phantom-edge kit makes; or, on a Mac, "
-            "ios:UDID/APP, an app there that holds what measures."
+            help="Device: host (this machine); ssh://user@host, a machine with phantom-edge, optionally with port and "
+            "Python (ssh://user@host:22/opt/venv/bin/python); android:SERIAL, an adb device (CPU only, needs "
+            "phantom-edge kit); or, on a Mac, ios:UDID/APP, an iPhone with an app that holds the runner."
         ),
     ] = "host",
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="File for the profile, JSON.")] = None,
-    repeats: Annotated[int, typer.Option(help="How often each stage is measured after its first time.")] = 5,
-    tokens: Annotated[int, typer.Option(help="Tokens of an answer.")] = 16,
-    threads: Annotated[int, typer.Option(help="Threads; 0 lets the runtime choose.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Output file, JSON.")] = None,
+    repeats: Annotated[int, typer.Option(help="Number of repeats of each stage after its first call.")] = 5,
+    tokens: Annotated[int, typer.Option(help="Number of tokens per answer.")] = 16,
+    threads: Annotated[int, typer.Option(help="Number of threads; 0: the runtime chooses.")] = 0,
     depth: Annotated[
-        list[int] | None, typer.Option(help="Cached tokens at which single ones are timed; may be given again.")
+        list[int] | None, typer.Option(help="Cache length at which to time single tokens; repeatable.")
     ] = None,
-    image: Annotated[Path | None, typer.Option(help="A picture to ask about, instead of a plain one.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Picture for the questions; default: a plain one.")] = None,
     operators: Annotated[
         bool,
         typer.Option(
             "--operators/--no-operators",
-            help="Ask the runtime's own profiler, in a pass of its own, which places in the model take the time.",
+            help="Run the runtime's own profiler in a separate pass: time by place in the model.",
         ),
     ] = True,
     force: Annotated[bool, typer.Option("--force", help="Overwrite --out.")] = False,
-    history: Annotated[
-        bool, typer.Option("--history/--no-history", help="Keep it in the user's history of profiles.")
-    ] = True,
+    history: Annotated[bool, typer.Option("--history/--no-history", help="Add the profile to the history.")] = True,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Measure a bundle on a device, stage by stage: cold and warm, at several lengths of the cache.
 
-    Interrupted, what was measured is kept, and says that it is not all.
+    An interrupted run keeps its results, marked as partial.
     """
     from phantom_edge.profile.devices.transports import profile_on
     from phantom_edge.profile.measure.stages import Wish
@@ -70,16 +67,16 @@ def profile(
         show(run)
     earlier = _keep(run) if history else []
     if not run.partial:
-        _foretell(run, earlier, quietly=json)
+        _check_plan(run, earlier, quietly=json)
     if run.partial:
         note(run.partial)
         raise typer.Exit(1)
 
 
 def _keep(run: "Run") -> "list[Run]":
-    """In the history; those that it is like there.
+    """Adds a profile to the history and returns earlier ones like it.
 
-    A history that takes nothing is no reason to fail, since the profile was shown.
+    A history that cannot be written is no failure: the profile was shown.
     """
     from phantom_edge.profile.history import history as open_history
 
@@ -94,24 +91,24 @@ def _keep(run: "Run") -> "list[Run]":
     return earlier
 
 
-def _foretell(run: "Run", earlier: "list[Run]", *, quietly: bool) -> None:
-    """How far the planner would have been off, as ``earlier`` profiles calibrate it."""
+def _check_plan(run: "Run", earlier: "list[Run]", *, quietly: bool) -> None:
+    """Prints the planner's error on this profile, calibrated by ``earlier`` ones."""
     from phantom_edge.cli.plan import show_missed
     from phantom_edge.export.targets import TARGETS
-    from phantom_edge.profile.plan.inputs import foretold
+    from phantom_edge.profile.plan.inputs import check_predictions
 
-    missed = foretold(run, TARGETS, earlier)
+    missed = check_predictions(run, TARGETS, earlier)
     if not missed:
         return
     if not quietly:
         show_missed(missed, len(earlier))
     off = median(abs(one.error) for one in missed)
     by = f"calibrated by {len(earlier)} earlier" if earlier else "not calibrated by any"
-    note(f"foretold by phantom-edge plan, {by}: {off:.0%} off in the middle of {len(missed)} numbers")
+    note(f"phantom-edge plan, {by}: {off:.0%} off (median of {len(missed)} predictions)")
 
 
 def show(run: "Run") -> None:
-    """The tables of a profile."""
+    """Prints the tables of a profile."""
     from phantom_edge.profile.report import operator_tables, tables
 
     for table in (tables.floor(run), tables.times(run), tables.speeds(run), operator_tables.places(run)):
@@ -119,10 +116,10 @@ def show(run: "Run") -> None:
             title = f"{table.title}: {run.subject.bundle} on {run.device.name}"
             print_table(title, table.columns, table.rows, table.note or None)
     if run.untold:
-        note(f"where the time goes inside of a step is not told: {run.untold}")
+        note(f"no times within a step: {run.untold}")
     if run.answers:
-        first, apart = run.seconds_to_first_token, median(answer.told_apart for answer in run.answers)
+        first, apart = run.seconds_to_first_token, median(answer.accounted_share for answer in run.answers)
         note(f"first token after {1e3 * (first or 0):,.1f} ms; stages account for {apart:.1%} of an answer's time")
     if run.peak_bytes:
         weights = run.subject.vision_bytes + run.subject.decoder_bytes
-        note(f"{run.peak_bytes / 1e6:,.0f} MB resident at most, of which weights are {weights / 1e6:,.0f} MB")
+        note(f"peak resident memory {run.peak_bytes / 1e6:,.0f} MB, of which weights {weights / 1e6:,.0f} MB")

@@ -1,4 +1,4 @@
-"""``phantom-edge report``: profiles as a page, and whether one of them is slower than the first."""
+"""``phantom-edge report``: profiles on one page, compared with the first."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,31 +12,29 @@ if TYPE_CHECKING:
     from phantom_edge.profile.report.page import Report
     from phantom_edge.profile.report.tables import Table
 
-MarginOption = typer.Option(min=0, max=1, help="Share of a stage's time that nobody minds.")
+MarginOption = typer.Option(min=0, max=1, help="Relative change to treat as noise.")
 
 
 @friendly
 def report(
-    runs: Annotated[
-        list[Path], typer.Argument(help="Files that phantom-edge profile wrote; the first is the measure.")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="File for the page, HTML.")],
-    markdown: Annotated[Path | None, typer.Option(help="File for the same tables in Markdown.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Folder for each plot as PNG.")] = None,
+    runs: Annotated[list[Path], typer.Argument(help="Files by phantom-edge profile; the first is the baseline.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output file, HTML.")],
+    markdown: Annotated[Path | None, typer.Option(help="Also write the tables to this Markdown file.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Also write the plots to this folder as PNG.")] = None,
     quality: Annotated[
         list[Path] | None,
-        typer.Option(help="report.json of phantom-edge eval on one of the bundles; may be given again."),
+        typer.Option(help="report.json of phantom-edge eval on one of the bundles; repeatable."),
     ] = None,
     margin: Annotated[float, MarginOption] = 0.03,
     fail_on_regression: Annotated[
-        bool, typer.Option("--fail-on-regression", help="Exit with code 1 where a stage of a later run is slower.")
+        bool, typer.Option("--fail-on-regression", help="Exit with code 1 if a stage of a later run is slower.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the files, replace the folder.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing outputs.")] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
-    """Show profiles on one page, and each later one beside the first: slower, faster, or no difference shown.
+    """Write profiles to one page, each later one compared with the first: slower, faster, or no difference shown.
 
-    A stage is slower where all of the 95 % interval of its ratio of medians lies above 1 by more than --margin.
+    A stage is slower where the whole 95 % interval of its ratio of medians lies above 1 by more than --margin.
     """
     need("matplotlib", "profile")
     from phantom_edge.foundation.files import check_target
@@ -70,11 +68,11 @@ def report(
 
 
 def check_file(path: Path | None, inputs: list[Path], force: bool) -> None:
-    """EdgeError for a file that is not to be overwritten."""
+    """Raises EdgeError for a file that must not be overwritten."""
     if path is None:
         return
     if path.resolve() in [one.resolve() for one in inputs]:
-        raise EdgeError(f"{path} is what is to be read", "choose another file")
+        raise EdgeError(f"{path} is an input", "choose another file")
     if path.exists() and not force:
         raise EdgeError(f"{path} exists already", "choose another file, or add --force to overwrite it")
 
@@ -89,7 +87,7 @@ def _document(made: "Report", out: Path) -> dict[str, object]:
 
 
 def show(made: "Report") -> None:
-    """The comparisons, or a line about what there is."""
+    """Prints the overview and the comparisons."""
     from phantom_edge.profile.report.tables import summary
 
     show_table(summary(made.runs))
@@ -101,5 +99,5 @@ def show(made: "Report") -> None:
 
 
 def show_table(table: "Table") -> None:
-    """On stdout."""
+    """Prints a table on stdout."""
     print_table(table.title, table.columns, table.rows, table.note or None)

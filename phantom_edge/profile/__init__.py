@@ -1,1 +1,1 @@
-"""How fast a bundle is on a device, what it takes there, and how much of what the device could do that is."""
+"""Measures a bundle on a device: time, memory and energy, and the share of the device's peak that it reaches."""

@@ -1,4 +1,4 @@
-"""Every profile of this user, in one SQLite file: what was measured last month is there to compare with."""
+"""Every profile of this user, in one SQLite file, so that new ones can be compared with old ones."""
 
 import json
 import sqlite3
@@ -19,13 +19,13 @@ from phantom_edge.profile.result import Run, faults
 FILE = "history.sqlite"
 VERSION = 1
 APPLICATION = 0x70684564
-"""What tells our file from other programs' SQLite files (PRAGMA application_id): "phEd"."""
+"""Marks our file among other programs' SQLite files (PRAGMA application_id): "phEd"."""
 
 PATIENCE = 10.0
-"""Seconds that one process waits for another."""
+"""Seconds to wait for another process's lock."""
 
 ALIKE = 20
-"""Runs that calibrate what is foretold of another."""
+"""Number of earlier runs that calibrate the prediction of a new one."""
 
 MAKE = (
     """CREATE TABLE runs (
@@ -42,7 +42,7 @@ MAKE = (
 
 @dataclass(frozen=True)
 class Entry:
-    """A run in the history, without its document. Seconds to the first token, tokens a second, bytes at most."""
+    """A run in the history, without its document. ``first_token`` is in seconds."""
 
     id: int
     moment: str
@@ -68,7 +68,7 @@ class History:
         self.connection = connection
 
     def record(self, run: Run) -> int:
-        """Keep a run; its number. Raises EdgeError for what ``run`` would not read again."""
+        """Stores a run and returns its number. Raises EdgeError for a run that ``run`` could not read back."""
         for fault in faults(run):
             raise EdgeError(f"the run cannot be kept: {fault}", "profile again")
         values = {
@@ -86,12 +86,12 @@ class History:
             "document": json.dumps(to_json(run), ensure_ascii=False, allow_nan=False),
         }
         marks = ", ".join(f":{name}" for name in values)
-        made = self.connection.execute(f"INSERT INTO runs ({', '.join(values)}) VALUES ({marks})", values)
-        assert made.lastrowid is not None
-        return made.lastrowid
+        inserted = self.connection.execute(f"INSERT INTO runs ({', '.join(values)}) VALUES ({marks})", values)
+        assert inserted.lastrowid is not None
+        return inserted.lastrowid
 
     def entries(self, bundle: str | None = None, device: str | None = None, last: int | None = None) -> list[Entry]:
-        """The newest first; only those of a bundle or a device of this name, and only the last so many."""
+        """Entries, newest first; only those of this bundle or device name, and at most ``last`` of them."""
         rows = self.connection.execute(
             f"SELECT {', '.join(COLUMNS)} FROM runs WHERE (:bundle IS NULL OR bundle = :bundle) "
             "AND (:device IS NULL OR device = :device) ORDER BY id DESC LIMIT :last",
@@ -100,7 +100,7 @@ class History:
         return [Entry(*row) for row in rows]
 
     def run(self, number: int) -> Run:
-        """The run of that number. Raises EdgeError where there is none."""
+        """Returns a run by its number. Raises EdgeError where there is none."""
         row = self.connection.execute("SELECT document FROM runs WHERE id = ?", (number,)).fetchone()
         if row is None:
             raise _no_run(number)
@@ -114,7 +114,7 @@ class History:
         return run
 
     def alike(self, run: Run) -> list[Run]:
-        """Whole ones of the same device and target, at most the last ``ALIKE``; what cannot be read is passed over."""
+        """The last ``ALIKE`` complete runs of the same device and target; skips unreadable ones."""
         found: list[Run] = []
         for entry in self.entries(device=run.device.name):
             if entry.target == run.subject.target and not entry.partial and len(found) < ALIKE:
@@ -123,7 +123,7 @@ class History:
         return found
 
     def remove(self, number: int) -> None:
-        """Forget a run. Raises EdgeError where there is none."""
+        """Deletes a run. Raises EdgeError where there is none."""
         if not self.connection.execute("DELETE FROM runs WHERE id = ?", (number,)).rowcount:
             raise _no_run(number)
 
@@ -134,15 +134,15 @@ def _no_run(number: int) -> EdgeError:
 
 @contextmanager
 def history() -> Iterator[History]:
-    """The user's history, made where there is none yet.
+    """Opens the user's history, and creates it where there is none.
 
-    Raises EdgeError where the file is damaged, of a newer phantom-edge or of another program, may not be written,
-    or is held by another process for more than ``PATIENCE`` seconds.
+    Raises EdgeError where the file is damaged, read-only, of a newer phantom-edge or of another program,
+    or locked by another process for more than ``PATIENCE`` seconds.
     """
     path = home() / FILE
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # each statement is a transaction; those of several are written out
+        # each statement is its own transaction; longer ones begin and commit explicitly
         with closing(sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)) as connection:
             _ready(connection, path)
             yield History(connection)
@@ -153,13 +153,13 @@ def history() -> Iterator[History]:
 
 
 def _ready(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the table where the file is new; leave a file alone that is not ours."""
+    """Creates the table in a new file; refuses a file that is not ours."""
     version, application, holds = _about(connection)
     if application != APPLICATION and (application or version or holds):
         raise EdgeError(f"{path} is another program's file", _elsewhere(path))
     if version > VERSION:
         raise EdgeError(
-            f"{path} is of a newer phantom-edge (version {version}, this one knows {VERSION})",
+            f"{path} is of a newer phantom-edge (version {version}, this one reads {VERSION})",
             "update it: pip install --upgrade phantom-edge",
         )
     _write_ahead(connection)
@@ -174,7 +174,7 @@ def _ready(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _about(connection: sqlite3.Connection) -> tuple[int, int, int]:
-    """Version, application and how many tables and indices there are, all of the same moment."""
+    """Version, application and number of tables and indices, read in one transaction."""
     connection.execute("BEGIN")
     holds = int(connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
     version, application = _number(connection, "user_version"), _number(connection, "application_id")
@@ -183,7 +183,10 @@ def _about(connection: sqlite3.Connection) -> tuple[int, int, int]:
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Readers do not wait for writers. SQLite's own patience does not cover this switch."""
+    """Switches to write-ahead logging, so that readers do not wait for writers.
+
+    SQLite's own timeout does not cover this switch.
+    """
     until = time.monotonic() + PATIENCE
     while True:
         try:
@@ -200,7 +203,7 @@ def _number(connection: sqlite3.Connection, pragma: str) -> int:
 
 
 def _kind(error: sqlite3.Error) -> int:
-    """The primary code: the low byte of the extended one."""
+    """Primary error code: the low byte of the extended one."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 

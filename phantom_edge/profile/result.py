@@ -17,17 +17,17 @@ SCHEMA_VERSION = 1
 
 StageName = Literal["load", "preprocess", "words", "vision", "prefill", "decode", "choose"]
 STAGES: tuple[StageName, ...] = ("load", "preprocess", "words", "vision", "prefill", "decode", "choose")
-"""In their order: opening the bundle; a picture to pixels; a question to tokens; pixels to image tokens, a tile at a
-time; a prompt into the cache, a chunk at a time; one more token; choosing it."""
+"""Stages in order: open the bundle; picture to pixels; question to tokens; pixels to image tokens, by tile; prompt into
+the cache, by chunk; decode one token; sample it."""
 
 
 MOST = 10**6
-"""Measurements of a kind that a document may hold."""
+"""Maximum number of measurements of a kind in a document."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """Where it ran. Bandwidth (bytes a second) and products (multiply-adds of float32 a second) were measured there."""
+    """The device, with its measured bandwidth (bytes/s) and products (float32 multiply-adds/s)."""
 
     kind: Literal["host", "ssh", "android", "ios"]
     name: str
@@ -42,9 +42,9 @@ class Device:
 
 @dataclass(frozen=True)
 class Subject:
-    """What ran: a bundle, by the seal of its manifest, and on how many threads (0: as many as the runtime took).
+    """The bundle, by the seal of its manifest, and its number of threads (0: the runtime's choice).
 
-    Sizes are of bytes: ``weights`` of vision and decoder, and what a token's rows take in the cache.
+    ``vision_bytes`` and ``decoder_bytes`` are the sizes of the weights.
     """
 
     bundle: str
@@ -64,7 +64,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Stage:
-    """Seconds of one stage: the first time (cold), and each time after that. ``units`` is how much one time was."""
+    """Seconds of one stage: the first call (cold) and each later one. ``units``: tiles or tokens per call."""
 
     name: StageName
     units: int
@@ -74,7 +74,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Depth:
-    """Seconds of single tokens behind so many cached ones."""
+    """Seconds of single tokens after ``context`` cached ones."""
 
     context: int
     seconds: tuple[float, ...]
@@ -82,21 +82,21 @@ class Depth:
 
 @dataclass(frozen=True)
 class Answered:
-    """One whole question: its wall time, and what each stage took of it."""
+    """One whole question: its wall time, the time of its first token, and seconds by stage."""
 
     seconds: float
     first_token: float
     stages: dict[str, float]
 
     @property
-    def told_apart(self) -> float:
-        """The share of the wall time that stages account for."""
+    def accounted_share(self) -> float:
+        """Share of the wall time that the stages account for."""
         return sum(self.stages.values()) / self.seconds if self.seconds else 1.0
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The device at a moment, in seconds since the beginning; None where it does not tell."""
+    """The state of the device, in seconds since the start; None where it has no such sensor."""
 
     seconds: float
     when: Literal["before", "during", "after"]
@@ -110,7 +110,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Energy:
-    """Joules over the answers, and what told them."""
+    """Joules over all answers; ``source`` is the meter."""
 
     source: str
     joules: float
@@ -120,9 +120,9 @@ class Energy:
 
 @dataclass(frozen=True)
 class Operators:
-    """What the runtime's own profiler found in a pass of its own; ``untold`` is why it found nothing.
+    """Result of the runtime's own profiler, from a separate pass; ``untold`` is the reason where there is none.
 
-    ``widened``: how many times as wide as without the phantom dimension the cached rows are, which attention reads.
+    ``widened``: width of the cached rows that attention reads, relative to a model without the phantom dimension.
     """
 
     groups: tuple[Group, ...] = ()
@@ -133,7 +133,7 @@ class Operators:
 
 @dataclass(frozen=True)
 class Run:
-    """One profile. ``partial`` says why it is not whole; empty where it is. For the last three, see Operators."""
+    """One profile. ``partial`` is the reason why it is incomplete, or "". For the last three, see Operators."""
 
     schema_version: Literal[1]
     made_by: str
@@ -162,28 +162,28 @@ class Run:
             raise ValueError("stages has impossible times")
 
     def stage(self, name: StageName) -> Stage | None:
-        """The stage of that name, None where it was not measured."""
+        """Returns a stage by its name, or None where it was not measured."""
         return next((stage for stage in self.stages if stage.name == name), None)
 
     @property
     def tokens_per_second(self) -> dict[int, float]:
-        """Of single tokens, by how many are cached before them."""
+        """Decode speed by the number of cached tokens."""
         return {depth.context: 1 / median(depth.seconds) for depth in self.depths if depth.seconds}
 
     @property
     def seconds_to_first_token(self) -> float | None:
-        """The median over answers."""
+        """Median over all answers."""
         return median(answer.first_token for answer in self.answers) if self.answers else None
 
 
 def write_run(path: Path, run: Run) -> None:
-    """Write a profile. Raises EdgeError where ``path`` cannot be written."""
+    """Writes a profile. Raises EdgeError where ``path`` cannot be written."""
     with whole_file(path) as file:
         file.write(json.dumps(to_json(run), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_run(path: Path) -> Run:
-    """Read a profile. Raises EdgeError for what is none."""
+    """Reads a profile. Raises EdgeError for any other file."""
     again = "make one: phantom-edge profile BUNDLE --out run.json"
     try:
         document = strict_json(path.read_text(encoding="utf-8"))
@@ -192,7 +192,7 @@ def read_run(path: Path) -> Run:
     version = document.get("schema_version") if isinstance(document, dict) else None
     if type(version) is int and version > SCHEMA_VERSION:
         raise EdgeError(
-            f"{path} has schema version {version}, this phantom-edge knows {SCHEMA_VERSION}",
+            f"{path} has schema version {version}, this phantom-edge reads {SCHEMA_VERSION}",
             "update it: pip install --upgrade phantom-edge",
         )
     try:
@@ -205,11 +205,11 @@ def read_run(path: Path) -> Run:
 
 
 def faults(run: Run) -> Iterator[str]:
-    """What a profile may not say although its schema lets it, in words: no table or plot can be made of it."""
+    """Faults of a profile that its schema cannot express; no table or plot can show them."""
     try:
         json.dumps(to_json(run), ensure_ascii=False, allow_nan=False).encode()
-    except ValueError:  # also of half a letter
-        yield "it has numbers or letters that cannot be"
+    except ValueError:  # NaN, infinity, or a lone surrogate
+        yield "it has numbers or letters that JSON cannot hold"
     stages = [second for stage in run.stages for second in (stage.cold, *stage.warm)]
     answers = [second for one in run.answers for second in (one.seconds, one.first_token, *one.stages.values())]
     operators = [one.seconds for one in run.operators]
@@ -223,6 +223,6 @@ def faults(run: Run) -> Iterator[str]:
     if not all(value is None or value > 0 for value in (run.device.bandwidth, run.device.products)):
         yield "device has an impossible bandwidth or peak"
     if not 1 <= run.widened < LONGEST or min((one.calls for one in run.operators), default=1) < 1:
-        yield "operators has impossible ones"
+        yield "operators has impossible values"
     if any((one.resident_bytes or 0) < 0 or not 0 <= one.seconds < LONGEST for one in run.readings):
-        yield "readings has impossible ones"
+        yield "readings has impossible values"

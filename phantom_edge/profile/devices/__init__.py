@@ -1,1 +1,1 @@
-"""Devices: the table of what they can do, and the ways to measure on those that are not this machine."""
+"""Devices: the table of their rates, and transports to measure on other machines."""

@@ -1,6 +1,6 @@
-"""Android's debug bridge: which devices there are, what one says, and files that go there.
+"""Android's debug bridge: lists devices, runs commands and sends files.
 
-``PHANTOM_EDGE_ADB_COMMAND`` is taken instead of ``adb``.
+``PHANTOM_EDGE_ADB_COMMAND`` replaces ``adb``.
 """
 
 import os
@@ -15,10 +15,10 @@ from phantom_edge.profile.devices.remote import last
 COMMAND = "PHANTOM_EDGE_ADB_COMMAND"
 
 PATIENCE = 120
-"""Seconds that a short command may take there."""
+"""Timeout of a short command, seconds."""
 
 READY = "device"
-"""What adb calls the state of one that can be used."""
+"""adb's state of a usable device."""
 
 FAULTS = {
     "unauthorized": ("does not trust this computer yet", "unlock it, and accept the key on its screen"),
@@ -26,7 +26,7 @@ FAULTS = {
     "offline": ("is offline", "connect it again; if that does not help: adb kill-server"),
     "no permissions": ("may not be opened by this user", "see: adb devices"),
 }
-"""By how a state begins: what it means, and what helps."""
+"""Meaning and remedy by the beginning of a state."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Adb:
     serial: str
 
     def command(self, *arguments: str | Path) -> list[str]:
-        """The words that run this for the device."""
+        """Returns the command line for this device."""
         return [*_words(), "-s", self.serial, *map(str, arguments)]
 
     def shell(self, remote: str, patience: float = PATIENCE) -> "subprocess.CompletedProcess[str]":
-        """Run a command there; as if it had failed where it takes too long."""
+        """Runs a command on the device; a timeout counts as a failure."""
         command = self.command("shell", remote)
         try:
             return _ran(command, patience)
@@ -48,31 +48,31 @@ class Adb:
             return subprocess.CompletedProcess(command, 1, "", f"no answer in {patience:.0f} s")
 
     def push(self, local: str, remote: str) -> None:
-        """Send a file, or what is in a folder. Raises EdgeError where the device does not take it."""
+        """Sends a file, or the contents of a folder. Raises EdgeError where the device refuses it."""
         ran = _ran(self.command("push", local, remote))
         if ran.returncode:
-            said = [line for line in (ran.stderr + ran.stdout).splitlines() if "error" in line] or [ran.stderr]
-            why = last(said[-1].rpartition("': ")[2])  # behind "failed to copy 'this' to 'that': "
+            errors = [line for line in (ran.stderr + ran.stdout).splitlines() if "error" in line] or [ran.stderr]
+            why = last(errors[-1].rpartition("': ")[2])  # behind "failed to copy 'this' to 'that': "
             raise EdgeError(
                 f"the phone did not take {Path(local)} ({why})",
-                "see that it has space left (adb shell df /data), and give the same command again",
+                "check its free space (adb shell df /data), and run the same command again",
             )
 
 
 def find(serial: str) -> Adb:
-    """The device of that serial, or the only one where it is empty. Raises EdgeError for none that can be used."""
+    """Returns the device of a serial, or the only one for "". Raises EdgeError where none is usable."""
     ran = _ran([*_words(), "devices"])
     if ran.returncode:
         raise EdgeError(f"adb does not start ({last(ran.stderr)})", "see: adb devices")
     lines = [line.partition("\t") for line in ran.stdout.splitlines() if "\t" in line]
     states = {name: state.strip() for name, _, state in lines}
-    told = ", ".join(f"{name} ({state})" for name, state in states.items()) or "none"
+    listed = ", ".join(f"{name} ({state})" for name, state in states.items()) or "none"
     if not serial and len(states) != 1:
-        raise EdgeError(f"adb knows {len(states)} devices: {told}", "give one: --device android:SERIAL")
+        raise EdgeError(f"adb lists {len(states)} devices: {listed}", "give one: --device android:SERIAL")
     serial = serial or next(iter(states))
     if serial not in states:
         remedy = f"run: adb connect {serial}" if ":" in serial else "plug it in with USB debugging on; see: adb devices"
-        raise EdgeError(f"adb knows no device {serial}, but: {told}", remedy)
+        raise EdgeError(f"adb lists no device {serial}, but: {listed}", remedy)
     state = states[serial]
     for begin, (meaning, remedy) in FAULTS.items():
         if state.startswith(begin):

@@ -1,8 +1,8 @@
-"""Profile a bundle on an iPhone or iPad, by Xcode's ``devicectl`` on a Mac and an app that holds the runner.
+"""Profiles a bundle on an iPhone or iPad, by Xcode's ``devicectl`` on a Mac and an app that holds the runner.
 
-The app is launched with ``--profile FOLDER WISH``: the bundle's folder in its container, and what is wanted, JSON. It
-says on stdout what ``profile.measure.lines`` describes (``schema_lines.json`` is for its authors), line by
-line, and ends. ``PHANTOM_EDGE_XCRUN_COMMAND`` is taken instead of ``xcrun``.
+The app is launched with ``--profile FOLDER WISH``: the bundle's folder in its container, and the wish as JSON. It
+prints the lines of ``profile.measure.lines`` on stdout (schema for its authors: ``schema_lines.json``) and exits.
+``PHANTOM_EDGE_XCRUN_COMMAND`` replaces ``xcrun``.
 """
 
 import json
@@ -21,7 +21,7 @@ from phantom_edge.bundle.folder import Bundle
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.typed import strict_json
-from phantom_edge.profile.devices.remote import WHOLE, asked, check_transport, files_of, last, listen, made
+from phantom_edge.profile.devices.remote import WHOLE, check_transport, files_of, last, listen, profile_of, wish_json
 from phantom_edge.profile.measure.lines import Gathering
 from phantom_edge.profile.measure.stages import Wish
 from phantom_edge.profile.result import Run
@@ -29,44 +29,44 @@ from phantom_edge.profile.result import Run
 COMMAND = "PHANTOM_EDGE_XCRUN_COMMAND"
 
 PLACE = "Documents/phantom-edge"
-"""In the app's container: a folder for each bundle, by its seal."""
+"""Folder in the app's container; each bundle has a subfolder, named by its seal."""
 
 FORM = "give ios:UDID/APP, such as ios:00008130-0006/org.example.edge; see: xcrun devicectl list devices"
 
 
 @dataclass(frozen=True)
 class Phone:
-    """``ios:UDID/APP``: what Xcode calls the device, and the identifier of the app that measures."""
+    """``ios:UDID/APP``: Xcode's identifier of the device, and the bundle identifier of the measuring app."""
 
     udid: str
     app: str
 
     @classmethod
     def parse(cls, text: str) -> "Phone":
-        """Raises EdgeError for what is no address."""
+        """Parses an address. Raises EdgeError for any other text."""
         found = re.fullmatch(r"ios:([0-9A-Za-z][0-9A-Za-z-]*)/([A-Za-z0-9][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)+)", text)
         if found is None:
             raise EdgeError(f"--device is '{text}'", FORM)
         return cls(found[1], found[2])
 
     def command(self, *words: str) -> list[str]:
-        """What makes Xcode do something with the device."""
+        """Returns the command line of devicectl for this device."""
         (kind, *rest) = words
         xcrun = shlex.split(os.environ.get(COMMAND, "xcrun"))
         verbs, options = kind.split(), ["--device", self.udid]
         return [*xcrun, "devicectl", "device", *verbs, *options, *rest]
 
     def container(self) -> list[str]:
-        """What says that a path is in the app's container."""
+        """Options that select the app's container."""
         return ["--domain-type", "appDataContainer", "--domain-identifier", self.app]
 
 
 def profile_by_devicectl(device: str, path: Path, wish: Wish, begin: Progress) -> Run:
-    """Measure a bundle there; an app that ends in the middle leaves a partial run.
+    """Measures a bundle on the device; an app that ends early leaves a partial run.
 
     Raises EdgeError where there is no Xcode, no such device, or no such app on it.
     """
-    phone, wanted = Phone.parse(device), asked(wish)
+    phone, wanted = Phone.parse(device), wish_json(wish)
     bundle = Bundle.open(path, begin=partial(begin, "reading the bundle"))
     check_transport(bundle.manifest.target, "ios", path)
     _check(phone)
@@ -74,23 +74,23 @@ def profile_by_devicectl(device: str, path: Path, wish: Wish, begin: Progress) -
     _send(phone, bundle, place, begin)
     gathering = Gathering()
     launch = phone.command("process launch", "--console", "--terminate-existing", phone.app)
-    # devicectl itself says on stdout what it does, too
+    # devicectl prints its own lines on stdout, too
     partly = listen(phone.udid, [*launch, "--profile", place, wanted], gathering, begin, is_alone=False)
-    run = made(gathering, bundle, wish, partly)
+    run = profile_of(gathering, bundle, wish, partly)
     return replace(run, device=replace(run.device, kind="ios"))
 
 
 def _check(phone: Phone) -> None:
-    """Whether the device answers, and has the app."""
-    found = _told(phone, "info apps", "--bundle-id", phone.app)
+    """Raises EdgeError where the device does not answer or lacks the app."""
+    found = _devicectl(phone, "info apps", "--bundle-id", phone.app)
     if not found.get("result", {}).get("apps"):
         raise EdgeError(f"there is no app {phone.app} on {phone.udid}", "install it there with Xcode")
 
 
-def _told(phone: Phone, *words: str) -> dict[str, Any]:
-    """What devicectl writes as JSON: what it prints is for people, and may change."""
+def _devicectl(phone: Phone, *words: str) -> dict[str, Any]:
+    """Returns devicectl's JSON output: its printed text is for people, and may change."""
     with tempfile.TemporaryDirectory() as desk:
-        out = Path(desk) / "told.json"
+        out = Path(desk) / "output.json"
         ran = _ran([*phone.command(*words), "--json-output", str(out)])
         if ran.returncode:
             raise EdgeError(
@@ -100,14 +100,14 @@ def _told(phone: Phone, *words: str) -> dict[str, Any]:
         try:
             found = strict_json(out.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise EdgeError("devicectl told nothing that can be read", "update Xcode, to 16 or later") from error
+            raise EdgeError("devicectl wrote no readable JSON", "update Xcode to 16 or later") from error
     if not isinstance(found, dict):
-        raise EdgeError("devicectl told nothing that can be read", "update Xcode, to 16 or later")
+        raise EdgeError("devicectl wrote no readable JSON", "update Xcode to 16 or later")
     return found
 
 
 def _send(phone: Phone, bundle: Bundle, place: str, begin: Progress) -> None:
-    """The bundle, unless it is there: a mark that comes last says that all came."""
+    """Sends the bundle, unless it is there; a marker that is sent last shows that it is complete."""
     with tempfile.TemporaryDirectory() as desk:
         mark = Path(desk) / WHOLE
         there = ["--source", f"{place}/{WHOLE}", "--destination", str(mark)]
@@ -122,7 +122,7 @@ def _send(phone: Phone, bundle: Bundle, place: str, begin: Progress) -> None:
             if ran.returncode:
                 raise EdgeError(
                     f"{phone.udid} did not take {source.name} ({last(ran.stderr or ran.stdout)})",
-                    "see that it has space left, and try again",
+                    "check its free space, and try again",
                 )
             step(_size(source))
 
@@ -135,4 +135,4 @@ def _ran(words: Sequence[str]) -> "subprocess.CompletedProcess[str]":
     try:
         return subprocess.run(words, capture_output=True, text=True, errors="replace")
     except OSError:
-        raise EdgeError("there is no xcrun here", "give this on a Mac with Xcode 16 or later") from None
+        raise EdgeError("there is no xcrun here", "run this on a Mac with Xcode 16 or later") from None

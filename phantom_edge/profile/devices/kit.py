@@ -1,8 +1,8 @@
-"""What a phone needs to run this package: Python, its C library, and the packages that run a bundle of target onnx.
+"""Kits for phones: Python, its C library, and the packages that run a bundle of target onnx.
 
-Phones have no Python, and their C library is not the one that wheels are made for. Both are brought along: Debian's
-CPython, glibc and its dynamic loader, which runs by being called with the program's name (``ld.so(8)``), and wheels
-for Linux. Everything comes by apt-get and pip; nothing of this machine is changed.
+Phones have no Python, and their C library is not the one of Linux wheels. A kit has both: Debian's CPython, glibc and
+its dynamic loader, which is called with the program's name (``ld.so(8)``), and Linux wheels. Everything comes from
+apt-get and pip; nothing is installed on this machine.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Abi:
-    """A processor: what Debian and wheels call it, and its dynamic loader."""
+    """A processor: its names at Debian and in wheels, and its dynamic loader."""
 
     debian: str
     wheels: str
@@ -43,28 +43,28 @@ ABIS = {
     "arm64-v8a": Abi("arm64", "aarch64", "ld-linux-aarch64.so.1"),
     "x86_64": Abi("amd64", "x86_64", "ld-linux-x86-64.so.2"),
 }
-"""By the name that Android gives them: phones, and the emulator on a PC."""
+"""Processors by Android's name: phones, and the emulator on a PC."""
 
 NEEDED = ("jinja2", "numpy", "onnxruntime", "pillow", "psutil", "threadpoolctl", "tokenizers", "wrapt")
-"""Of what this package asks for, what it takes to run a bundle."""
+"""Requirements of this package that run a bundle."""
 
 BESIDE = ("markupsafe",)
-"""What those import themselves."""
+"""Packages that those import."""
 
 LIBRARIES = re.compile(
     r"libc6|libgcc-s1|libstdc\+\+6|zlib1g|libexpat1|libffi\d|libbz2-1\.0|liblzma5|libssl3|libuuid1|libcrypt1"
     r"|(lib)?python3\.\d+-(minimal|stdlib)"
 )
-"""Debian's packages by how they begin: those that Python and wheels link to, of all that apt would bring."""
+"""Debian packages that Python and wheels link to, of all dependencies, by the beginning of their names."""
 
 GLIBC = range(17, 29)
-"""Minor versions of the C library that wheels may be made for; Debian's is newer."""
+"""Minor versions of glibc in names of suitable wheels; Debian's is newer."""
 
 USELESS = re.compile(
     r"__pycache__|tests?|include|idlelib|tkinter|turtledemo|lib2to3|ensurepip|pydoc_data|config-.*"
     r"|.*\.(pyi|pyx|pxd|a|h|c|so\.debug)"
 )
-"""Names that nothing imports when a bundle runs."""
+"""Names of files that no bundle needs to run."""
 
 SCRIPT = """#!/system/bin/sh
 # Python, by the C library that lies beside it.
@@ -80,7 +80,7 @@ exec "$here/lib/{loader}" --library-path "$here/lib" "$here/bin/python" "$@"
 
 @dataclass(frozen=True)
 class About:
-    """The document beside a kit. ``seal`` is the hash of all its files."""
+    """The document in a kit. ``seal`` is the hash of all its files."""
 
     schema_version: int
     abi: str
@@ -99,15 +99,15 @@ class Kit:
 
 
 def place_of(abi: str) -> Path:
-    """Where the kit of a processor lies."""
+    """Folder of a processor's kit."""
     return home() / "kits" / abi
 
 
 def open_kit(abi: str) -> Kit:
-    """The kit for a processor. Raises EdgeError where there is none, or one of another version of this package."""
+    """Opens the kit for a processor. Raises EdgeError where there is none of this version of phantom-edge."""
     path, make = place_of(abi), f"make one: phantom-edge kit --abi {abi}"
     if not (path / ABOUT).is_file():
-        raise EdgeError(f"there is no kit for {abi} here, which brings Python to the phone", make)
+        raise EdgeError(f"there is no kit for {abi} here, which holds Python for the phone", make)
     try:
         about = from_json(About, strict_json((path / ABOUT).read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError, WrongJson) as error:
@@ -118,14 +118,14 @@ def open_kit(abi: str) -> Kit:
 
 
 def requirements() -> tuple[str, ...]:
-    """What pip brings, in the ranges that this package was tested with."""
+    """Packages for pip to install, in the version ranges of this package."""
     asked = [Requirement(line) for line in requires("phantom-edge") or ()]
     ranges = {one.name: str(one.specifier) for one in asked if one.name in NEEDED}
     return (*(name + ranges.get(name, "") for name in NEEDED), *BESIDE)
 
 
 def seal_of(folder: Path) -> str:
-    """A hash of all that is in a folder."""
+    """Hash of all files in a folder."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -134,7 +134,7 @@ def seal_of(folder: Path) -> str:
 
 
 def finish(folder: Path, abi: str, python: str) -> About:
-    """Write what a kit is, once all else is there."""
+    """Writes a kit's document, after all other files."""
     packages = sorted(path.name.removesuffix(".dist-info") for path in folder.glob("site/*.dist-info"))
     about = About(SCHEMA_VERSION, abi, python, requirements(), tuple(packages), seal_of(folder))
     (folder / ABOUT).write_text(json.dumps(to_json(about), indent=1) + "\n", encoding="utf-8")
@@ -142,7 +142,7 @@ def finish(folder: Path, abi: str, python: str) -> About:
 
 
 def build(out: Path, abi: str, begin: Progress, force: bool = False) -> About:
-    """Make a kit. Raises EdgeError where apt-get or pip is missing or does not bring what is needed."""
+    """Builds a kit. Raises EdgeError where apt-get or pip is missing or fails."""
     if abi not in ABIS:
         raise EdgeError(f"--abi is '{abi}'", f"give one of: {', '.join(ABIS)}")
     for tool in ("apt-get", "apt-cache", "dpkg-deb"):
@@ -171,7 +171,7 @@ def build(out: Path, abi: str, begin: Progress, force: bool = False) -> About:
 
 
 class _Apt:
-    """apt-get for another processor, with lists and a cache of its own in ``desk``."""
+    """apt-get for another processor, with its own lists and cache in ``desk``."""
 
     def __init__(self, desk: Path, abi: Abi) -> None:
         self.desk, self.abi = desk, abi
@@ -192,14 +192,14 @@ class _Apt:
         return _ran([tool, *self.options, *arguments], self.desk / "debs")
 
     def python(self) -> str:
-        """The version that the release has, such as 3.11."""
+        """The release's version of Python, for example 3.11."""
         found = re.search(r"python(3\.\d+)-minimal", self._ran("apt-cache", "depends", "python3-minimal"))
         if found is None:
-            raise EdgeError("apt-cache knows no python3-minimal", "make the kit where apt-get's sources are Debian's")
+            raise EdgeError("apt-cache has no python3-minimal", "build the kit on a system with Debian's apt sources")
         return found[1]
 
     def unpacked(self, python: str) -> Path:
-        """A folder with Python and the libraries that it needs, laid out as a system."""
+        """Unpacks Python and its libraries into a folder laid out like a system."""
         wanted = (f"python{python}-minimal", f"libpython{python}-stdlib", "libstdc++6")
         kinds = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
         tree = self._ran("apt-cache", "depends", "--recurse", *(f"--no-{kind}" for kind in kinds), *wanted)
@@ -211,7 +211,7 @@ class _Apt:
 
 
 def _take(root: Path, folder: Path, abi: Abi, python: str) -> None:
-    """Of a system: shared libraries by the names that programs link to, the loader among them; Python, its library."""
+    """Copies from a system: shared libraries by their link names, the loader among them; Python and its library."""
     (folder / "lib").mkdir()
     (folder / "bin").mkdir()
     for place in (f"lib/{abi.wheels}-linux-gnu", f"usr/lib/{abi.wheels}-linux-gnu"):
@@ -219,12 +219,12 @@ def _take(root: Path, folder: Path, abi: Abi, python: str) -> None:
             if path.is_file() and not re.search(r"\.so\.\d+\.[\d.]+$", path.name):
                 shutil.copy(path, folder / "lib" / path.name)
     shutil.copy(root / f"usr/bin/python{python}", folder / "bin/python")
-    theirs = shutil.ignore_patterns("sitecustomize.py")  # a link to a setting of the system
+    theirs = shutil.ignore_patterns("sitecustomize.py")  # a link to the system's settings
     shutil.copytree(root / f"usr/lib/python{python}", folder / f"lib/python{python}", ignore=theirs)
 
 
 def _install(site: Path, abi: Abi, python: str) -> None:
-    """Wheels of that processor and that Python."""
+    """Installs wheels for that processor and Python."""
     platforms = [f"manylinux_2_{minor}_{abi.wheels}" for minor in reversed(GLIBC)] + [f"manylinux2014_{abi.wheels}"]
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--only-binary=:all:"]
     command += ["--disable-pip-version-check", "--implementation", "cp", "--python-version", python]
@@ -239,7 +239,7 @@ def _strip(folder: Path) -> None:
 
 
 def _ran(command: list[str], folder: Path) -> str:
-    """What a program says. Raises EdgeError where it fails."""
+    """Returns a program's output. Raises EdgeError where it fails."""
     ran = subprocess.run(
         command, cwd=folder, env=os.environ | {"LC_ALL": "C"}, capture_output=True, text=True, errors="replace"
     )
@@ -247,6 +247,6 @@ def _ran(command: list[str], folder: Path) -> str:
         name = "pip" if command[1:3] == ["-m", "pip"] else command[0]
         raise EdgeError(
             f"{name} does not bring what a kit needs ({last(ran.stderr)})",
-            "see that the network is there, and try again",
+            "check the network, and try again",
         )
     return ran.stdout

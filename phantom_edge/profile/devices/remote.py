@@ -1,4 +1,4 @@
-"""What is the same wherever a bundle is measured far from here: what is asked there, and lines that come back."""
+"""Parts that all transports share: the wish as JSON, and the lines of the runner."""
 
 import json
 import subprocess
@@ -17,32 +17,32 @@ from phantom_edge.profile.measure.stages import Wish
 from phantom_edge.profile.result import Run
 
 RUNNER = "phantom_edge.profile.measure.runner"
-"""The module that measures there."""
+"""Module that measures on the device."""
 
 WHOLE = ".whole"
-"""Marks a folder that arrived whole."""
+"""File that marks a complete folder."""
 
 LOST = 255
-"""What ssh and adb end with where they are at fault themselves, and not the command."""
+"""Exit code of ssh and adb for their own failures."""
 
 
 KILLED = 128 + 9
-"""What a shell ends with where the system ended the command: 128 and the number of SIGKILL."""
+"""Exit code of a shell whose command was killed: 128 and the number of SIGKILL."""
 
 
-def unheard(_kind: str) -> None:
-    """Nobody else listens."""
+def ignore(_kind: str) -> None:
+    """Ignores lines."""
 
 
-def asked(wish: Wish) -> str:
-    """The wish as the runner reads it. Raises EdgeError for what only this machine has."""
+def wish_json(wish: Wish) -> str:
+    """Returns the wish as JSON for the runner. Raises EdgeError for options of this machine only."""
     if wish.image is not None:
-        raise EdgeError("--image is for this machine", "leave it out where the device is another")
+        raise EdgeError("--image is for this machine only", "leave it out for other devices")
     return json.dumps({name: value for name, value in asdict(wish).items() if name != "image"})
 
 
 def check_transport(target: str, transport: str, bundle: Path) -> None:
-    """EdgeError for a bundle of a target that cannot be profiled on such devices."""
+    """Raises EdgeError for a bundle of a target that cannot be profiled on such devices."""
     fitting = [one.name for one in TARGETS.values() if transport in one.transports]
     if target not in fitting:
         raise EdgeError(
@@ -52,7 +52,7 @@ def check_transport(target: str, transport: str, bundle: Path) -> None:
 
 
 def files_of(bundle: Bundle) -> list[str]:
-    """What a device needs of a bundle's folder."""
+    """Files of a bundle that a device needs."""
     return [MANIFEST, *bundle.manifest.files]
 
 
@@ -61,17 +61,17 @@ def listen(
     command: Sequence[str],
     gathering: Gathering,
     begin: Progress,
-    heard: Callable[[str], None] = unheard,
+    on_line: Callable[[str], None] = ignore,
     *,
     is_alone: bool = True,
 ) -> str:
-    """Take the lines of a runner on the device ``name`` until they end; why they are not all, empty where they are.
+    """Takes the lines of a runner on the device ``name``. Returns why the run was cut short, or "".
 
-    ``heard`` is told of the kind of each line that was kept. Where the runner is not alone on its stdout, lines that
-    are none of its are passed over. An interrupt is a reason like others.
+    ``on_line`` takes the kind of each stored line. ``is_alone``: other programs write nothing to the runner's stdout;
+    otherwise foreign lines are skipped. An interrupt cuts the run short, too.
     """
     step: Callable[[int], None] | None = None
-    # a file, for a pipe that nobody reads meanwhile would stop who writes much
+    # a file, since an unread pipe would block a process that writes much
     with TemporaryFile("w+", errors="replace") as words:
         running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words, text=True, errors="replace")
         assert running.stdout is not None
@@ -87,7 +87,7 @@ def listen(
                     step = begin(f"measuring on {name}", gathering.found["steps"][0])
                 elif step is not None and kind in COUNTED:
                     step(1)
-                heard(kind)
+                on_line(kind)
             code = running.wait()
         except KeyboardInterrupt:
             return "stopped before all was measured"
@@ -95,23 +95,23 @@ def listen(
             running.kill()
             running.wait()
         words.seek(0)
-        told = words.read()
+        errors = words.read()
     if gathering.is_whole:
         return ""
     if code == KILLED:
-        return f"{name} ended it before all was measured; perhaps its memory was full"
-    if code == LOST or not told.strip():
-        return f"the connection to {name} ended before all was measured; give the same command again"
-    return f"{name} stopped before all was measured ({last(told)})"
+        return f"{name} killed the run before all was measured; perhaps its memory was full"
+    if code == LOST or not errors.strip():
+        return f"the connection to {name} ended before all was measured; run the same command again"
+    return f"{name} stopped before all was measured ({last(errors)})"
 
 
-def made(gathering: Gathering, bundle: Bundle, wish: Wish, partly: str) -> Run:
-    """The profile, of the bundle by its own name: there, its folder is called by its seal."""
+def profile_of(gathering: Gathering, bundle: Bundle, wish: Wish, partly: str) -> Run:
+    """Returns the profile, with the bundle's own name: on the device its folder is named by its seal."""
     run = gathering.run(wish.repeats, partly)
     return replace(run, subject=replace(run.subject, bundle=bundle.path.name))
 
 
 def last(text: str) -> str:
-    """The last line of what a program said."""
+    """Returns the last line of a program's output."""
     lines: Sequence[str] = text.strip().splitlines()
-    return lines[-1][:200] if lines else "it said nothing"
+    return lines[-1][:200] if lines else "no output"

@@ -1,6 +1,6 @@
-"""Profile a bundle on a machine that ssh reaches, such as a Jetson board: it goes there once, and lines come back.
+"""Profiles a bundle on a machine over ssh, such as a Jetson board; the bundle is sent once.
 
-``PHANTOM_EDGE_SSH_COMMAND`` is taken instead of ``ssh``, as git does with its own.
+``PHANTOM_EDGE_SSH_COMMAND`` replaces ``ssh``.
 """
 
 import os
@@ -16,18 +16,18 @@ from shlex import quote
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.progress import Progress
-from phantom_edge.profile.devices.remote import LOST, RUNNER, WHOLE, asked, files_of, last, listen, made
+from phantom_edge.profile.devices.remote import LOST, RUNNER, WHOLE, files_of, last, listen, profile_of, wish_json
 from phantom_edge.profile.measure.lines import Gathering
 from phantom_edge.profile.measure.stages import Wish
 from phantom_edge.profile.result import Run
 
 PLACE = ".cache/phantom-edge/bundles"
-"""In the home of whom ssh logs in: a folder for each bundle, by its seal."""
+"""Folder in the remote home; each bundle has a subfolder, named by its seal."""
 
 COMMAND = "PHANTOM_EDGE_SSH_COMMAND"
 
 OPTIONS = ("BatchMode=yes", "ServerAliveInterval=5", "ServerAliveCountMax=3", "ConnectTimeout=15")
-"""Nobody is asked for a password, and a machine that is gone is noticed within seconds."""
+"""Never prompts for a password, and detects a lost connection within seconds."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """Raises EdgeError for what is no address."""
+        """Parses an address. Raises EdgeError for any other text."""
         found = re.fullmatch(
             r"ssh://((?:[\w.-]+@)?[\w][\w.-]*|(?:[\w.-]+@)?\[[0-9a-fA-F:]+\])(?::(\d{1,5}))?(/.+)?", text
         )
@@ -51,18 +51,18 @@ class Address:
         )
 
     def command(self, remote: str) -> list[str]:
-        """The words that run ``remote`` there."""
+        """Returns the command line that runs ``remote`` on the host."""
         words = shlex.split(os.environ.get(COMMAND, "ssh"))
         words += [word for option in OPTIONS for word in ("-o", option)]
         return [*words, *(["-p", str(self.port)] if self.port else []), "--", self.host, remote]
 
 
 def profile_by_ssh(device: str, path: Path, wish: Wish, begin: Progress) -> Run:
-    """Measure a bundle there; a connection that ends in the middle leaves a partial run.
+    """Measures a bundle on the host; a lost connection leaves a partial run.
 
-    Raises EdgeError where nothing answers, phantom-edge is not installed there, or the bundle is refused there.
+    Raises EdgeError where the host does not answer, lacks phantom-edge, or refuses the bundle.
     """
-    address, wanted = Address.parse(device), asked(wish)
+    address, wanted = Address.parse(device), wish_json(wish)
     bundle = Bundle.open(path, begin=partial(begin, "reading the bundle"))
     _check(address)
     place = f"{PLACE}/{bundle.manifest.seal[:16]}"
@@ -70,12 +70,12 @@ def profile_by_ssh(device: str, path: Path, wish: Wish, begin: Progress) -> Run:
     gathering = Gathering()
     remote = f"{quote(address.python)} -m {RUNNER} {place} {quote(wanted)}"
     partly = listen(address.host, address.command(remote), gathering, begin)
-    run = made(gathering, bundle, wish, partly)
+    run = profile_of(gathering, bundle, wish, partly)
     return replace(run, device=replace(run.device, kind="ssh", name=address.host))
 
 
 def _check(address: Address) -> None:
-    """Whether the machine answers, and has phantom-edge."""
+    """Raises EdgeError where the host does not answer or lacks phantom-edge."""
     ran = _ran(address, f"{quote(address.python)} -m {RUNNER} --check")
     if ran.returncode == LOST:
         raise EdgeError(
@@ -84,12 +84,12 @@ def _check(address: Address) -> None:
     if ran.returncode:
         raise EdgeError(
             f"{address.host} has no phantom-edge that can measure ({last(ran.stderr)})",
-            f"run there: {address.python} -m pip install 'phantom-edge[ort,profile]'",
+            f"run on it: {address.python} -m pip install 'phantom-edge[ort,profile]'",
         )
 
 
 def _send(address: Address, bundle: Bundle, place: str, begin: Progress) -> None:
-    """The bundle, unless it is there."""
+    """Sends the bundle, unless it is there."""
     if _ran(address, f"test -f {place}/{WHOLE}").returncode == 0:
         return
     names = files_of(bundle)
@@ -104,14 +104,14 @@ def _send(address: Address, bundle: Bundle, place: str, begin: Progress) -> None
                 step((bundle.path / name).stat().st_size)
         sending.stdin.close()
     except OSError:
-        pass  # why it broke, ssh says
+        pass  # ssh reports the reason below
     except BaseException:
         sending.kill()
         raise
-    told = sending.stderr.read().decode(errors="replace")
+    errors = sending.stderr.read().decode(errors="replace")
     if sending.wait():
         raise EdgeError(
-            f"{address.host} did not take the bundle ({last(told)})", "see that it has space left, and try again"
+            f"{address.host} did not take the bundle ({last(errors)})", "check its free space, and try again"
         )
 
 

@@ -1,4 +1,4 @@
-"""Devices as data, every number with its source; users add their own."""
+"""Devices as data, every number with its source; users can add their own."""
 
 import tomllib
 from collections.abc import Mapping
@@ -16,17 +16,17 @@ HOST = "host"
 Unit = Literal["GB", "GB/s", "TOPS"]
 Stage = Literal["vision", "prefill", "decode"]
 FACTORS: dict[Unit, float] = {"GB": 1e9, "GB/s": 1e9, "TOPS": 0.5e12}
-"""To bytes, bytes a second, and multiply-adds a second."""
+"""Factors to bytes, bytes/s, and multiply-adds/s."""
 
 MOST = 1e9
-"""Beyond what any device has, of any unit."""
+"""Upper bound of any number, in any unit."""
 
 MEASURED = "measured on this machine"
 
 
 @dataclass(frozen=True)
 class Number:
-    """A number, who says it, and how it follows from what they say if they do not say it themselves."""
+    """A number with its source, and its derivation where the source does not state it."""
 
     value: float
     unit: Unit
@@ -41,15 +41,15 @@ class Number:
 
     @property
     def plain(self) -> float:
-        """In bytes, bytes a second, or multiply-adds a second."""
+        """Value in bytes, bytes/s, or multiply-adds/s."""
         return self.value * FACTORS[self.unit]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A device. ``peaks`` are rates by processor and number format; a run is of it if it names one of ``matches``.
+    """A device. ``peaks`` are rates by processor and number format; a run matches by one of the names in ``matches``.
 
-    ``arguments`` are flags of the export command, by target. ``missing`` names what no source was found for.
+    ``arguments`` are flags of the export command, by target. ``missing`` lists numbers without a source.
     """
 
     label: str
@@ -75,18 +75,18 @@ class Entry:
 
     @property
     def room(self) -> Number | None:
-        """What an app may use, or all that there is."""
+        """Memory for an app, or all memory."""
         return self.app_memory or self.ram
 
     def peak(self, processor: str, kind: str) -> Number | None:
-        """Of a processor in a number format, or in the one that is known."""
+        """Returns the rate of a processor in a number format, or in any known one."""
         known = self.peaks.get(processor, {})
         return known.get(kind) or next(iter(known.values()), None)
 
 
 @dataclass(frozen=True)
 class Reached:
-    """What is reached, from low to high."""
+    """A range of reached shares, with its source."""
 
     low: float
     high: float
@@ -99,7 +99,7 @@ class Reached:
 
 @dataclass(frozen=True)
 class Shares:
-    """Of a target: of the peak in vision and prefill, of bandwidth in decode; weights in memory; MB besides."""
+    """Shares of a target: of the peak (vision, prefill) or bandwidth (decode); memory per weight byte; further MB."""
 
     vision: Reached
     prefill: Reached
@@ -108,7 +108,7 @@ class Shares:
     runtime: Reached
 
     def of(self, stage: Stage) -> Reached:
-        """By the stage's name."""
+        """Returns the share of a stage."""
         return {"vision": self.vision, "prefill": self.prefill, "decode": self.decode}[stage]
 
 
@@ -121,7 +121,7 @@ class Table:
 
 
 def read_table(own: Path | None = None) -> Table:
-    """The shipped table, and what a file adds to it. Raises EdgeError for a file that is none."""
+    """Reads the shipped table and adds a user's file. Raises EdgeError for an invalid file."""
     file = files("phantom_edge.profile.devices") / "devices.toml"
     shipped = _table(file.read_text(encoding="utf-8"), file.name)
     if own is None:
@@ -147,16 +147,16 @@ def _table(text: str, name: str) -> Table:
     try:
         return from_json(Table, _listed(tomllib.loads(text)))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise EdgeError(f"{name}: {' '.join(str(error).split())}", "mend that line") from error
+        raise EdgeError(f"{name}: {' '.join(str(error).split())}", "correct that line") from error
     except WrongJson as error:
-        example = '[devices.my-board] with bandwidth = { value = 102, unit = "GB/s", source = "where it is said" }'
+        example = '[devices.my-board] with bandwidth = { value = 102, unit = "GB/s", source = "URL" }'
         raise EdgeError(
             f"{name}: {error}", f"write it like {example}; see phantom_edge/profile/devices/devices.toml"
         ) from error
 
 
 def _listed(document: Any) -> Any:
-    """TOML's dates are no JSON; as text they are refused with their place."""
+    """Turns TOML's dates, which are no JSON, into text, so that they are refused with their place."""
     if isinstance(document, dict):
         return {key: _listed(value) for key, value in document.items()}
     if isinstance(document, list):
@@ -165,7 +165,7 @@ def _listed(document: Any) -> Any:
 
 
 def device_named(name: str, table: Table) -> Entry:
-    """Raises EdgeError for a name that is not there, with those near to it."""
+    """Returns a device by name. Raises EdgeError for an unknown name, with similar ones."""
     if name in table.devices:
         return table.devices[name]
     known = [*sorted(table.devices), HOST]
@@ -177,7 +177,7 @@ def device_named(name: str, table: Table) -> Entry:
 
 
 def entry_of(device: Device, targets: tuple[str, ...] = ()) -> Entry:
-    """A machine that was measured, as the table would have it; ``targets`` are what is planned for there."""
+    """Returns a table entry for a measured machine; ``targets`` are those to plan for."""
     products = number(device.products, "TOPS")
     return Entry(
         label=f"{device.name} ({device.processor})",
@@ -192,19 +192,19 @@ def entry_of(device: Device, targets: tuple[str, ...] = ()) -> Entry:
 
 
 def number(plain: float | None, unit: Unit, source: str = MEASURED) -> Number | None:
-    """Of bytes, bytes a second, or multiply-adds a second; None for what cannot be."""
+    """Returns a number from bytes, bytes/s, or multiply-adds/s; None where it is out of range."""
     value = 0.0 if plain is None else plain / FACTORS[unit]
     return Number(value, unit, source) if 0 < value < MOST else None
 
 
 def is_of(run: Run, entry: Entry) -> bool:
-    """Whether a run was made on a device: one of its names is told there."""
-    told = " ".join((run.device.name, run.device.processor, *run.device.notes.values())).lower()
-    return any(name.lower() in told for name in entry.matches)
+    """True where a run names a device by one of its ``matches``."""
+    names = " ".join((run.device.name, run.device.processor, *run.device.notes.values())).lower()
+    return any(name.lower() in names for name in entry.matches)
 
 
 def sources(table: Mapping[str, Entry]) -> dict[str, dict[str, Number]]:
-    """Every number of every device, by a name that tells what it is."""
+    """All numbers of every device, by a descriptive name."""
     return {
         name: {
             **{part: one for part in ("ram", "bandwidth", "app_memory") if (one := getattr(entry, part)) is not None},

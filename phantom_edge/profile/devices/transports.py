@@ -1,4 +1,4 @@
-"""Devices by the names that ``--device`` takes."""
+"""Transports by the names that ``--device`` takes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -36,11 +36,11 @@ def _ios(device: str, path: Path, wish: Wish, begin: Progress) -> Run:
 
 
 DEVICES: dict[str, ProfileOn] = {"host": _host, "ssh": _ssh, "android": _android, "ios": _ios}
-"""By what a device's name begins with, up to a colon."""
+"""Transports by the part of a device's name before the colon."""
 
 
 def profile_on(device: str, path: Path, wish: Wish, begin: Progress) -> Run:
-    """Measure a bundle on a device. Raises EdgeError for a name that is none."""
+    """Measures a bundle on a device. Raises EdgeError for an invalid name."""
     kind = device.partition(":")[0]
     if kind not in DEVICES:
         raise EdgeError(f"--device is '{device}'", "give host, ssh://user@host, android:SERIAL, or ios:UDID/APP")

@@ -1,4 +1,4 @@
-"""Profile a bundle on this machine."""
+"""Profiles a bundle on this machine."""
 
 from functools import partial
 from pathlib import Path
@@ -14,14 +14,14 @@ from phantom_edge.profile.result import Energy, Run, Subject
 
 
 def profile_here(path: Path, wish: Wish, begin: Progress) -> Run:
-    """Measure everything; an interrupt in the middle leaves a partial run.
+    """Measures everything; an interrupt leaves a partial run.
 
-    Raises EdgeError for what is no bundle, and for wishes that it cannot grant.
+    Raises EdgeError for a folder that is no bundle, and for a wish that the bundle cannot meet.
     """
     bundle = Bundle.open(path, begin=partial(begin, "reading the bundle"))
     measuring = Measuring(bundle, wish, Gathering())
     gathering, step, partly = measuring.gathering, begin("measuring", measuring.steps), ""
-    gathering.tell = lambda kind, _line: step(1) if kind in COUNTED else None
+    gathering.emit = lambda kind, _line: step(1) if kind in COUNTED else None
     try:
         measure(measuring)
     except KeyboardInterrupt:
@@ -30,25 +30,25 @@ def profile_here(path: Path, wish: Wish, begin: Progress) -> Run:
 
 
 def measure(measuring: Measuring) -> None:
-    """All that there is, while the machine is watched."""
+    """Measures all stages, and samples the machine meanwhile."""
     gathering, wish = measuring.gathering, measuring.wish
-    gathering.put("device", describe(wish.threads))
-    gathering.put("subject", subject_of(measuring.bundle, wish.threads))
-    gathering.put("steps", measuring.steps)
-    watch = Watch(partial(gathering.put, "reading"))
+    gathering.record("device", describe(wish.threads))
+    gathering.record("subject", subject_of(measuring.bundle, wish.threads))
+    gathering.record("steps", measuring.steps)
+    watch = Watch(partial(gathering.record, "reading"))
     measuring.meter = watch.joules
     with watch.watching():
         idle = watch.idle_watts()
         measuring.measure()
     if wish.operators:
-        gathering.put("operators", operators_of(measuring.bundle, wish.threads, measuring.depths))
+        gathering.record("operators", operators_of(measuring.bundle, wish.threads, measuring.depths))
     if measuring.joules is not None and measuring.tokens:
-        gathering.put("energy", Energy(watch.source, measuring.joules, measuring.tokens, idle))
-    gathering.put("end", 1)
+        gathering.record("energy", Energy(watch.source, measuring.joules, measuring.tokens, idle))
+    gathering.record("end", 1)
 
 
 def subject_of(bundle: Bundle, threads: int) -> Subject:
-    """What runs."""
+    """Describes a bundle."""
     manifest, work = bundle.manifest, work_of(bundle.manifest)
     return Subject(
         bundle=bundle.path.name,

@@ -1,4 +1,4 @@
-"""A profile in the making, a line for each measurement: what a device tells as it goes, an end in the middle keeps."""
+"""Streams a profile as JSON lines, one per measurement, so that an interrupted run keeps its results."""
 
 import json
 import threading
@@ -24,57 +24,57 @@ KINDS: dict[str, type[Any]] = {
     "steps": int,
     "end": int,
 }
-"""What a line may hold, by its name. ``steps`` is how many will come; ``tokens`` how many answers had so far, told
-before the first and after the last; ``end`` says that all was told."""
+"""Types of lines by kind. ``steps``: number of steps to come; ``tokens``: tokens of all answers so far, sent before the
+first and after the last; ``end``: marks a complete profile."""
 
 COUNTED = ("stage", "depth", "answer", "operators")
-"""What ``steps`` counts."""
+"""Kinds that ``steps`` counts."""
 
-Tell = Callable[[str, str], None]
-"""Told of the kind of each measurement, and of its line."""
+Emit = Callable[[str, str], None]
+"""Takes the kind and the line of each measurement."""
 
 
-def silent(_kind: str, _line: str) -> None:
-    """Nobody listens."""
+def discard(_kind: str, _line: str) -> None:
+    """Discards lines."""
 
 
 class Gathering:
-    """Measurements by kind; each that is ``put`` is told as a line, each line that is ``taken`` is kept alike."""
+    """Measurements by kind; ``record`` emits each as a line, ``take`` reads such a line."""
 
-    def __init__(self, tell: Tell = silent) -> None:
-        self.tell, self.lock = tell, threading.Lock()
+    def __init__(self, emit: Emit = discard) -> None:
+        self.emit, self.lock = emit, threading.Lock()
         self.found: dict[str, list[Any]] = {kind: [] for kind in KINDS}
 
-    def put(self, kind: str, value: Any) -> None:
-        """Keep a measurement and tell it; from any thread."""
+    def record(self, kind: str, value: Any) -> None:
+        """Stores a measurement and emits it as a line; thread-safe."""
         with self.lock:
             self.found[kind].append(value)
-            self.tell(kind, json.dumps({kind: to_json(value)}, ensure_ascii=False))
+            self.emit(kind, json.dumps({kind: to_json(value)}, ensure_ascii=False))
 
     def take(self, line: str) -> str:
-        """Keep what a line holds; its kind. Raises EdgeError for a line that is none."""
+        """Stores the measurement of a line and returns its kind. Raises EdgeError for any other line."""
         try:
             document = strict_json(line)
             ((kind, value),) = document.items()
             self.found[kind].append(from_json(KINDS[kind], value, kind))
         except (ValueError, AttributeError, KeyError, WrongJson) as error:
             raise EdgeError(
-                f"the device told what is no measurement: {line[:80]!r} ({type(error).__name__})",
-                "have the same version of phantom-edge on both: pip install --upgrade phantom-edge",
+                f"the device sent a line that is no measurement: {line[:80]!r} ({type(error).__name__})",
+                "install the same version of phantom-edge on both machines: pip install --upgrade phantom-edge",
             ) from error
         return str(kind)
 
     @property
     def is_whole(self) -> bool:
-        """Whether the end was told."""
+        """True after the end line."""
         return bool(self.found["end"])
 
     def run(self, repeats: int, partial: str = "") -> Run:
-        """The profile. Raises EdgeError where not even device and bundle were told."""
+        """Returns the profile. Raises EdgeError where device or bundle are missing."""
         if not self.found["device"] or not self.found["subject"]:
-            raise EdgeError(f"nothing was measured ({partial or 'nothing was told'})", "give the same command again")
+            raise EdgeError(f"nothing was measured ({partial or 'no lines came'})", "run the same command again")
         readings = tuple(self.found["reading"])
-        told = next(iter(self.found["operators"]), Operators())
+        operators = next(iter(self.found["operators"]), Operators())
         return Run(
             schema_version=1,
             made_by=f"phantom-edge {__version__}",
@@ -89,8 +89,8 @@ class Gathering:
             peak_bytes=max((one.resident_bytes or 0 for one in readings), default=0) or None,
             energy=next(iter(self.found["energy"]), None),
             partial=partial,
-            operators=told.groups,
-            traced=told.traced,
-            untold=told.untold,
-            widened=told.widened,
+            operators=operators.groups,
+            traced=operators.traced,
+            untold=operators.untold,
+            widened=operators.widened,
         )

@@ -1,4 +1,4 @@
-"""What this machine says of itself: memory, clock, heat, and energy where it counts that."""
+"""Sensors of this machine: memory, clock, heat, and energy where it has a counter."""
 
 import os
 import platform
@@ -18,20 +18,20 @@ from phantom_edge.profile.measure.tegra import Tegra, open_tegra, states
 from phantom_edge.profile.result import Device, Reading
 
 RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
-"""Of Intel's and AMD's processors, in microjoules; who may read it is the administrator's choice."""
+"""Energy counter of Intel's and AMD's processors, microjoules; the administrator decides who may read it."""
 
 COUNTER, RAIL = "RAPL: the processor's own counter", "tegrastats: the rail that feeds the board"
-"""What tells energy."""
+"""Names of the energy meters."""
 
 PERIOD, IDLE = 0.1, 2.0
-"""Seconds between two readings, and for which nothing is done to know what that takes."""
+"""Seconds between two readings, and seconds of idling to measure idle power."""
 
 STREAM_BYTES, SIDE, TRIES = 1 << 28, 1024, 5
-"""What bandwidth is measured on, the side of the matrices that products are counted with, and how often."""
+"""Buffer size of the bandwidth test, matrix side of the multiply-add test, and number of tries of each."""
 
 
 def describe(threads: int) -> Device:
-    """This machine; bandwidth and products are measured on ``threads`` threads (0: one a core)."""
+    """Describes this machine, with bandwidth and products measured on ``threads`` threads (0: one per core)."""
     psutil = need("psutil", "profile")
     count = threads or os.cpu_count() or 1
     return Device(
@@ -56,7 +56,7 @@ def _processor() -> str:
 
 
 def bandwidth(threads: int) -> float:
-    """Bytes a second that so many threads read together: the best of several passes over what no cache holds."""
+    """Bytes/s that all threads read together: the best of several passes over a buffer larger than the caches."""
     parts = [np.ones(STREAM_BYTES // 8 // threads) for _ in range(threads)]
     best = float("inf")
     for _ in range(TRIES):
@@ -71,7 +71,7 @@ def bandwidth(threads: int) -> float:
 
 
 def products(threads: int) -> float:
-    """Multiply-adds a second of float32 matrices, on so many threads of numpy's library."""
+    """Multiply-adds/s of float32 matrices, on ``threads`` threads of numpy's BLAS."""
     left = right = np.ones((SIDE, SIDE), np.float32)
     best = float("inf")
     with need("threadpoolctl", "profile").threadpool_limits(limits=threads, user_api="blas"):
@@ -83,13 +83,13 @@ def products(threads: int) -> float:
 
 
 class Counter:
-    """The processor's own: joules since some moment. It begins again where its range ends, after an hour or so."""
+    """The processor's energy counter, joules. It wraps at the end of its range, after about an hour."""
 
     def __init__(self) -> None:
         self.last, self.before = 0, 0
 
     def joules(self) -> float | None:
-        """None where it does not tell, or may not be read."""
+        """Joules since an arbitrary start; None where there is no counter, or no permission to read it."""
         with suppress(OSError, ValueError):
             now = int(RAPL.read_text())
             if now < self.last:
@@ -100,7 +100,7 @@ class Counter:
 
 
 class Watch:
-    """Readings of this process, from before until after a block, on a thread of its own."""
+    """Samples this process before, during and after a block, on its own thread."""
 
     def __init__(self, keep: Callable[[Reading], None]) -> None:
         self.keep = keep
@@ -112,7 +112,7 @@ class Watch:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Read before, every ``PERIOD`` seconds, and after."""
+        """Reads before, every ``PERIOD`` seconds during, and after the block."""
         self.tegra = open_tegra()
         self.read("before")
         try:
@@ -124,11 +124,11 @@ class Watch:
                 self.tegra.close()
 
     def joules(self) -> float | None:
-        """Used since some moment, as ``source`` tells it; None where nothing does."""
+        """Joules since an arbitrary start, by the meter ``source``; None without a meter."""
         return self.counter.joules() if self.tegra is None else self.tegra.joules()
 
     def idle_watts(self) -> float | None:
-        """Before anything is measured, over ``IDLE`` seconds; None, at once, where nothing tells."""
+        """Idle power, measured over ``IDLE`` seconds; None, at once, without a meter."""
         first, start = self.joules(), time.perf_counter()
         if first is None:
             return None
@@ -138,12 +138,12 @@ class Watch:
 
     @property
     def source(self) -> str:
-        """Of ``joules``."""
+        """Name of the meter of ``joules``."""
         return COUNTER if self.tegra is None else RAIL
 
     def read(self, when: str) -> None:
-        """One reading."""
-        frequency, board = self._told("cpu_freq"), None if self.tegra is None else self.tegra.latest
+        """Takes one reading."""
+        frequency, board = self._sensor("cpu_freq"), None if self.tegra is None else self.tegra.latest
         self.keep(
             Reading(
                 seconds=time.perf_counter() - self.began,
@@ -157,19 +157,16 @@ class Watch:
         )
 
     def _celsius(self) -> float | None:
-        sensors: dict[str, list[Any]] = self._told("sensors_temperatures") or {}
+        sensors: dict[str, list[Any]] = self._sensor("sensors_temperatures") or {}
         found = [one.current for group in sensors.values() for one in group if one.current]
         return max(found) if found else None
 
     def _battery(self) -> float | None:
-        found = self._told("sensors_battery")
+        found = self._sensor("sensors_battery")
         return found.percent if found else None
 
-    def _told(self, name: str) -> Any:
-        """What psutil tells; None where it has no such function, or the system no such file, or lets nobody read it.
-
-        Android is all that: the shell may not even list its batteries.
-        """
+    def _sensor(self, name: str) -> Any:
+        """Reads a sensor by psutil; None where function, file or permission is missing, as on Android."""
         with suppress(AttributeError, OSError, NotImplementedError, ValueError, self.psutil.Error):
             return getattr(self.psutil, name)()
         return None

@@ -1,4 +1,4 @@
-"""Where the time goes inside of a step: a pass of its own, for a profiler takes time itself."""
+"""Time within a step by operator, in a separate pass, since a profiler adds time itself."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,14 +11,14 @@ from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.profile.result import Operators
 from phantom_edge.runtime.tracing import OTHER
 
-NAMELESS = "the nodes of this bundle say no places in the model; export it again"
+NAMELESS = "the nodes of this bundle name no places in the model; export it again"
 
 
 def operators_of(bundle: Bundle, threads: int, depths: Sequence[int]) -> Operators:
-    """What the runtime's profiler finds. Where it finds nothing, why: all else was measured, and is worth keeping."""
+    """Runs the runtime's profiler. A failure becomes ``untold``, so that the other measurements are kept."""
     target, widened = target_named(bundle.manifest.target), _widened(bundle.manifest)
     if target.trace is None:
-        return Operators(untold=target.untraced or f"nothing here profiles target {target.name}", widened=widened)
+        return Operators(untold=target.untraced or f"there is no profiler for target {target.name}", widened=widened)
     try:
         with TemporaryDirectory() as folder:
             traced, groups = target.trace()(bundle, threads, depths, Path(folder))
@@ -29,6 +29,6 @@ def operators_of(bundle: Bundle, threads: int, depths: Sequence[int]) -> Operato
 
 
 def _widened(manifest: Manifest) -> float:
-    """How many times as wide cached rows are as plain ones."""
+    """Width of cached rows relative to plain ones."""
     widths = [*manifest.cache.key_widths, *manifest.cache.value_widths]
     return max(sum(widths) / (len(widths) * manifest.model.head_dim), 1.0)

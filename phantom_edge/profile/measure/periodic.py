@@ -1,4 +1,4 @@
-"""Something that is done again and again, beside a block."""
+"""Runs a function periodically during a block."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def every(seconds: float, act: Callable[[], object]) -> Iterator[None]:
-    """Do ``act`` on a thread of its own until the block ends; it is over then."""
+    """Calls ``act`` every so many seconds on another thread; the thread has ended when the block has."""
     over = threading.Event()
 
     def go_on() -> None:

@@ -1,9 +1,9 @@
-"""Measure a bundle on the device that this runs on, and tell each measurement as a line of JSON.
+"""Measures a bundle on the device that runs this module, and prints each measurement as a line of JSON.
 
     python -m phantom_edge.profile.measure.runner --check
     python -m phantom_edge.profile.measure.runner BUNDLE '{"repeats": 5, "tokens": 16, "threads": 0, "depths": [64]}'
 
-The lines are those of ``phantom_edge.profile.measure.lines``; a mistake is told as ``{"error": ..., "remedy": ...}``.
+The lines are those of ``phantom_edge.profile.measure.lines``; an error is ``{"error": ..., "remedy": ...}``.
 """
 
 import json
@@ -18,24 +18,24 @@ from phantom_edge.profile.measure.lines import Gathering
 from phantom_edge.profile.measure.stages import Measuring, Wish
 
 
-def told(_kind: str, line: str) -> None:
-    """On stdout, at once."""
+def print_line(_kind: str, line: str) -> None:
+    """Prints a line on stdout and flushes it."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def main(arguments: list[str]) -> None:
-    """Do what the command line says."""
+    """Runs the command line."""
     if arguments == ["--check"]:
-        told("", json.dumps({"version": __version__}))
+        print_line("", json.dumps({"version": __version__}))
         return
     folder, wish = arguments
     try:
         asked = json.loads(wish)
         asked["depths"] = tuple(asked["depths"])
-        measure(Measuring(Bundle.open(Path(folder)), Wish(**asked), Gathering(told)))
+        measure(Measuring(Bundle.open(Path(folder)), Wish(**asked), Gathering(print_line)))
     except EdgeError as error:
-        told("", json.dumps({"error": error.problem, "remedy": error.remedy}))
+        print_line("", json.dumps({"error": error.problem, "remedy": error.remedy}))
         raise SystemExit(1) from None
 
 

@@ -1,4 +1,4 @@
-"""Measure a bundle on this machine, stage by stage, with the session and the engine that answer questions."""
+"""Measures a bundle on this machine, stage by stage, with the same session and engine that answer questions."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,18 +18,18 @@ from phantom_edge.runtime.sampling import Sampling
 from phantom_edge.runtime.session import Session
 
 DEPTH_TOKENS = 8
-"""Tokens that are timed behind a cache of one length."""
+"""Number of tokens timed at each cache length."""
 
 
 LOADING = 10.0
-"""Seconds after which a bundle is not opened again."""
+"""Seconds after which a bundle is not loaded again."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What is measured: ``repeats`` of a stage after the first, ``tokens`` of an answer, single ones at ``depths``.
+    """A request: ``repeats`` of a stage after the first call, ``tokens`` per answer, ``depths`` of the cache.
 
-    ``operators``: whether the runtime's own profiler is asked, too.
+    ``operators``: also run the runtime's own profiler.
     """
 
     repeats: int = 5
@@ -53,7 +53,7 @@ class Wish:
 
 
 class Clock:
-    """Seconds by stage."""
+    """Measures seconds by stage."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = {}
@@ -68,7 +68,7 @@ class Clock:
 
 
 class Measuring:
-    """Measures a bundle, into ``gathering``; ``tokens`` of answers were chosen so far, for ``joules`` by ``meter``."""
+    """Measures a bundle, into ``gathering``. ``tokens`` and ``joules`` (by ``meter``) are totals of all answers."""
 
     def __init__(self, bundle: Bundle, wish: Wish, gathering: Gathering) -> None:
         self.bundle, self.wish, self.gathering = bundle, wish, gathering
@@ -85,11 +85,11 @@ class Measuring:
 
     @property
     def steps(self) -> int:
-        """How much of it there is."""
+        """Number of progress steps."""
         return 4 + len(self.depths) + 1 + self.wish.repeats + self.wish.operators
 
     def measure(self) -> None:
-        """Everything, in the order of ``STAGES``."""
+        """Measures all stages in order."""
         session = self._load()
         self._vision(session)
         self._prefill(session)
@@ -97,9 +97,9 @@ class Measuring:
         self._answers(session)
 
     def _load(self) -> Session:
-        """Opened again and again, for ``LOADING`` seconds at most, but twice; each is let go of before the next.
+        """Loads the bundle at least twice, and repeatedly for up to ``LOADING`` seconds.
 
-        Two at once would take the memory of two.
+        Each session is freed before the next: two at once would double the memory.
         """
         seconds: list[float] = []
 
@@ -114,17 +114,17 @@ class Measuring:
         while len(seconds) < 1 + self.wish.repeats and sum(seconds) < LOADING:
             del session
             session = opened()
-        self.gathering.put("stage", Stage("load", 1, seconds[0], tuple(seconds[1:])))
+        self.gathering.record("stage", Stage("load", 1, seconds[0], tuple(seconds[1:])))
         return session
 
     def _timed(self, name: StageName, units: int, work: Callable[[], object]) -> None:
-        """The first time and the others."""
+        """Measures one cold and several warm calls."""
         seconds = []
         for _ in range(1 + self.wish.repeats):
             start = time.perf_counter()
             work()
             seconds.append(time.perf_counter() - start)
-        self.gathering.put("stage", Stage(name, units, seconds[0], tuple(seconds[1:])))
+        self.gathering.record("stage", Stage(name, units, seconds[0], tuple(seconds[1:])))
 
     def _vision(self, session: Session) -> None:
         side = self.bundle.manifest.pictures.tile_size
@@ -132,13 +132,13 @@ class Measuring:
         self._timed("vision", 1, lambda: session.engine.encode_images(pixels))
 
     def _prefill(self, session: Session) -> None:
-        """A full chunk at the beginning of a prompt."""
+        """Measures a full chunk at the start of a prompt."""
         chunk = min(self.bundle.manifest.prefill_chunk, self.bundle.manifest.cache.max_context - 1)
         rows, last = self._rows(session, chunk), np.array([chunk - 1])
         self._timed("prefill", chunk, lambda: session.engine.forward(rows, 0, last))
 
     def _decode(self, session: Session) -> None:
-        """A token behind a chunk, and at every depth."""
+        """Measures a token after one chunk, and tokens at every depth."""
         chunk = min(self.bundle.manifest.prefill_chunk, self.bundle.manifest.cache.max_context - 1)
         row, zero = self._rows(session, 1), np.array([0])
         self._timed("decode", 1, lambda: session.engine.forward(row, chunk, zero))
@@ -149,7 +149,7 @@ class Measuring:
                 start = time.perf_counter()
                 session.engine.forward(row, place, zero)
                 seconds.append(time.perf_counter() - start)
-            self.gathering.put("depth", Depth(depth, tuple(seconds)))
+            self.gathering.record("depth", Depth(depth, tuple(seconds)))
 
     def _fill(self, session: Session, depth: int) -> None:
         chunk = self.bundle.manifest.prefill_chunk
@@ -162,9 +162,9 @@ class Measuring:
         return session.engine.embed(np.full(count, first, np.int64))
 
     def _answers(self, session: Session) -> None:
-        """Whole questions, each about a picture that was not seen before."""
+        """Measures whole questions, each about a new picture."""
         used = self.meter()
-        self.gathering.put("tokens", self.tokens)
+        self.gathering.record("tokens", self.tokens)
         for number in range(1 + self.wish.repeats):
             session.cached, session.trace = [], (clock := Clock())
             picture, first = self._picture(number), 0.0
@@ -174,13 +174,13 @@ class Measuring:
             seconds = time.perf_counter() - start
             stages = {name: sum(times) for name, times in clock.seconds.items()}
             self.tokens += len(clock.seconds.get("choose", []))
-            self.gathering.put("answer", Answered(seconds, first or seconds, stages))
-        self.gathering.put("tokens", self.tokens)
+            self.gathering.record("answer", Answered(seconds, first or seconds, stages))
+        self.gathering.record("tokens", self.tokens)
         now = self.meter()
         self.joules = None if used is None or now is None else now - used
 
     def _picture(self, number: int) -> Image.Image:
-        """One pixel tells it from the others."""
+        """Returns a picture that differs from the others in one pixel."""
         side = self.bundle.manifest.pictures.tile_size
         picture = Image.new("RGB", (side, side), (90, 120, 150))
         if self.wish.image is not None:

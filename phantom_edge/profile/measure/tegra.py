@@ -1,4 +1,4 @@
-"""What a Jetson board says of itself, by its own tools, which are read and never asked to change anything.
+"""Sensors of a Jetson board, by its own tools, which are only read.
 
 The lines of ``tegrastats`` are documented with NVIDIA DRIVE OS and Jetson Linux ("tegrastats utility"): memory in MB,
 cores as ``load%@MHz`` or ``off``, heat as ``name@degreesC``, rails as ``NAME now mW/mean mW``.
@@ -12,20 +12,20 @@ import time
 from dataclasses import dataclass
 
 TOOL, INTERVAL = "tegrastats", 100
-"""And milliseconds between two of its lines."""
+"""The tool, and milliseconds between its lines."""
 
 PATIENCE = 5.0
-"""Seconds that its first line may take."""
+"""Maximum seconds until its first line."""
 
 RAILS = ("VDD_IN", "VDD_GPU_SOC", "POM_5V_IN", "SYS5V")
-"""What a board is fed by, by the name that its series gives it; where it is none of these, the largest."""
+"""Names of the input rail, by series; otherwise the largest rail counts."""
 
 STATES = {"power mode": ("nvpmodel", "-q"), "clocks": ("jetson_clocks", "--show")}
 
 
 @dataclass(frozen=True)
 class Stats:
-    """One line. None where it does not say."""
+    """One line; None for missing values."""
 
     resident_bytes: int | None
     megahertz: float | None
@@ -34,7 +34,7 @@ class Stats:
 
 
 def parse(line: str) -> Stats:
-    """Memory in use; the fastest core; the hottest place; what the board is fed."""
+    """Parses a line: memory in use, fastest clock, highest temperature, input power."""
     ram = re.search(r"RAM (\d+)/\d+MB", line)
     loads = re.search(r"CPU \[([^\]]*)\]", line)
     cores = [float(one) for one in re.findall(r"%@(\d+)", loads[1])] if loads else []
@@ -52,11 +52,11 @@ def parse(line: str) -> Stats:
 
 
 class Tegra:
-    """Reads the tool's lines while it is open, which it is once the first has come."""
+    """Reads the tool's lines in the background; opening waits for the first line."""
 
     def __init__(self) -> None:
         self.latest: Stats | None = None
-        self.counted, self.told = 0.0, 0.0
+        self.counted, self.updated = 0.0, 0.0
         self.lock, self.first = threading.Lock(), threading.Event()
         self.process = subprocess.Popen(
             [TOOL, "--interval", str(INTERVAL)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -74,28 +74,28 @@ class Tegra:
             self.first.set()
 
     def joules(self) -> float:
-        """Since the first line: each tells what is used until the next."""
+        """Joules since the first line; each line's power holds until the next."""
         with self.lock:
             now = time.perf_counter()
             if self.latest is not None and self.latest.watts is not None:
-                self.counted += self.latest.watts * (now - self.told)
-            self.told = now
+                self.counted += self.latest.watts * (now - self.updated)
+            self.updated = now
             return self.counted
 
     def close(self) -> None:
-        """End the tool."""
+        """Stops the tool."""
         self.process.kill()
         self.process.wait()
         self.reader.join(timeout=5)
 
 
 def open_tegra() -> Tegra | None:
-    """The tool, where there is one."""
+    """Starts the tool, or returns None where there is none."""
     return Tegra() if shutil.which(TOOL) else None
 
 
 def states() -> dict[str, str]:
-    """Power mode and clocks, as the board's tools tell them; only those that answer."""
+    """Power mode and clocks by the board's tools; omits those that fail."""
     found = {}
     for name, command in STATES.items():
         if shutil.which(command[0]):

@@ -1,1 +1,1 @@
-"""What to export for a device, before anything is exported."""
+"""Plans exports: predicts bundles for a device before any is exported."""

@@ -1,6 +1,6 @@
-"""What a bundle would weigh and multiply: counted from a model's numbers, before anything is exported.
+"""Bytes and multiply-adds of a bundle, counted from a model's numbers before it is exported.
 
-The counts are those of ``work.work_of``, which reads them from a bundle; neither torch nor weights are needed.
+The counts equal those of ``work.work_of``, which reads them from a bundle; no torch and no weights are needed.
 """
 
 from collections import Counter
@@ -16,17 +16,17 @@ from phantom_edge.models.tensor_names import EMBEDDING, HEAD
 from phantom_edge.quantize.recipe import read_recipe
 
 USUAL_RANK, FEW_KV_HEADS = 8, 2
-"""What ``--phantom rank=auto`` keeps where so few kv heads share a model (0.5b and nano, exported: 8, rarely 16)."""
+"""Rank that ``--phantom rank=auto`` keeps for at most this many kv heads (exported 0.5b and nano: 8, rarely 16)."""
 
 VOCABULARY_BYTES = 50
-"""Of a tokenizer's file, for each word; between nano's 55 and Qwen2's 46."""
+"""Bytes of a tokenizer's file per token of its vocabulary; between nano's 55 and Qwen2's 46."""
 
 
 @dataclass(frozen=True)
 class Form:
     """A model as a bundle of a target; ``weights`` is fp32, fp16 or a shipped recipe, ``rank`` None is the usual one.
 
-    Where the usual rank is known only from the weights (many kv heads), the whole phantom half is counted: at most.
+    Where the usual rank depends on the weights (many kv heads), the whole phantom half is counted: an upper bound.
     """
 
     size: Size
@@ -43,7 +43,7 @@ class Form:
 
     @property
     def kept(self) -> int:
-        """Numbers of a phantom half that are kept, as the target's step fills them up."""
+        """Rank of a phantom half, rounded up to the target's step."""
         dim, step = self.size.head_dim, self.target.count.step
         usual = USUAL_RANK if self.size.kv_heads <= FEW_KV_HEADS else dim
         wanted = usual if self.rank is None else self.rank
@@ -53,10 +53,10 @@ class Form:
 
 @dataclass(frozen=True)
 class Counted:
-    """Of a form: bytes and multiply-adds as ``Work`` has them, and what tells stages apart.
+    """Bytes and multiply-adds of a form, as ``Work`` defines them, with the parts that stages need separately.
 
-    ``head_products`` are of the words' scores, which a prompt needs once; ``look_products`` of attention over a tile,
-    which no weight tells; ``table_bytes`` of the table of words where it is beside the decoder.
+    ``head_products``: logits, computed once for a prompt; ``attention_products``: attention over a tile, which has no
+    weights; ``table_bytes``: the embedding table where it is stored beside the decoder.
     """
 
     work: Work
@@ -64,17 +64,17 @@ class Counted:
     layers: int
     vision_layers: int
     head_products: int
-    look_products: int
+    attention_products: int
     disk_bytes: int
 
     @property
     def weight_bytes(self) -> int:
-        """All that is loaded."""
+        """Size of the loaded weights."""
         return self.work.decoder_bytes + self.work.vision_bytes + self.table_bytes
 
 
 def count(form: Form) -> Counted:
-    """Bytes and multiply-adds of a form."""
+    """Counts bytes and multiply-adds of a form."""
     size, vision = form.size, form.size.vision
     decoder, seeing, table = decoder_weights(form), vision_weights(form), _table(form)
     patches = (vision.image // vision.patch) ** 2 + 1
@@ -94,15 +94,15 @@ def count(form: Form) -> Counted:
         layers=size.layers,
         vision_layers=vision.layers,
         head_products=size.vocab * size.hidden,
-        look_products=2 * patches**2 * vision.hidden * vision.layers,
+        attention_products=2 * patches**2 * vision.hidden * vision.layers,
         disk_bytes=weights + VOCABULARY_BYTES * size.vocab,
     )
 
 
 def activation_bytes(form: Form, chunk: int) -> int:
-    """The most that lies between operators: of a tile, or of a chunk that sees a full cache.
+    """Peak size of activations: of a tile, or of a chunk over a full cache.
 
-    Counted: what a layer reads and makes, and scores before and after their softmax.
+    Counted: inputs and outputs of a layer, and scores before and after their softmax.
     """
     size, vision, element = form.size, form.size.vision, form.element
     patches = (vision.image // vision.patch) ** 2 + 1
@@ -112,7 +112,7 @@ def activation_bytes(form: Form, chunk: int) -> int:
 
 
 def cache_bytes(form: Form) -> int:
-    """Of one token."""
+    """Bytes of one token in the cache."""
     size, width = form.size, 2 * (form.size.head_dim + form.kept)
     numbers = size.layers * size.kv_heads * width
     if form.cache == "int8":
@@ -122,7 +122,7 @@ def cache_bytes(form: Form) -> int:
 
 
 def decoder_weights(form: Form) -> dict[str, int]:
-    """Bytes by number format, as a manifest tells them."""
+    """Bytes of the decoder's weights by number format, as in a manifest."""
     size, found = form.size, Counter[str]()
     schemes = schemes_of(form.weights)
     for name, rows, columns in _layer_matrices(size):
@@ -140,7 +140,7 @@ def decoder_weights(form: Form) -> dict[str, int]:
 
 
 def vision_weights(form: Form) -> dict[str, int]:
-    """Those of tower and projector."""
+    """Bytes of the tower's and projector's weights by number format."""
     size, found = form.size, Counter[str]()
     schemes, matrices = schemes_of(form.weights), 0
     for name, rows, columns, times in _vision_matrices(size):
@@ -152,7 +152,7 @@ def vision_weights(form: Form) -> dict[str, int]:
 
 
 def _table(form: Form) -> int:
-    """Bytes of the table of words where the decoder's own head is not read instead."""
+    """Bytes of the embedding table; 0 where rows are read from the tied head."""
     size, own, scheme = form.size, form.target.count, schemes_of(form.weights)(EMBEDDING)
     if size.tied and (own.ties == "always" or (own.ties == "float" and scheme is None)):
         return 0
@@ -169,23 +169,23 @@ Schemes = Callable[[str], Scheme | None]
 
 
 def schemes_of(weights: str) -> Schemes:
-    """From a weight's name to its scheme, None where it stays a float: by a shipped recipe."""
+    """Returns the scheme of a weight by its name, None for floats, by a shipped recipe."""
     return (lambda _name: None) if weights in PRECISIONS else read_recipe(weights).scheme_of
 
 
 def groups_of(weights: str) -> int:
-    """What divides the rows of a recipe's groups; 1 where it has none."""
+    """Largest group size of a recipe; 1 where it has no groups."""
     parts = {} if weights in PRECISIONS else read_recipe(weights).parts
     return max((SCHEMES[name].group or 1 for name in parts.values() if name != FLOAT), default=1)
 
 
 def stored_bits(scheme: Scheme) -> int:
-    """Bits of an integer as it is stored: 3 bits are held in 4."""
+    """Stored bits of an integer: 3 bits are stored in 4."""
     return 8 if scheme.bits == 8 else 4
 
 
 def _stored(form: Form, scheme: Scheme | None, rows: int, columns: int, *, is_table: bool = False) -> Counter[str]:
-    """A matrix as the target holds it: integers and scales, or floats."""
+    """Bytes of a matrix as the target stores it: integers and scales, or floats."""
     if scheme is None:
         return _plain(form, rows * columns)
     if scheme.palette_rows is not None:
@@ -211,7 +211,7 @@ def _times(count: int, one: Counter[str]) -> Counter[str]:
 
 
 def _layer_matrices(size: Size) -> Iterator[tuple[str, int, int]]:
-    """Name, rows and columns of what a recipe may round in a layer: shipped ones tell no layer from another."""
+    """Name, rows and columns of a layer's quantizable matrices; shipped recipes treat all layers alike."""
     narrow, start = size.kv_heads * size.head_dim, "model.language_model.layers.0."
     yield f"{start}self_attn.q_proj.weight", size.hidden, size.hidden
     yield f"{start}self_attn.k_proj.weight", narrow, size.hidden
@@ -223,7 +223,7 @@ def _layer_matrices(size: Size) -> Iterator[tuple[str, int, int]]:
 
 
 def _vision_matrices(size: Size) -> Iterator[tuple[str, int, int, int]]:
-    """Those of tower and projector, and how many there are."""
+    """Name, rows, columns and number of the tower's and projector's matrices."""
     width, inner, layers = size.vision.hidden, size.vision.intermediate, size.vision.layers
     start = "model.vision_tower.layers.0."
     yield f"{start}attn.qkv.weight", 3 * width, width, layers
@@ -235,5 +235,5 @@ def _vision_matrices(size: Size) -> Iterator[tuple[str, int, int, int]]:
 
 
 def _numbers(weight_bytes: dict[str, int]) -> int:
-    """As ``work`` counts them."""
+    """Number of weights, as ``work`` counts them."""
     return sum(size * 8 // BITS.get(kind, 32) for kind, size in weight_bytes.items())

@@ -1,4 +1,4 @@
-"""Shares of a device's rates, fitted from profiles; and predictions held against a profile."""
+"""Fits shares of a device's rates from profiles, and compares predictions with a profile."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ from phantom_edge.profile.plan.samples import Sample
 from phantom_edge.runtime.tracing import TILE, chunk_named, token_named
 
 LEAST_SPREAD, LEAST_MEMORY_SPREAD = 0.4, 0.3
-"""Fitted factors are told at least so far up and down: of other bundles than those that fitted them, so many are within
-(benchmarks/plan.py): about nine of ten."""
+"""Minimum relative spread of fitted factors; it covers about nine in ten bundles outside the fit (benchmarks/plan.py).
+"""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A measurement of a stage: layers and bytes of the part, the least time, kind of weights, and seconds."""
+class Measurement:
+    """A measurement of a stage: layers and bytes of the part, minimum time, kind of weights, and seconds."""
 
     layers: int
     size: int
@@ -40,17 +40,16 @@ class Seen:
 
 
 def calibrated(samples: Sequence[Sample], shares: Shares) -> Factors:
-    """Factors fitted from profiles of one device and target; where they tell nothing, those of the table."""
+    """Fits factors from profiles of one device and target; the table's fill the gaps."""
     usual = uncalibrated(shares)
     measured: dict[Stage, dict[str, Factor]] = {}
     for stage in STAGES:
-        seen = [one for sample in samples for one in _seen(sample, stage)]
-        measured[stage] = _fitted(seen)
+        measured[stage] = _fitted([one for sample in samples for one in _measurements(sample, stage)])
     weights, runtime = _fitted_memory([sample for sample in samples if sample.peak], usual)
     return Factors(usual.usual, weights, runtime, len(samples), measured)
 
 
-def _seen(sample: Sample, stage: Stage) -> list[Seen]:
+def _measurements(sample: Sample, stage: Stage) -> list[Measurement]:
     counted, rates, kind = sample.counted, sample.rates, kind_of(stage, sample.weights)
     layers = counted.vision_layers if stage == "vision" else counted.layers
     size = counted.work.vision_bytes if stage == "vision" else counted.work.decoder_bytes
@@ -62,18 +61,18 @@ def _seen(sample: Sample, stage: Stage) -> list[Seen]:
         pairs.append((least_prefill(counted, rates, 0, tokens), took))
     if stage == "decode":
         pairs += [(least_decode(counted, rates, context), took) for context, took in sample.depths]
-    return [Seen(layers, size, least, kind, took) for least, took in pairs if least and is_time(took)]
+    return [Measurement(layers, size, least, kind, took) for least, took in pairs if least and is_time(took)]
 
 
 def is_time(took: float) -> bool:
-    """Whether a stage can take so many seconds: a clock that stands still measures nothing."""
+    """True where seconds are plausible: a clock that stands still measures nothing."""
     return 1e-9 <= took <= 1e9
 
 
-def _fitted(seen: Sequence[Seen]) -> dict[str, Factor]:
-    """One time for a layer and a share for every kind, by least squares of relative errors; neither is below 0.
+def _fitted(seen: Sequence[Measurement]) -> dict[str, Factor]:
+    """Fits one time per layer and a share for every kind, by least squares of relative errors; neither is negative.
 
-    The time for a layer needs profiles of models that differ: more of them than there are kinds.
+    The time per layer needs more different models than there are kinds of weights.
     """
     kinds = sorted({one.kind for one in seen})
     if not kinds:
@@ -97,13 +96,13 @@ def _fitted(seen: Sequence[Seen]) -> dict[str, Factor]:
 
 
 def _slope(column: Sequence[float]) -> float:
-    """The factor that least squares would undo, of ``column`` times a number against ones."""
+    """Reciprocal of the least-squares coefficient of ``column`` against ones."""
     values = np.array(column)
     return float(values @ values / values.sum())
 
 
 def _fitted_memory(samples: Sequence[Sample], usual: Factors) -> tuple[Range, Range]:
-    """How many times weights lie in memory, and what is there besides."""
+    """Fits memory as a multiple of the weights and a constant."""
     if not samples:
         return usual.weights, usual.runtime
     sizes = np.array([float(sample.counted.weight_bytes) for sample in samples])
@@ -125,7 +124,7 @@ def _fitted_memory(samples: Sequence[Sample], usual: Factors) -> tuple[Range, Ra
 
 @dataclass(frozen=True)
 class Missed:
-    """A prediction beside what was measured."""
+    """A prediction beside its measurement."""
 
     what: str
     predicted: Range
@@ -133,17 +132,17 @@ class Missed:
 
     @property
     def error(self) -> float:
-        """How far the middle is off, relative to what was measured."""
+        """Relative error of the middle of the prediction."""
         return self.predicted.middle / self.took - 1
 
     @property
     def is_within(self) -> bool:
-        """Whether it lies where the prediction said."""
+        """True where the measurement lies within the predicted range."""
         return self.predicted.low <= self.took <= self.predicted.high
 
 
 def against(sample: Sample, factors: Factors) -> list[Missed]:
-    """Every prediction that a profile can judge: seconds of a tile, a chunk and tokens, and bytes of memory."""
+    """Compares predictions with a profile: seconds of a tile, a chunk and tokens, and bytes of memory."""
     counted, rates = sample.counted, sample.rates
     found: list[Missed] = []
 
@@ -168,7 +167,7 @@ def against(sample: Sample, factors: Factors) -> list[Missed]:
 def by_target(
     samples: Mapping[str, Sequence[Sample]], shares: Mapping[str, Shares], targets: Sequence[str]
 ) -> dict[str, Factors]:
-    """Factors of every target, fitted where there are profiles of it."""
+    """Factors of every target, fitted where it has profiles."""
     return {
         target: calibrated(samples[target], shares[target]) if samples.get(target) else uncalibrated(shares[target])
         for target in targets

@@ -1,4 +1,4 @@
-"""What a plan is made of: a model's size, a device, profiles that calibrate it, and measured losses of recipes."""
+"""Inputs of a plan: a model's size, a device, profiles that calibrate it, and measured losses of recipes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -34,13 +34,13 @@ HUB = {name: f"BK-Lee/Phantom-{name.upper()}" for name in ("0.5b", "1.8b", "3.8b
 """Checkpoints of the released sizes."""
 
 Targets = Mapping[str, Target]
-"""Every target by its name, as the registry has them."""
+"""All targets by name, as in the registry."""
 
 REACHED = "measured or reached in a profile that was given"
 
 
 def size_named(model: str) -> Size:
-    """A known size, or that of a checkpoint's config: no weights are read. Raises EdgeError for what is neither."""
+    """Returns a known size, or reads a checkpoint's config (no weights). Raises EdgeError where it is neither."""
     if model in SIZES:
         return SIZES[model]
     if not Path(model).exists() and model.count("/") != 1:
@@ -55,7 +55,7 @@ def size_named(model: str) -> Size:
 
 
 def size_of(config: "PhantomConfig") -> Size:
-    """The numbers of a config; its marks are of no matter here."""
+    """Returns the numbers of a config, without its special tokens."""
     text, vision = config.text, config.vision
     return Size(
         name="",
@@ -89,14 +89,14 @@ def size_of(config: "PhantomConfig") -> Size:
 
 
 def checkpoint_of(model: str) -> str:
-    """What ``phantom-edge export`` is to be given for a model of a plan."""
+    """Argument of ``phantom-edge export`` for a model of a plan."""
     return HUB.get(model, "CHECKPOINT" if model in SIZES and model != "nano" else model)
 
 
 def device_of(name: str, table: Table, runs: Sequence[Run], targets: Targets) -> Entry:
-    """A device of the table; or this machine, as profiles tell its rates, or as it is measured now.
+    """Returns a device of the table, or this machine with rates from profiles or measured now.
 
-    Raises EdgeError for a name that is not there, and for profiles of another device.
+    Raises EdgeError for an unknown name, and for profiles of another device.
     """
     entry = _host(runs, targets) if name == HOST and name not in table.devices else device_named(name, table)
     for run in runs:
@@ -107,14 +107,14 @@ def device_of(name: str, table: Table, runs: Sequence[Run], targets: Targets) ->
             )
         if run.subject.target not in entry.targets:
             raise EdgeError(
-                f"a profile is of target {run.subject.target}, which is not planned for on {name}",
+                f"a profile is of target {run.subject.target}, which plans for {name} do not cover",
                 f"give profiles of {', '.join(entry.targets)}",
             )
     return _filled(entry, runs, targets)
 
 
 def _filled(entry: Entry, runs: Sequence[Run], targets: Targets) -> Entry:
-    """With the rates that no source tells: those that profiles measured, or else reached."""
+    """Fills in rates without a source: those that profiles measured, or else reached."""
     for run in runs:
         processor, work, device = targets[run.subject.target].processor, run.subject, run.device
         times = [(depth.context, median(depth.seconds)) for depth in run.depths if depth.seconds]
@@ -152,19 +152,19 @@ def _host(runs: Sequence[Run], targets: Targets) -> Entry:
 def factors_of(
     entry: Entry, table: Table, runs: Sequence[Run], targets: Targets, sizes: Sequence[Size] = ()
 ) -> dict[str, Factors]:
-    """Of every target of a device, fitted from profiles of it; ``sizes`` are what they may be of beside known ones."""
+    """Factors of every target of a device, fitted from its profiles; ``sizes`` adds to the known sizes."""
     samples: dict[str, list[Sample]] = {}
     for run in runs:
         samples.setdefault(run.subject.target, []).append(sample_of(run, targets, sizes, entry))
     return by_target(samples, table.shares, entry.targets)
 
 
-def foretold(
+def check_predictions(
     run: Run, targets: Targets, runs: Sequence[Run] = (), table: Table | None = None, sizes: Sequence[Size] = ()
 ) -> list[Missed]:
-    """Every prediction that a new profile can judge; earlier ones of the same device and target calibrate it.
+    """Compares predictions with a new profile; earlier ones of the same device and target calibrate them.
 
-    Nothing where the device's rates are known neither by the profile nor by the table.
+    Empty where neither the profile nor the table has the device's rates.
     """
     table = table or read_table()
     known = next((entry for entry in table.devices.values() if is_of(run, entry)), None)
@@ -178,6 +178,6 @@ def foretold(
 
 
 def losses() -> Mapping[str, Lost]:
-    """By recipe, measured on phantom-nano (scripts/plan_data.py)."""
+    """Losses by recipe, measured on phantom-nano (scripts/plan_data.py)."""
     text = (files("phantom_edge.profile.plan") / "plan_quality.json").read_text(encoding="utf-8")
     return {name: Lost(row["points"], row["most"]) for name, row in strict_json(text)["rows"].items()}

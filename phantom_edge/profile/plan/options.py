@@ -1,4 +1,4 @@
-"""What can be exported for a device: targets, weights, caches, tiles, contexts and chunks, and the command of each."""
+"""Options of an export for a device: target, weights, cache, tiles, context and chunk, with the command of each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from phantom_edge.profile.devices.table import Entry
 from phantom_edge.profile.plan.counting import groups_of
 
 ANSWER = 256
-"""Tokens of an answer that a context must hold beside prompt and picture, unless it is given."""
+"""Tokens for an answer that a default context holds beside prompt and picture."""
 
 CONTEXTS = (512, 1024, 2048, 4096, 8192)
 CHUNKS = (32, 64, 128, 256)
 TILES = (1, 2, 4)
-"""What is looked at beside the most tiles that a model was made for."""
+"""Numbers of tiles to try, beside the model's maximum."""
 
 Cache = Literal["float", "int8"]
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What is asked: limits (None is none), and what is not to be searched. ``prompt`` counts tokens of words."""
+    """The request: limits (None: no limit) and fixed options. ``prompt`` counts text tokens."""
 
     ttft: float | None = None
     tokens_per_second: float | None = None
@@ -49,7 +49,7 @@ class Wish:
                 f"--context is {self.context}",
                 "give 16 to 1048576 tokens",
             ),
-            (1 <= self.prompt <= 2**20, f"--prompt is {self.prompt}", "give 1 or more tokens of words"),
+            (1 <= self.prompt <= 2**20, f"--prompt is {self.prompt}", "give 1 or more tokens"),
         )
         for holds, problem, remedy in rules:
             if not holds:
@@ -68,7 +68,7 @@ class Choice:
     chunk: int
 
     def command(self, model: str, entry: Entry, rank: int | None = None) -> str:
-        """What exports it; ``rank`` None leaves the phantom halves to what export chooses."""
+        """Returns the export command; ``rank`` None leaves the phantom rank to export."""
         words = [f"phantom-edge export {quote(model)} --target {self.target}", f"--weights {self.option.weights}"]
         words += [f"--max-tiles {self.tiles} --max-context {self.context} --prefill-chunk {self.chunk}"]
         words += [f"--phantom rank={rank}"] if rank is not None else []
@@ -77,7 +77,7 @@ class Choice:
 
 
 def choices(size: Size, entry: Entry, wish: Wish, targets: Mapping[str, Target]) -> list[Choice]:
-    """Every bundle that this project exports of a model, for a device. Raises EdgeError where none can be."""
+    """Lists every possible bundle of a model for a device. Raises EdgeError where there is none."""
     if wish.context is not None and wish.context > size.context:
         raise EdgeError(
             f"--context is {wish.context:,}, and this model was made for {size.context:,} tokens",
@@ -87,7 +87,7 @@ def choices(size: Size, entry: Entry, wish: Wish, targets: Mapping[str, Target])
     wanted = usual if wish.tiles is None else [wish.tiles]
     rooms = [(tiles, context) for tiles in wanted for context in _contexts(size, wish, tiles)]
     if not rooms:
-        needed = wish.prompt + shown(wanted[0]) * size.tokens_per_tile
+        needed = wish.prompt + with_thumbnail(wanted[0]) * size.tokens_per_tile
         raise EdgeError(
             f"{needed:,} tokens of prompt and picture leave no room in a context of {wish.context or size.context:,}",
             "give fewer --tiles, a shorter --prompt, or a longer --context",
@@ -105,15 +105,15 @@ def choices(size: Size, entry: Entry, wish: Wish, targets: Mapping[str, Target])
 
 
 def _contexts(size: Size, wish: Wish, tiles: int) -> list[int]:
-    """Those that hold prompt, picture and an answer, the shortest alone: a longer one only costs more."""
-    needed = wish.prompt + shown(tiles) * size.tokens_per_tile
+    """The shortest context that holds prompt, picture and an answer: longer ones only cost more."""
+    needed = wish.prompt + with_thumbnail(tiles) * size.tokens_per_tile
     if wish.context is not None:
         return [wish.context] if needed < wish.context <= size.context else []
     return [context for context in CONTEXTS if needed + ANSWER <= context <= size.context][:1]
 
 
-def shown(tiles: int) -> int:
-    """Tiles and, where there are several, the thumbnail."""
+def with_thumbnail(tiles: int) -> int:
+    """Number of tiles, with the thumbnail where there are several."""
     return tiles + (tiles > 1)
 
 

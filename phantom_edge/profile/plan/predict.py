@@ -1,7 +1,7 @@
-"""How long a bundle will take, and how much memory: counted bytes and multiply-adds over what a device reaches.
+"""Predicts time and memory of a bundle from counted bytes and multiply-adds and the rates of a device.
 
-A stage takes the longer of moving its bytes and multiplying, over the share of that rate which is reached, and a time
-for every layer that no size tells. Shares are fitted from profiles; without any they are wide, and told as ranges.
+A stage takes the longer of moving its bytes and multiplying, over the share of that rate that is reached, and a fixed
+time per layer. Shares are fitted from profiles; without profiles they are wide ranges.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ STAGES: tuple[Stage, ...] = ("vision", "prefill", "decode")
 
 @dataclass(frozen=True)
 class Range:
-    """A number that is known from ``low`` to ``high``, most likely about ``middle``."""
+    """A number between ``low`` and ``high``, most likely near ``middle``."""
 
     low: float
     middle: float
@@ -24,34 +24,34 @@ class Range:
 
     @classmethod
     def between(cls, low: float, high: float) -> "Range":
-        """The middle is as many times above the low end as below the high one."""
+        """Returns a range whose middle is the geometric mean of its ends."""
         return cls(low, sqrt(low * high), high)
 
     @classmethod
     def about(cls, middle: float, spread: float) -> "Range":
-        """Up to ``1 + spread`` times as much, and as little."""
+        """Returns a range of a factor ``1 + spread`` up and down."""
         return cls(middle / (1 + spread), middle, middle * (1 + spread))
 
     def __add__(self, other: "Range") -> "Range":
         return Range(self.low + other.low, self.middle + other.middle, self.high + other.high)
 
     def times(self, factor: float) -> "Range":
-        """Scaled by what is not below 0."""
+        """Returns the range scaled by a factor that is not negative."""
         return Range(self.low * factor, self.middle * factor, self.high * factor)
 
     def inverse(self) -> "Range":
-        """One over it."""
+        """Returns the reciprocal."""
         return Range(1 / self.high, 1 / self.middle, 1 / self.low)
 
 
 def exactly(value: float) -> Range:
-    """Counted, not estimated."""
+    """Returns a range without uncertainty, for counted numbers."""
     return Range(value, value, value)
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Bytes and multiply-adds a second; None where no source tells."""
+    """Bytes/s and multiply-adds/s; None where no source has them."""
 
     bandwidth: float | None
     products: float | None
@@ -59,7 +59,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Factor:
-    """The share of a rate that a stage reaches, and seconds for every layer besides."""
+    """Share of a rate that a stage reaches, and additional seconds per layer."""
 
     share: Range
     per_layer: float = 0.0
@@ -67,10 +67,9 @@ class Factor:
 
 @dataclass(frozen=True)
 class Factors:
-    """Of a device and target: a factor by stage and kind of weights; weights in memory, and bytes besides.
+    """Factors of a device and target, by stage and kind of weights; memory per byte of weights, and further bytes.
 
-    ``runs`` is how many profiles they were fitted from: 0 is uncalibrated. ``measured`` are the stages and kinds that
-    those profiles had.
+    ``runs``: number of profiles in the fit, 0 for none. ``measured``: factors of the stages and kinds that they had.
     """
 
     usual: dict[Stage, Factor]
@@ -80,16 +79,16 @@ class Factors:
     measured: dict[Stage, dict[str, Factor]] = field(default_factory=dict)
 
     def of(self, stage: Stage, kind: str) -> Factor:
-        """Fitted where there was such a profile."""
+        """Returns the fitted factor, or the table's where there is none."""
         return self.measured.get(stage, {}).get(kind, self.usual[stage])
 
-    def knows(self, kind: str) -> bool:
-        """Whether every stage of such weights was fitted."""
+    def covers(self, kind: str) -> bool:
+        """True where every stage of such weights was fitted."""
         return all(kind_of(stage, kind) in self.measured.get(stage, {}) for stage in STAGES)
 
 
 def kind_of(stage: Stage, weights: str) -> str:
-    """What decides how fast weights are: float, int8, int4 or lut4; recipes of 4 bits look at pictures in 8."""
+    """Kind of weights by speed: float, int8, int4 or lut4; 4-bit recipes run vision in 8 bits."""
     if weights in (*PRECISIONS, "float"):
         return "float"
     if stage == "vision" or weights.startswith("int8"):
@@ -98,7 +97,7 @@ def kind_of(stage: Stage, weights: str) -> str:
 
 
 def uncalibrated(shares: Shares) -> Factors:
-    """Those of the table."""
+    """Returns the table's factors."""
     usual = {stage: Factor(Range.between(found.low, found.high)) for stage in STAGES for found in [shares.of(stage)]}
     weights, runtime = shares.weights, shares.runtime
     return Factors(
@@ -107,7 +106,7 @@ def uncalibrated(shares: Shares) -> Factors:
 
 
 def rates_of(entry: Entry, target: Target, weights: str, compute: str = "auto") -> Rates:
-    """What a device can do for weights of a kind."""
+    """Rates of a device for a kind of weights."""
     processor = "gpu" if compute == "gpu" else target.processor
     is_float = kind_of("prefill", weights) == "float"
     kind = "fp16" if processor == "gpu" else "fp32" if is_float else "int8"
@@ -116,12 +115,12 @@ def rates_of(entry: Entry, target: Target, weights: str, compute: str = "auto") 
 
 
 def least_vision(counted: Counted, rates: Rates) -> float | None:
-    """Seconds of a tile at the full rate; None where that is unknown."""
-    return _least(counted.work.vision_bytes, counted.work.vision_products + counted.look_products, rates)
+    """Minimum seconds of a tile; None where the rate is unknown."""
+    return _least(counted.work.vision_bytes, counted.work.vision_products + counted.attention_products, rates)
 
 
 def least_prefill(counted: Counted, rates: Rates, start: int, tokens: int) -> float | None:
-    """Those of a chunk of ``tokens`` behind ``start`` cached ones; words are scored once."""
+    """Minimum seconds of a chunk of ``tokens`` after ``start`` cached ones; logits are computed once."""
     work, head = counted.work, counted.head_products
     seen = tokens * start + tokens * tokens // 2
     products = tokens * (work.decoder_products - head) + head + seen * work.cache_products_per_token
@@ -129,7 +128,7 @@ def least_prefill(counted: Counted, rates: Rates, start: int, tokens: int) -> fl
 
 
 def least_decode(counted: Counted, rates: Rates, context: int) -> float | None:
-    """Those of a token behind ``context`` cached ones: what it moves."""
+    """Minimum seconds of a token after ``context`` cached ones: its bytes over bandwidth."""
     return None if rates.bandwidth is None else counted.work.token_bytes(context) / rates.bandwidth
 
 
@@ -140,7 +139,7 @@ def _least(size: int, products: int, rates: Rates) -> float | None:
 
 
 def seconds(least: float | None, factor: Factor, layers: int) -> Range | None:
-    """What a stage takes whose least is known; as uncertain as the share is, layers' own time among it."""
+    """Predicted seconds of a stage from its minimum; the share's uncertainty covers the time per layer, too."""
     if least is None:
         return None
     share = factor.share
@@ -149,6 +148,6 @@ def seconds(least: float | None, factor: Factor, layers: int) -> Range | None:
 
 
 def memory(counted: Counted, factors: Factors, tokens: int, activations: int) -> Range:
-    """Bytes at most, with so many tokens cached."""
+    """Peak bytes, with ``tokens`` in the cache."""
     cached = tokens * counted.work.cache_bytes_per_token
     return factors.weights.times(counted.weight_bytes) + factors.runtime + exactly(cached + activations)

@@ -1,4 +1,4 @@
-"""Profiles as the planner sees them: what was counted, what the machine can do, and what each stage took."""
+"""Profiles as inputs of the planner: counts, rates of the machine, and seconds of each stage."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ from phantom_edge.profile.result import Run, StageName, Subject
 from phantom_edge.quantize.recipe import SHIPPED
 
 VISION_NEAR, DECODER_NEAR = 0.005, 0.3
-"""How near the bytes of a run's parts must be to those of a size to be taken for it."""
+"""Maximum relative differences in bytes between a run's parts and a size that it matches."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A profile as its stages are predicted: what was counted, what the machine can do, and what was measured."""
+    """A profile with the inputs of its prediction: counts, rates of the machine, and measurements."""
 
     counted: Counted
     rates: Rates
@@ -39,17 +39,17 @@ class Sample:
 
     @property
     def deepest(self) -> int:
-        """Tokens that were cached at most, as far as it is told."""
+        """Largest known number of cached tokens."""
         return max([context for context, _ in self.depths] + [0 if self.prefill is None else self.prefill[0]])
 
 
 def sample_of(
     run: Run, targets: Mapping[str, Target], sizes: Sequence[Size] = (), entry: Entry | None = None
 ) -> Sample:
-    """Of a profile. What its document does not tell is that of the size, known or one of ``sizes``, that it fits.
+    """Returns the sample of a profile. Counts missing in it come from the matching size, known or in ``sizes``.
 
-    Rates are those of ``entry``, by which is planned; of this machine, those that were measured with the profile, which
-    tell how many threads there were.
+    Rates are those of ``entry``, the planned device; on this machine, those measured with the profile, which depend on
+    its number of threads.
     """
     subject = run.subject
     own = entry_of(run.device) if entry is None or entry.kind == "host" else entry
@@ -74,15 +74,15 @@ def sample_of(
 
 
 def _median(run: Run, name: StageName) -> tuple[int, float] | None:
-    """Units and seconds of a stage, None where it was not measured warm."""
+    """Units and median seconds of a stage, None where it was not measured warm."""
     stage = run.stage(name)
     return None if stage is None or not stage.warm else (stage.units, median(stage.warm))
 
 
 def _form(run: Run, target: Target, sizes: Sequence[Size], context: int) -> Form | None:
-    """The form whose weights are as many bytes as the run's; None where there is none, or the recipe is not known.
+    """Finds the form whose weights have the run's size; None where none matches, or the recipe is unknown.
 
-    Rotations are a part of the decoder's, and how many it holds is not told: so pictures decide.
+    The decoder's bytes include rotations, whose number is unknown: so vision decides.
     """
     subject, weights = run.subject, run.subject.weights
     floats: tuple[str, ...] = ("fp16",) if target.count.is_half else ("fp32", "fp16")
@@ -98,14 +98,14 @@ def _form(run: Run, target: Target, sizes: Sequence[Size], context: int) -> Form
 
 
 def _off(form: Form, subject: Subject) -> tuple[float, float]:
-    """How far the bytes of vision and decoder are off, relative to the run's; near is near, for vision."""
+    """Relative errors in bytes of vision (0 where it is near) and decoder."""
     vision = abs(sum(vision_weights(form).values()) / max(subject.vision_bytes, 1) - 1)
     decoder = abs(sum(decoder_weights(form).values()) / max(subject.decoder_bytes, 1) - 1)
     return (vision if vision >= VISION_NEAR else 0.0, decoder)
 
 
 def _counted(run: Run, form: Form | None) -> Counted:
-    """As the bundle itself was counted, and the rest from its size."""
+    """Counts from the profile, and the rest from its size."""
     subject = run.subject
     shape = None if form is None else count(form)
     groups = 1 if form is None else form.size.heads // form.size.kv_heads
@@ -126,6 +126,6 @@ def _counted(run: Run, form: Form | None) -> Counted:
         shape.layers,
         shape.vision_layers,
         shape.head_products,
-        shape.look_products,
+        shape.attention_products,
         shape.disk_bytes,
     )

@@ -1,4 +1,4 @@
-"""Of all bundles that suit a device those that keep the limits, and of these the ones that no other beats."""
+"""Searches all bundles for a device: those within the limits, and of these the Pareto front."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from phantom_edge.export.targets.target import Target
 from phantom_edge.models.sizes import Size
 from phantom_edge.profile.devices.table import Entry
 from phantom_edge.profile.plan.counting import Form, activation_bytes, count
-from phantom_edge.profile.plan.options import Choice, Wish, choices, shown
+from phantom_edge.profile.plan.options import Choice, Wish, choices, with_thumbnail
 from phantom_edge.profile.plan.predict import (
     Factors,
     Range,
@@ -29,7 +29,7 @@ Limit = Literal["ttft", "tokens-per-second", "memory"]
 
 @dataclass(frozen=True)
 class Lost:
-    """Points of accuracy that a recipe loses, where that was measured: the estimate, and the most of its interval."""
+    """Measured loss of a recipe in points of accuracy: the estimate, and the upper end of its interval."""
 
     points: float
     most: float
@@ -37,7 +37,7 @@ class Lost:
 
 @dataclass(frozen=True)
 class Predicted:
-    """A choice with all that is foretold of it; None where the device's numbers are not known."""
+    """A choice with its predictions; None where the device's rates are unknown."""
 
     choice: Choice
     ttft: Range | None
@@ -48,13 +48,13 @@ class Predicted:
     is_calibrated: bool
 
     def of(self, limit: Limit) -> Range | None:
-        """What a limit is about."""
+        """Returns the prediction that a limit bounds."""
         return {"ttft": self.ttft, "tokens-per-second": self.tokens_per_second, "memory": self.memory}[limit]
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """The limit that is nearest to being met where nothing keeps all: the choice that is off by the least."""
+    """Where no choice keeps all limits: the choice that exceeds them least, and its worst limit."""
 
     limit: Limit
     times: float
@@ -63,9 +63,9 @@ class Nearest:
 
 @dataclass(frozen=True)
 class Plan:
-    """What was found: the front, how many were looked at, and how many each limit dropped (``unknown``: untold).
+    """The front, and the numbers of choices examined, kept, and dropped by each limit (``unknown``: no prediction).
 
-    ``rank`` is what of the phantom halves was asked for.
+    ``rank`` is the requested phantom rank.
     """
 
     front: tuple[Predicted, ...]
@@ -88,12 +88,12 @@ def predict(
     rank: int | None,
     target: Target,
 ) -> Predicted:
-    """All that is foretold of a choice."""
+    """Predicts time, memory and size of a choice."""
     form = Form(size, target, choice.option.weights, choice.context, choice.cache, rank)
     counted = count(form)
     rates = rates_of(entry, target, choice.option.weights, choice.option.compute)
     weights = choice.option.weights
-    tokens = wish.prompt + shown(choice.tiles) * size.tokens_per_tile
+    tokens = wish.prompt + with_thumbnail(choice.tiles) * size.tokens_per_tile
     vision = seconds(
         least_vision(counted, rates), factors.of("vision", kind_of("vision", weights)), counted.vision_layers
     )
@@ -110,17 +110,17 @@ def predict(
     )
     return Predicted(
         choice,
-        ttft=None if vision is None else _sum([vision.times(shown(choice.tiles)), *filling]),
+        ttft=None if vision is None else _sum([vision.times(with_thumbnail(choice.tiles)), *filling]),
         tokens_per_second=None if step is None else step.inverse(),
         memory=memory(counted, factors, choice.context, activation_bytes(form, choice.chunk)),
         disk_bytes=counted.disk_bytes,
         lost=lost.get(_measured_as(choice)),
-        is_calibrated=factors.runs > 0 and factors.knows(weights),
+        is_calibrated=factors.runs > 0 and factors.covers(weights),
     )
 
 
 def chunks(choice: Choice, tokens: int, *, is_fixed: bool) -> list[tuple[int, int]]:
-    """What is cached before each chunk of a prompt, and its tokens. Graphs of fixed shapes always do all of both."""
+    """Cached tokens before each chunk of a prompt, and its tokens. Graphs of fixed shapes always compute both whole."""
     if is_fixed:
         return [(choice.context - choice.chunk, choice.chunk)] * -(-tokens // choice.chunk)
     return [(start, min(choice.chunk, tokens - start)) for start in range(0, tokens, choice.chunk)]
@@ -140,7 +140,7 @@ def _sum(parts: Sequence[Range | None]) -> Range | None:
 
 
 def limits_of(entry: Entry, wish: Wish) -> dict[Limit, float]:
-    """What must be kept: what is asked, and the memory that the device has for an app."""
+    """Limits to keep: those requested, and the memory that the device has for an app."""
     room = [value for value in (wish.memory, None if entry.room is None else entry.room.plain) if value is not None]
     found: dict[Limit, float | None] = {
         "ttft": wish.ttft,
@@ -151,33 +151,33 @@ def limits_of(entry: Entry, wish: Wish) -> dict[Limit, float]:
 
 
 def broken(predicted: Predicted, limits: Mapping[Limit, float]) -> dict[Limit, float]:
-    """The limits that the middle of what is foretold breaks, and how many times; infinity for what is untold."""
+    """Limits that the middle of the prediction breaks, and by what factor; infinity where it is unknown."""
     found: dict[Limit, float] = {}
     for limit, value in limits.items():
-        foretold = predicted.of(limit)
-        if foretold is None:
+        expected = predicted.of(limit)
+        if expected is None:
             found[limit] = inf
         else:
-            times = value / foretold.middle if limit == "tokens-per-second" else foretold.middle / value
+            times = value / expected.middle if limit == "tokens-per-second" else expected.middle / value
             if times > 1:
                 found[limit] = times
     return found
 
 
 def at_risk(predicted: Predicted, limits: Mapping[Limit, float]) -> list[Limit]:
-    """Limits that the worse end of what is foretold would break."""
+    """Limits that the worse end of the prediction breaks."""
     found: list[Limit] = []
     for limit, value in limits.items():
-        foretold = predicted.of(limit)
-        if foretold is None or (foretold.low < value if limit == "tokens-per-second" else foretold.high > value):
+        expected = predicted.of(limit)
+        if expected is None or (expected.low < value if limit == "tokens-per-second" else expected.high > value):
             found.append(limit)
     return found
 
 
 def objectives(predicted: Predicted) -> tuple[float, ...]:
-    """What less is better of, in two digits, as nothing here is known better: time, speed, memory, loss, tiles.
+    """Objectives to minimize, in two digits (predictions are no better): time, speed, memory, loss, tiles.
 
-    The most that a recipe may lose counts, so that chance does not rank it above floats.
+    The loss is the upper end of its interval, so that chance does not rank a recipe above floats.
     """
     speed, first = predicted.tokens_per_second, predicted.ttft
     return (
@@ -190,17 +190,17 @@ def objectives(predicted: Predicted) -> tuple[float, ...]:
 
 
 def two_digits(value: float) -> float:
-    """Rounded."""
+    """Rounds to two significant digits."""
     return round(value, 1 - int(log10(abs(value)) // 1)) if value else 0.0
 
 
 def dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    """Whether it is nowhere worse and somewhere better."""
+    """True where ``one`` is nowhere worse and somewhere better."""
     return one != other and all(first <= second for first, second in zip(one, other, strict=True))
 
 
 def front_of(found: Sequence[Predicted]) -> list[Predicted]:
-    """Those that none dominates; of equals, the one that is there sooner. The soonest first."""
+    """Choices that none dominates, fastest first; of equals, the fastest."""
     best: dict[tuple[float, ...], Predicted] = {}
     for one in found:
         key = objectives(one)
@@ -223,7 +223,7 @@ def plan(
     targets: Mapping[str, Target],
     rank: int | None = None,
 ) -> Plan:
-    """Search. Raises EdgeError where nothing can be exported at all."""
+    """Predicts every choice and returns the front. Raises EdgeError where nothing can be exported."""
     found = [
         predict(size, entry, choice, wish, factors[choice.target], lost, rank, targets[choice.target])
         for choice in choices(size, entry, wish, targets)
@@ -246,7 +246,7 @@ def plan(
 
 
 def _nearest(found: Sequence[Predicted], breaches: Sequence[Mapping[Limit, float]]) -> Nearest | None:
-    """By the limit that each is farthest off."""
+    """Finds the choice whose worst breach is least."""
     worst = [max(breach.items(), key=lambda one: one[1]) for breach in breaches]
     number = min(range(len(worst)), key=lambda place: (worst[place][1], len(breaches[place])))
     limit, times = worst[number]

@@ -1,4 +1,4 @@
-"""Two profiles beside each other: how many times as long the second takes, and whether that is more than chance."""
+"""Compares two profiles: the ratio of their times, and whether it exceeds chance."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,14 +14,13 @@ LEVEL = 0.95
 DRAWS = 10_000
 SEED = 0
 FEWEST = 5
-"""Repeats from which an interval of a median is told: between the least and the most of n the median lies with
-probability 1 - 2^(1 - n), so four could not reach 90 %."""
+"""Minimum number of repeats for an interval: the median lies between the minimum and the maximum of n with probability
+1 - 2^(1 - n), so four could not reach 90 %."""
 
 MARGIN = 0.03
 
 STEADY = 1.15
-"""Times that a device's own bandwidth or peak may differ between runs before it is said that it was in another state.
-"""
+"""Ratio of a device's measured bandwidth or peak between two runs above which the report warns of a different state."""
 
 Verdict = Literal["slower", "faster", "no difference shown"]
 Floats = NDArray[np.float64]
@@ -29,7 +28,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Difference:
-    """One stage of two runs: medians in seconds, the later over the first, and its interval where one can be told."""
+    """One stage of two runs: medians in seconds, their ratio (later over first), and its interval where known."""
 
     what: str
     first: float
@@ -43,7 +42,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A later run beside the first. ``unlike`` says what else differs, ``alone`` which stages only one of them has."""
+    """A later run compared with the first. ``unlike``: other differences; ``alone``: stages that only one has."""
 
     unlike: tuple[str, ...]
     alone: tuple[str, ...]
@@ -51,21 +50,21 @@ class Comparison:
 
     @property
     def slower(self) -> list[str]:
-        """The stages that became slower."""
+        """Stages that became slower."""
         return [stage.what for stage in self.stages if stage.verdict == "slower"]
 
     @property
-    def untold(self) -> list[str]:
-        """The stages that cannot be judged: too few repeats, or a clock that stood still."""
+    def unjudged(self) -> list[str]:
+        """Stages without a verdict: too few repeats, or a clock that stood still."""
         return [stage.what for stage in self.stages if stage.low is None]
 
 
 def compare(first: Run, later: Run, margin: float = MARGIN) -> Comparison:
-    """Compare what both measured; ``margin`` is the share of time that nobody minds.
+    """Compares the stages that both runs measured; ``margin`` is the relative change to treat as noise.
 
-    The intervals know how far repeats of one run lie apart. What else differs between two runs of the same thing
-    (heat, other programs, where memory lies) they cannot know: measure twice before believing a small difference
-    (Kalibera and Jones, "Rigorous benchmarking in reasonable time", 2013).
+    The intervals cover the spread of repeats within a run, not what differs between runs (heat, other programs,
+    memory layout): measure twice before believing a small difference (Kalibera and Jones, "Rigorous benchmarking
+    in reasonable time", 2013).
     """
     before, after = dict(_samples(first)), dict(_samples(later))
     both = [what for what in before if what in after]
@@ -77,7 +76,7 @@ def compare(first: Run, later: Run, margin: float = MARGIN) -> Comparison:
 
 
 def _samples(run: Run) -> Iterator[tuple[str, tuple[float, ...]]]:
-    """Seconds of every repeat, by what took them; a prompt's chunk has its size in its name."""
+    """Seconds of every repeat, by stage; the name of a chunk holds its size."""
     for name in STAGES:
         stage = run.stage(name)
         if stage is not None and stage.warm:
@@ -89,9 +88,9 @@ def _samples(run: Run) -> Iterator[tuple[str, tuple[float, ...]]]:
 
 
 def difference(what: str, first: Sequence[float], later: Sequence[float], margin: float = MARGIN) -> Difference:
-    """Compare repeats (N,) with repeats (M,), in seconds.
+    """Compares repeats (N,) with repeats (M,), in seconds.
 
-    Exchanging them turns the ratio and its interval upside down, and slower into faster.
+    Exchanging them inverts the ratio and its interval, and turns slower into faster.
     """
     medians = float(np.median(first)), float(np.median(later))
     repeats = len(first), len(later)
@@ -108,21 +107,21 @@ def difference(what: str, first: Sequence[float], later: Sequence[float], margin
 
 
 def ratio_interval(first: Floats, later: Floats) -> tuple[float, float]:
-    """Where 95 % of the ratios of medians lie when both are drawn again with replacement: the percentile bootstrap."""
+    """95 % interval of the ratio of medians, by the percentile bootstrap."""
     seeds = SEED, SEED + 1
     one, other = ([drawn_medians(values, np.random.default_rng(seed)) for seed in seeds] for values in (first, later))
-    # either gets the draws of either seed, so that exchanging them turns the interval exactly upside down
+    # both samples use both seeds, so that exchanging them inverts the interval exactly
     logs = np.log(np.concatenate([other[1] / one[0], other[0] / one[1]]))
     low, high = np.exp(np.quantile(logs, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
     return float(low), float(high)
 
 
 def drawn_medians(values: Floats, random: np.random.Generator) -> Floats:
-    """The medians (DRAWS,) of as many resamples of ``values`` (N,), without making the resamples.
+    """Medians (DRAWS,) of resamples of ``values`` (N,), without making the resamples.
 
-    A resample is N uniform places in the sorted values. Its median is what lies at the middle place or the two
-    middle ones, and the places of given ranks follow Beta distributions (David and Nagaraja, "Order Statistics",
-    2003, section 2.2). A million repeats cost no more than five.
+    A resample is N uniform positions in the sorted values. Its median is the value at the middle position or the mean
+    of the two middle ones, and positions of given ranks follow Beta distributions (David and Nagaraja, "Order
+    Statistics", 2003, section 2.2). A million repeats cost no more than five.
     """
     ordered, count = np.sort(values), len(values)
     rank = (count + 1) // 2
@@ -134,7 +133,7 @@ def drawn_medians(values: Floats, random: np.random.Generator) -> Floats:
 
 
 def _other_state(here: Device, there: Device) -> Iterator[str]:
-    """How one device differs from itself."""
+    """Differences in the state of one device between two runs."""
     if here.system != there.system:
         yield f"different systems: {here.system} and {there.system}"
     for what, one, other in (
@@ -142,12 +141,12 @@ def _other_state(here: Device, there: Device) -> Iterator[str]:
         ("G multiply-adds a second", here.products, there.products),
     ):
         if one and other and max(one, other) > STEADY * min(one, other):
-            told = f"{one / 1e9:,.1f} and {other / 1e9:,.1f} {what} were measured"
-            yield f"the device was busier or hotter one time: {told}"
+            rates = f"{one / 1e9:,.1f} and {other / 1e9:,.1f} {what} were measured"
+            yield f"the device was busier or hotter one time: {rates}"
 
 
 def _unlike(first: Run, later: Run) -> Iterator[str]:
-    """What differs besides times, in words."""
+    """Differences other than times, in words."""
     one, other = first.subject, later.subject
     if one.seal != other.seal:
         same = f", both named {one.bundle}" if one.bundle == other.bundle else f": {one.bundle} and {other.bundle}"

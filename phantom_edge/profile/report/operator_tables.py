@@ -1,4 +1,4 @@
-"""What the runtime's own profiler found, as tables."""
+"""Results of the runtime's own profiler, as tables."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,25 +10,21 @@ from phantom_edge.profile.result import Run
 from phantom_edge.runtime.tracing import Group
 
 OPERATORS = 20
-"""Of a run's operators, so many are listed; the others are one row."""
+"""Number of operators listed; the others share one row."""
 
 
 def places(run: Run) -> Table:
-    """Where the time of a step goes."""
+    """Time of a step by place in the model."""
     notes, whole = [cost_of_phantoms(run)], accounted(run)
     if whole:
-        notes.append(
-            "in all: with what the runtime takes around nodes, as much around each; in and out: to it and back"
-        )
-        told = ", ".join(f"{share:.0%} of {part}" for part, share in whole.items())
-        notes.append(f"inside of nodes is, of the same step without the profiler: {told}")
+        notes.append("total includes runtime overhead, divided evenly among nodes; in and out: inputs, outputs, cache")
+        shares = ", ".join(f"{share:.0%} of {part}" for part, share in whole.items())
+        notes.append(f"time inside nodes, relative to the step without the profiler: {shares}")
     if tolls := [one.toll for one in run.traced if one.toll]:
-        notes.append(
-            f"off each node are {1e6 * median(tolls):.1f} µs, which one takes that does nothing: the profiler's"
-        )
+        notes.append(f"{1e6 * median(tolls):.1f} µs profiler overhead (measured on a no-op) subtracted per node")
     return Table(
         "Where the time goes",
-        ("step", "place", "nodes", "inside, ms", "in all, ms", "share, %"),
+        ("step", "place", "nodes", "inside, ms", "total, ms", "share, %"),
         tuple(
             (
                 one.part or "all steps",
@@ -45,7 +41,7 @@ def places(run: Run) -> Table:
 
 
 def places_compared(first: Run, later: Run, title: str) -> Table:
-    """Where the time of the steps goes that both have."""
+    """Time by place in the steps that both runs have."""
     after = parts_of(shares_of(later))
     both = [(one, after[one.part][one.place]) for one in shares_of(first) if one.place in after.get(one.part, {})]
     return Table(
@@ -61,20 +57,20 @@ def places_compared(first: Run, later: Run, title: str) -> Table:
             )
             for one, other in both
         ),
-        "medians over few steps, as the runtime's profiler saw them: no interval is told",
+        "medians over a few steps under the runtime's profiler, without an interval",
     )
 
 
 def operators(run: Run) -> Table:
-    """What the runtime's own profiler found, by the share of its step."""
+    """Operators by their share of the step."""
     whole: dict[str, float] = defaultdict(float)
     for one in run.operators:
         whole[one.part] += one.seconds
 
     def row(name: str, some: Sequence[Group]) -> tuple[str, ...]:
         share = sum(share_of(one) for one in some) if len({one.part for one in some}) == 1 else None
-        told = "-" if share is None else f"{100 * share:.1f}"
-        return name, ms(sum(one.seconds for one in some)), told, f"{sum(one.calls for one in some):,}"
+        percent = "-" if share is None else f"{100 * share:.1f}"
+        return name, ms(sum(one.seconds for one in some)), percent, f"{sum(one.calls for one in some):,}"
 
     def share_of(one: Group) -> float:
         return one.seconds / (whole[one.part] or 1.0)
@@ -84,5 +80,8 @@ def operators(run: Run) -> Table:
     if others := found[OPERATORS:]:
         rows.append(row(f"{len(others):,} others", others))
     return Table(
-        "Operators", ("operator", "ms", "share, %", "calls"), tuple(rows), "by the share of what is inside of nodes"
+        "Operators",
+        ("operator", "ms", "share, %", "calls"),
+        tuple(rows),
+        "sorted by the share of the time inside nodes",
     )

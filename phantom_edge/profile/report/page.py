@@ -1,4 +1,4 @@
-"""Profiles as one HTML file that needs nothing else, as Markdown, and as pictures."""
+"""Profiles as one self-contained HTML file, as Markdown, and as pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -51,7 +51,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report: what must be known of it, and what is shown."""
+    """A part of a report: warnings, words and blocks."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -61,7 +61,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """Runs, every later one beside the first, and how often their bundles are right."""
+    """Runs, comparisons of every later one with the first, and the accuracy of their bundles."""
 
     runs: Sequence[Run]
     quality: Sequence[Quality] = ()
@@ -74,14 +74,14 @@ class Report:
 
     @property
     def title(self) -> str:
-        """For the page's head."""
+        """Title of the page."""
         first = self.runs[0]
         only = f"{first.subject.bundle} on {first.device.name}"
         return f"Profile of {only}" if len(self.runs) == 1 else f"{len(self.runs)} profiles beside each other"
 
     @cached_property
     def sections(self) -> list[Section]:
-        """All of it, what was asked for first: the verdicts, then the runs one by one."""
+        """All sections: the verdicts, then the runs one by one."""
         return [*self._overview(), *self.beside, *self._quality(), *self._single()]
 
     def _overview(self) -> list[Section]:
@@ -89,16 +89,16 @@ class Report:
 
     @cached_property
     def beside(self) -> list[Section]:
-        """Every later run beside the first."""
+        """A section for every later run, compared with the first."""
         found = []
         for number, one in enumerate(self.comparisons, 2):
             title = f"Run {number} beside run 1"
             block = Block(compared(one, title, self.margin), ratios(one, f"run{number}-ratios", self.margin))
             warnings = [f"Not the same: {words}." for words in one.unlike]
             if one.alone:
-                warnings.append(f"Only one of both has: {'; '.join(one.alone)}.")
-            if one.untold:
-                warnings.append(f"Too few repeats to be judged ({FEWEST} are needed): {'; '.join(one.untold)}.")
+                warnings.append(f"Measured in one run only: {'; '.join(one.alone)}.")
+            if one.unjudged:
+                warnings.append(f"Too few repeats to be judged ({FEWEST} are needed): {'; '.join(one.unjudged)}.")
             inside = Block(
                 places_compared(self.runs[0], self.runs[number - 1], f"Where the time goes, {title.lower()}")
             )
@@ -127,7 +127,7 @@ class Report:
         ]
 
     def html(self, path: Path) -> None:
-        """Write the page. Raises EdgeError where ``path`` cannot be written, or matplotlib is missing."""
+        """Writes the page. Raises EdgeError where ``path`` cannot be written, or matplotlib is missing."""
         environment = Environment(
             loader=FileSystemLoader(Path(__file__).parent),
             autoescape=True,
@@ -142,7 +142,7 @@ class Report:
             file.write(page)
 
     def markdown(self, path: Path) -> None:
-        """Write the same words and tables as Markdown."""
+        """Writes the same words and tables as Markdown."""
         text = [f"# {plain(self.title)}\n"]
         for section in self.sections:
             text.append(f"## {plain(section.title)}\n")
@@ -153,7 +153,7 @@ class Report:
             file.write("\n".join(text))
 
     def pictures(self, folder: Path, force: bool = False) -> int:
-        """Write each plot as PNG into a new folder; how many there are."""
+        """Writes each plot as PNG into a new folder. Returns the number of plots."""
         found = [block.plot for section in self.sections for block in section.blocks if block.plot is not None]
         with whole_folder(folder, force=force) as staging:
             for plot in found:
@@ -162,7 +162,7 @@ class Report:
 
 
 def blocks(run: Run, name: str) -> list[Block]:
-    """All that there is to a run; tables of what it has nothing to say about are empty."""
+    """All tables and plots of a run; those without data are empty."""
     return [
         Block(about(run)),
         Block(times(run)),
@@ -177,23 +177,23 @@ def blocks(run: Run, name: str) -> list[Block]:
 
 
 SPREAD = (
-    "The intervals know how far repeats of one run lie apart, and nothing of what else differs between two runs of the "
-    "same thing, such as heat and other programs: measure again before believing a small difference."
+    "The intervals cover the spread of repeats within a run, not what differs between runs, such as heat and other "
+    "programs: measure again before believing a small difference."
 )
 
 
 def verdict(comparison: Comparison) -> str:
     """A comparison in a sentence."""
-    told = {"slower": comparison.slower}
-    told["faster"] = [one.what for one in comparison.stages if one.verdict == "faster"]
-    parts = [f"{name}: {'; '.join(stages)}" for name, stages in told.items() if stages]
+    verdicts = {"slower": comparison.slower}
+    verdicts["faster"] = [one.what for one in comparison.stages if one.verdict == "faster"]
+    parts = [f"{name}: {'; '.join(stages)}" for name, stages in verdicts.items() if stages]
     if not comparison.stages:
         return "Nothing was measured in both."
     return f"{'. '.join(parts).capitalize()}." if parts else "No difference is shown in any stage."
 
 
 def quality_table(points: Sequence[tuple[int, Run, Quality]]) -> Table:
-    """Right answers on the same data, beside the size of the weights."""
+    """Accuracy on the same data, beside the size of the weights."""
     return Table(
         f"Right answers on {points[0][2].data}",
         ("run", "weights", "weights, MB", "right, %", "95 % interval", "chance, %", "questions"),
@@ -209,5 +209,5 @@ def quality_table(points: Sequence[tuple[int, Run, Quality]]) -> Table:
             )
             for number, run, report in points
         ),
-        "evaluations belong to runs by the name of the bundle's folder",
+        "evaluations are matched to runs by the name of the bundle's folder",
     )

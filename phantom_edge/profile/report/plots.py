@@ -1,4 +1,4 @@
-"""A profile as plots. Colours of SVG come from the page, so that they suit light and dark; words stay text."""
+"""A profile as plots. SVG colours come from the page's stylesheet, for light and dark; words stay text."""
 
 import re
 import warnings
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 INK, BLUE, RED, GREEN, GREY = "#1c1c23", "#3f6fb5", "#c2452d", "#2c8a4b", "#9a9aa5"
 AMBER, TEAL, VIOLET, PINK, BROWN = "#d99a2b", "#5fb3b3", "#8a63c4", "#d678a8", "#8c6a4f"
 CSS = {INK: "currentColor", BLUE: "var(--blue)", RED: "var(--red)", GREEN: "var(--green)", GREY: "var(--grey)"}
-"""What a colour is called on the page."""
+"""CSS names of the colours."""
 
 COLOURS = {
     places.PROJECTIONS: BLUE,
@@ -39,14 +39,14 @@ COLOURS = {
     places.PATCHES: PINK,
     places.PROJECTOR: BROWN,
 }
-"""Of places in the model; grey of what is none."""
+"""Colours of places in the model; any other place is grey."""
 
 WIDTH = 4.0
-"""Inches. So narrow that words are still read where a phone shrinks it."""
+"""Inches; narrow enough that text stays readable on a phone."""
 
 MOST_POINTS = 400
 TICKS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
-"""Of ratios that lie far apart."""
+"""Ticks of the logarithmic axis of ratios."""
 
 STYLE = {
     "font.size": 9,
@@ -65,7 +65,7 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Plot:
-    """What is drawn, with how many rows of bars (0: points over an axis). ``name`` is that of a file."""
+    """A drawing with its number of bar rows (0: points over an axis). ``name`` is the file's name."""
 
     name: str
     title: str
@@ -73,7 +73,7 @@ class Plot:
     rows: int = 0
 
     def svg(self) -> str:
-        """To be put into a page: no ids that two plots share, nothing to load."""
+        """Returns SVG to embed in a page: its ids are unique, and it loads nothing."""
         with self._figure() as figure, StringIO() as file:
             figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
             text = file.getvalue()
@@ -85,7 +85,7 @@ class Plot:
         return re.sub(r"\n\s*", "\n", text)
 
     def png(self, path: Path) -> None:
-        """Write it."""
+        """Writes the plot as PNG."""
         with self._figure() as figure:
             figure.suptitle(self.title, fontsize=10)
             figure.savefig(path, format="png", dpi=200)
@@ -94,7 +94,7 @@ class Plot:
     def _figure(self) -> Iterator["Figure"]:
         matplotlib, figures = need("matplotlib", "profile"), need("matplotlib.figure", "profile")
         with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing")  # a page has fonts of its own
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has its own fonts
             height = 0.9 + 0.28 * self.rows if self.rows else 2.7
             figure = figures.Figure(figsize=(WIDTH, height), layout="constrained")
             self.draw(figure.add_subplot())
@@ -102,7 +102,7 @@ class Plot:
 
 
 def question_plot(run: Run, name: str) -> Plot | None:
-    """The stages of one question, one after the other."""
+    """Stages of one question, one after the other."""
     answer = middle_answer(run)
     if answer is None:
         return None
@@ -116,34 +116,34 @@ def question_plot(run: Run, name: str) -> Plot | None:
 
 
 def speed_plot(run: Run, name: str) -> Plot | None:
-    """Tokens a second over what is cached."""
+    """Decode speed over the number of cached tokens."""
     speeds = run.tokens_per_second
     draw = partial(_speed, speeds=speeds)
-    return Plot(f"{name}-speed", "Tokens a second behind a growing cache", draw) if speeds else None
+    return Plot(f"{name}-speed", "Decode speed over the cache", draw) if speeds else None
 
 
 def memory_plot(run: Run, name: str) -> Plot | None:
-    """Resident bytes over seconds."""
-    told = [one for one in run.readings if one.resident_bytes is not None]
-    return Plot(f"{name}-memory", "Resident memory over time", partial(_memory, readings=told)) if told else None
+    """Resident memory over time."""
+    known = [one for one in run.readings if one.resident_bytes is not None]
+    return Plot(f"{name}-memory", "Resident memory over time", partial(_memory, readings=known)) if known else None
 
 
 def roofline_plot(run: Run, name: str) -> Plot | None:
-    """Of every stage, the share of what the device could do."""
+    """Share of the device's bandwidth or peak that every stage reaches."""
     rows = [(line.what, 100 * line.share) for line in roofline(run)]
     draw = partial(_shares, rows=rows)
-    return Plot(f"{name}-roofline", "Share of what the device could do", draw, len(rows)) if rows else None
+    return Plot(f"{name}-roofline", "Share of the device's bandwidth or peak", draw, len(rows)) if rows else None
 
 
 def operators_plot(run: Run, name: str) -> Plot | None:
-    """Shares of the places in the model, a bar a step."""
+    """Shares of the places in the model, one bar per step."""
     parts = parts_of(shares_of(run))
     draw = partial(_stacks, parts=parts)
     return Plot(f"{name}-operators", "Where the time of a step goes", draw, len(parts) + 4) if parts else None
 
 
 def _column(axes: "Axes", words: Sequence[str]) -> None:
-    """A row's value to the right of all, where no line crosses it."""
+    """Writes each row's value to the right of the axes, where no line crosses it."""
     for place, word in enumerate(words):
         axes.annotate(word, (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
 
@@ -163,7 +163,7 @@ def _shares(axes: "Axes", rows: Sequence[tuple[str, float]]) -> None:
 
 
 def _stacks(axes: "Axes", parts: Mapping[str, Mapping[str, Share]]) -> None:
-    """Places in one order in all bars, so that they are found again."""
+    """Draws the places in the same order in all bars."""
     found = dict.fromkeys(place for step in parts.values() for place in step)
     known = [*(place for place in PLACES if place in found), *(place for place in found if place not in PLACES)]
     starts = [0.0] * len(parts)
@@ -221,8 +221,8 @@ def _speed(axes: "Axes", speeds: dict[int, float]) -> None:
     axes.minorticks_off()
     axes.margins(x=0.1)
     axes.set_ylim(0, 1.2 * max(speeds.values()))
-    axes.set_xlabel("tokens cached before")
-    axes.set_ylabel("tokens a second")
+    axes.set_xlabel("cached tokens")
+    axes.set_ylabel("tokens/s")
 
 
 def _memory(axes: "Axes", readings: Sequence[Reading]) -> None:
@@ -243,7 +243,7 @@ def _memory(axes: "Axes", readings: Sequence[Reading]) -> None:
 
 
 def ratios(comparison: Comparison, name: str, margin: float) -> Plot:
-    """Ratios with their intervals, and the margin in which nobody minds."""
+    """Ratios with their intervals, and the margin that counts as noise."""
 
     def draw(axes: "Axes") -> None:
         colours = {"slower": RED, "faster": GREEN, "no difference shown": GREY}
@@ -265,14 +265,14 @@ def ratios(comparison: Comparison, name: str, margin: float) -> Plot:
             axes.xaxis.set_major_formatter("{x:g}")
             axes.minorticks_off()
 
-    return Plot(name, "How many times as long", draw, len(comparison.stages))
+    return Plot(name, "Time relative to the first run", draw, len(comparison.stages))
 
 
 def quality_and_size(points: Sequence[tuple[int, Run, Quality]], name: str) -> Plot:
-    """Right answers over the megabytes of the weights; points are called by the numbers of their runs."""
+    """Accuracy over the megabytes of the weights; labels are the numbers of the runs."""
 
     places: dict[tuple[float, Quality], list[str]] = {}
-    for number, run, quality in points:  # runs of one bundle lie on one point
+    for number, run, quality in points:  # runs of one bundle share a point
         megabytes = (run.subject.vision_bytes + run.subject.decoder_bytes) / 1e6
         places.setdefault((megabytes, quality), []).append(str(number))
 

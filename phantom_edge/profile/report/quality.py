@@ -1,4 +1,4 @@
-"""How often a bundle that was profiled is right: the reports of ``phantom-edge eval`` beside the runs."""
+"""Accuracy of profiled bundles, from the reports of ``phantom-edge eval``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from phantom_edge.profile.result import Run
 
 @dataclass(frozen=True)
 class Quality:
-    """Shares of right answers, their 95 % interval, and what always giving the commonest answer would reach."""
+    """Accuracy, its 95 % interval, and ``chance``: the accuracy of always giving the commonest answer."""
 
     model: str
     data: str
@@ -24,7 +24,7 @@ class Quality:
 
 
 def read_quality(path: Path) -> Quality:
-    """Read an evaluation's report. Raises EdgeError for what is none."""
+    """Reads an evaluation's report. Raises EdgeError for any other file."""
     again = "give the report.json of: phantom-edge eval BUNDLE --data FILE --out EVAL"
     try:
         document = strict_json(path.read_text(encoding="utf-8"))
@@ -60,9 +60,9 @@ def _share(value: object) -> float:
 
 
 def matched(runs: Sequence[Run], reports: Sequence[Quality]) -> list[tuple[int, Run, Quality]]:
-    """Each report with the runs of the bundle that it is about, by the folder's name; runs count from 1.
+    """Matches reports with runs by the name of the bundle's folder; runs count from 1.
 
-    Raises EdgeError for a report about none of them, and where two different bundles have its name.
+    Raises EdgeError for a report that matches no run, and where two different bundles have its name.
     """
     found = []
     for report in reports:

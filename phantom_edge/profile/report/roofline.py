@@ -1,4 +1,4 @@
-"""What a stage must take at least on a machine, beside what it took."""
+"""Roofline: the minimum time of a stage on a machine, beside its measured time."""
 
 from dataclasses import dataclass
 from statistics import median
@@ -10,7 +10,7 @@ from phantom_edge.runtime.tracing import TILE, chunk_named, token_named
 
 @dataclass(frozen=True)
 class Line:
-    """Bytes and multiply-adds of one stage, the seconds that they take at least, and those that it took."""
+    """Bytes and multiply-adds of one stage, its minimum seconds and its measured seconds."""
 
     what: str
     bytes: int
@@ -21,12 +21,12 @@ class Line:
 
     @property
     def share(self) -> float:
-        """Of what the machine could do; above 1 where products of small integers are faster than those of floats."""
+        """Share of the machine's rate; above 1 where small integers multiply faster than floats."""
         return self.least / self.took if self.took else 0.0
 
 
 def roofline(run: Run) -> list[Line]:
-    """Of vision, of a chunk, and of single tokens at every depth; nothing where the machine was not measured."""
+    """Lines of vision, a chunk, and single tokens at every depth; empty where the machine was not measured."""
     about, device = run.subject, run.device
     if device.bandwidth is None or device.products is None:
         return []

@@ -1,4 +1,4 @@
-"""What each place in the model takes of a step, as the runtime's own profiler found."""
+"""Each place's share of a step's time, by the runtime's own profiler."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -9,12 +9,12 @@ from phantom_edge.profile.result import Run
 from phantom_edge.runtime.tracing import TILE, chunk_named, token_named
 
 HANDING = "in and out"
-"""What is no node: inputs, outputs and the cache are handed to the runtime."""
+"""The row for time outside nodes: handing inputs, outputs and the cache to the runtime."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """A place's nodes in a step: seconds inside of them, and with what the runtime takes around them; its share."""
+    """A place's nodes in a step: seconds inside them, seconds with the runtime's overhead, and share of the step."""
 
     part: str
     place: str
@@ -25,10 +25,10 @@ class Share:
 
 
 def shares_of(run: Run) -> list[Share]:
-    """Step by step, the longest first.
+    """Shares by step, the longest first.
 
-    What the same step takes longer without the profiler than its nodes and its handing over, the runtime takes around
-    nodes, and as much around a small one as around a large one: so each has an equal part of it.
+    Runtime overhead is the step's time without the profiler, less the time inside nodes and of handing over. It does
+    not depend on a node's size, so it is divided evenly among nodes.
     """
     found: dict[str, dict[str, tuple[int, float]]] = defaultdict(dict)
     for one in run.operators:
@@ -50,7 +50,7 @@ def shares_of(run: Run) -> list[Share]:
 
 
 def parts_of(shares: Sequence[Share]) -> dict[str, dict[str, Share]]:
-    """By step, by place."""
+    """Shares by step and place."""
     found: dict[str, dict[str, Share]] = {}
     for one in shares:
         found.setdefault(one.part, {})[one.place] = one
@@ -58,7 +58,7 @@ def parts_of(shares: Sequence[Share]) -> dict[str, dict[str, Share]]:
 
 
 def accounted(run: Run) -> dict[str, float]:
-    """Of the same steps without the profiler, the share inside of nodes."""
+    """Time inside nodes by step, relative to the step without the profiler."""
     plain = {part: seconds for part, seconds in _without_profiler(run) if seconds > 0}
     return {
         part: sum(one.inside for one in places.values()) / plain[part]
@@ -68,7 +68,7 @@ def accounted(run: Run) -> dict[str, float]:
 
 
 def _without_profiler(run: Run) -> Iterator[tuple[str, float]]:
-    """Least seconds of the steps that the profiler may see, too: what else the machine does only adds."""
+    """Minimum seconds of the steps that the profiler covers: other load on the machine only adds."""
     for stage in run.stages:
         if stage.warm and stage.name == "vision":
             yield TILE, min(stage.warm)
@@ -79,16 +79,16 @@ def _without_profiler(run: Run) -> Iterator[tuple[str, float]]:
 
 
 def cost_of_phantoms(run: Run) -> str:
-    """What the phantom dimension takes of each step that has any, in words."""
-    told = [
+    """Share of the phantom dimension in each step that has any, in words."""
+    parts = [
         f"{100 * places[PHANTOM].share:.1f} % of {part} (attention {100 * places[ATTENTION].share:.1f} %)"
         for part, places in parts_of(shares_of(run)).items()
         if PHANTOM in places and ATTENTION in places
     ]
-    if not told:
+    if not parts:
         return ""
-    wider = f"; attention reads rows {run.widened:.2f} times as wide for it" if run.widened > 1 else ""
-    return f"phantom maps: {_listed(told)}{wider}"
+    wider = f"; attention reads rows {run.widened:.2f} times as wide" if run.widened > 1 else ""
+    return f"phantom maps: {_listed(parts)}{wider}"
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""A profile as tables: the same for terminals, pages and Markdown."""
+"""A profile as tables, for terminals, pages and Markdown alike."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from phantom_edge.profile.result import STAGES, Answered, Reading, Run
 
 @dataclass(frozen=True)
 class Table:
-    """A table with units in its column heads; each row's first cell says what it is about."""
+    """A table with units in its column heads; the first cell of each row is its label."""
 
     title: str
     columns: tuple[str, ...]
@@ -23,7 +23,7 @@ class Table:
     note: str = ""
 
     def markdown(self) -> str:
-        """As GitHub reads it."""
+        """Returns the table in GitHub's Markdown."""
         rule = "| --- |" + " ---: |" * (len(self.columns) - 1)
         text = [f"**{plain(self.title)}**", "", _line(self.columns), rule, *map(_line, self.rows)]
         return "\n".join([*text, "", plain(self.note)] if self.note else text) + "\n"
@@ -34,23 +34,23 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that Markdown shows as it is: a name is no markup, and ends no cell."""
+    """Escapes text, so that Markdown shows names literally and in one cell."""
     return re.sub(r"([\\|*_`\[\]#~])", r"\\\1", escape(" ".join(text.split()), quote=False))
 
 
 def ms(seconds: float) -> str:
-    """Milliseconds."""
+    """Formats seconds as milliseconds."""
     return f"{1e3 * seconds:,.2f}"
 
 
 def quantiles(seconds: Sequence[float]) -> tuple[float, float, float]:
-    """Median, and what 90 and 99 of 100 do not exceed."""
+    """Returns the median, the 90th and the 99th percentile."""
     half, most, nearly_all = np.quantile(seconds or (float("nan"),), (0.5, 0.9, 0.99))
     return float(half), float(most), float(nearly_all)
 
 
 def about(run: Run) -> Table:
-    """What ran where."""
+    """Device, bundle and tools."""
     device, subject = run.device, run.subject
     rows = {
         "device": f"{device.name} ({device.kind})",
@@ -65,17 +65,17 @@ def about(run: Run) -> Table:
         "model": f"{subject.model} ({subject.fingerprint[:16]})",
         "target": subject.target,
         "weights": f"{subject.weights}, {(subject.vision_bytes + subject.decoder_bytes) / 1e6:,.2f} MB",
-        "cache, bytes a token": f"{subject.cache_bytes_per_token:,}",
-        "threads": f"{subject.threads or 'as many as the runtime takes'}",
+        "cache, bytes per token": f"{subject.cache_bytes_per_token:,}",
+        "threads": f"{subject.threads or 'chosen by the runtime'}",
         "exported with": ", ".join(f"{name} {version}" for name, version in subject.tools.items()),
         "measured": f"{run.when} by {run.made_by}",
         "operators": run.untold,
     }
-    return Table("What ran where", ("", ""), tuple((name, told) for name, told in rows.items() if told))
+    return Table("Device and bundle", ("", ""), tuple((name, text) for name, text in rows.items() if text))
 
 
 def times(run: Run) -> Table:
-    """Stages, cold and warm."""
+    """Stage times, cold and warm."""
     return Table(
         "Cold and warm",
         ("stage", "units", "cold, ms", "median, ms", "p90, ms", "p99, ms", "repeats"),
@@ -89,17 +89,17 @@ def times(run: Run) -> Table:
             )
             for stage in run.stages
         ),
-        "cold: the first time; the others: every time after it; units: tiles of vision, tokens of prefill and decode",
+        "cold: first call; others: all later calls; units: tiles of vision, tokens of prefill and decode",
     )
 
 
 def middle_answer(run: Run) -> Answered | None:
-    """The answer whose wall time is the median."""
+    """Answer with the median wall time."""
     return sorted(run.answers, key=lambda answer: answer.seconds)[len(run.answers) // 2] if run.answers else None
 
 
 def in_order(answer: Answered) -> list[tuple[str, float]]:
-    """Stages of an answer in the order of ``STAGES``, then what none of them accounts for."""
+    """Stages of an answer in the order of ``STAGES``, then the time between them."""
     known = [name for name in STAGES if name in answer.stages]
     parts = [(name, answer.stages[name]) for name in (*known, *(name for name in answer.stages if name not in known))]
     rest = answer.seconds - sum(answer.stages.values())
@@ -107,7 +107,7 @@ def in_order(answer: Answered) -> list[tuple[str, float]]:
 
 
 def question(run: Run) -> Table:
-    """What each stage took of one question."""
+    """Time of each stage in one question."""
     answer = middle_answer(run)
     if answer is None:
         return Table("A question", (), ())
@@ -117,22 +117,22 @@ def question(run: Run) -> Table:
         ("stage", "ms", "share, %"),
         (
             *((name, ms(seconds), f"{100 * seconds / (answer.seconds or 1):.1f}") for name, seconds in parts),
-            ("all of it", ms(answer.seconds), "100.0"),
+            ("total", ms(answer.seconds), "100.0"),
             (
-                "until its first token",
+                "until the first token",
                 ms(answer.first_token),
                 f"{100 * answer.first_token / (answer.seconds or 1):.1f}",
             ),
         ),
-        f"the median of {len(run.answers):,} by wall time; each stage summed over the question",
+        f"median of {len(run.answers):,} questions by wall time; each stage summed over the question",
     )
 
 
 def floor(run: Run) -> Table:
-    """What a stage took beside what it must take."""
+    """Measured time of each stage beside its minimum."""
     return Table(
         "Roofline",
-        ("what", "bytes", "multiply-adds", "least, ms", "took, ms", "share"),
+        ("stage", "bytes", "multiply-adds", "minimum, ms", "measured, ms", "share"),
         tuple(
             (
                 line.what,
@@ -144,49 +144,49 @@ def floor(run: Run) -> Table:
             )
             for line in roofline(run)
         ),
-        "least: bytes over bandwidth or multiply-adds over peak, as measured there in float32, whichever takes longer; "
-        "above 100 % where integers are multiplied",
+        "minimum: the longer of bytes over bandwidth and multiply-adds over peak, measured on the device in float32; "
+        "integers may exceed 100 %",
     )
 
 
 def speeds(run: Run) -> Table:
-    """Tokens a second."""
+    """Decode speed by the number of cached tokens."""
     return Table(
         "Single tokens",
-        ("cached before", "tokens a second"),
+        ("cached tokens", "tokens/s"),
         tuple((f"{context:,}", f"{speed:,.1f}") for context, speed in run.tokens_per_second.items()),
     )
 
 
 def readings(run: Run) -> Table:
-    """The device before, during and after; columns only of what it told."""
+    """The device before, during and after; only columns with data."""
     columns: dict[str, Callable[[Reading], float | None]] = {
-        "resident at most, MB": lambda one: one.resident_bytes and one.resident_bytes / 1e6,
-        "clock at least, MHz": lambda one: one.megahertz,
-        "heat at most, °C": lambda one: one.celsius,
-        "battery at least, %": lambda one: one.battery,
+        "maximum resident, MB": lambda one: one.resident_bytes and one.resident_bytes / 1e6,
+        "minimum clock, MHz": lambda one: one.megahertz,
+        "maximum heat, °C": lambda one: one.celsius,
+        "minimum battery, %": lambda one: one.battery,
     }
-    told = {name: read for name, read in columns.items() if any(read(one) is not None for one in run.readings)}
+    known = {name: read for name, read in columns.items() if any(read(one) is not None for one in run.readings)}
     states = any(one.state for one in run.readings)
 
     def row(when: str, some: list[Reading]) -> tuple[str, ...]:
         cells = []
-        for name, read in told.items():
+        for name, read in known.items():
             values = [value for value in map(read, some) if value is not None]
-            cells.append(f"{(min if 'least' in name else max)(values):,.1f}" if values else "-")
+            cells.append(f"{(min if 'minimum' in name else max)(values):,.1f}" if values else "-")
         return (when, f"{len(some):,}", *cells, *([", ".join(sorted({one.state for one in some} - {""}))] * states))
 
     moments = {when: [one for one in run.readings if one.when == when] for when in ("before", "during", "after")}
     return Table(
         "Memory, clock and heat",
-        ("when", "readings", *told, *(["state"] * states)),
-        tuple(row(when, some) for when, some in moments.items() if some) if told else (),
-        f"{run.peak_bytes / 1e6:,.1f} MB were resident at most" if run.peak_bytes else "",
+        ("when", "readings", *known, *(["state"] * states)),
+        tuple(row(when, some) for when, some in moments.items() if some) if known else (),
+        f"peak resident memory: {run.peak_bytes / 1e6:,.1f} MB" if run.peak_bytes else "",
     )
 
 
 def energy(run: Run) -> Table:
-    """Joules."""
+    """Energy of the answers."""
     used = run.energy
     if used is None:
         return Table("Energy", (), ())
@@ -194,14 +194,14 @@ def energy(run: Run) -> Table:
     each = "-" if not used.tokens else f"{used.joules / used.tokens:,.3f}"
     return Table(
         "Energy",
-        ("told by", "joules", "tokens", "joules a token", "idle, W"),
+        ("meter", "joules", "tokens", "joules/token", "idle, W"),
         ((used.source, f"{used.joules:,.2f}", f"{used.tokens:,}", each, idle),),
-        "all that was used during the answers, what the idle device would have used included",
+        "total during the answers, idle power included",
     )
 
 
 def compared(comparison: Comparison, title: str, margin: float) -> Table:
-    """Two runs, stage by stage."""
+    """Two runs compared, stage by stage."""
     return Table(
         title,
         ("stage", "verdict", "ratio", "95 % interval", "first, ms", "later, ms"),
@@ -216,15 +216,15 @@ def compared(comparison: Comparison, title: str, margin: float) -> Table:
             )
             for one in comparison.stages
         ),
-        f"medians; ratio: later over first; slower, faster: all of the interval is more than {100 * margin:g} % from 1",
+        f"medians; ratio: later over first; slower, faster: the whole interval is more than {100 * margin:g} % from 1",
     )
 
 
 def summary(runs: Sequence[Run]) -> Table:
-    """A line a run."""
+    """One line per run."""
     return Table(
         "Runs",
-        ("run", "bundle", "device", "weights", "first token, ms", "tokens a second", "peak, MB"),
+        ("run", "bundle", "device", "weights", "first token, ms", "tokens/s", "peak, MB"),
         tuple(
             (
                 f"{number}{' (partial)' if run.partial else ''}",
@@ -241,7 +241,7 @@ def summary(runs: Sequence[Run]) -> Table:
 
 
 def decode_speed(run: Run) -> float | None:
-    """Tokens a second of the decode stage."""
+    """Tokens/s of the decode stage."""
     stage = run.stage("decode")
     took = median(stage.warm) if stage is not None and stage.warm else 0.0
     return 1 / took if took else None
