@@ -245,7 +245,7 @@ def test_bad_input_is_one_line_and_exit_1(tiny: Path, tmp_path: Path, picture: P
         (("init", "tiny", "a" * 300, "--random"), "File name too long"),
         (("init", "tiny", b"x\xff", "--random"), "an argument is not UTF-8"),
         (("init", "9b", str(tmp_path / "x"), "--random"), "size '9b' is not one of"),
-        (("init", "tiny", str(tmp_path / "x")), "wants to hear that you mean it"),
+        (("init", "tiny", str(tmp_path / "x")), "needs --random to confirm that"),
         (("init", "tiny", str(tiny), "--random"), "exists already"),
         (("init", "tiny", str(picture), "--random", "--force"), "is a file, not a folder"),
         (("init", "tiny", str(picture / "sub"), "--random"), "cannot write"),

@@ -100,7 +100,7 @@ def train_nano(
     workers: int = 1,
     bf16: bool = True,
     validation: int = VALIDATION,
-    watch: Callable[[str], TrainerCallback] | None = None,
+    callback: Callable[[str], TrainerCallback] | None = None,
     begin: Callable[[Stage], None] = lambda _: None,
 ) -> Path:
     """Train a model of ``size`` through ``stages`` in the folder ``out``; returns the finished checkpoint's folder.
@@ -125,7 +125,7 @@ def train_nano(
                 workers=workers,
                 bf16=bf16,
                 validation=validation,
-                callbacks=() if watch is None else (watch(stage.name),),
+                callbacks=() if callback is None else (callback(stage.name),),
             )
             processor.save_pretrained(done)
             model.save_pretrained(done)
@@ -220,8 +220,8 @@ def _optimizer(model: nn.Module, stage: Stage) -> MuonAndAdamW:
     return MuonAndAdamW(model, stage.learning_rate, weight_decay=0.02, betas=(0.9, 0.98))
 
 
-class Watch(TrainerCallback):
-    """Keeps every log of a stage in the run's metrics, and tells a caller how far it is."""
+class MetricsCallback(TrainerCallback):
+    """Writes every log of a stage to the run's metrics, and reports its progress."""
 
     def __init__(self, stage: str, out: Path, advance: Callable[[str, int], None] = lambda _stage, _step: None) -> None:
         self.stage = stage
@@ -229,10 +229,10 @@ class Watch(TrainerCallback):
         self.advance = advance
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Tell the step."""
+        """Report the step."""
         self.advance(self.stage, state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
-        """One line: stage, step, and what was logged."""
+        """Append a line: stage, step and logs."""
         if state.is_world_process_zero:
             self.run.log({"stage": self.stage, "step": state.global_step, **(logs or {})})
