@@ -372,7 +372,7 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     command = " ".join(map(shlex.quote, COMMAND))
     line = f"rmdir ../x; PYTHONPATH={shlex.quote(str(ROOT))} {command} models"
     done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False, cwd=tmp_path / "x")
-    assert done.returncode == 1 and done.stderr.startswith("error: the folder that you are in")
+    assert done.returncode == 1 and done.stderr.startswith("error: the current folder no longer exists")
 
 
 def test_a_repaired_copy_never_replaces_the_file_through_a_link(tmp_path: Path) -> None:
