@@ -1,4 +1,4 @@
-"""The byte-level BPE tokenizer of phantom-nano, trained on what scenes ask and answer."""
+"""The byte-level BPE tokenizer of phantom-nano, trained on the scenes' questions and answers."""
 
 from collections.abc import Iterator
 
@@ -43,7 +43,7 @@ def scene_texts(scenes: int = SCENES) -> Iterator[str]:
 
 
 def train_tokenizer(size: Size) -> PreTrainedTokenizerFast:
-    """Special tokens at the ids of ``size``, every byte, and merges up to its vocabulary or until words are whole.
+    """Trains special tokens at the ids of ``size``, every byte, and merges up to its vocabulary or whole words.
 
     Digits stand alone, so that a number is read digit by digit.
     """
