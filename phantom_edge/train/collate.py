@@ -2,8 +2,8 @@
 
 One row holds one picture, every question that is asked about it, and the answers to each: a tree. A token attends to
 its own branch from the root down, never to a neighbour's, and its position counts along that branch. So a row equals
-its questions one by one exactly, and a rejected answer costs its own tokens only: it shares the picture and the question
-with the chosen one.
+its questions one by one, exactly, and a rejected answer costs its own tokens only: it shares the picture and the
+question with the chosen one.
 
     picture -+- question 1 -+- chosen
              |              +- rejected
