@@ -141,7 +141,7 @@ def _quantized(
 
 
 def document(exported: "Exported") -> dict[str, object]:
-    """The document of ``--json``."""
+    """Returns the document of ``--json``."""
     manifest = exported.bundle.manifest
     return {
         "bundle": str(exported.bundle.path),

@@ -119,7 +119,7 @@ class Report:
         return lines
 
     def document(self) -> dict[str, Any]:
-        """The document of ``--json``."""
+        """Returns the document of ``--json``."""
         return {
             "machine": self.machine,
             "packages": [asdict(package) | {"state": package.state} for package in self.packages],

@@ -72,7 +72,7 @@ SHOWN = 12
 
 
 def document(bundle: Path, proof: "Proof") -> dict[str, object]:
-    """The document of ``--json``."""
+    """Returns the document of ``--json``."""
     return {
         "bundle": str(bundle),
         "passed": proof.passed,

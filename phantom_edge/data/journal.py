@@ -136,7 +136,7 @@ class Journal:
         if changed := [name for name, value in about.items() if before[name] != value]:
             raise EdgeError(
                 f"{self.path} was begun with another {' and '.join(changed)}",
-                "choose another --out, or add --force to begin anew and lose what was paid for",
+                "choose another --out, or add --force to start over and lose the paid answers",
             )
 
     def _row(self, line: bytes, number: int) -> int:

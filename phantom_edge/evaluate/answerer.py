@@ -13,5 +13,5 @@ class Answerer(Protocol):
     """Answers questions. It receives all at once, to batch them as suits its runtime."""
 
     def answer(self, queries: Sequence[Query], progress: Progress) -> list[str]:
-        """Returns one text a query, in the order of the queries. Raises EdgeError for a query that cannot be answered."""
+        """Returns one text a query, in the queries' order. Raises EdgeError for a query that cannot be answered."""
         ...

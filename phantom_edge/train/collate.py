@@ -68,7 +68,7 @@ class Batch(TypedDict):
     """Groups as tensors: R rows of N tokens, A answers with T tokens in all, P pairs.
 
     ``input_ids``, ``position_ids``, ``questions``, ``answers`` (R, N): the last two number the branches of a row,
-    0 for what its branches share, -1 for padding, which lies on the right. ``pixel_values`` (tiles, 3, S, S).
+    0 for the part that branches share, -1 for padding, which lies on the right. ``pixel_values`` (tiles, 3, S, S).
     ``target_row``, ``target_from``, ``target_id``, ``target_answer`` (T,): an answer's token ``target_id`` is
     predicted at position ``target_from``. ``chosen`` and ``rejected`` (P,) number answers; ``kinds`` (P,) number
     the collator's kinds.

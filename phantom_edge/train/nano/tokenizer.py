@@ -33,7 +33,7 @@ outside colour color shape size left right yes none nothing something unknown
 
 
 def scene_texts(scenes: int = SCENES) -> Iterator[str]:
-    """What is said about the first scenes of the train split, the turns' own words, and everyday English."""
+    """Yields questions and answers of the first training scenes, the turns' own words, and everyday English."""
     yield from ("user\n", "assistant\n", " user", " assistant") * 1000
     yield from (f"{start}{word}" for word in ENGLISH.split() for start in (" ", " ", ""))
     for seed in range(scenes):
