@@ -25,7 +25,7 @@ HANDWRITTEN_SHARE = 0.6
 
 
 def make_scene(seed: int, split: str = "train", mix: Mix = "plain") -> Scene:
-    """Returns the scene of ``seed`` in ``split``; handwriting of ``validation`` and ``test`` is not that of ``train``."""
+    """Returns the scene of ``seed`` in ``split``; ``validation`` and ``test`` share no handwriting with ``train``."""
     assert split in SPLITS, split
     key = f"{split}/{seed}" if mix == "plain" else f"{split}/{seed}/{mix}"
     random = Random(key)
