@@ -37,7 +37,7 @@ def curate(
     retries: Annotated[int, typer.Option(min=0, help="Retries when the server is busy or silent.")] = 6,
     price_in: Annotated[float | None, typer.Option(min=0, help="Price per million tokens sent.")] = None,
     price_out: Annotated[float | None, typer.Option(min=0, help="Price per million tokens received.")] = None,
-    key_env: Annotated[str | None, typer.Option(help="Variable of the key; default: OPENAI_API_KEY.")] = None,
+    key_env: Annotated[str | None, typer.Option(help="Key's environment variable; default: OPENAI_API_KEY.")] = None,
     ray: Annotated[bool, typer.Option("--ray", help="Send the questions from a Ray cluster.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept the estimate without asking.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT and start over.")] = False,

@@ -43,7 +43,7 @@ def evaluate(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for report.json, answers.jsonl and chart.png.")] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Minimum number of questions; each picture drawn keeps all of its own.")
+        int | None, typer.Option(min=1, help="Minimum number of questions, drawn by whole pictures.")
     ] = None,
     kinds: Annotated[str | None, typer.Option(help="Kinds of questions to ask, comma-separated.")] = None,
     batch: Annotated[

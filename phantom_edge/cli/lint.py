@@ -32,8 +32,8 @@ def lint(
 ) -> None:
     """Show the operations that a device can run and the rules that exclude the rest, with sources.
 
-    An eligible operation need not run on the device: only its own compiler decides. The note below the tables gives the
-    worth of a target's rules.
+    An eligible operation need not run on the device: only its own compiler decides. The note below the tables rates the
+    target's rules.
     """
     from phantom_edge.export.linting import lint_bundle
 
