@@ -11,8 +11,8 @@ from phantom_edge.data.scenes.handwriting import samples_of
 
 SPLITS = ("train", "validation", "test")
 Mix = Literal["plain", "rich", "crowded"]
-"""Contents of scenes: ``plain`` to measure a model, ``rich`` with one of each item to read, ``crowded`` with
-several of a kind: to train vision, not to ask for "the sign"."""
+"""Contents of scenes: ``plain`` to measure a model, ``rich`` with one of each item to read, ``crowded`` with several
+of a kind: to train vision, not to ask for "the sign"."""
 GRID = 3
 """Items stand in cells of a grid, moved inside their cell, so that none covers another."""
 MOST_MOVE = 0.06
