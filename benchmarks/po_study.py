@@ -31,7 +31,7 @@ from phantom_edge.models.rope import rotate
 from phantom_edge.models.sizes import SIZES, Size, VisionSize
 from phantom_edge.train.collate import Collator
 from phantom_edge.train.nano.model import new_model, new_processor
-from phantom_edge.train.nano.recipe import SEED_STRIDE, Stage, Watch, run_stage, train_nano
+from phantom_edge.train.nano.recipe import SEED_STRIDE, MetricsCallback, Stage, run_stage, train_nano
 from phantom_edge.train.nano.scenes import SCENE_KINDS, SceneGroups, SceneRange
 from phantom_edge.train.runs import RunFolder
 from phantom_edge.train.trainer import read_targets
@@ -171,7 +171,7 @@ def run_job(job: Job, folder: Path) -> None:
     else:
         load_model(model, folder / job.base.name / "model.safetensors")
     for stage, first_scene in stages_of(job):
-        watch = Watch(stage.name, own)
+        callback = MetricsCallback(stage.name, own)
         run_stage(
             stage,
             model,
@@ -181,7 +181,7 @@ def run_job(job: Job, folder: Path) -> None:
             seed=job.base.seed,
             workers=0,
             evaluate=False,
-            callbacks=(watch,),
+            callbacks=(callback,),
         )
     save_model(model, own / "model.safetensors")
     trained = job.base.new()  # the one that was trained still multiplies in bfloat16
@@ -290,7 +290,7 @@ def look(folder: Path) -> None:
     """Teach the shared vision tower and projector to see facts, and to name them in the words of seed 0."""
     torch.set_num_threads(2)
     set_verbosity_error()
-    train_nano(PHANTOM, folder, stages=(LOOK, NAME), watch=lambda stage: Watch(stage, folder))
+    train_nano(PHANTOM, folder, stages=(LOOK, NAME), callback=lambda stage: MetricsCallback(stage, folder))
 
 
 def parts_of(seeds: int, eta_seeds: int) -> tuple[list[Job], ...]:

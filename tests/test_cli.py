@@ -245,7 +245,7 @@ def test_bad_input_is_one_line_and_exit_1(tiny: Path, tmp_path: Path, picture: P
         (("init", "tiny", "a" * 300, "--random"), "File name too long"),
         (("init", "tiny", b"x\xff", "--random"), "an argument is not UTF-8"),
         (("init", "9b", str(tmp_path / "x"), "--random"), "size '9b' is not one of"),
-        (("init", "tiny", str(tmp_path / "x")), "wants to hear that you mean it"),
+        (("init", "tiny", str(tmp_path / "x")), "needs --random to confirm that"),
         (("init", "tiny", str(tiny), "--random"), "exists already"),
         (("init", "tiny", str(picture), "--random", "--force"), "is a file, not a folder"),
         (("init", "tiny", str(picture / "sub"), "--random"), "cannot write"),
@@ -372,7 +372,7 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     command = " ".join(map(shlex.quote, COMMAND))
     line = f"rmdir ../x; PYTHONPATH={shlex.quote(str(ROOT))} {command} models"
     done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False, cwd=tmp_path / "x")
-    assert done.returncode == 1 and done.stderr.startswith("error: the folder that you are in")
+    assert done.returncode == 1 and done.stderr.startswith("error: the current folder no longer exists")
 
 
 def test_a_repaired_copy_never_replaces_the_file_through_a_link(tmp_path: Path) -> None:

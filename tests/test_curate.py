@@ -24,7 +24,7 @@ from phantom_edge.data.endpoint import Endpoint, _asked_wait_seconds, chat_url, 
 from phantom_edge.data.journal import FAILED, KEPT, Outcome
 from phantom_edge.data.prompts import SHIPPED, load_prompts
 from phantom_edge.data.triples import Triple, read_triples
-from phantom_edge.data.wrong_answers import Curator, Question, says_yes
+from phantom_edge.data.wrong_answers import Curator, Question, confirms
 from phantom_edge.foundation.errors import EdgeError
 
 KEY = "sk-secret-0123456789"
@@ -160,12 +160,12 @@ def test_trouble_that_passes(kind: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (Answer(500, b"oops " * 200), "the server says 500: oops oops"),
+        (Answer(500, b"oops " * 200), "the server returned 500: oops oops"),
         (Answer(body=b"{"), "the server's reply is no chat completion (3 tries)"),
         (Answer(wait_seconds=30), "no answer within 0.3 s (3 tries)"),
         (replace(spoken("wrong"), drip_seconds=0.1), "no answer within 0.3 s (3 tries)"),
-        (Answer(400, b"too long"), "the server says 400: too long"),
-        (Answer(403, f"{KEY} may not".encode()), "the server says 403: *** may not"),
+        (Answer(400, b"too long"), "the server returned 400: too long"),
+        (Answer(403, f"{KEY} may not".encode()), "the server returned 403: *** may not"),
     ],
     ids=["500", "garbled", "hang", "drip", "400", "403"],
 )
@@ -188,7 +188,7 @@ def test_failed_questions_are_asked_again_and_no_others(tmp_path: Path) -> None:
         done = curate(path, server, "--yes", "--json", "--retries", "0")
         found = document(done, code=1)
         assert (found["kept"], found["failed"]) == (3, 2)
-        assert found["reasons"] == {"the server says 500: oops (1 tries)": [2, 5]}
+        assert found["reasons"] == {"the server returned 500: oops (1 tries)": [2, 5]}
         assert len(list(read_triples(tmp_path / "out.jsonl"))) == 3
         sick, before = False, len(server.asked)
         assert document(curate(path, server, "--yes", "--json"))["kept"] == 5
@@ -494,5 +494,5 @@ def test_any_retry_after_is_a_bounded_wait(header: str | None) -> None:
 
 
 def test_verdicts() -> None:
-    assert all(map(says_yes, ("Yes", "yes.", "**YES**", "1. Yes, it is", "Yes\nNo")))
-    assert not any(map(says_yes, ("No", "", "Yesterday", "I say yes", "no, yes", "42")))
+    assert all(map(confirms, ("Yes", "yes.", "**YES**", "1. Yes, it is", "Yes\nNo")))
+    assert not any(map(confirms, ("No", "", "Yesterday", "I say yes", "no, yes", "42")))

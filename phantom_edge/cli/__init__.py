@@ -1,1 +1,1 @@
-"""The command line: one verb, one file. Only here does the project speak to a person."""
+"""The command line: one verb, one file. Only this room prints."""

@@ -1,4 +1,4 @@
-"""How commands open a bundle to run it."""
+"""Open a bundle to run it, and check which model was given."""
 
 from pathlib import Path
 from shlex import quote
@@ -9,7 +9,7 @@ from phantom_edge.cli.console import note, progress
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.shipped import NAME
 
-UNVERIFIED = "unverified: nothing shows that it computes its model"
+UNVERIFIED = "unverified: no proof that it computes its model"
 
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def open_bundle(folder: str) -> "Session":
-    """The session of a bundle; says where it is unverified."""
+    """Open the session of a bundle, with a note where it is not verified."""
     from phantom_edge.export.sessions import open_session
 
     note("loading ...")
@@ -34,7 +34,7 @@ def open_bundle(folder: str) -> "Session":
 
 
 def note_caution(bundle: "Bundle") -> None:
-    """Say what a user should know about what ran here."""
+    """Print the caution that belongs to a bundle's engine, if any."""
     from phantom_edge.export.targets import caution_of
 
     caution = caution_of(bundle)
@@ -43,7 +43,7 @@ def note_caution(bundle: "Bundle") -> None:
 
 
 def check_model(model: str) -> None:
-    """EdgeError for a path that can be neither bundle nor checkpoint; before anything heavy is loaded."""
+    """Raises EdgeError for a path that is neither bundle nor checkpoint, before anything heavy is loaded."""
     path = Path(model)
     remedy = f"give a bundle, a checkpoint folder, {NAME} (it is inside this package), or a hub id"
     if path.is_dir() and not is_bundle(path) and not (path / "config.json").exists():

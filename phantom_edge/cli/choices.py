@@ -1,4 +1,4 @@
-"""Values that several commands let a user choose from."""
+"""Choices that several commands share."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ class Dtype(StrEnum):
 
 
 def torch_dtype(dtype: Dtype) -> "torch.dtype":
-    """torch's name for ``dtype``."""
+    """Returns torch's type for ``dtype``."""
     import torch
 
     return {Dtype.fp32: torch.float32, Dtype.fp16: torch.float16, Dtype.bf16: torch.bfloat16}[dtype]

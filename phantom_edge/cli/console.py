@@ -1,4 +1,4 @@
-"""How the command line speaks: results on stdout, everything else on stderr."""
+"""Output of the command line: results on stdout, everything else on stderr."""
 
 import functools
 import json
@@ -26,17 +26,17 @@ err = Console(stderr=True)
 
 
 def print_json(document: Any) -> None:
-    """The one document of ``--json``."""
+    """Print the one document of ``--json``."""
     text = json.dumps(document, indent=2, ensure_ascii=False)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:  # a terminal without these letters, or half a letter: JSON has its own way to write them
+    except UnicodeEncodeError:  # the terminal's encoding lacks these letters, or half a letter: JSON escapes them
         text = json.dumps(document, indent=2)
     sys.stdout.write(text + "\n")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], note: str | None = None) -> None:
-    """A table with units in its column heads; numbers to the right."""
+    """Print a table with units in its column heads; numbers to the right."""
     table = Table(
         title=escape(title),
         title_justify="left",
@@ -48,12 +48,12 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(escape(column), justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
-    # piped output has no width of its own: a table that is cut by a guess is worse than a long line
+    # piped output has no width of its own: a table cut at a guess is worse than a long line
     Console(width=None if out.is_terminal else 200).print(table)
 
 
 def note(message: str) -> None:
-    """A line on stderr for a person."""
+    """Print a line on stderr."""
     err.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -80,7 +80,7 @@ def friendly(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def _check_encoding(arguments: dict[str, Any]) -> None:
-    """EdgeError for an argument whose bytes are no text: neither tokenizers nor safetensors take it."""
+    """Raises EdgeError for an argument that is not UTF-8: neither tokenizers nor safetensors take it."""
     for argument in arguments.values():
         for value in argument if isinstance(argument, list) else [argument]:
             if isinstance(value, str | Path) and not _is_text(str(value)):
@@ -99,35 +99,35 @@ def _is_text(value: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Text in which rich sees no markup."""
+    """Escape rich's markup."""
     return escape(text)
 
 
 def load_torch() -> None:
-    """Import what the model itself is made of, which takes seconds. Raises EdgeError where it is not installed."""
+    """Import the model's packages, which takes seconds. Raises EdgeError where one is not installed."""
     note("loading torch ...")
-    for name in ("torchao", "torch.utils._pytree"):  # they warn of kernels for other machines when they are imported
+    for name in ("torchao", "torch.utils._pytree"):  # their import warns of kernels for other machines
         logging.getLogger(name).setLevel(logging.ERROR)
     for package in ("torch", "transformers", "safetensors", "huggingface_hub"):
         need(package, "model")
 
 
 def quiet_transformers() -> None:
-    """No bars of transformers: ours say what is going on."""
+    """Disable transformers' progress bars: ours replace them."""
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
 
 
 def display(*columns: "str | ProgressColumn", shown: bool = True) -> "Progress":
-    """Rich's progress on stderr, unless that is no terminal. Without columns: rich's own."""
+    """Rich's progress on stderr, shown on a terminal only. Without columns: rich's own."""
     from rich.progress import Progress
 
     return Progress(*columns, console=err, transient=True, disable=not (shown and err.is_terminal))
 
 
 def counting() -> "Progress":
-    """A bar that tells how many of how many."""
+    """A bar that counts items: done / total."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
     return display(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -135,9 +135,9 @@ def counting() -> "Progress":
 
 @contextmanager
 def tasks() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
-    """Bars on stderr: call with what begins and how much of it there is, then with each step.
+    """Bars on stderr, as a progress factory: ``(task, total) -> advance(n)``.
 
-    Of what is one step nobody knows how far it is: its bar moves to and fro, and the time that went by is told.
+    A task of one step has no measurable progress: its bar pulses beside the elapsed time.
     """
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -161,7 +161,7 @@ def tasks() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
 
 @contextmanager
 def progress(label: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
-    """A bar of bytes on stderr: call with the total, then with each step."""
+    """A bar of bytes on stderr, as a progress factory: ``(total) -> advance(n)``."""
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (
@@ -181,6 +181,4 @@ def progress(label: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
 
 
 JsonOption = typer.Option("--json", help="Print one JSON document instead of a table.")
-ForceOption = typer.Option(
-    "--force", help="Replace the output folder, if only our own files or a checkpoint are in it."
-)
+ForceOption = typer.Option("--force", help="Replace the output folder if it holds only our own files or a checkpoint.")

@@ -22,8 +22,8 @@ class Layout(StrEnum):
 def convert(
     source: Annotated[str, typer.Argument(help="Checkpoint folder, or a hub id such as BK-Lee/Phantom-0.5B.")],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
-    to: Annotated[Layout | None, typer.Option(help="Layout to write; default: the one that SOURCE is not.")] = None,
-    dtype: Annotated[Dtype | None, typer.Option(help="Cast the weights; default: as they are, bit for bit.")] = None,
+    to: Annotated[Layout | None, typer.Option(help="Layout to write; default: the opposite of SOURCE's.")] = None,
+    dtype: Annotated[Dtype | None, typer.Option(help="Cast the weights; default: unchanged, bit for bit.")] = None,
     force: Annotated[bool, ForceOption] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:

@@ -29,24 +29,24 @@ def curate(
     pairs: Annotated[Path, typer.Argument(help="JSONL file of question-answer pairs: triples without rejected.")],
     out: Annotated[Path, typer.Option("--out", help="JSONL file of triples to write; OUT.journal lies beside it.")],
     endpoint: Annotated[str, typer.Option(help="OpenAI-compatible server, such as http://localhost:8000/v1.")],
-    model: Annotated[str, typer.Option(help="The model's name there.")],
+    model: Annotated[str, typer.Option(help="Model name on the server.")],
     images: Annotated[bool, typer.Option("--images", help="Send the pictures too.")] = False,
     prompts: Annotated[Path | None, typer.Option(help="TOML file that replaces the two prompts.")] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Questions at once (with --ray: in each process).")] = 8,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Longest wait for an answer, seconds.")] = 60.0,
-    retries: Annotated[int, typer.Option(min=0, help="Further tries when the server is busy or silent.")] = 6,
-    price_in: Annotated[float | None, typer.Option(min=0, help="Price of a million tokens sent.")] = None,
-    price_out: Annotated[float | None, typer.Option(min=0, help="Price of a million tokens received.")] = None,
-    key_env: Annotated[str | None, typer.Option(help="Variable with the key; default OPENAI_API_KEY.")] = None,
-    ray: Annotated[bool, typer.Option("--ray", help="Ask from a Ray cluster.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether the estimate is agreed to.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace OUT, and begin anew.")] = False,
+    concurrency: Annotated[int, typer.Option(min=1, help="Concurrent questions (with --ray: per process).")] = 8,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Maximum wait for an answer, seconds.")] = 60.0,
+    retries: Annotated[int, typer.Option(min=0, help="Retries when the server is busy or silent.")] = 6,
+    price_in: Annotated[float | None, typer.Option(min=0, help="Price per million tokens sent.")] = None,
+    price_out: Annotated[float | None, typer.Option(min=0, help="Price per million tokens received.")] = None,
+    key_env: Annotated[str | None, typer.Option(help="Key's environment variable; default: OPENAI_API_KEY.")] = None,
+    ray: Annotated[bool, typer.Option("--ray", help="Send the questions from a Ray cluster.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept the estimate without asking.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT and start over.")] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Have a language model write a wrong answer for each pair, and confirm that it is wrong.
 
-    Every outcome is written down at once: after a stop of any kind, the same command goes on where it was. Exit code 1
-    if questions failed; the same command asks those again.
+    Every outcome is saved at once: after any interruption, the same command resumes. Exit code 1 if questions failed;
+    the same command retries them.
     """
     from phantom_edge.data.curate import Curation
     from phantom_edge.data.endpoint import Endpoint, chat_url
@@ -70,7 +70,7 @@ def curate(
 
 
 def _key(variable: str | None) -> str | None:
-    """The key, which a server on one's own machine may not need."""
+    """Returns the key, or None: a local server may need none."""
     key = os.environ.get(variable or "OPENAI_API_KEY", "").strip()
     if variable and not key:
         raise EdgeError(f"the variable {variable} is not set", f"run: export {variable}=...")
@@ -87,9 +87,9 @@ def _agree(estimate: "Estimate", price_in: float | None, price_out: float | None
     if yes:
         return
     if json or not sys.stdin.isatty():
-        raise EdgeError("nobody can be asked whether to go on", "add --yes if you agree to the estimate")
+        raise EdgeError("the estimate cannot be confirmed without a terminal", "add --yes to accept it")
     if not typer.confirm("Go on?", err=True):
-        raise EdgeError("nothing was asked", "run the command again to go on")
+        raise EdgeError("stopped before the first question", "run the command again to go on")
 
 
 def _ask(curation: "Curation", curator: "Curator", journal: "Journal", questions: int, *, ray: bool) -> None:
@@ -97,12 +97,12 @@ def _ask(curation: "Curation", curator: "Curator", journal: "Journal", questions
     with counting() as bars:
         task = bars.add_task("asking", total=questions)
 
-        def told(state: str) -> None:
+        def advance(state: str) -> None:
             counts[state] += 1
             words = ", ".join(f"{number:,} {name}" for name, number in counts.items() if number)
             bars.update(task, advance=1, description=f"asking ({words})")
 
-        curation.ask(curator, journal, told, ray=ray)
+        curation.ask(curator, journal, advance, ray=ray)
 
 
 def _show(curated: "Curated", out: Path, price_in: float | None, price_out: float | None, *, json: bool) -> None:
@@ -130,6 +130,6 @@ def _show(curated: "Curated", out: Path, price_in: float | None, price_out: floa
     for reason, failed in curated.reasons.items():
         note(f"failed, such as pair {failed[0]}: {reason}")
     if curated.states["failed"]:
-        note("next: the same command asks those again")
+        note("next: run the same command to retry them")
     else:
         note(f"next: phantom-edge data validate {out}")

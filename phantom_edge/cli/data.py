@@ -1,4 +1,4 @@
-"""``phantom-edge data``: make training data, and look it over."""
+"""``phantom-edge data``: make and check training data."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +10,7 @@ from phantom_edge.cli import curate
 from phantom_edge.cli.console import ForceOption, JsonOption, display, friendly, note, print_json, print_table
 from phantom_edge.foundation.errors import EdgeError
 
-app = typer.Typer(help="Make training data, and look it over.", no_args_is_help=True)
+app = typer.Typer(help="Make and check training data.", no_args_is_help=True)
 app.command()(curate.curate)
 
 
@@ -26,12 +26,12 @@ class Split(StrEnum):
 @friendly
 def scenes(
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
-    pictures: Annotated[int, typer.Option("--pictures", "-n", min=1, help="How many pictures.")] = 1000,
+    pictures: Annotated[int, typer.Option("--pictures", "-n", min=1, help="Number of pictures.")] = 1000,
     split: Annotated[Split, typer.Option(help="Splits never share a scene or a handwritten digit.")] = Split.train,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first picture.")] = 0,
     size: Annotated[int, typer.Option(min=28, max=4096, help="Side of a picture, pixels.")] = 224,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
-    ray: Annotated[bool, typer.Option("--ray", help="Draw on a Ray cluster that sees OUT, instead.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 2,
+    ray: Annotated[bool, typer.Option("--ray", help="Draw on a Ray cluster that shares OUT.")] = False,
     force: Annotated[bool, ForceOption] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
@@ -63,11 +63,11 @@ def scenes(
 def convert(
     official: Annotated[Path, typer.Argument(help="JSON file of the dataset released with Phantom.")],
     out: Annotated[Path, typer.Option("--out", help="JSONL file of triples to write.")],
-    images: Annotated[Path, typer.Option(help="Folder that the entries' pictures lie below.")] = Path(),
-    wrong: Annotated[str | None, typer.Option(help="Field of the wrong answer, if it is not found.")] = None,
+    images: Annotated[Path, typer.Option(help="Root folder of the entries' pictures.")] = Path(),
+    wrong: Annotated[str | None, typer.Option(help="Field of the wrong answer, if it is not detected.")] = None,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
-    """Turn the official dataset into lines of triples, however large. Exit code 1 if entries had to be left out."""
+    """Convert the official dataset, of any size, to JSONL triples. Exit code 1 if entries were left out."""
     from rich.progress import SpinnerColumn, TextColumn
 
     from phantom_edge.data.convert import convert_official
@@ -94,7 +94,7 @@ def convert(
             ("with a wrong answer", done.with_rejected),
             ("with pictures", done.with_pictures),
         ]
-        print_table(str(out), ("what", "number"), [(what, f"{number:,}") for what, number in rows])
+        print_table(str(out), ("item", "number"), [(what, f"{number:,}") for what, number in rows])
         for fault, number in done.faults.items():
             note(f"left out: {number:,} entries, such as {done.examples[fault][0]}: it {fault}")
         if done.triples and not done.with_rejected:
@@ -107,9 +107,9 @@ def convert(
 @app.command()
 @friendly
 def validate(
-    file: Annotated[str, typer.Argument(help="JSONL, parquet or tar file of triples, or a glob of such in quotes.")],
+    file: Annotated[str, typer.Argument(help="JSONL, parquet or tar file of triples, or a quoted glob of such files.")],
     repaired: Annotated[Path | None, typer.Option(help="Write a copy without the faulty lines.")] = None,
-    pictures: Annotated[bool, typer.Option(help="Open every picture, not only look whether it is there.")] = True,
+    pictures: Annotated[bool, typer.Option(help="Open every picture instead of only checking that it exists.")] = True,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Check a data file: broken lines, missing pictures, equal or empty answers, leaks, length skew.

@@ -1,4 +1,4 @@
-"""``phantom-edge doctor``: what is installed, what clashes, what each target still needs."""
+"""``phantom-edge doctor``: installed packages, clashes, and what each target lacks."""
 
 from typing import Annotated
 
@@ -10,8 +10,8 @@ from phantom_edge.cli.installed import Report, examine, purposes
 
 @friendly
 def doctor(json: Annotated[bool, JsonOption] = False) -> None:
-    """Check the installation: versions, known clashes, what each target needs. Exit code 1 if the core is broken."""
-    note("looking ...")
+    """Check the installation: versions, known clashes, needs of each target. Exit code 1 if the core is broken."""
+    note("checking ...")
     report = examine()
     if json:
         print_json(report.document())
@@ -22,11 +22,11 @@ def doctor(json: Annotated[bool, JsonOption] = False) -> None:
 
 
 def _show(report: Report) -> None:
-    print_table("This machine", ("what", "value"), list(report.machine.items()))
+    print_table("This machine", ("property", "value"), list(report.machine.items()))
     found = report.packages
     print_table(
         "Packages",
-        ("package", "for", "wanted", "installed", "state"),
+        ("package", "extra", "required", "installed", "state"),
         [(p.name, p.extra, p.wanted or "-", p.installed or "-", p.state) for p in found],
     )
     rows = []
@@ -39,7 +39,7 @@ def _show(report: Report) -> None:
                 ", ".join(lacking) or "-",
             )
         )
-    print_table("Targets", ("target", "state", "lacks"), rows)
+    print_table("Targets", ("target", "state", "missing"), rows)
     for clash in report.clashes:
         print_table("Clash", ("packages", "harm", "remedy"), [(", ".join(clash.packages), clash.harm, clash.remedy)])
     for line in report.remedies():

@@ -1,4 +1,4 @@
-"""``phantom-edge eval``: how often a model is right, kind by kind."""
+"""``phantom-edge eval``: accuracy of a model, by kind of question."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -43,19 +43,21 @@ def evaluate(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for report.json, answers.jsonl and chart.png.")] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="At least this many questions, of whole pictures drawn by --seed.")
+        int | None, typer.Option(min=1, help="Minimum number of questions, drawn by whole pictures.")
     ] = None,
-    kinds: Annotated[str | None, typer.Option(help="Only these kinds, with commas between.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Questions at once; default: what fits a moderate memory.")] = None,
-    dtype: Annotated[Dtype | None, typer.Option(help="Compute in this format; default: that of the weights.")] = None,
+    kinds: Annotated[str | None, typer.Option(help="Kinds of questions to ask, comma-separated.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Batch size, questions; default: sized for a moderate memory.")
+    ] = None,
+    dtype: Annotated[Dtype | None, typer.Option(help="Number format to compute in; default: the weights'.")] = None,
     max_new_tokens: Annotated[
-        int | None, typer.Option(help="Longest answer, in tokens; default: 64, of benchmarks 5.")
+        int | None, typer.Option(help="Maximum answer length, tokens; default: 64, for benchmarks 5.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Draws the pictures of --limit.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the pictures that --limit draws.")] = 0,
     force: Annotated[bool, ForceOption] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
-    """Ask a model questions whose answers are known: accuracy by kind, with intervals and the chance level."""
+    """Measure a model's accuracy on questions with known answers, by kind, with intervals and the chance level."""
     if out is not None:
         need("matplotlib", "train")  # before minutes of work, not after
     from phantom_edge.data.examples import choose
@@ -108,7 +110,7 @@ def evaluate(
 def _answerer(
     model: str, batch: int | None, dtype: Dtype | None, longest: int
 ) -> tuple["TorchAnswerer | BundleAnswerer", dict[str, str | bool]]:
-    """What answers, and for the report: the number format that it computes in, and whether a bundle is verified."""
+    """Returns the answerer and, for the report, its number format and whether it is verified."""
     check_model(model)
     if is_bundle(model):
         from phantom_edge.evaluate.bundle_answerer import BundleAnswerer
@@ -157,8 +159,9 @@ def _show(title: str, scores: "Scores") -> None:
     for score in scores.kinds:
         if score.yes_no is not None and score.f1 is not None:
             note(
-                f"{score.kind}: F1 {score.yes_no.f1:.3f} ({score.f1.low:.3f} to {score.f1.high:.3f}), precision "
-                f"{score.yes_no.precision:.3f}, recall {score.yes_no.recall:.3f}, says yes {score.yes_no.yes_ratio:.1%}"
+                f"{score.kind}: F1 {score.yes_no.f1:.3f} ({score.f1.low:.3f} to {score.f1.high:.3f}), "
+                f"precision {score.yes_no.precision:.3f}, recall {score.yes_no.recall:.3f}, "
+                f"yes ratio {score.yes_no.yes_ratio:.1%}"
             )
         if score.named is not None:
             interval = score.named.interval

@@ -30,21 +30,21 @@ def export(
         typer.Option(
             "--target",
             "-t",
-            help="Where it runs. " + "; ".join(f"{one.name}: {one.title}" for one in TARGETS.values()) + ".",
+            help="Target runtime. " + "; ".join(f"{one.name}: {one.title}" for one in TARGETS.values()) + ".",
         ),
     ],
     model: Annotated[
         str, typer.Argument(help="Checkpoint folder, hub id, or nano: the model inside this package.")
     ] = NAME,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for the bundle; default: MODEL-TARGET, here.")
+        Path | None, typer.Option("--out", "-o", help="Folder for the bundle; default: ./MODEL-TARGET.")
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Number format: fp32 or fp16, as far as the target computes in it, or a recipe (int8, int4, int4-g64, "
-            "int4-g128, lut4, mixed, or a .toml file) by which the checkpoint is quantized first. In a quantized "
-            "checkpoint this is the format of what is not quantized."
+            help="Number format (fp32 or fp16, where the target supports it), or a recipe that quantizes the "
+            "checkpoint first (int8, int4, int4-g64, int4-g128, lut4, mixed, or a .toml file). For a quantized "
+            "checkpoint: format of the weights that are not quantized."
         ),
     ] = None,
     calib: Annotated[
@@ -54,17 +54,17 @@ def export(
     phantom: Annotated[
         str,
         typer.Option(
-            help="Share of the phantom dimension to keep: full; rank=16; rank=auto, the smallest rank that changes no "
-            "more than rounding does; elide=1e-3, the smallest that changes attention by no more than that."
+            help="Share of the phantom dimension to keep: full; rank=16; rank=auto, the smallest rank whose error is "
+            "within rounding; elide=1e-3, the smallest that changes attention by at most 1e-3."
         ),
     ] = "rank=auto",
-    max_context: Annotated[int, typer.Option(help="Tokens that the cache holds.")] = 2048,
+    max_context: Annotated[int, typer.Option(help="Cache capacity, tokens.")] = 2048,
     max_tiles: Annotated[
-        int | None, typer.Option(help="Maximum number of tiles of a picture; default: the checkpoint's own.")
+        int | None, typer.Option(help="Maximum tiles per picture; default: the checkpoint's own.")
     ] = None,
-    prefill_chunk: Annotated[int, typer.Option(help="Tokens of a prompt that are processed at a time.")] = 64,
+    prefill_chunk: Annotated[int, typer.Option(help="Prompt tokens processed at a time.")] = 64,
     verify: Annotated[
-        bool, typer.Option("--verify/--no-verify", help="Compare with the checkpoint; without, it stays unverified.")
+        bool, typer.Option("--verify/--no-verify", help="Verify the bundle against the checkpoint.")
     ] = True,
     force: Annotated[bool, ForceOption] = False,
     json: Annotated[bool, JsonOption] = False,
@@ -72,7 +72,7 @@ def export(
 ) -> None:
     """Lower a checkpoint for a target, and prove that the result still computes it.
 
-    Interrupted, the same command goes on with the parts that are missing.
+    After an interruption, the same command resumes with the missing parts.
     """
     check_model(model)
     out = Path(f"{Path(model).resolve().name}-{target}") if out is None else out
@@ -81,7 +81,7 @@ def export(
     precision = to.precision if weights is None or is_recipe else cast("Precision", weights)
     settings = Settings(precision, phantom, max_context, prefill_chunk, max_tiles, options_of(to, own or {}))
     if calib is not None and not (is_recipe or to.calibrates):
-        raise EdgeError(f"--calib is given, and target {target} calibrates nothing", "leave it out, or give a recipe")
+        raise EdgeError(f"--calib is given, but target {target} needs no calibration", "leave it out, or give a recipe")
     check_target(out, force)  # before torch is loaded
     load_torch()
     from phantom_edge.export.pipeline import export_bundle
@@ -96,7 +96,7 @@ def export(
                 model = _quantized(model, weights, calib, to, settings, out, force, begin)
             exported = export_bundle(model, target, out, settings, prove=verify, force=force, begin=begin)
     except KeyboardInterrupt:
-        note("\nstopped; parts that were done are kept beside the bundle's place, and the same command goes on.")
+        note("\nstopped; finished parts are kept beside the bundle's folder, and the same command goes on.")
         raise typer.Exit(1) from None
     if json:
         print_json(document(exported))
@@ -114,7 +114,7 @@ def _quantized(
     force: bool,
     begin: "Progress",
 ) -> str:
-    """The checkpoint that ``model`` becomes by a recipe, beside the bundle. Raises EdgeError before, if in vain."""
+    """Quantize ``model`` beside the bundle; returns the checkpoint. Raises EdgeError first where the target refuses."""
     from phantom_edge.checkpoint.loading import matrices, open_checkpoint
     from phantom_edge.models.hub import find_folder
     from phantom_edge.quantize.calibration import Calibration
@@ -135,12 +135,12 @@ def _quantized(
         force=force,
         begin=begin,
     )
-    note(f"quantized by {recipe}; {place} stays, to verify the bundle against")
+    note(f"quantized by {recipe}; {place} is kept to verify the bundle against")
     return str(place)
 
 
 def document(exported: "Exported") -> dict[str, object]:
-    """The document of ``--json``."""
+    """Returns the document of ``--json``."""
     manifest = exported.bundle.manifest
     return {
         "bundle": str(exported.bundle.path),
@@ -158,7 +158,7 @@ def _show(exported: "Exported") -> None:
     rows = []
     for name, files in exported.files.items():
         size = sum(bundle.manifest.files[file].bytes for file in files)
-        shown = dict.fromkeys(file.partition("/")[0] for file in files)  # of a package, the package
+        shown = dict.fromkeys(file.partition("/")[0] for file in files)  # a package counts as one
         inside = [part for part, about in bundle.manifest.parts.items() if part == name or about.file in shown]
         known = [errors[part] for part in inside if part in errors]
         error = f"{max(known):.1e}" if known else "unverified" if inside else "-"

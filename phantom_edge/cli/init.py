@@ -25,9 +25,9 @@ def init(
     size: Annotated[str, typer.Argument(help=f"One of: {', '.join(SIZES)}.", metavar="SIZE")],
     out: Annotated[Path, typer.Argument(help="Folder to write.", metavar="OUT")],
     random: Annotated[
-        bool, typer.Option("--random", help="Random weights (the only kind that can be made here).")
+        bool, typer.Option("--random", help="Random weights: required, as init writes no others.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed; the same seed gives the same bytes.")] = 0,
     dtype: Annotated[Dtype, typer.Option(help="Number format of the weights.")] = Dtype.fp16,
     eta: Annotated[float, typer.Option(help="Weight of the phantom branch; the released models have 1e-4.")] = 1e-4,
     force: Annotated[bool, ForceOption] = False,
@@ -38,7 +38,7 @@ def init(
         raise EdgeError(f"size '{size}' is not one of {', '.join(SIZES)}", "see: phantom-edge models")
     if not random:
         raise EdgeError(
-            "init makes random weights only, and wants to hear that you mean it",
+            "init writes random weights only, and needs --random to confirm that",
             f"run: phantom-edge init {size} {out} --random",
         )
     load_torch()
@@ -50,7 +50,7 @@ def init(
 
 
 def report(out: Path, as_json: bool, next_command: str) -> None:
-    """What was written, and the command to type next."""
+    """Print the written files and the next command."""
     files = sorted(file for file in out.iterdir() if file.is_file() and not file.name.startswith("."))
     if as_json:
         print_json({"folder": str(out), "files": {file.name: file.stat().st_size for file in files}})

@@ -1,4 +1,4 @@
-"""``phantom-edge inspect``: what is in a bundle, and how two differ."""
+"""``phantom-edge inspect``: contents of a bundle, and differences between two."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -20,15 +20,15 @@ CONTEXTS = (256, 1024)
 @friendly
 def inspect(
     bundle: Annotated[Path, typer.Argument(help="Folder that phantom-edge export wrote.")],
-    diff: Annotated[Path | None, typer.Option(help="Another bundle: show only what differs.")] = None,
+    diff: Annotated[Path | None, typer.Option(help="Another bundle; show only the differences.")] = None,
     etdump: Annotated[
         Path | None,
-        typer.Option(help="Dump of the device's own profiler (for example an ETDump): show where the time went."),
+        typer.Option(help="Dump of the device's own profiler (for example an ETDump); show the time by operator."),
     ] = None,
-    context: Annotated[int | None, typer.Option(min=1, help="Tokens of context to tell the memory for.")] = None,
+    context: Annotated[int | None, typer.Option(min=1, help="Context length of the memory table, tokens.")] = None,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
-    """Show a bundle: parts, operators, weights by number format, cache and memory, and what was proved."""
+    """Show a bundle: parts, operators, weights by number format, cache, memory and proof."""
     from phantom_edge.bundle.folder import Bundle
     from phantom_edge.foundation.typed import to_json
 
@@ -49,9 +49,9 @@ def inspect(
     _show(opened)
     print_table(
         "Memory, MB",
-        ("context, tokens", "weights", "cache", "together"),
+        ("context, tokens", "weights", "cache", "total"),
         [(f"{n:,}", *(f"{part / 1e6:,.1f}" for part in memory[n].values())) for n in contexts],
-        "what a runtime needs for itself and its intermediate results comes on top",
+        "without the runtime itself and its intermediate results",
     )
 
 
@@ -79,7 +79,7 @@ def _show(bundle: "Bundle") -> None:
         verdict += f"; prompts left out: {', '.join(proof.left_out)}"
     print_table(
         str(bundle.path),
-        ("what", "value"),
+        ("property", "value"),
         [
             (
                 "model",
@@ -111,7 +111,7 @@ def _show(bundle: "Bundle") -> None:
     )
     print_table(
         "Phantom dimension, numbers kept",
-        ("layer", "of a key", "of a value", "changes a logit by", "changes a value by", "for"),
+        ("layer", "of a key", "of a value", "logit error", "value error", "bound holds for"),
         [
             (
                 str(number),
@@ -119,11 +119,11 @@ def _show(bundle: "Bundle") -> None:
                 f"{layer.value_rank} of {model.head_dim}",
                 f"{layer.logit_error:.1e}",
                 f"{layer.value_error:.1e}",
-                "all inputs" if layer.is_proved else "inputs looked at",
+                "all inputs" if layer.is_proved else "calibration inputs",
             )
             for number, layer in enumerate(manifest.phantom)
         ],
-        "at most; a value's change is relative to its norm",
+        "maximum errors; a value's is relative to its norm",
     )
 
 
@@ -143,9 +143,9 @@ def _show_delegation(manifest: "Manifest") -> None:
     if rows:
         print_table(
             "Delegation",
-            ("part", "backend", "subgraphs", "operators", "multiply-adds", "outside of it"),
+            ("part", "backend", "subgraphs", "operators", "multiply-adds", "outside"),
             rows,
-            "shares that run in the backend; multiply-adds of one tile, or of one token that sees a full cache",
+            "shares that run in the backend; multiply-adds of one tile, or of one token with a full cache",
         )
 
 
@@ -188,8 +188,8 @@ def _show_difference(one: tuple[Path, "Manifest"], other: tuple[Path, "Manifest"
         return
     print_table(
         "Differences",
-        ("what", str(one[0]), str(other[0])),
-        [(name, *(_told(found.get(name)) for found in (first, second))) for name in names],
+        ("field", str(one[0]), str(other[0])),
+        [(name, *(_cell(found.get(name)) for found in (first, second))) for name in names],
     )
 
 
@@ -198,10 +198,10 @@ def _leaves(manifest: "Manifest") -> Iterator[tuple[str, Any]]:
 
     document = to_json(manifest)
     for part in document["parts"].values():
-        for ports in ("inputs", "outputs"):  # those of the cache follow from its own numbers
+        for ports in ("inputs", "outputs"):  # the cache's ports follow from its own numbers
             part[ports] = [port for port in part[ports] if not port["name"].startswith(("past_", "new_"))]
     proof = document.pop("proof")
-    del document["seal"]  # another for every file
+    del document["seal"]  # differs for every file
     yield from _walk(document, "")
     yield "verified", manifest.verified
     if proof is not None:
@@ -220,7 +220,7 @@ def _walk(value: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _told(value: Any) -> str:
+def _cell(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""What is installed and what clashes, found out with the standard library alone: a broken install can run this."""
+"""Installed packages and their clashes, by the standard library alone: a broken install can run this."""
 
 import platform
 import re
@@ -24,11 +24,11 @@ PURPOSES = {
     "curate": "wrong answers from a language model",
     "ray": "data on a cluster",
 }
-"""Extras that a person would install for a purpose, beside those of targets."""
+"""Extras by their purpose, without those of targets."""
 
 
 def purposes() -> dict[str, str]:
-    """What every extra is for; those of targets are left out where these cannot be imported."""
+    """Returns every extra's purpose; targets' extras are left out where the targets cannot be imported."""
     return PURPOSES | {one.extra: one.title for one in _targets() if one.extra not in PURPOSES}
 
 
@@ -41,17 +41,17 @@ def _targets() -> "Iterable[Target]":
 
 
 IMPORTED = ("core", "model")
-"""What is really imported, to see that it is whole."""
+"""Extras whose packages are imported to check them."""
 
 MODULES = {"pillow": "PIL"}
-"""Import names of such packages that are called otherwise."""
+"""Import names that differ from the package's name."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """A package that the core or an extra asks for.
+    """A package that the core or an extra requires.
 
-    ``fits`` is None where nothing can tell (``packaging`` itself is missing); ``fault`` is why it does not import.
+    ``fits`` is None where it cannot be checked (``packaging`` itself is missing); ``fault`` is the import's error.
     """
 
     extra: str
@@ -83,12 +83,12 @@ CLASHES = (
         "pip uninstall torchvision (phantom-edge does not use it)",
     ),
 )
-"""Each was seen or follows from the packages' own pins."""
+"""Known clashes; each was observed or follows from the packages' own pins."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What ``phantom-edge doctor`` found."""
+    """Result of ``phantom-edge doctor``."""
 
     machine: dict[str, str]
     packages: list[Package]
@@ -96,11 +96,11 @@ class Report:
 
     @property
     def is_ok(self) -> bool:
-        """Whether what is there works: the core whole, nothing of the model broken or outside its range, no clash."""
+        """True where the core is complete, no model package is broken or outside its range, and nothing clashes."""
         return not self.clashes and not self._faulty()
 
     def _faulty(self) -> list[Package]:
-        """A model that is not installed is no fault: bundles run without."""
+        """Faulty packages; a missing model package is no fault, as bundles run without it."""
         return [
             p
             for p in self.packages
@@ -108,18 +108,18 @@ class Report:
         ]
 
     def remedies(self) -> list[str]:
-        """A line for each fault: what is wrong, and the command that mends it."""
+        """Returns a line for each fault: the problem and the command that fixes it."""
         lines = []
         for package in self._faulty():
             if package.name == "phantom-edge":
-                lines.append("phantom-edge runs from its sources, without having been installed; run: pip install -e .")
+                lines.append("phantom-edge runs from its sources and is not installed; run: pip install -e .")
                 continue
             cause = f" ({package.fault})" if package.fault else ""
             lines.append(f"{package.name} is {package.state}{cause}; run: {_mend(package)}")
         return lines
 
     def document(self) -> dict[str, Any]:
-        """The document of ``--json``."""
+        """Returns the document of ``--json``."""
         return {
             "machine": self.machine,
             "packages": [asdict(package) | {"state": package.state} for package in self.packages],
@@ -131,19 +131,19 @@ class Report:
 def _mend(package: Package) -> str:
     absent = re.search(r"No module named '([\w-]+)", package.fault)
     if absent and absent[1] != MODULES.get(package.name, package.name.replace("-", "_")):
-        return f"pip install {absent[1]}"  # the package itself is whole, what it needs is not there
+        return f"pip install {absent[1]}"  # the package itself is whole, its dependency is missing
     again = "--force-reinstall " if package.state == "broken" else ""
     return f"pip install {again}'{package.name}{package.wanted}'"
 
 
 def examine() -> Report:
-    """Look over this installation; core and model are really imported, each package in a process of its own."""
+    """Check this installation; packages of core and model are imported, each in a process of its own."""
     machine = {"python": platform.python_version(), "system": platform.platform(), "executable": sys.executable}
     return Report(machine, packages(), clashes())
 
 
 def packages() -> list[Package]:
-    """Everything that our own metadata asks for on this system, core first."""
+    """Returns all requirements of our own metadata on this system, core first."""
     if installed("phantom-edge") is None:
         return [Package("core", "phantom-edge", "", None)]  # runs from its sources: there is no list to compare with
     wanted = _wanted(metadata.requires("phantom-edge") or ())
@@ -160,7 +160,7 @@ def packages() -> list[Package]:
 
 
 def _wanted(lines: Iterable[str]) -> list[tuple[str, str, str]]:
-    """Extra, name and version range of all that the metadata asks for; what an extra brings counts as its own."""
+    """Returns extra, name and version range of all requirements; those of included extras count as an extra's own."""
     direct: dict[str, list[tuple[str, str]]] = {extra: [] for extra in ("core", *purposes())}
     brings: dict[str, set[str]] = {extra: set() for extra in direct}
     for line in lines:
@@ -182,7 +182,7 @@ def _wanted(lines: Iterable[str]) -> list[tuple[str, str, str]]:
 
 
 def import_fault(name: str) -> str:
-    """Why the package ``name`` cannot be imported, in a line; nothing if it can."""
+    """Returns the last line of the error that importing ``name`` gives, or "" if it can be imported."""
     module = MODULES.get(name, name.replace("-", "_"))
     done = subprocess.run(
         [sys.executable, "-P", "-c", f"import {module}"],
@@ -195,11 +195,11 @@ def import_fault(name: str) -> str:
     if done.returncode == 0:
         return ""
     lines = done.stderr.strip().splitlines()
-    return lines[-1] if lines else f"importing it ended with exit code {done.returncode}"
+    return lines[-1] if lines else f"its import ended with exit code {done.returncode}"
 
 
 def clashes() -> list[Clash]:
-    """Known clashes among what is installed."""
+    """Returns the known clashes among installed packages."""
     known = [*CLASHES, *(clash for one in _targets() for clash in one.clashes)]
     return [clash for clash in known if all(_matches(*package) for package in clash.packages.items())]
 
@@ -210,9 +210,9 @@ def _matches(name: str, specifier: str) -> bool:
 
 
 def _read_requirement(line: str) -> list[tuple[str, str, str]]:
-    """Extra, name and version range of one line of metadata, once for each extra that asks for it on this system.
+    """Returns extra, name and version range of a line of metadata, once for each extra that requires it on this system.
 
-    Of our own package, which an extra names to bring others, it is the names of those instead of a range.
+    For our own package, which an extra names to include others, their names stand in place of a range.
     """
     try:
         from packaging.requirements import Requirement
@@ -231,7 +231,7 @@ def _read_requirement(line: str) -> list[tuple[str, str, str]]:
 
 
 def _fits(version: str, specifier: str) -> bool | None:
-    """Whether ``version`` is in the range; None where nothing can tell."""
+    """True where ``version`` is in the range; None where that cannot be checked."""
     try:
         from packaging.specifiers import SpecifierSet
     except ImportError:

@@ -1,4 +1,4 @@
-"""``phantom-edge lint``: what of a bundle a device can take by what is documented, and why not the rest."""
+"""``phantom-edge lint``: operations that a device can run by its documentation, and rules that exclude the rest."""
 
 from functools import partial
 from pathlib import Path
@@ -22,18 +22,18 @@ def lint(
         bool,
         typer.Option(
             "--strict",
-            help="Exit with code 1 where a part has less than --least of its work eligible, or computes else.",
+            help="Exit with code 1 where a part has less than --least eligible, or computes something else.",
         ),
     ] = False,
     least: Annotated[
-        float, typer.Option(min=0, max=1, help="Of the multiply-adds of every part, for --strict.")
+        float, typer.Option(min=0, max=1, help="Minimum eligible share of each part's multiply-adds, for --strict.")
     ] = LEAST,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
-    """Show which operations a device can take, and why not the rest, with sources.
+    """Show the operations that a device can run and the rules that exclude the rest, with sources.
 
-    That an operation can run on a device does not say that it will: only the device's own compiler decides. What the
-    rules of a target are worth is said below the tables.
+    An eligible operation need not run on the device: only its own compiler decides. The note below the tables rates the
+    target's rules.
     """
     from phantom_edge.export.linting import lint_bundle
 
@@ -55,7 +55,7 @@ def lint(
 
 
 def _percent(share: float) -> str:
-    """Rounded down, so that 100 % is all."""
+    """Formats a share, rounded down so that 100 % is all."""
     return f"{int(share * 1000) / 10:.1f} %"
 
 
@@ -83,7 +83,7 @@ def _show(bundle: Path, report: "Report") -> None:
         return
     print_table(
         "Rules broken",
-        ("rule and why", "effect", "operations in", "multiply-adds, M", "for example"),
+        ("rule and reason", "effect", "operations", "multiply-adds, M", "for example"),
         [_row(one) for one in report.findings],
         "blocks: not eligible; wrong: runs, and computes something else; slows: eligible, but slow or fragile",
     )
@@ -92,8 +92,8 @@ def _show(bundle: Path, report: "Report") -> None:
         for source in one.sources:
             named.setdefault(source, []).append(one.rule)
     print_table(
-        "Who says so",
-        ("source", "of rules"),
+        "Sources",
+        ("source", "rules"),
         [(f"{source.title}\n  {source.url}", "\n".join(names)) for source, names in named.items()],
         rules.about,
     )

@@ -1,4 +1,4 @@
-"""``phantom-edge mix``: the cheapest bits for each part of a model."""
+"""``phantom-edge mix``: the cheapest scheme for each part of a model."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
 
 @friendly
 def mix(
-    calib: Annotated[Path, typer.Option(help="JSONL file of triples: damage is measured on their right answers.")],
+    calib: Annotated[Path, typer.Option(help="JSONL file of triples whose right answers the damage is measured on.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for recipe.toml, damage.json and front.png.")],
     model: Annotated[
         str, typer.Argument(help="Checkpoint folder, hub id, or nano: the model inside this package.")
     ] = NAME,
-    megabytes: Annotated[float | None, typer.Option(help="Weights of the checkpoint may be so large.")] = None,
+    megabytes: Annotated[float | None, typer.Option(help="Maximum weight size, MB.")] = None,
     divergence: Annotated[
-        float | None, typer.Option(help="Answers may differ so much: mean Kullback-Leibler divergence, nats.")
+        float | None, typer.Option(help="Maximum mean Kullback-Leibler divergence of the answers, nats.")
     ] = None,
     choices: Annotated[
-        str | None, typer.Option(help="Schemes to choose from, with commas between; float leaves weights alone.")
+        str | None, typer.Option(help="Schemes to choose from, comma-separated; float leaves weights unquantized.")
     ] = None,
-    samples: Annotated[int, typer.Option(help="Triples of that file to use.")] = 32,
+    samples: Annotated[int, typer.Option(help="Number of triples to use.")] = 32,
     force: Annotated[bool, ForceOption] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
-    """Find a recipe: measure what rounding each part does to the answers, and choose the best under a bound."""
+    """Find a recipe: measure how rounding each part changes the answers, and choose the best under a bound."""
     check_model(model)
     check_target(out, force)
     need("matplotlib", "scenes")
@@ -61,7 +61,7 @@ def mix(
         with tasks() as begin:
             found = mix(find_folder(model), bound, calibration, out, choices=wanted, force=force, begin=begin)
     except KeyboardInterrupt:
-        note("\nstopped; what was measured is kept beside the output's place, and the same command goes on.")
+        note("\nstopped; measurements are kept beside the output folder, and the same command goes on.")
         raise typer.Exit(1) from None
     if json:
         print_json(
@@ -76,13 +76,13 @@ def mix(
         return
     _show(found, str(out))
     if found.unseen:
-        note("what looks at pictures stays as it is: the data have none to measure it on")
+        note("the vision parts stay as they are: the data hold no pictures to measure them on")
     note(f"next: phantom-edge quantize {quote(model)} --recipe {quote(str(out / RECIPE))} --out QUANTIZED")
 
 
 def _show(found: "Mixture", title: str) -> None:
     print_table(
-        f"{title}: what each part gets",
+        f"{title}: scheme of each part",
         ("part", "scheme"),
         list(found.units.items()),
     )
@@ -91,7 +91,7 @@ def _show(found: "Mixture", title: str) -> None:
         for one in (found.chosen, *found.uniform)
     ]
     print_table(
-        "Beside one scheme for all",
+        "Compared with one scheme for all",
         ("weights", "MB", "predicted, nats", "measured, nats"),
         rows,
         "nats: mean divergence of the answers; predicted: the sum over parts, each measured alone",

@@ -1,4 +1,4 @@
-"""``phantom-edge models``: the known sizes, counted from their numbers."""
+"""``phantom-edge models``: the known sizes, with parameters and memory counted."""
 
 from typing import Annotated, Any
 
@@ -6,11 +6,11 @@ from phantom_edge.cli.console import JsonOption, friendly, print_json, print_tab
 from phantom_edge.models.sizes import SIZES, Size
 
 BYTES = {"fp16": 2.0, "int8": 1.0, "int4": 0.5}
-"""Bytes of a weight; scales and zero points of quantized weights come on top (int4, group 32: 12.5 %)."""
+"""Bytes of a weight, without scales and zero points of quantized weights (int4, group 32: 12.5 % more)."""
 
 
 def describe(size: Size) -> dict[str, Any]:
-    """One size as plain numbers: shapes, parameters by part, bytes of weights and of cache."""
+    """Returns one size as plain numbers: shapes, parameters by part, bytes of weights and of cache."""
     parts = size.parameters()
     total = sum(parts.values())
     return {

@@ -1,4 +1,4 @@
-"""``phantom-edge quantize``: weights as integers, decided once for every target."""
+"""``phantom-edge quantize``: weights as integers, chosen once for every target."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -39,18 +39,18 @@ def quantize(
         ),
     ] = "int4",
     algorithm: Annotated[
-        str | None, typer.Option(help=f"Instead of the recipe's: {', '.join(ALGORITHM_NAMES)}.")
+        str | None, typer.Option(help=f"Algorithm in place of the recipe's: {', '.join(ALGORITHM_NAMES)}.")
     ] = None,
     calib: Annotated[
         Path | None,
         typer.Option(help="JSONL file of triples to calibrate on: for gptq, awq, mbq and dkm, and for w8a8."),
     ] = None,
-    samples: Annotated[int, typer.Option(help="Triples of that file to use.")] = 64,
+    samples: Annotated[int, typer.Option(help="Number of triples to use.")] = 64,
     steps: Annotated[
         int | None,
         typer.Option(
-            help="Of dkm, 60 by default. It trains palettes with the whole model in memory, and 220 bytes for each of "
-            "its weights: for small models."
+            help="Training steps of dkm, default: 60. It holds the whole model and 220 bytes per weight in memory: for "
+            "small models."
         ),
     ] = None,
     force: Annotated[bool, ForceOption] = False,
@@ -82,8 +82,8 @@ def quantize(
             )
     except KeyboardInterrupt:
         if wanted.algorithm == "dkm":
-            raise  # what it has learnt is not kept
-        note("\nstopped; layers that were done are kept beside the output's place, and the same command goes on.")
+            raise  # its training is not kept
+        note("\nstopped; finished layers are kept beside the output folder, and the same command goes on.")
         raise typer.Exit(1) from None
     megabytes = sum(path.stat().st_size for path in out.glob("*.safetensors")) / 1e6
     summary = result.summary()
@@ -105,11 +105,11 @@ def quantize(
         str(out),
         ("part", "scheme", "matrices", "numbers", "error"),
         rows,
-        "error: what rounding changes, root mean square over that of the weights",
+        "error: root mean square of the rounding error over that of the weights",
     )
     note(f"{megabytes:,.1f} MB of weights")
     if result.kept:
-        note(f"{len(result.kept)} weights keep the integers that bitsandbytes gave them: nothing was rounded again")
+        note(f"{len(result.kept)} weights keep bitsandbytes' own integers, without a second rounding")
     if result.twice:
         note(f"{len(result.twice)} weights had been rounded by bitsandbytes to another grid, and were rounded again")
     from phantom_edge.export.targets import TARGETS

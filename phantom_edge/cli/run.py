@@ -1,4 +1,4 @@
-"""``phantom-edge run``: ask a question, about pictures or without."""
+"""``phantom-edge run``: ask a question, with or without pictures."""
 
 import sys
 from collections.abc import Iterator
@@ -28,31 +28,31 @@ FIGURES = (
     "stopped_by",
     "tokens_per_second",
 )
-"""The document of --json, the same for bundles and checkpoints."""
+"""Fields of the --json document, the same for bundles and checkpoints."""
 
 
 @friendly
 def run(
-    question: Annotated[str, typer.Argument(help="What to ask; <image> marks in it place the pictures.")],
+    question: Annotated[str, typer.Argument(help="Question; <image> marks in it place the pictures.")],
     model: Annotated[
         str,
         typer.Option(
             "--model",
             "-m",
-            help="Bundle, checkpoint folder or hub id; default: phantom-nano, inside.",
+            help="Bundle, checkpoint folder or hub id; default: phantom-nano, inside this package.",
             show_default=False,
         ),
     ] = str(NANO),
     image: Annotated[
         list[str] | None, typer.Option("--image", "-i", help="Picture file; - reads stdin. Repeat for several.")
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 256,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
-    top_p: Annotated[float, typer.Option(help="Keep the likeliest tokens up to this probability.")] = 1.0,
-    top_k: Annotated[int, typer.Option(help="Keep this many likeliest tokens; 0 keeps all.")] = 0,
-    beams: Annotated[int, typer.Option(help="Beam search; the paper uses 3.")] = 1,
-    seed: Annotated[int | None, typer.Option(help="Seed for sampling.")] = None,
-    dtype: Annotated[Dtype | None, typer.Option(help="Compute in this format; default: that of the weights.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="Maximum answer length, tokens.")] = 256,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature; 0 is greedy.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Sample from the likeliest tokens up to this total probability.")] = 1.0,
+    top_k: Annotated[int, typer.Option(help="Sample from this many likeliest tokens; 0: all.")] = 0,
+    beams: Annotated[int, typer.Option(help="Number of beams; the paper uses 3.")] = 1,
+    seed: Annotated[int | None, typer.Option(help="Random seed for sampling.")] = None,
+    dtype: Annotated[Dtype | None, typer.Option(help="Number format to compute in; default: the weights'.")] = None,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Ask a question about pictures; the answer streams to stdout."""
@@ -63,14 +63,14 @@ def run(
         for name, is_given in (("--beams", beams != 1), ("--dtype", dtype is not None)):
             if is_given:
                 raise EdgeError(f"{name} is for checkpoints, and {model} is a bundle", f"leave {name} out")
-        asked = _ask_bundle(model, question, pictures, settings)
+        stream = _ask_bundle(model, question, pictures, settings)
     else:
-        asked = _ask_checkpoint(model, question, pictures, (*settings, beams), dtype)
-    for piece in asked.pieces:
+        stream = _ask_checkpoint(model, question, pictures, (*settings, beams), dtype)
+    for piece in stream.pieces:
         if not json:
             sys.stdout.write(piece)
             sys.stdout.flush()
-    answer = asked.answer
+    answer = stream.answer
     if json:
         print_json({name: getattr(answer, name) for name in FIGURES})
         return
@@ -82,8 +82,8 @@ def run(
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The text to come, and what is known about it once it ended."""
+class Stream:
+    """An answer's text in pieces, and its figures once it has ended."""
 
     pieces: Iterator[str]
     answer: "Answer | BundleAnswer"
@@ -91,7 +91,7 @@ class Asked:
 
 def _ask_checkpoint(
     model: str, question: str, pictures: list[Path | bytes], settings: tuple[Any, ...], dtype: Dtype | None
-) -> Asked:
+) -> Stream:
     load_torch()
     from phantom_edge.generate import Answer, Sampling, load, stream
 
@@ -100,16 +100,16 @@ def _ask_checkpoint(
         quiet_transformers()
     loaded, processor = load(model, None if dtype is None else torch_dtype(dtype))
     answer = Answer()
-    return Asked(stream(loaded, processor, question, pictures, sampling, answer), answer)
+    return Stream(stream(loaded, processor, question, pictures, sampling, answer), answer)
 
 
-def _ask_bundle(folder: str, question: str, pictures: list[Path | bytes], settings: tuple[Any, ...]) -> Asked:
+def _ask_bundle(folder: str, question: str, pictures: list[Path | bytes], settings: tuple[Any, ...]) -> Stream:
     from phantom_edge.runtime.sampling import Sampling
     from phantom_edge.runtime.session import Answer
 
     sampling = Sampling(*settings)
     answer = Answer()
-    return Asked(open_bundle(folder).ask(question, pictures, sampling, answer), answer)
+    return Stream(open_bundle(folder).ask(question, pictures, sampling, answer), answer)
 
 
 def _picture(source: str) -> Path | bytes:

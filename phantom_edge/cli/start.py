@@ -1,4 +1,4 @@
-"""Where the command starts. Only the standard library is needed to say that a package is missing."""
+"""Start of the command. A missing package is reported with the standard library alone."""
 
 import io
 import json
@@ -9,20 +9,20 @@ from phantom_edge.cli.installed import examine
 
 
 def main() -> None:
-    """Run the command line; where a package that it is made of does not import, say so, or run a plain doctor.
+    """Run the command line; where one of its packages does not import, report that, or run a plain doctor.
 
-    Whatever becomes of stdout on the way (a reader that leaves, a full disk) ends in exit code 1 and at most one line.
+    A failure of stdout on the way (a reader that leaves, a full disk) ends in exit code 1 and at most one line.
     """
     if sys.stderr is None:  # `2>&-`
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
     if sys.stdout is None:  # `>&-`
-        sys.exit(_fail("stdout is closed, and there the result would go", "leave it open, or send it to a file"))
+        sys.exit(_fail("stdout is closed, so the result cannot be written", "leave it open, or send it to a file"))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without our letters is no reason to stop
     try:
         os.getcwd()
-    except FileNotFoundError:  # torch would say this in worse words
-        sys.exit(_fail("the folder that you are in does not exist any more", "run: cd"))
+    except FileNotFoundError:  # torch's own message is less clear
+        sys.exit(_fail("the current folder no longer exists", "run: cd"))
     try:
         try:
             _run()
@@ -32,7 +32,7 @@ def main() -> None:
         sys.exit(_fail("stopped before anything was done", "run the same command to start again"))
     except OSError as error:
         if error.errno is None:
-            raise  # some package's own words for what is no fault of the system
+            raise  # a package's own error, no fault of the system
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
         sys.exit(1 if isinstance(error, BrokenPipeError) else _explain(error))
 

@@ -1,4 +1,4 @@
-"""The options of all targets as flags of one command, and the refusal of a flag that is another target's."""
+"""The options of all targets as flags of one command; a flag of another target is refused."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -12,9 +12,9 @@ from phantom_edge.export.targets.target import Target, flag_of
 
 
 def with_target_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """``command``, whose last parameter ``own`` takes a dict of the flags that were given, with a flag for each option.
+    """Returns ``command`` with a flag for each option; its last parameter ``own`` takes a dict of the given flags.
 
-    A target's flags have a panel of their own in ``--help``. A flag that several targets have is in the first one's.
+    A target's flags have a panel of their own in ``--help``. A flag that several targets share is in the first one's.
     """
     plain = inspect.signature(command)
     hints = get_type_hints(command, include_extras=True)
@@ -43,17 +43,17 @@ def _flags() -> dict[str, inspect.Parameter]:
 
 
 def _plain(hint: Any) -> type:
-    """The type by which the command line reads a value: what else must hold, the options themselves check."""
+    """Returns the type that the command line parses; the options check everything else."""
     kinds = [kind for kind in (bool, int, float) if kind is hint or kind in getattr(hint, "__args__", ())]
     return kinds[0] if kinds else str
 
 
 def _flag(target: Target, name: str, kind: type, about: Mapping[str, Any], default: Any) -> inspect.Parameter:
-    flag, said = flag_of(name, about), f"[default: {default}]" if isinstance(default, str | int) else ""
+    flag, suffix = flag_of(name, about), f"[default: {default}]" if isinstance(default, str | int) else ""
     names = [flag] if kind is not bool or about["short"] else [f"{flag}/--no-{flag.removeprefix('--')}"]
-    told = about["help"] if kind is bool else f"{about['help']} {said}".rstrip()
+    text = about["help"] if kind is bool else f"{about['help']} {suffix}".rstrip()
     option = typer.Option(
-        *names, help=told.replace("[", "\\["), rich_help_panel=f"Target {target.name}: {target.title}"
+        *names, help=text.replace("[", "\\["), rich_help_panel=f"Target {target.name}: {target.title}"
     )
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]

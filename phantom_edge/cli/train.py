@@ -1,4 +1,4 @@
-"""``phantom-edge train``: fine-tune on triples, or make phantom-nano from nothing."""
+"""``phantom-edge train``: fine-tune on triples, or train phantom-nano from scratch."""
 
 from logging import ERROR, getLogger
 from pathlib import Path
@@ -29,35 +29,33 @@ app = typer.Typer(help="Fine-tune with Phantom Optimization.", no_args_is_help=T
 def po(
     checkpoint: Annotated[str, typer.Argument(help="Checkpoint folder or hub id to start from.")],
     data: Annotated[str, typer.Option("--data", "-d", help="Triples: JSONL, or parquet or tars with pictures inside.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; the model lands in OUT/model.")],
-    step: Annotated[int | None, typer.Option(help="Only this step of the two.")] = None,
-    objective: Annotated[str, typer.Option(help="Of step 1: po, sft, simpo or dpo.")] = "po",
-    second_objective: Annotated[str, typer.Option(help="Of step 2 (the paper: sft).")] = "sft",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; the model is written to OUT/model.")],
+    step: Annotated[int | None, typer.Option(help="Run only this step, 1 or 2.")] = None,
+    objective: Annotated[str, typer.Option(help="Objective of step 1: po, sft, simpo or dpo.")] = "po",
+    second_objective: Annotated[str, typer.Option(help="Objective of step 2 (the paper: sft).")] = "sft",
     beta: Annotated[float, typer.Option(help="Strength of the preference term (dpo: about 0.1).")] = 2.0,
-    gamma: Annotated[float, typer.Option(help="Margin that the preference term asks for.")] = 0.5,
-    epochs: Annotated[float, typer.Option(help="Times through the data, each step.")] = 1.0,
-    max_steps: Annotated[
-        int, typer.Option(help="Stop each step after so many optimizer steps; -1: after --epochs.")
-    ] = -1,
-    batch: Annotated[int, typer.Option(help="Pictures, with all their questions, an optimizer step.")] = 128,
-    micro_batch: Annotated[int, typer.Option(help="So many of them at a time in memory.")] = 4,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr", help="At the start.")] = 1e-5,
+    gamma: Annotated[float, typer.Option(help="Target margin of the preference term.")] = 0.5,
+    epochs: Annotated[float, typer.Option(help="Passes over the data in each step.")] = 1.0,
+    max_steps: Annotated[int, typer.Option(help="Optimizer steps in each step; -1: by --epochs.")] = -1,
+    batch: Annotated[int, typer.Option(help="Pictures per optimizer step, with all their questions.")] = 128,
+    micro_batch: Annotated[int, typer.Option(help="Pictures in memory at a time.")] = 4,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr", help="Initial learning rate.")] = 1e-5,
     final_learning_rate: Annotated[
-        float | None, typer.Option(help="At the end; default: a tenth of --learning-rate.")
+        float | None, typer.Option(help="Final learning rate; default: a tenth of --learning-rate.")
     ] = None,
     optimizer: Annotated[
-        str, typer.Option(help="adamw_torch, adamw_torch_fused, adamw_8bit or apollo_adamw.")
+        str, typer.Option(help="Optimizer: adamw_torch, adamw_torch_fused, adamw_8bit or apollo_adamw.")
     ] = "adamw_torch",
-    base: Annotated[str, typer.Option(help="Step 2 trains: full, or adapters over a lora, int8 or nf4 base.")] = "full",
+    base: Annotated[str, typer.Option(help="Step 2: full, or adapters over a lora, int8 or nf4 base.")] = "full",
     rank: Annotated[int, typer.Option(help="Rank of the adapters.")] = 256,
     alpha: Annotated[int, typer.Option(help="Scale of the adapters: alpha / rank.")] = 256,
-    held_out: Annotated[float, typer.Option(help="Share of the pictures kept aside to measure on.")] = 0.1,
-    max_tokens: Annotated[int, typer.Option(help="Longest row: a picture, its questions and answers.")] = 4096,
+    held_out: Annotated[float, typer.Option(help="Share of the pictures held out to measure on.")] = 0.1,
+    max_tokens: Annotated[int, typer.Option(help="Maximum row length, tokens: picture, questions, answers.")] = 4096,
     checkpoint_every: Annotated[int, typer.Option(help="Optimizer steps between checkpoints to resume from.")] = 50,
     gradient_checkpointing: Annotated[bool, typer.Option(help="Recompute activations: less memory, slower.")] = False,
     bf16: Annotated[bool, typer.Option(help="Multiply in bfloat16; weights stay float32.")] = True,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")] = False,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a run that was stopped or killed.")] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Fine-tune on triples in the paper's two steps: preference on the phantom parts, then everything.
@@ -101,7 +99,7 @@ def po(
         return
     if measured:
         print_table(
-            "On pictures kept aside",
+            "On held-out pictures",
             ("stage", "right", "SFT loss, nats a token", "margin", "preference accuracy"),
             [_row(line) for line in measured],
         )
@@ -109,7 +107,7 @@ def po(
 
 
 def _quiet() -> None:
-    """No bars and hints of transformers, no hint of bitsandbytes at a faster kernel to fetch. Their errors stay."""
+    """Silence transformers' bars and hints, and bitsandbytes' hint at a faster kernel. Their errors stay."""
     from transformers.utils.logging import set_verbosity_error
 
     quiet_transformers()
@@ -136,7 +134,7 @@ def _run(checkpoint: str, data: str, out: Path, settings: "Settings", resume: bo
         task = bars.add_task("reading", total=None)
 
         def begin(step: int, total: int, trained: int) -> None:
-            note(f"step {step}: {total:,} optimizer steps, {trained / 1e6:,.2f} M numbers are trained")
+            note(f"step {step}: {total:,} optimizer steps, {trained / 1e6:,.2f} M trained parameters")
             bars.reset(task, total=total, description=f"step {step}")
 
         def log(line: dict[str, Any]) -> None:
@@ -164,19 +162,19 @@ def _run(checkpoint: str, data: str, out: Path, settings: "Settings", resume: bo
 @friendly
 def nano(
     out: Annotated[Path, typer.Argument(help="Folder of the run; each stage leaves OUT/STAGE/model.")],
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the weights.")] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that draw scenes.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed of the weights.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Number of processes that draw scenes.")] = 1,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
-    """Train phantom-nano, the small model that ships with this package, from nothing on drawn scenes.
+    """Train phantom-nano, the small model that ships with this package, from scratch on drawn scenes.
 
-    Hours on two cores. Stopped or killed, the same command goes on from the last checkpoint.
+    Takes hours on two cores. After an interruption, the same command resumes from the last checkpoint.
     """
     load_torch()
     need("accelerate", "train")
     _quiet()
     from phantom_edge.models.sizes import SIZES
-    from phantom_edge.train.nano.recipe import NANO_STAGES, Stage, Watch, train_nano
+    from phantom_edge.train.nano.recipe import NANO_STAGES, MetricsCallback, Stage, train_nano
 
     with display() as bars:
         tasks = {stage.name: bars.add_task(stage.name, total=stage.steps, start=False) for stage in NANO_STAGES}
@@ -189,7 +187,12 @@ def nano(
             bars.update(tasks[stage], completed=step)
 
         model = train_nano(
-            SIZES["nano"], out, seed=seed, workers=workers, begin=begin, watch=lambda stage: Watch(stage, out, advance)
+            SIZES["nano"],
+            out,
+            seed=seed,
+            workers=workers,
+            begin=begin,
+            callback=lambda stage: MetricsCallback(stage, out, advance),
         )
     if json:
         print_json({"model": str(model)})

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 def verify(
     bundle: Annotated[Path, typer.Argument(help="Folder that phantom-edge export wrote.")],
     against: Annotated[
-        str | None, typer.Option(help="Checkpoint folder or hub id; default: the one that it was made from.")
+        str | None, typer.Option(help="Checkpoint folder or hub id; default: the bundle's own source.")
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a report for the browser to this file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write an HTML report to this file.")] = None,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Compare with float16 inside operators, too, where the target can."),
+        typer.Option("--strict", help="Compare with float16 inside operators, too, where the target supports it."),
     ] = False,
     record: Annotated[bool, typer.Option("--record", help="Write the result into the bundle.")] = False,
     json: Annotated[bool, JsonOption] = False,
@@ -48,7 +48,7 @@ def verify(
         source = Source.open(find_folder(against or opened.manifest.model.name))
         if record and opened.manifest.integers is not None and source.integers is None:
             raise EdgeError(
-                "--record is for a proof, and beside a checkpoint that is not quantized there is none", "leave it out"
+                "--record is for a proof, which a checkpoint that is not quantized cannot give", "leave it out"
             )
         for line in check_source(opened, source, partial(begin, "reading the checkpoint")):
             note(line)
@@ -72,7 +72,7 @@ SHOWN = 12
 
 
 def document(bundle: Path, proof: "Proof") -> dict[str, object]:
-    """The document of ``--json``."""
+    """Returns the document of ``--json``."""
     return {
         "bundle": str(bundle),
         "passed": proof.passed,
@@ -103,7 +103,7 @@ def _show(bundle: Path, proof: "Proof") -> None:
     )
     if proof.hazards:
         print_table(
-            "What float16 does, worst first",
+            "Hazards of float16, worst first",
             ("part", "operator", "kind", "NaN", "overflows", "masked rows", "vanished", "subnormal"),
             [
                 (
@@ -118,7 +118,7 @@ def _show(bundle: Path, proof: "Proof") -> None:
                 )
                 for one in proof.hazards
             ],
-            "numbers that became NaN or passed the range, and shares that became 0 or lost bits as they are small",
+            "counts of NaN and of numbers beyond the range; shares that became 0 or subnormal",
         )
     if proof.layers:
         print_table(
@@ -128,7 +128,7 @@ def _show(bundle: Path, proof: "Proof") -> None:
                 (one.part, str(one.layer), "-" if one.decibels is None else f"{one.decibels:.1f}")
                 for one in proof.layers[:SHOWN]
             ],
-            f"{min(SHOWN, len(proof.layers))} of {len(proof.layers)}; noise is that of all layers before it, too",
+            f"{min(SHOWN, len(proof.layers))} of {len(proof.layers)}; noise includes that of all earlier layers",
         )
     for case in proof.left_out:
         note(f"prompt left out: {case} (does not fit into the cache)")
@@ -147,14 +147,14 @@ def _verdict(checks: Iterable["Check"]) -> str:
 def _cells(checks: Mapping[str, "Check"]) -> tuple[str, ...]:
     from phantom_edge.bundle.proof import ABSOLUTE, DIVERGENCE, OTHERS, RELATIVE
 
-    told = {
+    cells = {
         name: checks[name].value_text if name in checks else "-" for name in (RELATIVE, ABSOLUTE, DIVERGENCE, OTHERS)
     }
     return (
-        told[RELATIVE],
+        cells[RELATIVE],
         "none" if checks[RELATIVE].bound is None else f"{checks[RELATIVE].bound:.0e}",
-        told[ABSOLUTE],
-        told[DIVERGENCE],
-        told[OTHERS],
+        cells[ABSOLUTE],
+        cells[DIVERGENCE],
+        cells[OTHERS],
         _verdict(checks.values()),
     )

@@ -1,1 +1,1 @@
-"""Training and evaluation data: triples of right and wrong answers, and pictures that are drawn to order."""
+"""Training and evaluation data: triples of right and wrong answers, and pictures drawn on demand."""

@@ -1,4 +1,4 @@
-"""From the official dataset to lines of triples."""
+"""Convert the official dataset to JSONL triples."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from phantom_edge.foundation.files import whole_file
 
 @dataclass
 class Converted:
-    """What came of it. ``faults`` counts the entries that were left out, ``examples`` holds the first of each."""
+    """Counts of a conversion; ``faults`` counts entries left out, ``examples`` holds the first numbers of each."""
 
     triples: int = 0
     with_rejected: int = 0
@@ -37,8 +37,8 @@ def convert_official(
 ) -> Converted:
     """Write the triples of ``official`` to ``out``, an entry at a time; ``images`` is the folder of its pictures.
 
-    Pictures are named from ``out``'s folder on where ``images`` lies below it, otherwise by their whole path, so that
-    the file can be moved without them. Whether they are there is for ``validate`` to say.
+    Pictures are named relative to ``out``'s folder where ``images`` lies below it, otherwise by their whole path, so
+    that the file can be moved without them. ``validate`` checks that they exist.
     """
     done = Converted()
     below = images.resolve().is_relative_to(out.resolve().parent)

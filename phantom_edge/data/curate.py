@@ -1,4 +1,4 @@
-"""From question-answer pairs to triples: what it will cost, the asking with a journal, the output in input order."""
+"""From question-answer pairs to triples: estimate of the cost, questions with a journal, output in input order."""
 
 import hashlib
 from collections import Counter
@@ -19,18 +19,18 @@ from phantom_edge.foundation.files import whole_file
 
 BYTES_PER_TOKEN = 4
 TOKENS_PER_PICTURE = 1000
-"""Guesses, for the estimate alone: what a text and a picture come to is the server's secret until it has answered."""
+"""Guesses, for the estimate alone: the server's own counts are unknown until it has answered."""
 
 FAILURES_IN_A_ROW = 20
-"""So many, and the cause is hardly a single question."""
+"""Failures in a row that stop the run: the cause is hardly a single question."""
 
 GIVEN = "given"
-"""Rows that had a wrong answer already."""
+"""State of rows that had a wrong answer already."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What asking would come to. Two calls a question."""
+    """Estimated cost of the open questions, with two calls each."""
 
     questions: int
     calls: int
@@ -38,12 +38,12 @@ class Estimate:
     completion_tokens: int
 
     def price(self, price_in: float | None, price_out: float | None) -> float | None:
-        """In the currency of the prices, which are per million tokens; None without them."""
+        """Returns the price, from prices per million tokens in any currency; None without them."""
         return priced(self.prompt_tokens, self.completion_tokens, price_in, price_out)
 
 
 def priced(tokens_in: int, tokens_out: int, price_in: float | None, price_out: float | None) -> float | None:
-    """The price of tokens at prices per million."""
+    """Returns the price of tokens at prices per million."""
     if price_in is None or price_out is None:
         return None
     return (tokens_in * price_in + tokens_out * price_out) / 1e6
@@ -51,7 +51,7 @@ def priced(tokens_in: int, tokens_out: int, price_in: float | None, price_out: f
 
 @dataclass
 class Curated:
-    """What came of it. ``states`` counts rows; ``reasons`` of failures, each with the first rows."""
+    """Counts of a curation; ``states`` counts rows, ``reasons`` holds the first rows of each failure."""
 
     states: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, list[int]] = field(default_factory=dict)
@@ -81,11 +81,11 @@ class Curation:
 
     @property
     def journal_path(self) -> Path:
-        """Where the outcomes are written down."""
+        """File of the outcomes."""
         return self.out.with_name(self.out.name + ".journal")
 
     def open_journal(self, *, force: bool = False) -> Journal:
-        """The journal of this very curation, begun or gone on with. ``force`` begins anew."""
+        """Open this curation's journal, new or continued. ``force`` starts a new one."""
         if not is_lines(self.pairs):
             raise EdgeError(f"{self.pairs} holds its pictures itself", "give a JSONL file of question-answer pairs")
         if self.out.resolve() == self.pairs.resolve():
@@ -102,7 +102,7 @@ class Curation:
         return Journal(self.journal_path, rows, about | {"choice of --images": str(self.images).lower()})
 
     def estimate(self, journal: Journal) -> Estimate:
-        """What is left to ask, guessed from the lengths of the texts."""
+        """Estimate the cost of the open questions from the lengths of their texts."""
         questions = tokens_in = tokens_out = 0
         fixed = [len(prompt.system + prompt.user) for prompt in (self.prompts.write, self.prompts.check)]
         for question in self.left(journal):
@@ -115,7 +115,7 @@ class Curation:
         return Estimate(questions, 2 * questions, tokens_in, tokens_out)
 
     def left(self, journal: Journal) -> Iterator[Question]:
-        """The pairs that have no outcome yet, or failed."""
+        """Yields the pairs that have no outcome yet, or failed."""
         for row, triple in enumerate(read_triples(self.pairs)):
             if triple.rejected or journal.is_done(row):
                 continue
@@ -124,7 +124,7 @@ class Curation:
             yield Question(row, triple, tuple(paths))
 
     def ask(self, curator: Curator, journal: Journal, progress: Callable[[str], None], *, ray: bool = False) -> None:
-        """Ask about all that is left; every outcome is in the journal before ``progress`` is told its state."""
+        """Ask the open questions; ``progress`` receives each outcome's state once it is in the journal."""
         failures = 0
 
         def done(row: int, outcome: Outcome) -> None:
@@ -135,7 +135,7 @@ class Curation:
             if failures == FAILURES_IN_A_ROW:
                 raise EdgeError(
                     f"{failures} questions in a row failed, the last because {outcome.reason}",
-                    "mend that, then run the same command again: what was answered is not asked again",
+                    "fix that, then run the same command again: answered questions are not repeated",
                 )
 
         if not ray:
@@ -146,7 +146,7 @@ class Curation:
                 done(row, outcome)
 
     def write(self, journal: Journal) -> Curated:
-        """The output: rows that had a wrong answer as they were, and those that were given one, in input order."""
+        """Write the output in input order: rows that had a wrong answer unchanged, and those that got one."""
         curated = Curated()
         with whole_file(self.out) as file:
             for row, triple in enumerate(read_triples(self.pairs)):

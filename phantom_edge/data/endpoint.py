@@ -1,4 +1,4 @@
-"""One question to an OpenAI-compatible chat endpoint, asked again where asking again can help."""
+"""One question to an OpenAI-compatible chat endpoint, retried where that can help."""
 
 import asyncio
 import json
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     import httpx2
 
 ASK_AGAIN = (408, 409, 425, 429)
-"""Besides every 5xx."""
+"""Status codes to retry, besides every 5xx."""
 
 LONGEST_WAIT_SECONDS = 60.0
 LONGEST_ASKED_WAIT_SECONDS = 600.0
-"""The longest Retry-After that is heeded."""
+"""Maximum Retry-After that is respected."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where and how to ask. ``retries`` come after the first try, at doubling distance."""
+    """A server, its model, and limits. ``retries`` follow the first try at doubling intervals."""
 
     url: str
     model: str
@@ -37,12 +37,12 @@ class Endpoint:
 
     @property
     def is_overheard(self) -> bool:
-        """Whether others on the way could read along."""
+        """True where the connection is unencrypted and leaves this machine."""
         parts = urlsplit(self.url)
         return parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")
 
     def hidden(self, text: str) -> str:
-        """``text`` in one line, short, and without the key, should a server have sent it back."""
+        """Returns ``text`` in one short line, without the key should the server have sent it back."""
         line = " ".join(text.split())
         line = line.replace(self.key, "***") if self.key else line
         return line if len(line) <= 200 else line[:200] + " ..."
@@ -50,7 +50,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Reply:
-    """The model's words, and the tokens that the server counted (0 where it counts none)."""
+    """The model's text, and the tokens that the server counted (0 where it counts none)."""
 
     text: str
     prompt_tokens: int
@@ -58,11 +58,11 @@ class Reply:
 
 
 class NoAnswer(Exception):
-    """This question got no answer, in words for a person; another may."""
+    """This question got no answer, for the reason in the message; others may."""
 
 
 def chat_url(address: str) -> str:
-    """The address of chat completions, from a server's root, its ``/v1``, or the whole."""
+    """Returns the address of chat completions, from a server's root, its ``/v1``, or the whole."""
     wrong = EdgeError(f"{address} is no address of a server", "give one like http://localhost:8000/v1")
     try:
         parts = urlsplit(address)
@@ -77,10 +77,10 @@ def chat_url(address: str) -> str:
 
 
 def open_client(endpoint: Endpoint, connections: int) -> "AbstractAsyncContextManager[httpx2.AsyncClient]":
-    """A client to pass to :func:`ask`, for so many questions at once."""
+    """Open a client for :func:`ask` with at most so many ``connections``."""
     module = need("httpx2", "curate")
     if endpoint.key and not (endpoint.key.isascii() and endpoint.key.isprintable()):
-        raise EdgeError("the key holds letters that no key has", "look for a line break or a quote in its variable")
+        raise EdgeError("the key holds characters that no key has", "remove line breaks and quotes from its variable")
     try:
         module.URL(endpoint.url)
     except module.InvalidURL as error:
@@ -93,9 +93,9 @@ def open_client(endpoint: Endpoint, connections: int) -> "AbstractAsyncContextMa
 
 
 async def ask(client: "httpx2.AsyncClient", endpoint: Endpoint, messages: Sequence[Mapping[str, object]]) -> Reply:
-    """The reply to ``messages``.
+    """Returns the reply to ``messages``.
 
-    Busy servers (429, 5xx), timeouts, broken connections and garbled replies are tried again; a Retry-After is heeded.
+    Busy servers (429, 5xx), timeouts, broken connections and garbled replies are retried, after a Retry-After if given.
     Raises NoAnswer where that does not help or the server refuses this question, EdgeError where it would refuse all.
     """
     reason, reached = "", False
@@ -113,7 +113,7 @@ async def ask(client: "httpx2.AsyncClient", endpoint: Endpoint, messages: Sequen
 
 
 class _Again(Exception):
-    """Asking again may help. ``reached``: somebody was there."""
+    """A retry may help. ``reached``: the server was connected."""
 
     def __init__(self, reason: str, reached: bool = True, asked_wait_seconds: float = 0.0) -> None:
         super().__init__(reason)
@@ -128,7 +128,7 @@ async def _ask_once(
     import httpx2
 
     try:
-        async with asyncio.timeout(endpoint.timeout_seconds):  # for all of it: httpx2's own count for each read
+        async with asyncio.timeout(endpoint.timeout_seconds):  # for the whole request: httpx2's own is per read
             response = await client.post(endpoint.url, json={"model": endpoint.model, "messages": messages})
     except (TimeoutError, httpx2.TimeoutException) as error:
         reached = not isinstance(error, httpx2.ConnectTimeout)
@@ -141,13 +141,13 @@ async def _ask_once(
             return _reply(response.content)
         except ValueError as error:
             raise _Again(f"the server's reply {error}") from None
-    reason = f"the server says {response.status_code}: {endpoint.hidden(response.text) or 'nothing more'}"
+    reason = f"the server returned {response.status_code}: {endpoint.hidden(response.text) or 'nothing more'}"
     _give_up(endpoint, response.status_code, response.text, reason)
     raise _Again(reason, asked_wait_seconds=_asked_wait_seconds(response.headers.get("retry-after")))
 
 
 def _give_up(endpoint: Endpoint, status: int, body: str, reason: str) -> None:
-    """Raise where asking the same again cannot help."""
+    """Raises NoAnswer or EdgeError where a retry cannot help."""
     if status == 401:
         raise EdgeError(f"the endpoint refuses the key; {reason}", "put a valid key into the variable of --key-env")
     if status == 402 or "insufficient_quota" in body:
@@ -159,7 +159,7 @@ def _give_up(endpoint: Endpoint, status: int, body: str, reason: str) -> None:
 
 
 def _asked_wait_seconds(header: str | None) -> float:
-    """What Retry-After asks for: seconds, or the time of a date; 0 for anything else."""
+    """Returns the seconds of a Retry-After, given as a number or a date; 0 for anything else."""
     if header is None:
         return 0.0
     try:
@@ -173,7 +173,7 @@ def _asked_wait_seconds(header: str | None) -> float:
 
 
 def _reply(body: bytes) -> Reply:
-    """The reply in a server's JSON. Raises ValueError, in words for a person, for any other."""
+    """Returns the reply in a server's JSON. Raises ValueError, with a readable message, for any other document."""
     try:
         document = json.loads(body)
         content = document["choices"][0]["message"]["content"]

@@ -27,12 +27,12 @@ RULES: dict[str, Rule] = {
     "yes or no": yes_no_match,
     "letter": letter_match,
 }
-"""How an answer is judged."""
+"""Rules that judge an answer, by name."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A question, its known answer, the ``kind`` it is counted under, and by which of RULES it is judged."""
+    """A question, its known answer, the ``kind`` it is counted under, and the one of RULES that judges it."""
 
     question: str
     gold: str
@@ -42,24 +42,24 @@ class Example:
 
     @property
     def query(self) -> Query:
-        """What is asked."""
+        """The question with its pictures."""
         return Query(self.question, self.images)
 
     def is_right(self, answer: str) -> bool:
-        """The verdict on an answer."""
+        """True where ``answer`` is right."""
         return RULES[self.rule](answer, self.gold)
 
 
 @dataclass(frozen=True)
 class Examples:
-    """What can be asked, and how many questions fell away because their picture is missing."""
+    """Questions with their pictures, and the number left out because a picture is missing."""
 
     found: list[Example]
     without_picture: int = 0
 
 
 def read_examples(path: Path) -> Examples:
-    """The triples of a data file as examples. Raises EdgeError if it holds none, or none of its pictures is there."""
+    """Read a data file's triples as examples. Raises EdgeError if it holds none, or none of its pictures exists."""
     if path.is_dir():
         raise EdgeError(f"{path} is a folder", f"give its JSONL file, such as {path / 'triples.jsonl'}")
     examples = [
@@ -70,7 +70,7 @@ def read_examples(path: Path) -> Examples:
 
 
 def with_pictures(examples: Sequence[Example], source: Path) -> Examples:
-    """Those whose picture files are there. Raises EdgeError if there are none."""
+    """Returns the examples whose picture files exist. Raises EdgeError if there are none."""
     if not examples:
         raise EdgeError(f"{source} holds no question", "make some: phantom-edge data scenes ./scenes --split test")
     there: dict[Picture, bool] = {}
@@ -82,7 +82,7 @@ def with_pictures(examples: Sequence[Example], source: Path) -> Examples:
         missing = next(picture for picture, is_there in there.items() if not is_there)
         raise EdgeError(
             f"every picture of {source} is missing, such as {missing!s:.200}",
-            "put the pictures there; paths count from the data file's folder",
+            "put the pictures there; paths are relative to the data file's folder",
         )
     return Examples(found, len(examples) - len(found))
 
@@ -90,9 +90,9 @@ def with_pictures(examples: Sequence[Example], source: Path) -> Examples:
 def choose(
     examples: Sequence[Example], kinds: Sequence[str] = (), limit: int | None = None, seed: int = 0
 ) -> list[Example]:
-    """Only some ``kinds``, and of whole pictures drawn by ``seed`` as many as give at least ``limit`` questions.
+    """Returns examples of some ``kinds``, about enough pictures drawn by ``seed`` for at least ``limit`` questions.
 
-    The order stays. Raises EdgeError for a kind that no example has.
+    The order stays, and a picture keeps all its questions. Raises EdgeError for a kind that no example has.
     """
     known = list(dict.fromkeys(example.kind for example in examples))
     unknown = [kind for kind in kinds if kind not in known]

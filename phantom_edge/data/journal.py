@@ -1,7 +1,7 @@
-"""What was paid for is written down at once: a file of outcomes that only ever grows, beside the output.
+"""A journal of outcomes beside the output: every paid answer is appended at once.
 
-After a crash, a kill or a power cut of the process the next run reads it and asks only for what is missing. The last
-line may have been cut off; it is dropped. In memory there are 8 bytes a row: where its line begins.
+After a crash, a kill or a power cut the next run reads it and asks only the missing questions. A last line that was cut
+off is dropped. Memory is 8 bytes a row: the offset of its line.
 """
 
 import json
@@ -21,10 +21,10 @@ NOWHERE = -1
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a row.
+    """Outcome of a row.
 
     ``kept`` with a wrong answer that was validated; ``refused`` by the validation; ``equal``: the answer was empty or
-    the right one, so nobody was asked to validate it; ``failed`` for ``reason``, to be asked again by the next run.
+    the right one, so it was not validated; ``failed`` for ``reason``, to be retried by the next run.
     """
 
     state: str
@@ -35,7 +35,7 @@ class Outcome:
 
 
 class Journal:
-    """The outcomes of ``rows`` rows in the file ``path``; ``about`` says of which run, and must stay the same."""
+    """The outcomes of ``rows`` rows in the file ``path``; ``about`` identifies the run and must stay the same."""
 
     def __init__(self, path: Path, rows: int, about: Mapping[str, str]) -> None:
         self.path = path
@@ -58,14 +58,14 @@ class Journal:
         self.file.close()
 
     def add(self, row: int, outcome: Outcome) -> None:
-        """Write an outcome down."""
+        """Append an outcome."""
         at = self.file.seek(0, os.SEEK_END)
         line = json.dumps({"row": row, **{name: value for name, value in asdict(outcome).items() if value}})
         self._write(line)
         self.begins[row] = at
 
     def __getitem__(self, row: int) -> Outcome | None:
-        """The last outcome of a row; None where there is none."""
+        """Returns the last outcome of a row; None where there is none."""
         if self.begins[row] == NOWHERE:
             return None
         self.file.seek(self.begins[row])
@@ -74,7 +74,7 @@ class Journal:
         return Outcome(**entry)
 
     def is_done(self, row: int) -> bool:
-        """Whether nothing is left to be asked."""
+        """True where the row needs no further question."""
         outcome = self[row]
         return outcome is not None and outcome.state != FAILED
 
@@ -99,7 +99,7 @@ class Journal:
         return b"".join(pieces)
 
     def _lock(self) -> None:
-        """Two runs on one journal would pay twice. The lock goes with the process, however that ends."""
+        """Lock the journal, as two runs would pay twice. The lock ends with the process."""
         if os.name != "posix":
             return
         import fcntl
@@ -136,7 +136,7 @@ class Journal:
         if changed := [name for name, value in about.items() if before[name] != value]:
             raise EdgeError(
                 f"{self.path} was begun with another {' and '.join(changed)}",
-                "choose another --out, or add --force to begin anew and lose what was paid for",
+                "choose another --out, or add --force to start over and lose the paid answers",
             )
 
     def _row(self, line: bytes, number: int) -> int:

@@ -1,4 +1,4 @@
-"""Right or wrong, as pure functions of an answer and the known one."""
+"""Metrics as pure functions of an answer and the known one."""
 
 import re
 from collections import Counter
@@ -6,19 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 RELAXED_TOLERANCE = 0.05
-"""ChartQA's: a number may be off by this share of the known one."""
+"""ChartQA's tolerance of a number, as a share of the known one."""
 
 Rule = Callable[[str, str], bool]
-"""Whether an answer (first) is right when the known one is the second."""
+"""``(answer, known answer) -> right``."""
 
 
 def normalise(answer: str) -> str:
-    """What two answers are compared by: white space at the ends, capitals and one final period do not count."""
+    """Returns an answer in the form to compare, without white space at the ends, capitals and one final period."""
     return answer.strip().removesuffix(".").rstrip().casefold()
 
 
 def exact_match(answer: str, gold: str) -> bool:
-    """Equal once both are normalised; "Yes." is right for "yes", "yes it is" is wrong."""
+    """True where both are equal once normalised; "Yes." is right for "yes", "yes it is" is wrong."""
     return normalise(answer) == normalise(gold)
 
 
@@ -35,7 +35,7 @@ def relaxed_match(answer: str, gold: str) -> bool:
 
 
 def to_number(text: str) -> float | None:
-    """The number that a text is, or None; "1,234.5", "12%" and "-3." are numbers, "12 apples" and "nan" are none."""
+    """Returns a text as a number, or None; "1,234.5", "12%" and "-3." are numbers, "12 apples" and "nan" are none."""
     text = normalise(text).replace(" ", "")
     found = re.fullmatch(r"([+-]?)((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(%?)", text, re.ASCII)
     if found is None:
@@ -45,28 +45,28 @@ def to_number(text: str) -> float | None:
 
 
 def yes_or_no(answer: str) -> str:
-    """POPE's reading of an answer: no where its first sentence holds the word no or not, else yes."""
+    """Reads an answer as POPE does: no where its first sentence holds the word no or not, else yes."""
     words = re.findall(r"[a-z']+", answer.partition(".")[0].casefold())
     return "no" if {"no", "not"} & set(words) else "yes"
 
 
 def yes_no_match(answer: str, gold: str) -> bool:
-    """Whether an answer, read as POPE does, agrees with a yes or no."""
+    """True where an answer, read as POPE does, agrees with a yes or no."""
     return yes_or_no(answer) == normalise(gold)
 
 
 def chosen_letter(answer: str) -> str | None:
-    """The choice that an answer names, or None: "B", "b", "(B)", "B. red", "Option B", "The answer is B.".
+    """Returns the choice that an answer names, or None: "B", "b", "(B)", "B. red", "Option B", "The answer is B.".
 
-    One reading for all benchmarks of choices; it agrees with what the released code does for each on such answers,
-    and does not take the capital of any word for a choice, as some of those readings would.
+    One rule for all benchmarks of choices. It agrees with the released code's rule for each on such answers, and does
+    not take a word's capital for a choice, as some of those rules do.
     """
     found = re.match(r"\s*(?:(?:the )?answer is|option)?\s*(?:\(([a-z])\)|([a-z])(?=\s*$|[.,:;)]))", answer, re.I)
     return (found[1] or found[2]).upper() if found else None
 
 
 def letter_match(answer: str, gold: str) -> bool:
-    """Whether an answer names the right choice."""
+    """True where an answer names the right choice."""
     return chosen_letter(answer) == normalise(gold).upper()
 
 
@@ -81,7 +81,7 @@ class YesNo:
 
 
 def yes_no(answers: Sequence[str], golds: Sequence[str]) -> YesNo:
-    """Figures of answers that are "yes" or "no"; source: POPE (arXiv 2305.10355)."""
+    """Returns figures of answers that are "yes" or "no"; source: POPE (arXiv 2305.10355)."""
     pairs = Counter(zip(answers, golds, strict=True))
     hits, false_alarms, misses = pairs["yes", "yes"], pairs["yes", "no"], pairs["no", "yes"]
     return YesNo(
@@ -93,7 +93,7 @@ def yes_no(answers: Sequence[str], golds: Sequence[str]) -> YesNo:
 
 
 def named_share(answer: str, gold: str) -> float:
-    """How much of a list ("a red star, a dial and an arrow") is right, in any order: shared items over the longer list.
+    """Returns the right share of a list ("a red star and a dial") in any order: shared items over the longer list.
 
     Items that are not there cost as much as items left out; an item that is there twice must be named twice.
     """

@@ -1,12 +1,12 @@
 """The dataset that was released with Phantom (``BK-Lee/Phantom`` on the hub), as triples.
 
-Known for sure: it is one file, ``Phantom.json`` of 2.65 GB, with about 2.0 million entries. A reader that the same
+Known: it is one file, ``Phantom.json`` of 2.65 GB, with about 2.0 million entries. A reader that the same
 authors published for the dataset before (``check_dataset.py`` of Meteor) takes from an entry ``id``, ``image`` (a path
 below the folder of datasets; absent where the question is text alone) and ``conversations``, whose turns hold a text
 under ``value``, and finds a further text under a key of its own in the turn of the answer.
 
-NOT known, because neither the file nor its training code could be read where this was written: the name of the wrong
-answer. Every name of ``WRONG`` is taken, in the answer's turn or beside ``conversations``; any other can be given.
+NOT known, because neither the file nor its training code was at hand: the name of the wrong answer. Every name of
+``WRONG`` is accepted, in the answer's turn or beside ``conversations``; any other can be given.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,11 +35,11 @@ HUMAN, MODEL = ("human", "user"), ("gpt", "assistant")
 def read_official(
     path: Path, wrong: str | None = None, fault: Callable[[int, str], None] | None = None
 ) -> Iterator[Triple]:
-    """The triples of an official file, streamed: one for each answer of each entry, so turns are told apart.
+    """Yields the triples of an official file, one for each answer of each entry, so every turn has its own.
 
     ``wrong`` names the field of the wrong answer where it is none of ``WRONG``; an entry without one gives triples
-    without ``rejected``. Pictures are named as the entry names them. A faulty entry raises EdgeError, or is told to
-    ``fault`` with its number and left out. The same entries as one JSON object a line are read as well.
+    without ``rejected``. Pictures are named as the entry names them. A faulty entry raises EdgeError, or is left
+    out and passed to ``fault`` by number and problem. JSON lines of the same entries are read as well.
     """
     names = (wrong,) if wrong else WRONG
     for number, entry in enumerate(_entries(path), start=1):
@@ -47,7 +47,7 @@ def read_official(
             triples = list(_triples(entry, names))
         except ValueError as error:
             if fault is None:
-                raise EdgeError(f"{path}, entry {number} {error}", "mend or remove the entry") from None
+                raise EdgeError(f"{path}, entry {number} {error}", "fix or remove the entry") from None
             fault(number, str(error))
             continue
         yield from triples
@@ -67,7 +67,7 @@ def _entries(path: Path) -> Iterator[object]:
 
 
 def _first_letter(file: IO[bytes]) -> bytes:
-    """The first byte that is no space; the file is then at its start again."""
+    """Returns the first byte that is no space; the file is then at its start again."""
     while (letter := file.read(1)).isspace():
         pass
     file.seek(0)
@@ -93,7 +93,7 @@ def _triples(entry: object, names: tuple[str, ...]) -> Iterator[Triple]:
 
 
 def _rounds(turns: list[dict[str, object]]) -> Iterator[tuple[str, dict[str, object]]]:
-    """Each question with the turn that answers it."""
+    """Yields each question with the turn that answers it."""
     if len(turns) % 2:
         raise ValueError(f"has {len(turns)} turns, so one is without its answer")
     for asked, answered in zip(turns[::2], turns[1::2], strict=True):
@@ -103,7 +103,7 @@ def _rounds(turns: list[dict[str, object]]) -> Iterator[tuple[str, dict[str, obj
 
 
 def _unmarked(question: str) -> str:
-    """Without a mark at the start or the end: pictures come first anyway. Marks amid the words stay."""
+    """Removes a mark at the start or the end, as pictures come first anyway. Marks amid the words stay."""
     bare = question.strip()
     if bare.count(IMAGE_MARK) == 1 and (bare.startswith(IMAGE_MARK) or bare.endswith(IMAGE_MARK)):
         return bare.replace(IMAGE_MARK, "").strip()

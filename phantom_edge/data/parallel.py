@@ -1,4 +1,4 @@
-"""The same function over many things, in order: in this process, in several, or on a Ray cluster. Same results."""
+"""Map a function over items in order, with the same results in this process, in several, or on a Ray cluster."""
 
 import logging
 import os
@@ -20,10 +20,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 AHEAD = 4
-"""Items that are given out beyond what each process works at: enough to keep it busy, and no more in memory."""
+"""Items queued for each process: enough to keep it busy, and no more in memory."""
 
 ROUND = 512
-"""Items that Ray is given at once, for the same reason."""
+"""Items submitted to Ray at once, for the same reason."""
 
 
 def over_processes(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
@@ -43,18 +43,18 @@ def over_processes(function: Callable[[Item], Result], items: Iterable[Item], wo
 
 
 def over_ray(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``map`` through Ray Data: on the cluster of RAY_ADDRESS, or on one started for this on all of this machine.
+    """``map`` through Ray Data: on the cluster of RAY_ADDRESS, or on one started on this machine.
 
-    Files that ``function`` reads or writes must lie where every machine of the cluster sees them. An EdgeError of
-    ``function`` arrives as itself.
+    Files that ``function`` reads or writes must lie where every machine of the cluster can reach them. An EdgeError of
+    ``function`` is raised here.
     """
     ray = need("ray", "ray")
     data = need("ray.data", "ray")
     ours = not ray.is_initialized()
     if ours:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report home
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would send usage data
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # a person is told by our own progress
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # our own progress replaces it
     context = data.DataContext.get_current()
     before = context.execution_options.preserve_order, context.enable_progress_bars
     context.execution_options.preserve_order, context.enable_progress_bars = True, False
@@ -71,11 +71,11 @@ def over_ray(function: Callable[[Item], Result], items: Iterable[Item]) -> Itera
                         raise result
                     yield result
             finally:
-                # Ray's threads outlive a stream that is dropped and end the whole process when Ray is shut down under
-                # them: what is left of a round that went wrong is waved through instead
-                ray.get(stop.now.remote())
+                # Ray's threads outlive a dropped stream and end the whole process when Ray is shut down under them:
+                # so the rest of a failed round passes through without work
+                ray.get(stop.stop.remote())
                 deque(rows, maxlen=0)
-                ray.get(stop.go_on.remote())
+                ray.get(stop.resume.remote())
     finally:
         context.execution_options.preserve_order, context.enable_progress_bars = before
         if ours:
@@ -83,24 +83,24 @@ def over_ray(function: Callable[[Item], Result], items: Iterable[Item]) -> Itera
 
 
 class _Stop:
-    """A sign that every process of the cluster sees: what has not begun need not be done."""
+    """A flag shared by all processes of the cluster: while it is set, items are skipped."""
 
     def __init__(self) -> None:
         self.is_set = False
 
-    def now(self) -> None:
+    def stop(self) -> None:
         self.is_set = True
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         self.is_set = False
 
-    def seen(self) -> bool:
+    def stopped(self) -> bool:
         return self.is_set
 
 
 def _on_row(row: dict[str, bytes], function: Callable[[Item], Result], stop: "ActorHandle[_Stop]") -> dict[str, bytes]:
-    """The function as Ray Data wants it: a row of a table in, a row out. Both hold this program's own pickles."""
-    if need("ray", "ray").get(stop.seen.remote()):
+    """Apply ``function`` to a row for Ray Data, which maps rows to rows. Both hold this program's own pickles."""
+    if need("ray", "ray").get(stop.stopped.remote()):
         return {"result": pickle.dumps(None)}
     try:
         result: Result | EdgeError = function(pickle.loads(row["item"]))

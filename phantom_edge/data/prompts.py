@@ -1,4 +1,4 @@
-"""The two questions that curation asks a language model, kept as a text file that a user can replace."""
+"""The two prompts of curation, in a text file that a user can replace."""
 
 import hashlib
 import re
@@ -10,7 +10,7 @@ from phantom_edge.foundation.errors import EdgeError
 
 SHIPPED = Path(__file__).with_name("prompts.toml")
 FIELDS = {"write": ("question", "chosen"), "check": ("question", "chosen", "rejected")}
-"""What each prompt must make use of."""
+"""Fields that each prompt must use."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Prompt:
     user: str
 
     def filled(self, **texts: str) -> str:
-        """The user's message; braces inside of ``texts`` are left alone."""
+        """Returns the user's message with its fields filled; braces inside ``texts`` stay."""
         return re.sub(r"\{(\w+)\}", lambda found: texts.get(found[1], found[0]), self.user)
 
 
@@ -34,12 +34,12 @@ class Prompts:
 
     @property
     def digest(self) -> str:
-        """Tells whether two runs asked the same."""
+        """Hash of both prompts, the same for runs that ask the same."""
         return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
 
 
 def load_prompts(path: Path = SHIPPED) -> Prompts:
-    """Read a file like the one shipped."""
+    """Read a file of prompts."""
     try:
         text = path.read_text(encoding="utf-8")
         tables = tomllib.loads(text)

@@ -1,4 +1,4 @@
-"""A row of any source: a triple with its pictures at hand, as files or as bytes, or the words for what is wrong."""
+"""A row of any source: a triple with its pictures, as files or as bytes, or a description of its fault."""
 
 import glob
 import os
@@ -21,9 +21,9 @@ class Sample:
 
 @dataclass(frozen=True)
 class Row:
-    """A row as it was found: a sample, or the words for what is wrong with it.
+    """A row of a source: a sample, or the description of its ``fault``.
 
-    ``place`` is the number of the line or row; where there are several files, or the rows have names, it says both.
+    ``place`` is the number of the line or row, with the file where there are several, or the row's name if it has one.
     """
 
     place: int | str
@@ -32,7 +32,7 @@ class Row:
 
 
 def picture_paths(folder: Path, name: str) -> tuple[Path, ...]:
-    """The files that a picture's name stands for: one, or those that match where the name is a glob, sorted."""
+    """Returns the files of a picture's name: one, or for a glob those that match, sorted."""
     path = folder / name
     if "\0" in name or not glob.has_magic(name) or os.path.lexists(path):
         return (path,)
@@ -40,7 +40,7 @@ def picture_paths(folder: Path, name: str) -> tuple[Path, ...]:
 
 
 def row_of(place: int | str, record: dict[str, object], folder: Path) -> Row:
-    """The row of a decoded record whose pictures may be embedded; None means absent."""
+    """Returns the row of a decoded record whose pictures may be embedded; None means absent."""
     entry = {name: value for name, value in record.items() if value is not None}
     cells = entry.pop("image", entry.pop("images", None))
     names: list[str] = []

@@ -19,17 +19,17 @@ PICTURES = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm")
 
 
 def tar_rows(file: str) -> Iterator[Row]:
-    """The samples of a shard, by key: a ``.json`` with the fields of a line, and the pictures.
+    """Yields the samples of a shard, by key: a ``.json`` with the fields of a line, and the pictures.
 
-    Where the ``.json`` names pictures under ``image``, those members are taken in that order; otherwise all of them, as
-    the tar has them.
+    Where the ``.json`` names pictures under ``image``, those members are taken in that order; otherwise all of them, in
+    the tar's order.
     """
     for key, members in groupby(_members(file), key=lambda member: member[0]):
         yield _sample(key, {name: content for _, name, content in members})
 
 
 def _members(file: str) -> Iterator[tuple[str, str, bytes]]:
-    """Key, name behind the key, and content of each member that belongs to a sample."""
+    """Yields key, name after the key, and content of each member that belongs to a sample."""
     try:
         with tarfile.open(file, "r|*") as tar:
             for member in tar:

@@ -1,8 +1,8 @@
-"""Where triples come from: lines, parquet files or WebDataset tars, a row at a time, pictures as paths or bytes.
+"""Sources of triples: JSON lines, parquet files or WebDataset tars, a row at a time, pictures as paths or bytes.
 
-A triple names its pictures; a sample also has them at hand, whatever holds them: files beside the lines (a name may be
-a glob), columns of a parquet file, members of a tar. Nothing is unpacked to disk, and no more is in memory than a row,
-of a parquet file a row group.
+A triple names its pictures; a sample also holds them: files beside the lines (a name may be a glob), columns of a
+parquet file, members of a tar. Nothing is unpacked to disk, and memory holds one row, or one row group of a parquet
+file.
 """
 
 import glob
@@ -20,22 +20,22 @@ REMOTE = ("file://", "hf://", "https://", "http://")
 
 
 def open_triples(source: Path | str) -> Iterator[Sample]:
-    """The samples of ``source``, streamed; raises EdgeError at the first row that is none.
+    """Yields the samples of ``source``; raises EdgeError at the first faulty row.
 
-    ``source`` is a JSONL, parquet or tar file, or a glob of such ("shards/*.tar"). Parquet files may also lie on the
-    hub ("hf://datasets/.../*.parquet"); they have columns of the names that the lines use, with pictures as paths,
+    ``source`` is a JSONL, parquet or tar file, or a glob of such ("shards/*.tar"). Parquet files may also be on the
+    hub ("hf://datasets/.../*.parquet"); their columns have the names of the lines' fields, with pictures as paths,
     bytes, or the ``{"bytes", "path"}`` of the datasets library.
     """
     for row in rows_of(source):
         if row.sample is None:
             raise EdgeError(
-                f"{source}, row {row.place} {row.fault}", f"run: phantom-edge data validate {source}, and mend the row"
+                f"{source}, row {row.place} {row.fault}", f"run: phantom-edge data validate {source}, and fix the row"
             )
         yield row.sample
 
 
 def rows_of(source: Path | str) -> Iterator[Row]:
-    """Every row of ``source``, good or faulty, in the order of the files' names."""
+    """Yields every row of ``source``, good or faulty, in the order of the files' names."""
     files = _files(source)
     for file in files:
         many = len(files) > 1
@@ -45,7 +45,7 @@ def rows_of(source: Path | str) -> Iterator[Row]:
 
 
 def is_lines(source: Path | str) -> bool:
-    """Whether ``source`` is one JSONL file, so that a copy of it can name the same pictures."""
+    """True where ``source`` is one JSONL file, so that a copy of it can name the same pictures."""
     return _files(source) == [str(source)] and _reader(str(source)) is _line_rows
 
 
@@ -55,7 +55,7 @@ def _files(source: Path | str) -> list[str]:
         return [text]
     if found := sorted(glob.glob(text, recursive=True)):
         return found
-    raise EdgeError(f"no file matches {text}", "give a JSONL, parquet or tar file, or a glob of such in quotes")
+    raise EdgeError(f"no file matches {text}", "give a JSONL, parquet or tar file, or a quoted glob of such files")
 
 
 def _reader(file: str) -> Callable[[str], Iterator[Row]]:
@@ -81,7 +81,7 @@ def _line_rows(file: str) -> Iterator[Row]:
 
 
 def _parquet_rows(file: str) -> Iterator[Row]:
-    """Through Arrow itself: the datasets library, by the same reader, would have the whole file read ahead."""
+    """Reads with Arrow itself: the datasets library uses the same reader, but reads the whole file ahead."""
     parquet = need("pyarrow.parquet", "train")
     try:
         with parquet.ParquetFile(file, pre_buffer=False) as table:
@@ -93,7 +93,7 @@ def _parquet_rows(file: str) -> Iterator[Row]:
 
 
 def _remote_rows(file: str) -> Iterator[Row]:
-    """Through the datasets library, which streams from the hub; its pictures stay undecoded."""
+    """Reads with the datasets library, which streams from the hub; pictures stay undecoded."""
     datasets = need("datasets", "train")
     try:
         table = datasets.load_dataset("parquet", data_files=file, split="train", streaming=True)

@@ -1,7 +1,7 @@
 """Triples of a question, a right answer and wrong ones: one JSON object a line, pictures by path.
 
 ``{"image": "a.jpg", "question": "...", "chosen": "...", "rejected": "..."}``; ``image`` may be a list or absent,
-``rejected`` may be a list or, where only fine-tuning is wanted, absent. ``kind`` groups questions in evaluations.
+``rejected`` may be a list or, for plain fine-tuning, absent. ``kind`` groups questions in evaluations.
 """
 
 import json
@@ -16,7 +16,7 @@ from phantom_edge.foundation.errors import EdgeError
 
 @dataclass(frozen=True)
 class Triple:
-    """One line of a data file. ``images`` are paths as written: relative ones count from the file's folder."""
+    """One line of a data file. ``images`` are paths as written, absolute or relative to the file's folder."""
 
     question: str
     chosen: str
@@ -25,7 +25,7 @@ class Triple:
     kind: str = ""
 
     def to_json(self) -> str:
-        """The line, without its end."""
+        """Returns the line, without its end."""
         line: dict[str, Any] = {"question": self.question, "chosen": self.chosen}
         if self.images:
             line["image"] = self.images[0] if len(self.images) == 1 else list(self.images)
@@ -37,7 +37,7 @@ class Triple:
 
 
 def parse_line(line: str) -> Triple:
-    """The triple of a line. Raises ValueError, in words for a person, for anything else."""
+    """Returns the triple of a line. Raises ValueError, with a readable message, for anything else."""
     try:
         entry = json.loads(line)
     except json.JSONDecodeError as error:
@@ -46,7 +46,7 @@ def parse_line(line: str) -> Triple:
 
 
 def triple_of(entry: object) -> Triple:
-    """The triple of a decoded row. Raises ValueError, in words for a person, for anything else."""
+    """Returns the triple of a decoded row. Raises ValueError, with a readable message, for anything else."""
     if not isinstance(entry, dict):
         raise ValueError("is not a JSON object")
     question, chosen, kind = (entry.get(key, "") for key in ("question", "chosen", "kind"))
@@ -63,7 +63,7 @@ def triple_of(entry: object) -> Triple:
 
 
 def _texts(entry: dict[str, Any], key: str) -> tuple[str, ...]:
-    """A text or a list of texts, as a tuple."""
+    """Returns a text or a list of texts as a tuple."""
     value = entry.get(key)
     values = [] if value is None else [value] if isinstance(value, str) else value
     if not isinstance(values, list) or not all(isinstance(text, str) for text in values):
@@ -72,7 +72,7 @@ def _texts(entry: dict[str, Any], key: str) -> tuple[str, ...]:
 
 
 def same_answer(one: str, other: str) -> bool:
-    """Whether two answers differ in nothing but case, spaces and a final stop."""
+    """True where two answers differ only in case, spaces and a final stop."""
     return _plain(one) == _plain(other)
 
 
@@ -81,7 +81,7 @@ def _plain(answer: str) -> str:
 
 
 def moved(triple: Triple, folder: Path, new_folder: Path) -> Triple:
-    """The triple as it is written into a file of ``new_folder``: relative pictures still point to the same files."""
+    """Returns the triple for a file in ``new_folder``: relative pictures still point to the same files."""
     if folder.resolve() == new_folder.resolve():
         return triple
     names = (
@@ -92,7 +92,7 @@ def moved(triple: Triple, folder: Path, new_folder: Path) -> Triple:
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a data file that are not empty, with their numbers; one at a time, however long the file."""
+    """Yields the lines of a data file that are not empty, with their numbers."""
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
@@ -105,7 +105,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_triples(path: Path) -> Iterator[Triple]:
-    """The triples of a file, one at a time. Raises EdgeError at the first line that is none, by its number."""
+    """Yields the triples of a file. Raises EdgeError at the first faulty line, by its number."""
     for number, line in numbered_lines(path):
         try:
             yield parse_line(line)

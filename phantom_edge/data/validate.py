@@ -1,4 +1,4 @@
-"""Look a data file over before hours of training on it: every fault by line, and a copy without them."""
+"""Check a data file before hours of training on it: every fault by line, and a copy without them."""
 
 import os
 from collections import Counter
@@ -20,12 +20,12 @@ SKEW = 1.5
 
 FILES_REMEMBERED = 4096
 KINDS_COUNTED = 256
-"""What is kept in mind of a file of any length is bounded."""
+"""Bounds of the memory that a file of any length takes."""
 
 
 @dataclass
 class Report:
-    """What a look found. ``faults`` counts lines by fault, ``examples`` holds the first places of each."""
+    """Result of a check; ``faults`` counts lines by fault, ``examples`` holds the first places of each."""
 
     lines: int = 0
     good: int = 0
@@ -42,7 +42,7 @@ class Report:
 
     @property
     def is_skewed(self) -> bool:
-        """Whether the length alone tells the chosen answer."""
+        """True where the length alone gives the chosen answer away."""
         return not 1 / SKEW <= self.length_skew <= SKEW
 
     def add(self, fault: str, place: int | str) -> None:
@@ -70,7 +70,7 @@ def _same(triple: Triple) -> bool:
 
 
 def _leaks(triple: Triple) -> bool:
-    """Whether the question gives away an answer that is more than a word of a choice ("left or right")."""
+    """True where the question holds its answer, but not as one of a choice ("left or right")."""
     words = triple.question.casefold().split()
     chosen, question = triple.chosen.strip().casefold(), " ".join(words)
     if not chosen or f" {chosen} " not in f" {question.strip('?.!')} ":
@@ -85,26 +85,26 @@ CHECKS: dict[str, Callable[[Triple], bool]] = {
 }
 
 
-def validate(source: Path | str, repaired: Path | None = None, look_at_pictures: bool = True) -> Report:
+def validate(source: Path | str, repaired: Path | None = None, open_pictures: bool = True) -> Report:
     """Check every row of ``source``, one at a time; write the good ones of a JSONL file to ``repaired``.
 
     A rejected answer that equals the chosen one is dropped in the copy where others remain; other faults drop the
     line. Raises EdgeError where the source cannot be read or the copy not be written.
     """
     if repaired is None:
-        return _look(source, look_at_pictures, lambda _: None)
+        return _check(source, open_pictures, lambda _: None)
     if not is_lines(source):
         raise EdgeError(
             f"a copy of {source} could not hold its pictures", "leave --repaired out: only JSONL is repaired"
         )
     home, new_home = Path(source).parent, repaired.parent
     with whole_file(repaired) as copy:
-        return _look(source, look_at_pictures, lambda kept: copy.write(moved(kept, home, new_home).to_json() + "\n"))
+        return _check(source, open_pictures, lambda kept: copy.write(moved(kept, home, new_home).to_json() + "\n"))
 
 
-def _look(source: Path | str, look_at_pictures: bool, keep: Callable[[Triple], object]) -> Report:
+def _check(source: Path | str, open_pictures: bool, keep: Callable[[Triple], object]) -> Report:
     report = Report()
-    pictures = _Pictures(look_at_pictures)
+    pictures = _Pictures(open_pictures)
     for row in rows_of(source):
         report.lines += 1
         if row.sample is None:
@@ -121,21 +121,21 @@ def _look(source: Path | str, look_at_pictures: bool, keep: Callable[[Triple], o
 
 
 class _Pictures:
-    """Faults of pictures; the files last seen are not looked at again."""
+    """Faults of pictures; those of recent files are cached."""
 
-    def __init__(self, look: bool) -> None:
-        self.look = look
+    def __init__(self, open_pictures: bool) -> None:
+        self.open_pictures = open_pictures
         self.of_file = lru_cache(FILES_REMEMBERED)(self._of_file)
 
     def fault(self, picture: Picture) -> str | None:
         if isinstance(picture, Path):
             return self.of_file(picture)
-        return None if not self.look or _readable(picture) else "a picture that cannot be read"
+        return None if not self.open_pictures or _readable(picture) else "a picture that cannot be read"
 
     def _of_file(self, path: Path) -> str | None:
         if not os.path.isfile(path):
             return "a picture that is missing"
-        return None if not self.look or _readable(path) else "a picture that cannot be read"
+        return None if not self.open_pictures or _readable(path) else "a picture that cannot be read"
 
 
 def _readable(picture: Picture) -> bool:

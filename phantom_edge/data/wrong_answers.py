@@ -1,7 +1,7 @@
-"""Wrong answers for Phantom Optimization: a language model writes one for a question, and checks it.
+"""Wrong answers for Phantom Optimization: a language model writes and checks one for each question.
 
 After the paper (arXiv 2409.14713): given a question and its right answer, the model writes a wrong or ambiguous one; a
-second question, with Yes or No for an answer, asks whether that is wrong indeed.
+second prompt asks for Yes or No on whether that answer is wrong.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     import httpx2
 
 LONGEST_SIDE = 1536
-"""Pixels; larger pictures are made smaller before they are sent."""
+"""Longest side of a picture that is sent, pixels; larger ones are scaled down."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question-answer pair by its row, with the pictures that are sent along."""
+    """A question-answer pair by its row, with the pictures to send."""
 
     row: int
     triple: Triple
@@ -38,21 +38,21 @@ class Question:
 
 @dataclass(frozen=True)
 class Curator:
-    """Whom to ask, what, and how many questions at once."""
+    """Endpoint, prompts, and number of concurrent questions."""
 
     endpoint: Endpoint
     prompts: Prompts
     concurrency: int = 8
 
     def all(self, questions: Iterable[Question], done: Callable[[int, Outcome], None]) -> None:
-        """Ask about ``questions`` as they come, none held longer than it takes; ``done`` is told each outcome."""
+        """Ask ``questions`` as they stream in; ``done`` receives each row's outcome."""
         try:
             asyncio.run(self._all(iter(questions), done))
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
 
     def batch(self, questions: list[Question]) -> list[tuple[int, Outcome]]:
-        """The outcomes of some questions: the piece of work of one process of a cluster."""
+        """Returns the outcomes of some questions, as one process of a cluster computes them."""
         outcomes: list[tuple[int, Outcome]] = []
         self.all(questions, lambda row, outcome: outcomes.append((row, outcome)))
         return outcomes
@@ -76,7 +76,7 @@ class Curator:
                 {"role": "user", "content": _content(prompt.filled(**texts), pictures)},
             )
             replies.append(await ask(client, self.endpoint, messages))
-            return _spoken(replies[-1].text)
+            return _answer_of(replies[-1].text)
 
         def outcome(state: str, rejected: str = "", reason: str = "") -> Outcome:
             tokens = sum(reply.prompt_tokens for reply in replies), sum(reply.completion_tokens for reply in replies)
@@ -90,17 +90,17 @@ class Curator:
             verdict = await reply(self.prompts.check, wrong)
         except NoAnswer as error:
             return outcome(FAILED, reason=str(error))
-        return outcome(KEPT if says_yes(verdict) else REFUSED, wrong)
+        return outcome(KEPT if confirms(verdict) else REFUSED, wrong)
 
 
-def says_yes(verdict: str) -> bool:
-    """Whether the first word is Yes; a verdict that is neither Yes nor No confirms nothing."""
+def confirms(verdict: str) -> bool:
+    """True where the first word is Yes; a verdict that is neither Yes nor No confirms nothing."""
     words = re.findall(r"[^\W\d_]+", verdict)
     return bool(words) and words[0].casefold() == "yes"
 
 
-def _spoken(text: str) -> str:
-    """Without the thoughts that some models put before their words."""
+def _answer_of(text: str) -> str:
+    """Removes the reasoning that some models put before their answer."""
     return re.sub(r"^\s*<think>.*?</think>", "", text, flags=re.DOTALL).strip()
 
 
@@ -111,7 +111,7 @@ def _content(text: str, pictures: list[str]) -> object:
 
 
 def _data_url(path: Path) -> str:
-    """The picture as a JPEG in an address: bounded in size, and without what a camera noted down (place, owner)."""
+    """Returns the picture as a JPEG data URL, bounded in size and without a camera's metadata (place, owner)."""
     try:
         picture = open_image(path)
     except EdgeError as error:

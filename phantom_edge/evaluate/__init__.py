@@ -1,1 +1,1 @@
-"""How often a model is right: questions with known answers, metrics with intervals, and what answers them."""
+"""Accuracy of a model: questions with known answers, answerers, and metrics with intervals."""

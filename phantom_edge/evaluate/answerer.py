@@ -1,4 +1,4 @@
-"""What an evaluation asks: anything that answers questions about pictures, whatever runs it."""
+"""The protocol of evaluated models: questions about pictures in, answers out, on any runtime."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -6,12 +6,12 @@ from typing import Protocol
 from phantom_edge.data.examples import Query
 
 Progress = Callable[[int], None]
-"""Is told how many questions were answered since the last call."""
+"""``progress(n)``: n more questions are answered."""
 
 
 class Answerer(Protocol):
-    """Answers questions. All are handed over at once, so that it can group and batch them as suits its runtime."""
+    """Answers questions. It receives all at once, to batch them as suits its runtime."""
 
     def answer(self, queries: Sequence[Query], progress: Progress) -> list[str]:
-        """One text a query, in the order of the queries. Raises EdgeError for a query that cannot be answered."""
+        """Returns one text a query, in the queries' order. Raises EdgeError for a query that cannot be answered."""
         ...

@@ -1,4 +1,4 @@
-"""A bundle as an answerer: greedy, one question after another, pictures looked at once."""
+"""A bundle as an answerer: greedy, one question after another, every picture encoded once."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from phantom_edge.runtime.session import Answer, Session
 
 
 class BundleAnswerer:
-    """Asks a session; questions about the same pictures follow each other, so that what they share stays cached."""
+    """Asks a session; questions about the same pictures follow each other, so that their common prompt stays cached."""
 
     batch = 1
 

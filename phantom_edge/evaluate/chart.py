@@ -1,4 +1,4 @@
-"""The accuracies as a picture: one bar a kind, its interval, and what guessing would give."""
+"""A bar chart of accuracies by kind, with intervals and the chance level."""
 
 from pathlib import Path
 from textwrap import fill

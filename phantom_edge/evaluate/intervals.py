@@ -1,4 +1,4 @@
-"""How sure a figure is: bootstrap intervals over pictures, because questions about one picture are not independent."""
+"""Bootstrap intervals over pictures, because questions about one picture are not independent."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ LEVEL = 0.95
 DRAWS = 2000
 SEED = 0
 DRAWS_AT_ONCE = 100
-"""Weights of this many draws are held in memory together."""
+"""Draws whose weights are in memory together."""
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Where the true figure lies in 95 % of such evaluations."""
+    """Bounds that hold the true figure in 95 % of such evaluations."""
 
     low: float
     high: float
 
 
 def bootstrap(sums: Floats, figure: Callable[[Floats], Floats], *, draws: int = DRAWS, seed: int = SEED) -> Interval:
-    """Percentile interval of a figure that is a function of sums over pictures.
+    """Returns the percentile interval of a figure that is a function of sums over pictures.
 
-    ``sums`` (pictures, K) holds what each picture contributes (such as right answers and questions); ``figure`` maps
+    ``sums`` (pictures, K) holds each picture's contribution (such as right answers and questions); ``figure`` maps
     totals (draws, K) to figures (draws,). Pictures are drawn with replacement, each with all its questions. Too
     narrow for very few pictures, like every percentile bootstrap. Same sums and seed, same interval.
     """
@@ -42,10 +42,10 @@ def bootstrap(sums: Floats, figure: Callable[[Floats], Floats], *, draws: int = 
 
 
 def mean_interval(values: Floats, clusters: NDArray[np.int64], *, draws: int = DRAWS, seed: int = SEED) -> Interval:
-    """Interval of the mean of ``values`` (N,) in 0..1, whose picture is the number in ``clusters`` (N,).
+    """Returns the interval of the mean of ``values`` (N,) in 0..1, whose pictures are numbered in ``clusters`` (N,).
 
-    Where every answer is right, or every one wrong, drawing again shows no spread; then the exact binomial bound
-    for as many trials as there are pictures stands in.
+    Where all answers are right, or all wrong, resampling has no spread: the exact binomial bound for as many trials
+    as pictures replaces it.
     """
     _, numbers = np.unique(clusters, return_inverse=True)
     pictures = int(numbers.max()) + 1

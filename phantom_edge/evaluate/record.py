@@ -1,4 +1,4 @@
-"""An evaluation as documents: what was asked of what, the figures, and every answer."""
+"""An evaluation as documents: model and data, the figures, and every answer."""
 
 import json
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ CHART = "chart.png"
 
 @dataclass(frozen=True)
 class Run:
-    """What was asked of what, and how."""
+    """Model, data and settings of an evaluation."""
 
     model: str
     data: str
@@ -28,7 +28,7 @@ class Run:
 
 
 def report(run: Run, scores: Scores) -> dict[str, Any]:
-    """The whole evaluation as one JSON document."""
+    """Returns the whole evaluation as one JSON document."""
     return {
         **asdict(run),
         "interval": "95 %, bootstrap over pictures",
@@ -39,12 +39,12 @@ def report(run: Run, scores: Scores) -> dict[str, Any]:
 
 
 def _figures(score: Score) -> dict[str, Any]:
-    """The figures that this kind has."""
+    """Returns the figures of a kind, without absent ones."""
     return {key: value for key, value in asdict(score).items() if key != "kind" and value is not None}
 
 
 def write(folder: Path, run: Run, scores: Scores, examples: Sequence[Example], answers: Sequence[str]) -> None:
-    """Report, answers and chart into ``folder``."""
+    """Write report, answers and chart into ``folder``."""
     (folder / REPORT).write_text(json.dumps(report(run, scores), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     with (folder / ANSWERS).open("w", encoding="utf-8") as file:
         for example, answer, right in zip(examples, answers, judge(examples, answers), strict=True):

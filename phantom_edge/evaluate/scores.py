@@ -1,4 +1,4 @@
-"""From answers to figures: each kind of question and all of them, with intervals and what guessing would give."""
+"""Figures of answers by kind of question and overall, with intervals and the chance level."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from phantom_edge.data.metrics import YesNo, named_share, normalise, yes_no, yes
 from phantom_edge.evaluate.intervals import Floats, Interval, bootstrap, mean_interval
 
 LISTS = "describe"
-"""The kind whose answers are lists of items, for which the share of items named right is told as well."""
+"""The kind whose answers are lists: its score also has the share of items named right."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Score:
-    """How a kind went.
+    """Figures of a kind.
 
     ``chance`` is the accuracy of always giving ``chance_answer``, the kind's commonest answer in these data (over all
     kinds: of doing so in each). ``yes_no`` and ``f1`` only where every known answer is yes or no, ``named`` only for
@@ -53,12 +53,12 @@ class Scores:
 
 
 def judge(examples: Sequence[Example], answers: Sequence[str]) -> list[bool]:
-    """Which answers are right."""
+    """Returns True for each right answer."""
     return [example.is_right(answer) for example, answer in zip(examples, answers, strict=True)]
 
 
 def score(examples: Sequence[Example], answers: Sequence[str]) -> Scores:
-    """The figures of ``answers``, one to each example. ``examples`` may not be empty."""
+    """Returns the figures of ``answers``, one to each example. ``examples`` may not be empty."""
     assert examples
     right = np.array(judge(examples, answers), np.float64)
     pictures = _numbers(examples)
@@ -84,7 +84,7 @@ def score(examples: Sequence[Example], answers: Sequence[str]) -> Scores:
 
 
 def _numbers(examples: Sequence[Example]) -> NDArray[np.int64]:
-    """A number for each example's pictures; a question without any stands alone."""
+    """Returns a number for each example's pictures; a question without any has its own."""
     known: dict[object, int] = {}
     return np.array(
         [known.setdefault(example.images or number, len(known)) for number, example in enumerate(examples)], np.int64
@@ -109,7 +109,7 @@ def _score_kind(
 def _yes_no(
     examples: Sequence[Example], answers: Sequence[str], pictures: NDArray[np.int64]
 ) -> tuple[YesNo | None, Interval | None]:
-    """POPE's figures and the interval of F1, where the known answers are yes and no."""
+    """Returns POPE's figures and the interval of F1, where the known answers are yes and no."""
     golds = [normalise(example.gold) for example in examples]
     if not set(golds) <= {"yes", "no"}:
         return None, None

@@ -1,4 +1,4 @@
-"""The reference model as an answerer: greedy, in batches, every picture looked at once.
+"""The reference model as an answerer: greedy, in batches, every picture encoded once.
 
 All questions about a picture begin alike, so the part of the prompt up to the last image token runs once a picture and
 its cache is copied for each question; then the questions run in left-padded batches. Answers equal those of
@@ -28,7 +28,7 @@ from phantom_edge.processing.tiling import Tiling, choose_grid
 
 MOST_ROWS = 64
 ROWS_TIMES_TOKENS = 1 << 14
-"""What a batch may hold when none is given: its caches stay below a gigabyte for the 0.5B model in bf16."""
+"""Limits of the default batch: its caches stay below a gigabyte for the 0.5B model in bf16."""
 TILES_AT_ONCE = 16
 
 Pictures = tuple[Picture, ...]
@@ -49,8 +49,8 @@ class _Row:
 class TorchAnswerer:
     """Answers with a model in memory, in its own number format.
 
-    ``batch`` is how many questions run together, and how many pictures' caches are held; without it, as many as fit
-    a moderate memory.
+    ``batch`` is the number of questions that run together, and of pictures' caches held; by default as many as fit a
+    moderate memory.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class TorchAnswerer:
 
     @torch.inference_mode()
     def answer(self, queries: Sequence[Query], progress: Progress = lambda _: None) -> list[str]:
-        """See :class:`~phantom_edge.evaluate.answerer.Answerer`. A model in training goes on training afterwards."""
+        """See :class:`~phantom_edge.evaluate.answerer.Answerer`. A model in training mode returns to it."""
         training = self.model.training
         self.model.eval()
         try:
@@ -90,7 +90,7 @@ class TorchAnswerer:
         tiles_of = {picture: _tiles(picture, tiling) for pictures in groups for picture in pictures}
         alike = sorted(groups.items(), key=lambda group: sum(tiles_of[picture] for picture in group[0]))
         for window in _batches(alike, self.batch):
-            features, tiles = self._look([pictures for pictures, _ in window])
+            features, tiles = self._encode_images([pictures for pictures, _ in window])
             numbers = [number for _, group in window for number in group]
             rows = self._rows({number: queries[number] for number in numbers}, tiles)
             for some in self._by_prefix(rows):
@@ -100,16 +100,16 @@ class TorchAnswerer:
                     progress(len(done))
         return texts
 
-    def _look(self, groups: Sequence[Pictures]) -> tuple[dict[Picture, Tensor], dict[Picture, int]]:
-        """Features (tokens, hidden) and number of tiles of every picture: the only run of the vision tower for it."""
+    def _encode_images(self, groups: Sequence[Pictures]) -> tuple[dict[Picture, Tensor], dict[Picture, int]]:
+        """Returns features (tokens, hidden) and number of tiles of every picture, each encoded once."""
         sources = list(dict.fromkeys(picture for pictures in groups for picture in pictures))
         if not sources:
             return {}, {}
-        made = self.processor.image_processor(list(sources), return_tensors="pt")
-        counts = made["tiles_per_image"]
+        batch = self.processor.image_processor(list(sources), return_tensors="pt")
+        counts = batch["tiles_per_image"]
         parts = [
             self.model.get_image_features(tiles.to(self.model.device), return_dict=True).pooler_output
-            for tiles in torch.split(made["pixel_values"], TILES_AT_ONCE)
+            for tiles in torch.split(batch["pixel_values"], TILES_AT_ONCE)
         ]
         each = torch.split(torch.cat(parts), counts)
         return {s: f.flatten(0, 1) for s, f in zip(sources, each, strict=True)}, dict(zip(sources, counts, strict=True))
@@ -149,17 +149,17 @@ class TorchAnswerer:
         return _Row(number, query.images, tuple(ids[:cut]), tuple(ids[cut:]), query.question)
 
     def _padding_matters_from(self) -> float:
-        """Tokens from which a prompt may not be cut anywhere, nor padded inside.
+        """Returns the length from which a prompt can be cut only before its last token.
 
-        A sliding window counts padding between picture and question as tokens, and longrope turns all keys anew past
-        its original length. Longer prompts are cut before their last token: then nothing is padded inside.
+        A sliding window counts padding between picture and question as tokens, and longrope rotates all keys anew past
+        its original length. Cut before its last token, a prompt has no padding inside.
         """
         config = self.model.config.text
         limits = (config.sliding_window, (config.rope_parameters or {}).get("original_max_position_embeddings"))
         return min((limit for limit in limits if limit), default=float("inf"))
 
     def _by_prefix(self, rows: list[_Row]) -> Iterator[list[_Row]]:
-        """Rows in parts of at most ``batch`` different prefixes, those cut before their last token apart."""
+        """Yields rows in groups of at most ``batch`` prefixes, apart from rows cut before their last token."""
         for is_long in (False, True):
             prefixes: dict[tuple[Pictures, tuple[int, ...]], list[_Row]] = {}
             for row in rows:
@@ -170,7 +170,7 @@ class TorchAnswerer:
                 yield [row for group in some for row in group]
 
     def _answer_rows(self, rows: list[_Row], features: dict[Picture, Tensor]) -> Iterator[dict[int, list[int]]]:
-        """Answers as tokens, by number, batch after batch: equal lengths and questions together, they end alike."""
+        """Yields batches of answers as tokens, by number; equal lengths and questions run together: they end alike."""
         prefixes: dict[tuple[Pictures, tuple[int, ...]], int] = {}
         for row in rows:
             prefixes.setdefault((row.pictures, row.prefix), len(prefixes))
@@ -186,7 +186,7 @@ class TorchAnswerer:
             yield {row.number: answer for row, answer in zip(batch, answers, strict=True)}
 
     def _greedy(self, suffixes: Sequence[Sequence[int]], cache: Cache, mask: Tensor) -> list[list[int]]:
-        """The likeliest token again and again; a row that ended leaves the batch."""
+        """Decode greedily; a finished row leaves the batch."""
         ids, more = self._pad(suffixes)
         mask = torch.cat([mask, more], dim=1)
         ends = torch.tensor(self.ends, dtype=torch.long, device=ids.device)
@@ -210,7 +210,7 @@ class TorchAnswerer:
         return answers
 
     def _pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Rows as ids and mask (B, N), padded on the left."""
+        """Returns rows as ids and mask (B, N), padded on the left."""
         longest = max(map(len, rows))
         pad = self.processor.tokenizer.pad_token_id
         ids = torch.tensor([[pad] * (longest - len(row)) + list(row) for row in rows], device=self.model.device)
@@ -219,22 +219,22 @@ class TorchAnswerer:
 
 
 def moderate_batch(tiling: Tiling, tokens_per_tile: int, max_new_tokens: int) -> int:
-    """How many questions about one picture each run together when nobody says."""
+    """Returns the default batch size, for questions about one picture each."""
     tokens = (tiling.max_tiles + tiling.thumbnail) * tokens_per_tile + 64 + max_new_tokens  # 64 for the question
     return max(1, min(MOST_ROWS, ROWS_TIMES_TOKENS // tokens))
 
 
 def _tiles(picture: Picture, tiling: Tiling) -> int:
-    """How many tiles a picture becomes, by its header alone: pictures of one number run together without padding.
+    """Returns a picture's number of tiles, from its header alone: equal numbers run together without padding.
 
-    Of a picture that is to be turned this may be another number, which costs padding and nothing else. Raises
-    EdgeError for what is no picture, before any work was done.
+    For a picture that must be rotated the number may be wrong, which costs padding only. Raises EdgeError for a file
+    that is no picture, before any work.
     """
     try:
         with Image.open(BytesIO(picture) if isinstance(picture, bytes) else picture) as header:
             columns, rows = choose_grid(*header.size, tiling)
     except (OSError, ValueError, SyntaxError, ArithmeticError):
-        columns, rows = choose_grid(*open_image(picture).size, tiling)  # says what is wrong
+        columns, rows = choose_grid(*open_image(picture).size, tiling)  # raises EdgeError with the fault
     return columns * rows
 
 
@@ -245,9 +245,9 @@ def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def _rows_of(cache: Cache, rows: Tensor) -> Cache:
-    """A cache of some rows, each as often as asked; the given one stays as it is.
+    """Returns a cache of some rows, with repeats; the given one stays unchanged.
 
-    Shallow copies do: a cache layer replaces its tensors and never writes into them.
+    Shallow copies suffice: a cache layer replaces its tensors and never writes into them.
     """
     picked = copy(cache)
     picked.layers = [copy(layer) for layer in cache.layers]

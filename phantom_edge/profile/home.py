@@ -1,4 +1,4 @@
-"""The folder of this user for what profiles leave behind."""
+"""The folder of a user's profiles."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from phantom_edge.foundation.errors import EdgeError
 
 
 def home() -> Path:
-    """Where a user's data lie on this system, or where ``PHANTOM_EDGE_HOME`` says. Raises EdgeError for no home."""
+    """The folder of the user's data, which ``PHANTOM_EDGE_HOME`` overrides. Raises EdgeError for no home."""
     if given := os.environ.get(HOME):
         return Path(given)
     try:

@@ -1,1 +1,1 @@
-"""Phantom Optimization: fine-tuning that also pushes wrong and ambiguous answers away."""
+"""Phantom Optimization: fine-tuning that also lowers the probability of wrong and ambiguous answers."""

@@ -12,7 +12,7 @@ from phantom_edge.train.parts import FIRST_STEP, in_first_step
 
 
 def load_base(folder: Path, base: str, *, bf16: bool) -> PhantomForConditionalGeneration:
-    """The model to train: float32 where it trains itself, else the frozen base under adapters.
+    """Load the model to train: in float32 without adapters, else as the frozen base under them.
 
     ``base`` is full, lora (bf16 or float32), int8 or nf4 (bitsandbytes; all but the embedding, head, projector and
     phantom parts).
@@ -37,12 +37,12 @@ def load_base(folder: Path, base: str, *, bf16: bool) -> PhantomForConditionalGe
 
 
 def adapted(model: PhantomForConditionalGeneration, rank: int, alpha: int) -> nn.Module:
-    """``model`` with adapters on the linear layers of decoder and vision tower; phantom parts and projector whole."""
+    """Returns ``model`` with adapters on linear layers of decoder and tower; phantom parts, projector train whole."""
     peft = need("peft", "train")
     linear = []
     for name, module in model.named_modules():
         if in_first_step(name):
-            module.float()  # trained itself, so in full precision
+            module.float()  # trained without an adapter, so in full precision
         elif isinstance(module, nn.Linear) and name != "lm_head":
             linear.append(name)
     config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=linear, modules_to_save=list(FIRST_STEP))
@@ -51,7 +51,7 @@ def adapted(model: PhantomForConditionalGeneration, rank: int, alpha: int) -> nn
 
 
 def merged(model: Any, base: Path) -> PhantomForConditionalGeneration:
-    """A plain model in float32: the adapters added to the weights that ``base`` holds, not to their quantized form."""
+    """Returns a plain float32 model: the adapters added to the weights of ``base``, not to their quantized form."""
     peft = need("peft", "train")
     plain = PhantomForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
     whole = peft.get_peft_model(plain, model.peft_config["default"])

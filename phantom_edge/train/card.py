@@ -1,4 +1,4 @@
-"""The model card of a fine-tuned checkpoint: what it was made from, how, and what was measured."""
+"""The model card of a fine-tuned checkpoint: source, settings and measurements."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,7 @@ Fine-tuned by phantom-edge {{ version }} on {{ "{:,}".format(pairs) }} question-
 | {{ name }} | {{ value }} |
 {% endfor %}
 {% if last %}
-## On pictures kept aside from training
+## On pictures held out from training
 
 | stage | questions right | SFT loss (nats a token) | margin | preference accuracy |
 |---|---:|---:|---:|---:|
@@ -34,7 +34,7 @@ Fine-tuned by phantom-edge {{ version }} on {{ "{:,}".format(pairs) }} question-
 {{ "%.1f%%" % (100 * line.eval_preference_accuracy) if line.eval_preference_accuracy is defined else "-" }} |
 {% endfor %}
 {% else %}
-Nothing was kept aside to measure it on.
+No pictures were held out to measure it on.
 {% endif %}
 """
 
@@ -42,9 +42,9 @@ Nothing was kept aside to measure it on.
 def model_card(
     source: str, lines: Sequence[dict[str, Any]], settings: Settings, pairs: int, kinds: Sequence[str]
 ) -> str:
-    """The card in Markdown."""
+    """Returns the card in Markdown."""
     held_out = {line["stage"]: line for line in lines if "eval_exact" in line}
-    template = Environment(autoescape=False, keep_trailing_newline=True).from_string(CARD)  # Markdown, for no browser
+    template = Environment(autoescape=False, keep_trailing_newline=True).from_string(CARD)  # Markdown, not HTML
     return template.render(
         source=source, version=__version__, pairs=pairs, settings=settings.document(), last=list(held_out.values())
     )

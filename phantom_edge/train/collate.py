@@ -1,9 +1,9 @@
 """Batches of questions about pictures, where nothing is computed twice.
 
-One row holds one picture, every question that is asked about it, and the answers to each: a tree. A token sees its
-own branch from the root down, never a neighbour's, and its position counts along that branch. So a row computes
-exactly what its questions would one by one, and a rejected answer costs its own tokens only: the picture and the
-question are shared with the chosen one.
+One row holds one picture, every question that is asked about it, and the answers to each: a tree. A token attends to
+its own branch from the root down, never to a neighbour's, and its position counts along that branch. So a row equals
+its questions one by one, exactly, and a rejected answer costs its own tokens only: it shares the picture and the
+question with the chosen one.
 
     picture -+- question 1 -+- chosen
              |              +- rejected
@@ -28,7 +28,7 @@ from phantom_edge.processing.prompt import IMAGE_MARK, expand
 
 @dataclass(frozen=True)
 class Pair:
-    """A question with one chosen and one rejected answer; ``rejected`` is None where there is none to push away."""
+    """A question with one chosen and one rejected answer; ``rejected`` is None where there is none."""
 
     question: str
     chosen: str
@@ -45,9 +45,9 @@ class Group:
 
 
 def groups_of(samples: Iterable[Sample], most: int = 16) -> Iterator[Group]:
-    """A pair for each rejected answer, and a group for each run of samples about the same pictures.
+    """Yields groups of pairs: a pair for each rejected answer, a group for each run of samples about the same pictures.
 
-    At most ``most`` pairs a group. A question that places its pictures itself has a group of its own.
+    A group has at most ``most`` pairs. A question that places its pictures itself has a group of its own.
     """
     images: tuple[Picture, ...] = ()
     pairs: list[Pair] = []
@@ -68,7 +68,7 @@ class Batch(TypedDict):
     """Groups as tensors: R rows of N tokens, A answers with T tokens in all, P pairs.
 
     ``input_ids``, ``position_ids``, ``questions``, ``answers`` (R, N): the last two number the branches of a row,
-    0 for what its branches share, -1 for padding, which lies on the right. ``pixel_values`` (tiles, 3, S, S).
+    0 for the part that branches share, -1 for padding, which lies on the right. ``pixel_values`` (tiles, 3, S, S).
     ``target_row``, ``target_from``, ``target_id``, ``target_answer`` (T,): an answer's token ``target_id`` is
     predicted at position ``target_from``. ``chosen`` and ``rejected`` (P,) number answers; ``kinds`` (P,) number
     the collator's kinds.
@@ -99,12 +99,12 @@ class _Row:
         self.trunk = len(trunk)
 
     def add_question(self, ids: list[int], question: int) -> int:
-        """Append a question; returns where its last token lies, which predicts an answer's first."""
+        """Append a question; returns the index of its last token, which predicts an answer's first."""
         self._extend(ids, self.trunk, question, 0)
         return len(self.ids) - 1
 
     def add_answer(self, ids: list[int], position: int, question: int, answer: int) -> range:
-        """Append an answer; returns where its tokens lie."""
+        """Append an answer; returns the range of its tokens."""
         start = len(self.ids)
         self._extend(ids, position, question, answer)
         return range(start, len(self.ids))
@@ -118,7 +118,7 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Branch:
-    """A question of a row: its number there, where its last token lies, the prompt's length, answers by their text."""
+    """A question of a row: its number there, index of its last token, length of the prompt, answers by their text."""
 
     number: int
     last: int
@@ -127,7 +127,7 @@ class _Branch:
 
 
 class _Targets:
-    """What a batch is to predict."""
+    """Prediction targets of a batch."""
 
     def __init__(self) -> None:
         self.row: list[int] = []
@@ -137,7 +137,7 @@ class _Targets:
         self.count = 0
 
     def add(self, row: int, before: int, places: range, ids: list[int]) -> int:
-        """Note an answer whose tokens ``ids`` lie at ``places`` and whose first is predicted at ``before``."""
+        """Add an answer whose tokens ``ids`` lie at ``places`` and whose first is predicted at ``before``."""
         self.row += [row] * len(ids)
         self.source += [before, *places[:-1]]
         self.ids += ids
@@ -149,7 +149,7 @@ class _Targets:
 class Collator:
     """Makes batches of groups.
 
-    ``max_tokens`` is the longest row that is taken; a longer one is an EdgeError. ``kinds`` are numbered as listed.
+    ``max_tokens`` is the maximum row length; a longer row raises EdgeError. ``kinds`` are numbered as listed.
     """
 
     def __init__(self, processor: PhantomProcessor, max_tokens: int = 4096, kinds: Sequence[str] = ("",)) -> None:
@@ -157,7 +157,7 @@ class Collator:
         self.max_tokens = max_tokens
         self.kinds = {kind: number for number, kind in enumerate(kinds)}
         pad = processor.tokenizer.pad_token_id
-        assert pad is not None  # the processor sees to it
+        assert pad is not None  # the processor ensures it
         self.pad = int(pad)
         self._answer = lru_cache(maxsize=4096)(self._answer_ids)  # "yes" and "no" come by the thousand
 
@@ -200,7 +200,7 @@ class Collator:
         return batch
 
     def _place(self, text: str, branch: "_Branch", row: _Row, number: int, targets: _Targets) -> int:
-        """The answer's number; it is appended to the row unless another pair of the question has it, too."""
+        """Returns the answer's number; appends it to the row unless another pair of the question has it, too."""
         if text not in branch.answers:
             tokens = self._answer(text)
             places = row.add_answer(tokens, branch.length, branch.number, len(branch.answers) + 1)
@@ -208,7 +208,7 @@ class Collator:
         return branch.answers[text]
 
     def _padded(self, rows: list[_Row]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Ids, positions, questions and answers of all rows, padded on the right."""
+        """Returns ids, positions, questions and answers of all rows, padded on the right."""
         longest = max(len(row.ids) for row in rows)
         if longest > self.max_tokens:
             raise EdgeError(
@@ -226,7 +226,7 @@ class Collator:
         )
 
     def _prompts(self, groups: Sequence[Group]) -> tuple[list[list[list[int]]], Tensor | None]:
-        """Prompt ids of every pair, and the tiles of every group once."""
+        """Returns prompt ids of every pair, and the tiles of every group once."""
         ids: list[list[list[int]]] = []
         pixels: list[Tensor] = []
         for group in groups:
@@ -252,7 +252,7 @@ class Collator:
         return text
 
     def _answer_ids(self, answer: str) -> list[int]:
-        """Ids of an answer, the turn's end included, tokenized by itself, as the model will write it."""
+        """Returns ids of an answer with the turn's end, tokenized by itself, as the model will generate it."""
         before = self._text("?", 0)
         whole = self._text("?", 0, answer)
         assert whole.startswith(before), "the chat template changes the prompt when an answer follows"
@@ -260,15 +260,15 @@ class Collator:
 
 
 def _shared(prompts: list[list[int]]) -> int:
-    """Length of the beginning that all prompts share; at least the last token stays with each question."""
+    """Returns the length of the prompts' common prefix; at least the last token stays with each question."""
     equal = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False)))
     return min(equal, min(map(len, prompts)) - 1)
 
 
 def branch_mask(questions: Tensor, answers: Tensor, position_ids: Tensor, window: int | None = None) -> Tensor:
-    """Which token sees which: (R, 1, N, N), True where the row's token sees the column's.
+    """Attention mask (R, 1, N, N), True where the row's token attends to the column's.
 
-    A token sees what comes before it on its own branch, and itself. ``window`` limits how far back, in positions.
+    A token attends to itself and to earlier tokens of its own branch, at most ``window`` positions back.
     """
     tokens = questions.shape[1]
     causal = torch.ones(tokens, tokens, dtype=torch.bool, device=questions.device).tril()

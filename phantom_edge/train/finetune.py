@@ -22,7 +22,7 @@ from phantom_edge.train.adapters import adapted, load_base, merged
 from phantom_edge.train.card import model_card
 from phantom_edge.train.collate import Collator, Group, groups_of
 from phantom_edge.train.objectives import Preference
-from phantom_edge.train.parts import freeze_for, trained_numbers
+from phantom_edge.train.parts import freeze_for, trained_parameters
 from phantom_edge.train.runs import RunFolder, fingerprint, last_checkpoint
 from phantom_edge.train.settings import Settings
 from phantom_edge.train.trainer import PhantomTrainer
@@ -30,7 +30,7 @@ from phantom_edge.train.trainer import PhantomTrainer
 
 @dataclass(frozen=True)
 class Data:
-    """Groups to train on and groups kept aside, which share no picture; and the kinds of their questions."""
+    """Training groups and held-out groups, which share no picture; and the kinds of their questions."""
 
     train: list[Group]
     held_out: list[Group]
@@ -38,13 +38,13 @@ class Data:
 
     @property
     def pairs(self) -> int:
-        """Questions to train on, each with one rejected answer or none."""
+        """Number of training questions, each with one rejected answer or none."""
         return sum(len(group.pairs) for group in self.train)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a caller is told: a step begins (its number, optimizer steps, trained numbers), a line was logged."""
+    """A run's callbacks: ``begin(step, optimizer_steps, trained_parameters)``, ``log(line)``, ``advance(done)``."""
 
     begin: Callable[[int, int, int], None] = lambda _step, _total, _trained: None
     log: Callable[[dict[str, Any]], None] = lambda _: None
@@ -52,7 +52,7 @@ class Progress:
 
 
 def read_data(source: Path | str, settings: Settings) -> Data:
-    """Read triples and keep a share of the pictures aside. Raises EdgeError where nothing can be learned from them."""
+    """Read triples and hold out a share of the pictures. Raises EdgeError where there is nothing to learn from."""
     groups = list(groups_of(open_triples(source)))
     if not groups:
         raise EdgeError(f"{source} holds no triples", "see: phantom-edge data scenes --help")
@@ -76,11 +76,11 @@ def finetune(
 ) -> Path:
     """Fine-tune the checkpoint ``source``; returns the folder of the finished one.
 
-    ``out`` becomes the run's folder: settings, metrics, curves, and ``out/model``. A killed run goes on with
-    ``resume`` to the very losses that it would have had. Raises EdgeError for what the user can mend.
+    ``out`` becomes the run's folder: settings, metrics, curves, and ``out/model``. A killed run continues with
+    ``resume`` to exactly the losses of an unbroken one. Raises EdgeError for mistakes that the user can fix.
     """
     if settings.optimizer == "apollo_adamw":
-        need("apollo_torch")  # in no extra: few want it
+        need("apollo_torch")  # in no extra: few use it
     _check_processes()
     folder = find_folder(source)
     data = read_data(data_source, settings)
@@ -107,20 +107,20 @@ def finetune(
 
 
 def is_main_process() -> bool:
-    """Whether this process writes files: the only one, or the first of those that ``accelerate launch`` started."""
+    """True where this process writes files: the only one, or the first that ``accelerate launch`` started."""
     from accelerate import PartialState
 
     return bool(PartialState().is_main_process)
 
 
 def _check_processes() -> None:
-    """EdgeError where processes were launched that do not know of each other: they would write the same folder."""
+    """Raises EdgeError where launched processes are not joined: they would write the same folder."""
     from accelerate import PartialState
 
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if launched > 1 and PartialState().num_processes == 1:
         raise EdgeError(
-            f"{launched} processes were launched, but accelerate joins them only on accelerators the way it was asked",
+            f"{launched} processes were launched, but accelerate joins them only on accelerators with these options",
             "launch with --cpu and without --use_fsdp, or on a machine with GPUs",
         )
 
@@ -162,7 +162,7 @@ def _train_step(
         reference=reference,
         kinds=data.kinds,
         callbacks=[
-            _Reporter(step, run, progress, trained_numbers(model)),
+            _Reporter(step, run, progress, trained_parameters(model)),
             TensorBoardCallback(SummaryWriter(str(run.path / "tensorboard" / f"step-{step}"))),
         ],
     )
@@ -181,7 +181,7 @@ def _train_step(
 
 
 def training_arguments(out: Path, settings: Settings) -> TrainingArguments:
-    """The settings in transformers' words."""
+    """Returns the settings as transformers' arguments."""
     from accelerate import PartialState
 
     processes = PartialState().num_processes
@@ -204,7 +204,7 @@ def training_arguments(out: Path, settings: Settings) -> TrainingArguments:
         activation_checkpointing=settings.gradient_checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False},
         bf16=settings.bf16,
-        use_cpu=not torch.accelerator.is_available(),  # Trainer refuses bf16 there unless told
+        use_cpu=not torch.accelerator.is_available(),  # without it Trainer refuses bf16 there
         logging_steps=1,
         save_steps=settings.checkpoint_every,
         save_total_limit=2,
@@ -218,7 +218,7 @@ def training_arguments(out: Path, settings: Settings) -> TrainingArguments:
 
 
 class _Reporter(TrainerCallback):
-    """Hands what Trainer logs to the run's metrics and to the caller."""
+    """Passes Trainer's logs to the run's metrics and to the caller."""
 
     def __init__(self, step: int, run: RunFolder, progress: Progress, trained: int) -> None:
         self.stage = f"step {step}"
@@ -228,18 +228,18 @@ class _Reporter(TrainerCallback):
         self.trained = trained
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Tell what is ahead."""
+        """Report the step's size."""
         if state.is_world_process_zero:
             self.progress.begin(self.step, state.max_steps, self.trained)
             self.progress.advance(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Tell where it stands."""
+        """Report the optimizer steps done."""
         if state.is_world_process_zero:
             self.progress.advance(state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Keep a line of metrics."""
+        """Append a line of metrics."""
         if state.is_world_process_zero and logs:
             line = {"stage": self.stage, "step": state.global_step, **logs}
             self.run.log(line)

@@ -18,12 +18,12 @@ class Preference:
 
 @dataclass(frozen=True)
 class Scores:
-    """Log-probabilities of answers, (P,) each, and how many tokens they have.
+    """Log-probabilities of answers and their numbers of tokens, (P,) each.
 
-    ``rejected*`` are None where there is nothing to push away, ``reference_*`` are those under the frozen reference
+    ``rejected*`` are None where there are no rejected answers, ``reference_*`` are those under the frozen reference
     model, which DPO alone needs. ``step_tokens`` and ``step_pairs`` count the chosen tokens and the pairs of the
     whole optimizer step, over all its micro-batches and processes, so that their losses add up to the step's; None
-    stands for "these are all".
+    where these are all.
     """
 
     chosen: Tensor
@@ -37,13 +37,13 @@ class Scores:
 
 
 def token_log_probs(logits: Tensor, targets: Tensor) -> Tensor:
-    """Log-probability (T,) of each of ``targets`` (T,) under ``logits`` (T, vocab), in float32 or wider."""
+    """Returns the log-probability (T,) of each of ``targets`` (T,) under ``logits`` (T, vocab), in float32 or wider."""
     wide = logits if logits.dtype == torch.float64 else logits.float()
     return F.log_softmax(wide, dim=-1).gather(-1, targets[:, None]).squeeze(-1)
 
 
 def answer_sums(values: Tensor, answer: Tensor, answers: int) -> Tensor:
-    """Sums (answers,) of ``values`` (T,) over the tokens of each answer; ``answer`` (T,) says whose a token is."""
+    """Returns sums (answers,) of ``values`` (T,) over each answer's tokens; ``answer`` (T,) is a token's answer."""
     return values.new_zeros(answers).index_add(0, answer, values)
 
 
@@ -54,7 +54,7 @@ def sft_loss(scores: Scores) -> Tensor:
 
 
 def margin(scores: Scores) -> Tensor:
-    """How much likelier a token of the chosen answer is than one of the rejected, in nats (P,)."""
+    """Mean log-probability of the chosen answer's tokens minus that of the rejected one's, in nats (P,)."""
     assert scores.rejected is not None and scores.rejected_tokens is not None
     return scores.chosen / scores.chosen_tokens.clamp(min=1) - scores.rejected / scores.rejected_tokens.clamp(min=1)
 

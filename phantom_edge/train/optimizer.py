@@ -33,22 +33,22 @@ class MuonAndAdamW(torch.optim.Optimizer):
         self.param_groups = groups  # the parts' very dicts, so that a schedule reaches both
 
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """One step of both."""
+        """Step both optimizers."""
         assert closure is None
         for part in self.parts:
             part.step()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Drop the gradients of both."""
+        """Clear the gradients of both."""
         for part in self.parts:
             part.zero_grad(set_to_none)
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of both, in order."""
+        """Returns the states of both, in order."""
         return {"parts": [part.state_dict() for part in self.parts]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the states of both."""
+        """Restore the states of both."""
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
         self.param_groups = [group for part in self.parts for group in part.param_groups]

@@ -1,4 +1,4 @@
-"""A run's folder: what was asked for, what happened, and where a killed run goes on."""
+"""A run's folder: settings, metrics, and checkpoints from which a killed run resumes."""
 
 import json
 import platform
@@ -23,7 +23,7 @@ CURVE_NAMES = {
     "log-probability (nats a token)": ("chosen_log_prob", "rejected_log_prob"),
     "share": ("preference_accuracy", "eval_preference_accuracy", "eval_exact"),
 }
-"""What the plot shows: its axes, and what is drawn in each."""
+"""Axes of the plot, with the metrics drawn in each."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class RunFolder:
         return self.path / MODEL
 
     def begin(self, asked: dict[str, Any], resume: bool) -> None:
-        """Make the folder, or take it up again. Raises EdgeError where it holds another run.
+        """Make the folder, or resume in it. Raises EdgeError where it holds another run.
 
-        A run that failed before its first step holds nothing to lose, and is begun anew.
+        A run that failed before its first step has nothing to lose, and starts over.
         """
         nothing_done = (self.path / RUN).exists() and not (self.path / METRICS).exists() and not self.model.exists()
         if nothing_done or not self.path.exists() or not any(self.path.iterdir()):
@@ -68,7 +68,7 @@ class RunFolder:
             file.write(json.dumps(line) + "\n")
 
     def lines(self) -> list[dict[str, Any]]:
-        """The metrics so far. A line torn by a kill is left out, as is what a resumed run did a second time."""
+        """Returns the metrics so far, without lines torn by a kill; a repeated step counts once."""
         found: dict[tuple[Any, ...], dict[str, Any]] = {}
         if (self.path / METRICS).exists():
             for text in (self.path / METRICS).read_text(encoding="utf-8").splitlines():
@@ -80,7 +80,7 @@ class RunFolder:
         return sorted(found.values(), key=lambda line: (line["stage"], line["step"]))
 
     def finish(self, last: Path, card: str) -> None:
-        """Draw the curves, put the ``last`` step's model in its place with its card, drop what only resuming needs."""
+        """Draw the curves, move the ``last`` step's model into place with its card, remove files for resuming."""
         draw_curves(self.lines(), self.path / CURVES)
         with whole_file(last / "README.md") as file:
             file.write(card)
@@ -90,9 +90,9 @@ class RunFolder:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint of Trainer in ``folder``; one that a kill cut short is removed.
+    """Returns the newest complete checkpoint of Trainer in ``folder``; incomplete ones are removed.
 
-    Trainer writes its state last, so a folder with it is whole.
+    Trainer writes its state last, so a folder with it is complete.
     """
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     for path in reversed(found):
@@ -105,7 +105,7 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of a file, or of the names and sizes of what a folder holds."""
+    """Returns the SHA-256 of a file, or of the names and sizes of a folder's files."""
     digest = sha256()
     if path.is_dir():
         for file in sorted(path.rglob("*")):
@@ -119,13 +119,13 @@ def fingerprint(path: Path) -> str:
 
 
 def surroundings() -> dict[str, Any]:
-    """Versions and machine, so that a run can be told from another."""
+    """Returns versions and machine, to distinguish runs."""
     versions = {package: installed(package) for package in PACKAGES}
     return {"python": platform.python_version(), "machine": platform.platform(), "argv": sys.argv, "versions": versions}
 
 
 def draw_curves(lines: Sequence[dict[str, Any]], file: Path) -> None:
-    """Every curve that the metrics hold, one plot a quantity; dashed lines mark where a step begins."""
+    """Draw every curve of the metrics, one plot a quantity; dashed lines mark the start of a step."""
     need("matplotlib", "train")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

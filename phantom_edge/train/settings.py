@@ -10,12 +10,12 @@ STEPS = (1, 2)
 OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "adamw_8bit", "apollo_adamw")
 """transformers' names. apollo_adamw needs the package apollo-torch, adamw_8bit an accelerator."""
 BASES = ("full", "lora", "int8", "nf4")
-"""How step 2 trains the linear layers: themselves, or through adapters over a float, 8-bit or 4-bit base."""
+"""Training of the linear layers in step 2: in full, or through adapters over a float, 8-bit or 4-bit base."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Phantom Optimization by its numbers; the defaults are the paper's (section 4, arXiv 2409.14713).
+    """Settings of Phantom Optimization; the defaults are the paper's (section 4, arXiv 2409.14713).
 
     ``steps`` are run in order: 1 trains projector, phantom maps and gates with ``objective``, 2 trains everything
     with SFT, or with ``second_objective``. ``batch`` groups of questions make an optimizer step, ``micro_batch`` of
@@ -59,7 +59,7 @@ class Settings:
             (self.base in BASES, f"--base is {self.base}", f"choose from {', '.join(BASES)}"),
             (
                 self.batch >= 1 and self.micro_batch >= 1,
-                "a batch holds nothing",
+                "a batch is empty",
                 "give --batch and --micro-batch 1 or more",
             ),
             (
@@ -83,15 +83,15 @@ class Settings:
                 raise EdgeError(problem, remedy)
 
     def objective_of(self, step: int) -> str:
-        """What ``step`` minimizes."""
+        """Returns the objective of ``step``."""
         return self.objective if step == 1 else self.second_objective
 
     def document(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Returns the settings as a JSON object."""
         return asdict(self) | {"steps": list(self.steps)}
 
     def with_micro_batch(self, processes: int) -> "Settings":
-        """The same for several processes, each of which takes its share of a batch."""
+        """Returns settings for several processes, each of which takes its share of a batch."""
         share, rest = divmod(self.batch, processes)
         if rest or share == 0:
             raise EdgeError(

@@ -1,4 +1,4 @@
-"""transformers' Trainer with the objectives of Phantom Optimization, and what to watch while it runs."""
+"""transformers' Trainer with the objectives of Phantom Optimization, and its metrics."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class PhantomTrainer(Trainer):
     """Trains on :class:`Batch` es of :class:`Collator`.
 
     ``objective`` names one of OBJECTIVES. ``reference`` is the frozen model that DPO compares with; with adapters it
-    may be None, the model without them then serves. ``kinds`` name the numbers in ``Batch.kinds``.
+    may be None: the model without them serves instead. ``kinds`` name the numbers in ``Batch.kinds``.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class PhantomTrainer(Trainer):
         self.reference = reference
         self.kinds = tuple(kinds)
         self.loss_is_scaled_for_ga = True  # by the counts of _get_num_items_in_batch
-        self.watched: Counter[str] = Counter()
+        self.pending_sums: Counter[str] = Counter()
         self.control: Any
 
     def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> Tensor:
-        """Chosen tokens and pairs (2,) of an optimizer step: of all its micro-batches, in all processes."""
+        """Returns chosen tokens and pairs (2,) of an optimizer step, over all its micro-batches and processes."""
         tokens = sum(int(answer_lengths(batch)[batch["chosen"]].sum()) for batch in batch_samples)
         pairs = sum(len(batch["chosen"]) for batch in batch_samples)
         total: Tensor = self.accelerator.reduce(torch.tensor([tokens, pairs], device=device), "sum")
@@ -53,7 +53,7 @@ class PhantomTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-        """The objective of a micro-batch; micro-batches and processes add up to the step's."""
+        """Returns a micro-batch's share of the step's objective: micro-batches and processes add up."""
         log_probs, right = self._read(model, inputs)
         reference = self._reference_log_probs(model, inputs) if self.objective == "dpo" else None
         step = num_items_in_batch if isinstance(num_items_in_batch, Tensor) else None
@@ -61,7 +61,7 @@ class PhantomTrainer(Trainer):
         loss = OBJECTIVES[self.objective](scores, self.preference)
         if self.model.training:
             with torch.no_grad():
-                self.watched.update(_sums(scores))
+                self.pending_sums.update(_sums(scores))
             loss = loss * self.accelerator.num_processes  # DDP averages gradients, the processes' losses add up
         return (loss, {"right": right}) if return_outputs else loss
 
@@ -77,10 +77,10 @@ class PhantomTrainer(Trainer):
         return read_targets(model, batch, self.model.config.text.sliding_window)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the averages since the last time: SFT loss, log-probability a token, margin, preference accuracy."""
-        if "loss" in logs and self.watched:
-            logs |= averages(self._over_processes(self.watched))
-            self.watched.clear()
+        """Add averages since the last call: SFT loss, log-probability a token, margin, preference accuracy."""
+        if "loss" in logs and self.pending_sums:
+            logs |= averages(self._over_processes(self.pending_sums))
+            self.pending_sums.clear()
         super().log(logs, start_time)
 
     def _over_processes(self, sums: Counter[str]) -> Counter[str]:
@@ -95,10 +95,10 @@ class PhantomTrainer(Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """Averages as in ``log``, and the share of questions answered exactly right, overall and by kind.
+        """Returns averages as in ``log``, and the share of questions answered exactly right, overall and by kind.
 
-        An answer is right when every token of it is the likeliest after the ones before, which is what greedy
-        decoding would write; so nothing needs to be generated.
+        An answer is right when each of its tokens is the likeliest after the ones before: greedy decoding would
+        generate it, so nothing needs to be generated.
         """
         data: Any = eval_dataset if eval_dataset is not None else self.eval_dataset
         share = Subset(data, range(self.accelerator.process_index, len(data), self.accelerator.num_processes))
@@ -128,9 +128,9 @@ class PhantomTrainer(Trainer):
 
 
 def read_targets(model: nn.Module, batch: Batch, window: int | None = None) -> tuple[Tensor, Tensor]:
-    """Log-probability of every target token (T,), and whether each answer would be written so (A,)."""
+    """Returns log-probabilities of target tokens (T,), and True for answers that greedy decoding gives (A,)."""
     mask = branch_mask(batch["questions"], batch["answers"], batch["position_ids"], window)
-    # only positions that predict something need a vocabulary of logits
+    # only positions that predict a target need logits
     keep, at = torch.unique(batch["target_from"], return_inverse=True)
     logits = model(
         input_ids=batch["input_ids"],
@@ -147,12 +147,12 @@ def read_targets(model: nn.Module, batch: Batch, window: int | None = None) -> t
 
 
 def answer_lengths(batch: Batch) -> Tensor:
-    """Tokens of each answer (A,)."""
+    """Returns the number of tokens of each answer (A,)."""
     return batch["target_answer"].bincount()
 
 
 def scores_of(batch: Batch, log_probs: Tensor, reference: Tensor | None = None, step: Tensor | None = None) -> Scores:
-    """Per-pair scores from the log-probabilities (T,) of all target tokens; ``step`` as _get_num_items_in_batch."""
+    """Returns per-pair scores from all targets' log-probabilities (T,); ``step`` as _get_num_items_in_batch."""
     answer, lengths = batch["target_answer"], answer_lengths(batch)
     sums = answer_sums(log_probs, answer, len(lengths))
     fixed = None if reference is None else answer_sums(reference, answer, len(lengths))
@@ -170,7 +170,7 @@ def scores_of(batch: Batch, log_probs: Tensor, reference: Tensor | None = None, 
 
 
 def _sums(scores: Scores) -> dict[str, float]:
-    """What averages are made of: sums over pairs, and their number."""
+    """Returns the sums over pairs that averages need, and the number of pairs."""
     sums = {
         "pairs": float(len(scores.chosen)),
         "tokens": scores.chosen_tokens.sum().item(),
@@ -194,7 +194,7 @@ def _sums(scores: Scores) -> dict[str, float]:
 
 
 def averages(sums: Counter[str]) -> dict[str, float]:
-    """SFT loss and, where answers were compared, log-probabilities a token, margin and preference accuracy."""
+    """Returns SFT loss and, for compared answers, log-probabilities a token, margin and preference accuracy."""
     found = {"sft_loss": -sums["chosen"] / max(1, sums["tokens"])}
     if sums["compared"]:
         found |= {
@@ -207,7 +207,7 @@ def averages(sums: Counter[str]) -> dict[str, float]:
 
 
 def exact_by_kind(sums: Counter[str], kinds: Sequence[str]) -> dict[str, float]:
-    """Share of questions answered exactly right: ``exact``, and ``exact_KIND`` for each kind that was asked."""
+    """Returns the share of questions answered exactly right: ``exact``, and ``exact_KIND`` for each kind."""
     right = sum(sums[f"right/{kind}"] for kind in kinds)
     asked = sum(sums[f"asked/{kind}"] for kind in kinds)
     found = {"exact": right / max(1, asked)}

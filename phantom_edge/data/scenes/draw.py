@@ -18,7 +18,7 @@ Rgb = tuple[int, int, int]
 Point = tuple[float, float]
 
 FONT_FILES = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSerif.ttf", "DejaVuSansMono.ttf")
-"""Fonts that matplotlib carries, so that a picture does not depend on the system's."""
+"""Fonts of matplotlib, so that a picture does not depend on the system's."""
 
 INK: Rgb = (35, 35, 40)
 PAPER: Rgb = (250, 248, 240)
@@ -26,7 +26,7 @@ SUPERSAMPLING = 2
 
 
 def draw_scene(scene: Scene, size: int = 224) -> Image.Image:
-    """The picture of ``scene``, RGB, ``size`` x ``size``."""
+    """Draw the picture of ``scene``, RGB, ``size`` x ``size``."""
     side = size * SUPERSAMPLING
     random = np.random.default_rng(zlib.crc32(scene.key.encode()))
     image = Image.new("RGB", (side, side), scene.look.ground)
@@ -58,7 +58,7 @@ def _draw_item(image: Image.Image, item: Item, side: int) -> None:
 
 
 def _lit(image: Image.Image, scene: Scene, random: np.random.Generator) -> Image.Image:
-    """Light from one side, and a camera's noise."""
+    """Add light from one side, and a camera's noise."""
     size = image.width
     axis = np.linspace(-0.5, 0.5, size, dtype=np.float32)
     across = axis[None, :] * math.cos(scene.look.light_angle) + axis[:, None] * math.sin(scene.look.light_angle)
@@ -68,7 +68,7 @@ def _lit(image: Image.Image, scene: Scene, random: np.random.Generator) -> Image
 
 
 def _clutter(draw: ImageDraw.ImageDraw, ground: Rgb, side: int, random: np.random.Generator) -> None:
-    """A faint line or patch on the ground."""
+    """Draw a faint line or patch on the ground."""
     shade = int(random.integers(-22, 22))
     colour = (ground[0] + shade, ground[1] + shade, ground[2] + shade)
     x0, y0, x1, y1 = (float(v) for v in random.uniform(0, side, 4))
@@ -101,7 +101,7 @@ def _solid(image: Image.Image, item: Solid, side: int) -> None:
 
 
 def _outline(shape: str, half: float, angle: float) -> list[Point] | None:
-    """Corners of a shape in a square of side 2 * half; None for the round ones."""
+    """Returns corners of a shape in a square of side 2 * half; None for the round ones."""
 
     def ring(count: int, start: float, radii: tuple[float, ...] = (1.0,)) -> list[Point]:
         corners = []
@@ -134,7 +134,7 @@ def _outline(shape: str, half: float, angle: float) -> list[Point] | None:
 
 
 def _textured(texture: str, colour: Rgb, span: int) -> Image.Image:
-    """A square of a material: the colour, and a shade of it."""
+    """Draw a square of a material in a colour and a shade of it."""
     if texture == "shiny":
         bright = np.linspace(1.25, 0.75, span, dtype=np.float32)[:, None, None]
         return Image.fromarray((np.full((span, span, 3), colour) * bright).clip(0, 255).astype(np.uint8))
@@ -167,14 +167,14 @@ def _font(number: int, height: int) -> FreeTypeFont:
 
 
 def _fitted(text: str, font: int, width: float, height: float) -> FreeTypeFont:
-    """The largest size of a font in which ``text`` fits."""
+    """Returns the largest size of a font in which ``text`` fits."""
     tall = max(5, int(height))
     left, _, right, _ = _font(font, tall).getbbox(text)
     return _font(font, max(5, int(tall * min(1.0, width / max(1.0, right - left)))))
 
 
 def _board(width: float, height: float, text: str, font: int, fill: Rgb, ink: Rgb) -> Image.Image:
-    """A board with words in its middle, transparent around."""
+    """Draw a board with words in its middle, transparent around."""
     board = Image.new("RGBA", (round(width), round(height)), (0, 0, 0, 0))
     draw = ImageDraw.Draw(board)
     draw.rounded_rectangle(
@@ -244,7 +244,7 @@ def _dial(image: Image.Image, item: Dial, side: int) -> None:
 
 
 def _on_dial(x: float, y: float, reach: float, value: float) -> Point:
-    """A point of the scale: 0 lower left, 10 lower right, clockwise over the top."""
+    """Returns a point of the scale: 0 lower left, 10 lower right, clockwise over the top."""
     turn = math.radians(135 + 27 * value)
     return x + reach * math.cos(turn), y + reach * math.sin(turn)
 

@@ -1,4 +1,4 @@
-"""The scene graph: what is in a picture and where. Questions are answered from it, never from pixels."""
+"""The scene graph: the items of a picture and their places. Questions are answered from it, never from pixels."""
 
 from dataclasses import dataclass
 
@@ -50,7 +50,7 @@ class Solid:
 
     @property
     def name(self) -> str:
-        """What questions call it."""
+        """Name in questions."""
         return f"{self.colour} {self.shape}"
 
 
@@ -66,7 +66,7 @@ class Sign:
 
     @property
     def name(self) -> str:
-        """What questions call it."""
+        """Name in questions."""
         return "price tag" if self.is_price else "sign"
 
 
@@ -119,7 +119,7 @@ Item = Solid | Sign | Card | Arrow | Dial | Bars
 
 @dataclass(frozen=True)
 class Look:
-    """How the picture was taken: ground, light falling from ``light_angle``, blur in pixels, noise, clutter."""
+    """Appearance of the picture: ground, light falling from ``light_angle``, blur in pixels, noise, clutter."""
 
     ground: tuple[int, int, int]
     light: float
@@ -131,7 +131,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that a picture shows. ``key`` names its split and seed, and seeds its details."""
+    """All contents of a picture. ``key`` names its split and seed, and seeds its details."""
 
     key: str
     items: tuple[Item, ...]

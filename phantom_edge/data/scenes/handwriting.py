@@ -1,4 +1,4 @@
-"""Real handwriting: the UCI digits that scikit-learn carries, with a split of our own that never mixes."""
+"""Real handwriting: the UCI digits that scikit-learn carries, in two disjoint splits of our own."""
 
 from functools import cache
 
@@ -13,14 +13,14 @@ HELD_OUT_EVERY = 5
 
 @cache
 def digit_images() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Ink of each sample, (N, 8, 8) from 0 to 255, and which digit it is (N,)."""
+    """Returns the ink of each sample, (N, 8, 8) from 0 to 255, and its digit (N,)."""
     loaded = need("sklearn.datasets", "scenes").load_digits()
     return (loaded.images * (255 / 16)).round().astype(np.uint8), loaded.target.astype(np.int64)
 
 
 @cache
 def samples_of(digit: int, held_out: bool) -> tuple[int, ...]:
-    """Indices of the samples of ``digit`` in one of the two splits."""
+    """Returns indices of the samples of ``digit`` in one of the two splits."""
     _, targets = digit_images()
     found = np.flatnonzero(targets == digit)
     return tuple(int(i) for i in found if (i % HELD_OUT_EVERY == 0) == held_out)

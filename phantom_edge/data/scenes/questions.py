@@ -27,9 +27,9 @@ Maker = Callable[[Scene, Random], Question | None]
 
 
 def ask(scene: Scene, kinds: tuple[str, ...] | None = None, round: int = 0) -> list[Question]:
-    """One question of each kind that the scene can answer, in a fixed order; same scene, same questions.
+    """Returns one question of each kind that the scene can answer, in a fixed order; same scene, same questions.
 
-    Another ``round`` asks others, as far as the scene has more to ask.
+    Another ``round`` gives others, as far as the scene has more.
     """
     random = Random(f"questions of {scene.key}" + (f", round {round}" if round else ""))
     made = [KINDS[kind](scene, random) for kind in KINDS]  # all of them, so that a choice of kinds changes no draw
@@ -37,7 +37,7 @@ def ask(scene: Scene, kinds: tuple[str, ...] | None = None, round: int = 0) -> l
 
 
 def _question(kind: str, text: str, answer: str, near: list[str], most: int = 3) -> Question:
-    """A question with up to ``most`` distinct near misses, the likeliest first."""
+    """Returns a question with up to ``most`` distinct near misses, the likeliest first."""
     wrong = [miss for miss in dict.fromkeys(near) if miss != answer]
     assert wrong, (kind, text, answer)
     return Question(kind, text, answer, tuple(wrong[:most]))
@@ -48,13 +48,13 @@ def _pick(pool: list[str], random: Random) -> list[str]:
 
 
 def _unique(scene: Scene) -> list[Solid]:
-    """Shapes whose name no other has."""
+    """Returns shapes with a unique name."""
     names = Counter(solid.name for solid in scene.solids)
     return [solid for solid in scene.solids if names[solid.name] == 1]
 
 
 def existence(scene: Scene, random: Random) -> Question | None:
-    """Yes or no. Absent objects are chosen as POPE does: at random, popular, or adversarial."""
+    """Asks whether an object is there. Absent objects are chosen as POPE does: at random, popular, or adversarial."""
     there = {solid.name for solid in scene.solids}
     if random.random() < 0.5 and there:
         name, answer = random.choice(sorted(there)), "yes"
@@ -83,7 +83,7 @@ def _absent(scene: Scene, there: set[str], random: Random) -> str:
 
 
 def count(scene: Scene, random: Random) -> Question | None:
-    """How many of a shape, of a colour, or of all shapes."""
+    """Asks for the number of a shape, of a colour, or of all shapes."""
     if not scene.solids:
         return None
     shapes = Counter(solid.shape for solid in scene.solids)
@@ -111,7 +111,7 @@ def _pick_near(number: int, random: Random) -> list[int]:
 
 
 def colour(scene: Scene, random: Random) -> Question | None:
-    """The colour of the only object of a shape."""
+    """Asks for the colour of the only object of a shape."""
     shapes = Counter(solid.shape for solid in scene.solids)
     alone = [solid for solid in scene.solids if shapes[solid.shape] == 1]
     if not alone:
@@ -122,7 +122,7 @@ def colour(scene: Scene, random: Random) -> Question | None:
 
 
 def shape(scene: Scene, random: Random) -> Question | None:
-    """The shape of the only object of a colour."""
+    """Asks for the shape of the only object of a colour."""
     colours = Counter(solid.colour for solid in scene.solids)
     colours.update(item.colour for item in scene.items if isinstance(item, Arrow))  # an arrow is an object too
     alone = [solid for solid in scene.solids if colours[solid.colour] == 1]
@@ -134,7 +134,7 @@ def shape(scene: Scene, random: Random) -> Question | None:
 
 
 def relation(scene: Scene, random: Random) -> Question | None:
-    """Which side, which is nearest, or where an arrow points."""
+    """Asks for a side, the nearest shape, or the direction of an arrow."""
     arrows = [item for item in scene.items if isinstance(item, Arrow)]
     unique = _unique(scene)
     ways: list[str] = ["arrow"] * bool(arrows) + ["side"] * (2 * (len(unique) >= 2)) + ["nearest"] * (len(unique) >= 3)
@@ -178,7 +178,7 @@ def _distance(one: Item, two: Item) -> float:
 
 
 def read_text(scene: Scene, random: Random) -> Question | None:
-    """The word of the sign, or the price of the tag."""
+    """Asks for the word of the sign, or the price of the tag."""
     signs = [item for item in scene.items if isinstance(item, Sign)]
     if not signs:
         return None
@@ -195,7 +195,7 @@ def _shared(word: str, other: str) -> int:
 
 
 def read_digits(scene: Scene, random: Random) -> Question | None:
-    """The number on the card."""
+    """Asks for the number on the card."""
     cards = [item for item in scene.items if isinstance(item, Card)]
     if not cards:
         return None
@@ -206,14 +206,14 @@ def read_digits(scene: Scene, random: Random) -> Question | None:
 
 
 def _other_digit(text: str, random: Random) -> str:
-    """``text`` with one of its digits changed."""
+    """Returns ``text`` with one of its digits changed."""
     at = random.choice([i for i, letter in enumerate(text) if letter.isdigit()])
     other = random.choice([d for d in "0123456789" if d != text[at]])
     return text[:at] + other + text[at + 1 :]
 
 
 def read_dial(scene: Scene, random: Random) -> Question | None:
-    """The value that the needle shows."""
+    """Asks for the value of the dial."""
     dials = [item for item in scene.items if isinstance(item, Dial)]
     if not dials:
         return None
@@ -223,7 +223,7 @@ def read_dial(scene: Scene, random: Random) -> Question | None:
 
 
 def compare_bars(scene: Scene, random: Random) -> Question | None:
-    """The colour of the highest or lowest bar."""
+    """Asks for the colour of the highest or lowest bar."""
     charts = [item for item in scene.items if isinstance(item, Bars)]
     if not charts:
         return None
@@ -235,7 +235,7 @@ def compare_bars(scene: Scene, random: Random) -> Question | None:
 
 
 def describe(scene: Scene, random: Random) -> Question | None:
-    """Everything, in reading order."""
+    """Asks for all items, in reading order."""
     parts = [_noun(item) for item in scene.items]
     near = []
     for _ in range(3):

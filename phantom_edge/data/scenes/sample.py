@@ -11,21 +11,21 @@ from phantom_edge.data.scenes.handwriting import samples_of
 
 SPLITS = ("train", "validation", "test")
 Mix = Literal["plain", "rich", "crowded"]
-"""What scenes hold: ``plain`` ones are what a model is measured on, ``rich`` ones have one of each thing to read, and
-``crowded`` ones several of a kind: for learning to look, not for asking "the sign"."""
+"""Contents of scenes: ``plain`` to measure a model, ``rich`` with one of each item to read, ``crowded`` with several
+of a kind: to train vision, not to ask for "the sign"."""
 GRID = 3
 """Items stand in cells of a grid, moved inside their cell, so that none covers another."""
 MOST_MOVE = 0.06
 FONTS = 4
 EXTRAS = ("sign", "card", "arrow", "dial", "bars")
-"""What a scene may hold beside coloured shapes."""
+"""Items of a scene besides coloured shapes."""
 CROWDED_WEIGHTS = (4, 4, 1, 2, 2)
 CROWDED_EXTRAS = 6
 HANDWRITTEN_SHARE = 0.6
 
 
 def make_scene(seed: int, split: str = "train", mix: Mix = "plain") -> Scene:
-    """The scene of ``seed`` in ``split``; handwriting of ``validation`` and ``test`` is not that of ``train``."""
+    """Returns the scene of ``seed`` in ``split``; ``validation`` and ``test`` share no handwriting with ``train``."""
     assert split in SPLITS, split
     key = f"{split}/{seed}" if mix == "plain" else f"{split}/{seed}/{mix}"
     random = Random(key)
@@ -43,11 +43,11 @@ def make_scene(seed: int, split: str = "train", mix: Mix = "plain") -> Scene:
         item = _make(kind, middle, random, held_out=split != "train", taken=items)
         items.append(_moved(item, random))
     items.sort(key=lambda item: (round(item.place.y * GRID - 0.5), item.place.x))  # reading order
-    return Scene(key, tuple(items), _look(random))
+    return Scene(key, tuple(items), _appearance(random))
 
 
 def reach(item: Item) -> tuple[float, float]:
-    """How far ``item`` extends from its centre, across and down, as shares of the picture's side: an upper bound."""
+    """Returns bounds of ``item``'s extent from its centre, across and down, as shares of the picture's side."""
     across, down = {Solid: (1.12, 1.12), Sign: (1.12, 0.64), Card: (1.02, 0.62), Bars: (1.0, 0.87)}.get(
         type(item), (1.0, 1.0)
     )
@@ -55,7 +55,7 @@ def reach(item: Item) -> tuple[float, float]:
 
 
 def _moved(item: Item, random: Random) -> Item:
-    """The item at another place of its cell."""
+    """Returns the item at a random place of its cell."""
     across, down = (min(MOST_MOVE, 0.5 / GRID - extent) for extent in reach(item))
     x, y = item.place.x + random.uniform(-across, across), item.place.y + random.uniform(-down, down)
     x, y = (min(max(round(at, 4), edge), 1 - edge) for at, edge in zip((x, y), reach(item), strict=True))
@@ -88,7 +88,7 @@ def _make(kind: str, place: Place, random: Random, *, held_out: bool, taken: lis
 
 
 def _solid(place: Place, random: Random, taken: list[Item]) -> Solid:
-    """A shape; sometimes the shape or the colour of an earlier one, so that counting has something to count."""
+    """Returns a shape; some repeat the shape or colour of an earlier one, so that there is something to count."""
     solids = [item for item in taken if isinstance(item, Solid)]
     shape = random.choice(solids).shape if solids and random.random() < 0.35 else random.choice(graph.SHAPES)
     colour = random.choice(solids).colour if solids and random.random() < 0.25 else random.choice(_visible(random))
@@ -103,11 +103,11 @@ def _visible(random: Random) -> list[str]:
 
 
 def _scaled(place: Place, factor: float) -> Place:
-    """The place with another radius."""
+    """Returns the place with its radius scaled."""
     return Place(place.x, place.y, round(place.radius * factor, 4))
 
 
-def _look(random: Random) -> Look:
+def _appearance(random: Random) -> Look:
     shade = random.randint(150, 225)
     ground = (shade + random.randint(-12, 12), shade + random.randint(-12, 12), shade + random.randint(-12, 12))
     return Look(

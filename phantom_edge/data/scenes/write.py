@@ -32,10 +32,10 @@ def write_scenes(
 ) -> Counter[str]:
     """Write ``pictures`` scenes of ``split`` to ``out``; returns the questions of each kind.
 
-    They are drawn by ``workers`` processes, or with ``ray`` on a cluster that sees ``out``: the bytes are the same.
+    They are drawn by ``workers`` processes, or with ``ray`` on a cluster that shares ``out``: the bytes are the same.
 
-    The folder appears whole: ``triples.jsonl``, pictures in subfolders of a thousand, and ``scenes.json`` with what
-    makes it again. ``progress`` is told the pictures drawn.
+    The folder appears whole: ``triples.jsonl``, pictures in subfolders of a thousand, and ``scenes.json`` with the
+    settings to repeat it. ``progress`` counts the pictures drawn.
     """
     seeds = range(first_seed, first_seed + pictures)
     kinds: Counter[str] = Counter()

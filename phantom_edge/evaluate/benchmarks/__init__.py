@@ -1,6 +1,6 @@
 """Benchmarks read from local folders: one file and one line each.
 
-All paths count from one folder that holds the benchmarks' own folders, as the released Phantom code lays them out
+All paths are relative to one folder of the benchmarks' own folders, in the layout of the released Phantom code
 (``DATASET_ROOT`` of its ``config.py``). Prompts are those of that code (``make_instruction``, ``create_eval_dataset``),
 with one difference: the released ``make_instruction`` places a picture only in its demo; here every question has its
 picture. Its evaluation searches with three beams; ours is greedy.
@@ -20,12 +20,12 @@ from phantom_edge.evaluate.benchmarks.scienceqa import read_scienceqa
 from phantom_edge.foundation.errors import EdgeError
 
 MAX_NEW_TOKENS = 5
-"""Of all these benchmarks in the released code's ``get_max_new_tokens``."""
+"""Maximum answer length of all these benchmarks, tokens, as in the released code's ``get_max_new_tokens``."""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """How to read a benchmark: ``read`` takes the folder that holds all of them."""
+    """A benchmark; ``read`` takes the folder of all benchmarks."""
 
     read: Callable[[Path], list[Example]]
     title: str

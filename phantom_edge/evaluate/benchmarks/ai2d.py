@@ -1,6 +1,6 @@
 """AI2D (arXiv 1603.07396): diagrams of school books.
 
-``ai2d/ai2d_test.json``, a list as the released Phantom code reads it; pictures in ``ai2d/images``, or, where the
+``ai2d/ai2d_test.json``, a list in the released Phantom code's form; pictures in ``ai2d/images``, or, where the
 choices are letters written into the picture, in ``ai2d/abc_images``. Not checked on the files themselves: AI2D's
 authors publish neither the list nor the pictures with letters in this form, so the released reader alone was followed.
 """
@@ -14,7 +14,7 @@ from phantom_edge.foundation.errors import EdgeError
 
 
 def read_ai2d(root: Path) -> list[Example]:
-    """All questions. Raises EdgeError for missing files and fields, or an answer that is no choice."""
+    """Read all questions. Raises EdgeError for missing files and fields, or an answer that is no choice."""
     folder = root / "ai2d"
     examples = []
     for entry in read_list(folder / "ai2d_test.json"):

@@ -13,7 +13,7 @@ from phantom_edge.evaluate.benchmarks.prompts import SHORT_SUFFIX
 
 
 def read_chartqa(root: Path) -> list[Example]:
-    """All questions, of kind "augmented" and "human". Raises EdgeError for a missing file or field."""
+    """Read all questions, of kind "augmented" and "human". Raises EdgeError for a missing file or field."""
     folder = root / "chartqa" / "test"
     kinds = ["augmented", *(["human"] if (folder / "test_human.json").is_file() else [])]
     return [

@@ -1,4 +1,4 @@
-"""Entries of a benchmark's files, checked field by field: what is wrong is said with file and number."""
+"""Entries of a benchmark's files, checked field by field: errors name the file and the entry's number."""
 
 import base64
 import binascii
@@ -15,52 +15,52 @@ from phantom_edge.foundation.errors import EdgeError, need
 AGAIN = "download the file again, or compare it with the benchmark's own layout"
 
 LONGEST_CELL = 2**31 - 1
-"""Letters, all that csv can count to on every system."""
+"""Maximum cell length, letters, that csv supports on every system."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One question as it stands in a file; ``where`` names it to a person."""
+    """One question of a file; ``where`` names its place in error messages."""
 
     fields: Mapping[str, Any]
     where: str
 
     def text(self, name: str) -> str:
-        """A field that must be a text; numbers count as their text. Raises EdgeError otherwise."""
+        """Returns a field that must be a text; numbers count as their text. Raises EdgeError otherwise."""
         value = self.fields.get(name)
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise self.wrong(name, "text")
         return str(value)
 
     def number(self, name: str) -> int:
-        """A field that must be a whole number."""
+        """Returns a field that must be a whole number."""
         value = self.fields.get(name)
         if isinstance(value, bool) or not isinstance(value, int):
             raise self.wrong(name, "whole number")
         return value
 
     def texts(self, name: str) -> list[str]:
-        """A field that must be a list of texts, not empty."""
+        """Returns a field that must be a list of texts, not empty."""
         value = self.fields.get(name)
         if not isinstance(value, list) or not value or not all(isinstance(text, str) for text in value):
             raise self.wrong(name, "list of texts")
         return value
 
     def inner(self, name: str) -> "Entry":
-        """A field that must be an object."""
+        """Returns a field that must be an object."""
         value = self.fields.get(name)
         if not isinstance(value, dict):
             raise self.wrong(name, "object")
         return Entry(value, f"{self.where}, {name}")
 
     def wrong(self, name: str, wanted: str) -> EdgeError:
-        """What to raise for a field that is absent or something else."""
+        """Returns the error for a field that is absent or of another type."""
         found = f"{name!r} is no {wanted}" if name in self.fields else f"has no {name!r}"
         return EdgeError(f"{self.where}: {found}", AGAIN)
 
 
 def read_list(path: Path) -> Iterator[Entry]:
-    """The objects of a JSON list."""
+    """Read the objects of a JSON list."""
     document = _read_json(path)
     if not isinstance(document, list):
         raise EdgeError(f"{path} holds no JSON list", AGAIN)
@@ -69,12 +69,12 @@ def read_list(path: Path) -> Iterator[Entry]:
 
 
 def read_object(path: Path) -> Entry:
-    """A JSON object."""
+    """Read a JSON object."""
     return _entry(_read_json(path), str(path))
 
 
 def read_json_lines(path: Path) -> Iterator[Entry]:
-    """The objects of a file with one in each line. Raises EdgeError if there is none."""
+    """Read the objects of a file with one in each line. Raises EdgeError if there is none."""
     _check_file(path)
     number = 0
     for number, line in numbered_lines(path):
@@ -87,9 +87,9 @@ def read_json_lines(path: Path) -> Iterator[Entry]:
 
 
 def read_tsv(path: Path, columns: tuple[str, ...]) -> Iterator[Entry]:
-    """The rows of a table with tabs between; empty cells are absent. Raises EdgeError if ``columns`` are missing."""
+    """Read the rows of a tab-separated table; empty cells are absent. Raises EdgeError if ``columns`` are missing."""
     _check_file(path)
-    limit = csv.field_size_limit(LONGEST_CELL)  # a picture in base64 is longer than csv takes by itself
+    limit = csv.field_size_limit(LONGEST_CELL)  # a picture in base64 is longer than csv's default
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = csv.DictReader(file, delimiter="\t")
@@ -103,7 +103,7 @@ def read_tsv(path: Path, columns: tuple[str, ...]) -> Iterator[Entry]:
 
 
 def read_parquet(path: Path, columns: tuple[str, ...]) -> Iterator[Entry]:
-    """The rows of a parquet file. Raises EdgeError if ``columns`` are missing."""
+    """Read the rows of a parquet file. Raises EdgeError if ``columns`` are missing."""
     _check_file(path)
     arrow, parquet = need("pyarrow", "train"), need("pyarrow.parquet", "train")
     try:
@@ -119,7 +119,7 @@ def read_parquet(path: Path, columns: tuple[str, ...]) -> Iterator[Entry]:
 
 
 def decode_picture(entry: Entry, name: str) -> bytes:
-    """The picture in a field: encoded bytes, the same as base64, or the object that the ``datasets`` library writes."""
+    """Returns the picture of a field: encoded bytes, base64 of them, or the object of the ``datasets`` library."""
     value = entry.fields.get(name)
     if isinstance(value, dict):
         value = value.get("bytes")

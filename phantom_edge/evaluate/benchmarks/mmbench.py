@@ -15,11 +15,11 @@ from phantom_edge.foundation.errors import EdgeError
 NAMES = ("mmbench_dev_20230712.tsv", "mmbench_dev_en_20231003.tsv")
 COLUMNS = ("index", "question", "A", "B", "answer", "category", "image")
 LONGEST_INDEX = 64
-"""A cell that is shorter is the index of the row that has the picture."""
+"""A shorter cell is the index of the row with the picture."""
 
 
 def read_mmbench(root: Path) -> list[Example]:
-    """All rows. Raises EdgeError for missing columns (test files have no answers) and pictures that are no base64."""
+    """Read all rows. Raises EdgeError for missing columns (test files have no answers) and invalid base64."""
     folder = root / "MMBench"
     path = next((folder / name for name in NAMES if (folder / name).is_file()), folder / NAMES[0])
     pictures: dict[str, bytes] = {}
@@ -37,7 +37,7 @@ def read_mmbench(root: Path) -> list[Example]:
 
 
 def _picture(entry: Entry, pictures: dict[str, bytes]) -> bytes:
-    """The row's picture, which may be that of an earlier row."""
+    """Returns the row's picture, which may be that of an earlier row."""
     cell = entry.text("image")
     if len(cell) < LONGEST_INDEX and cell in pictures:
         return pictures[cell]

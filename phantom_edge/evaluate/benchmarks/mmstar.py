@@ -18,7 +18,7 @@ COLUMNS = ("question", "answer", "category", "image")
 
 
 def read_mmstar(root: Path) -> list[Example]:
-    """All rows. Raises EdgeError for missing columns, broken pictures, or an answer that is no letter."""
+    """Read all rows. Raises EdgeError for missing columns, broken pictures, or an answer that is no letter."""
     examples = []
     for entry in _rows(root / "MMStar"):
         answer = entry.text("answer").strip().upper()

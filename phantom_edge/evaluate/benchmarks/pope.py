@@ -1,8 +1,8 @@
-"""POPE (arXiv 2305.10355): is there such an object in the picture?
+"""POPE (arXiv 2305.10355): presence of an object in the picture.
 
 ``POPE/coco_pope_{random,popular,adversarial}.json`` with a question in each line, as its authors publish them;
-pictures in ``coco2014/val2014``, where the released Phantom code looks for them. F1 and yes ratio are told beside the
-accuracy. The three kinds are named after their files (the released code mixes up two of the names).
+pictures in ``coco2014/val2014``, where the released Phantom code looks for them. F1 and yes ratio are reported beside
+the accuracy. The three kinds are named after their files (the released code mixes up two of the names).
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ KINDS = ("random", "popular", "adversarial")
 
 
 def read_pope(root: Path) -> list[Example]:
-    """All questions of the three files. Raises EdgeError for a missing file or a label other than yes and no."""
+    """Read all questions of the three files. Raises EdgeError for a missing file or a label other than yes and no."""
     examples = []
     for kind in KINDS:
         for entry in read_json_lines(root / "POPE" / f"coco_pope_{kind}.json"):

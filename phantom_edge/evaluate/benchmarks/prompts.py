@@ -1,4 +1,4 @@
-"""The words that the released evaluation puts around a question. Source: ``make_instruction`` of the released utils."""
+"""The released evaluation's words around a question. Source: ``make_instruction`` of the released utils."""
 
 from collections.abc import Sequence
 
@@ -9,5 +9,5 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def lettered(choices: Sequence[str], between: str = "\n") -> str:
-    """Choices as "A. red", "B. blue"."""
+    """Returns choices as "A. red", "B. blue"."""
     return between.join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False))

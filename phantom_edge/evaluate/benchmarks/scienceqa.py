@@ -13,7 +13,7 @@ from phantom_edge.foundation.errors import EdgeError
 
 
 def read_scienceqa(root: Path) -> list[Example]:
-    """The questions, hint first. Raises EdgeError for missing files and fields, or an answer that is no choice."""
+    """Read the questions, hint first. Raises EdgeError for missing files and fields, or an answer that is no choice."""
     folder = root / "ScienceQA"
     problems = read_object(folder / "problems.json")
     examples = []

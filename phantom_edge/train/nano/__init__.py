@@ -1,1 +1,1 @@
-"""phantom-nano: the small Phantom that ships inside the package, and how it is trained from nothing."""
+"""phantom-nano: the small Phantom that ships inside the package, and its training from scratch."""

@@ -1,8 +1,8 @@
-"""What the vision tower learns first: the facts of a scene, each at the image tokens that see it.
+"""The vision tower's first task: the facts of a scene, each at the image tokens that cover it.
 
-The released models start from a vision tower that was pretrained on millions of pictures; ours starts from nothing.
-So, before it sees a question, tower and projector learn to tell from each image token what stands at its place. The
-linear head that reads the facts is thrown away afterwards.
+The released models start from a vision tower that was pretrained on millions of pictures; ours starts from scratch.
+So, before any question, tower and projector learn to predict from each image token the item at its place. The linear
+head that reads the facts is discarded afterwards.
 """
 
 from functools import cache
@@ -16,11 +16,11 @@ from phantom_edge.data.scenes import graph
 from phantom_edge.data.scenes.graph import Arrow, Bars, Card, Dial, Item, Scene, Sign, Solid
 
 MARGIN = 0.25
-"""How much of an image token's half side an item must reach over to count as seen by it."""
+"""Share of an image token's half side that an item must overlap to count as covered by it."""
 
 
 def facts_of(item: Item) -> list[str]:
-    """Everything that a look at ``item`` tells, in words."""
+    """Returns all visible facts of ``item``, in words."""
     match item:
         case Solid():
             size = "large" if item.large else "small"
@@ -43,7 +43,7 @@ def facts_of(item: Item) -> list[str]:
 
 
 def letters_of(item: Item) -> list[tuple[str, float]]:
-    """The letters that an upright ``item`` shows, each with its place across, about where it is drawn."""
+    """Returns the letters of an upright ``item``, each with its approximate position across."""
     match item:
         case Sign():
             text, widest, pitch = item.text, 1.8, 0.42
@@ -59,7 +59,7 @@ def letters_of(item: Item) -> list[tuple[str, float]]:
 
 @cache
 def fact_numbers() -> dict[str, int]:
-    """Every fact that there is, numbered."""
+    """Returns a number for every possible fact."""
     digits = "0123456789"
     names = ["solid", "large", "small", "price", "sign", "card", "arrow", "dial", "bars", "tens "]
     bars = ("lowest", "highest", *(f"bar {at}" for at in range(4)))
@@ -75,7 +75,7 @@ def fact_numbers() -> dict[str, int]:
 
 
 def tokens_of(item: Item, side: int) -> Tensor:
-    """Which of ``side`` x ``side`` image tokens see ``item``: (side, side), bool."""
+    """Returns a mask of the ``side`` x ``side`` image tokens that cover ``item``: (side, side), bool."""
     centres = (torch.arange(side) + 0.5) / side
     reach = item.place.radius + MARGIN / side
     rows, columns = (centres - item.place.y).abs() < reach, (centres - item.place.x).abs() < reach
@@ -83,7 +83,7 @@ def tokens_of(item: Item, side: int) -> Tensor:
 
 
 def facts_at(scene: Scene, side: int) -> Tensor:
-    """Which facts hold at each of ``side`` x ``side`` image tokens: (side * side, facts), 0 or 1, row by row."""
+    """Returns the facts at each of ``side`` x ``side`` image tokens: (side * side, facts), 0 or 1, row by row."""
     numbers = fact_numbers()
     held = torch.zeros(side, side, len(numbers))
     for item in scene.items:
@@ -106,17 +106,17 @@ class FactReader(nn.Module):
         nn.init.constant_(self.head.bias, -4.0)  # facts are rare
 
     def forward(self, pixel_values: Tensor, facts: Tensor) -> dict[str, Tensor]:
-        """``pixel_values`` (B, 3, S, S), ``facts`` (B, tokens, facts) to the loss, and the share of facts told."""
+        """``pixel_values`` (B, 3, S, S), ``facts`` (B, tokens, facts) to the loss, and the recall of facts."""
         return self.read(self.tokens(pixel_values), facts)
 
     def tokens(self, pixel_values: Tensor) -> Tensor:
-        """Image tokens (B, tokens, hidden) of tiles (B, 3, S, S)."""
+        """Returns image tokens (B, tokens, hidden) of tiles (B, 3, S, S)."""
         features: Tensor = self.model.get_image_features(pixel_values, return_dict=True).pooler_output
         return features
 
     def read(self, tokens: Tensor, facts: Tensor) -> dict[str, Tensor]:
-        """Loss of reading ``facts`` off ``tokens``, and the share of facts told."""
+        """Returns the loss of reading ``facts`` off ``tokens``, and the recall of facts."""
         scores = self.head(self.norm(tokens)).float()
         loss = F.binary_cross_entropy_with_logits(scores, facts, reduction="sum") / facts.shape[:2].numel()
-        told = ((scores > 0) & (facts > 0)).sum() / facts.sum().clamp(min=1)
-        return {"loss": loss, "told": told.detach()}
+        recall = ((scores > 0) & (facts > 0)).sum() / facts.sum().clamp(min=1)
+        return {"loss": loss, "recall": recall.detach()}

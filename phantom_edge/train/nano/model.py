@@ -1,4 +1,4 @@
-"""phantom-nano before it has seen anything: weights from a seed, tokenizer, processor."""
+"""phantom-nano before training: weights from a seed, tokenizer, processor."""
 
 import torch
 from torch import nn
@@ -12,14 +12,14 @@ from phantom_edge.processing.prompt import CHAT_TEMPLATES
 from phantom_edge.train.nano.tokenizer import train_tokenizer
 
 NANO_ETA = 1.0
-"""Weight of nano's phantom branch: at the released 1e-4 a model that learns from nothing would hardly use it."""
+"""Weight of nano's phantom branch: at the released 1e-4 a model trained from scratch would hardly use it."""
 
 BRANCH_ENDS = ("self_attn.o_proj.weight", "down_proj.weight", "attn.proj.weight", "mlp.fc2.weight")
 """Matrices that write into the residual stream; they start smaller, the deeper the stack."""
 
 
 def new_model(size: Size, seed: int, eta: float = NANO_ETA) -> PhantomForConditionalGeneration:
-    """A model of ``size`` with weights drawn by ``seed``, scaled for training from nothing: float32."""
+    """Returns a float32 model of ``size`` with weights drawn by ``seed``, scaled for training from scratch."""
     config = config_of(size, eta)
     config.dtype = torch.float32
     model = PhantomForConditionalGeneration(config)
@@ -42,7 +42,7 @@ def _draw(name: str, weight: nn.Parameter, generator: torch.Generator, depth: in
 
 
 def new_processor(size: Size) -> PhantomProcessor:
-    """Tokenizer trained on scenes, picture settings and chat template of a model of ``size``."""
+    """Returns the processor of a model of ``size``: tokenizer trained on scenes, picture settings, chat template."""
     return PhantomProcessor(
         image_processor=PhantomImageProcessor(size=size.vision.image, max_tiles=size.max_tiles),
         tokenizer=train_tokenizer(size),

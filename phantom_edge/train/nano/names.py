@@ -1,4 +1,4 @@
-"""What the vision tower learns second: to put things into the language model's own words, and to say where they are.
+"""The vision tower's second task: the items of a scene in the language model's own words, and their positions.
 
 The released models align their projector with the words of a pretrained language model. Here a word is read off an
 image token with the very vector that the language model embeds the word with, so that one map from pictures to words
@@ -17,11 +17,11 @@ from phantom_edge.train.nano.facts import FactReader, tokens_of
 
 WORDS = (*graph.COLOURS, *graph.SHAPES, *graph.WORDS, *graph.DIRECTIONS)
 PLACES = 8
-"""So many places across and as many down are told apart."""
+"""Number of positions distinguished across, and as many down."""
 
 
 def words_of(item: Item) -> list[str]:
-    """Answers that ``item`` is."""
+    """Returns the words that name ``item``."""
     match item:
         case Solid():
             return [item.colour, item.shape]
@@ -34,7 +34,7 @@ def words_of(item: Item) -> list[str]:
 
 
 def names_at(scene: Scene, side: int) -> Tensor:
-    """The words and the place of what stands at each image token: (side * side, words + 2 * PLACES), 0 or 1."""
+    """Returns words and position of the item at each image token: (side * side, words + 2 * PLACES), 0 or 1."""
     held = torch.zeros(side, side, len(WORDS) + 2 * PLACES)
     for item in scene.items:
         across, down = int(item.place.x * PLACES), int(item.place.y * PLACES)
@@ -70,4 +70,4 @@ class NameReader(nn.Module):
         read = self.facts.read(tokens, facts)
         loss = F.binary_cross_entropy_with_logits(scores, names, reduction="sum") / names.shape[:2].numel()
         named = ((scores > 0) & (names > 0)).sum() / names.sum().clamp(min=1)
-        return {"loss": read["loss"] + loss, "told": read["told"], "named": named.detach()}
+        return {"loss": read["loss"] + loss, "recall": read["recall"], "named": named.detach()}

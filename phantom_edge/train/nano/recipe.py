@@ -1,13 +1,13 @@
 """phantom-nano from a seed to a checkpoint: look, name, read, then the paper's two steps.
 
-1. *look*: vision tower and projector learn the facts of scenes (what InternViT brings to the released models).
-2. *name*: they learn to put them into the language model's words, and where things are (what aligning them brings).
-3. *read*: the language model learns to answer, plain fine-tuning (what its pretraining brings). What the tower sees
-   stands still meanwhile: a language model that knows nothing yet would spoil it.
+1. *look*: vision tower and projector learn the facts of scenes (as InternViT's pretraining for the released models).
+2. *name*: they learn to express them in the language model's words, and positions (as alignment does there).
+3. *read*: the language model learns to answer by plain fine-tuning (as its pretraining does there). Tower and projector
+   are frozen meanwhile: an untrained language model would spoil them.
 4. *prefer*: the paper's step 1: projector, phantom maps and gates, with the PO objective, the rest frozen.
 5. *finish*: the paper's step 2: everything, SFT.
 
-Each stage is a Trainer run with checkpoints of its own; a stage that is done is not done again.
+Each stage is a Trainer run with checkpoints of its own; a finished stage is not repeated.
 """
 
 from collections.abc import Callable
@@ -36,10 +36,10 @@ from phantom_edge.train.trainer import PhantomTrainer
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage by its numbers.
+    """Settings of one stage.
 
     ``rounds`` of questions a scene, ``relations`` more about relations; every ``large_every``-th scene has tiles; the
-    ``mixes`` of scenes take turns. The parts of the model called ``frozen`` stand still.
+    ``mixes`` of scenes take turns. ``frozen`` names parts of the model that are not trained.
     """
 
     name: str
@@ -82,11 +82,11 @@ SEED_STRIDE = 10_000_000
 """Scenes of different stages never meet: stage n begins at n times this seed."""
 
 VALIDATION = 192
-"""Scenes of the validation split that a stage is watched on."""
+"""Scenes of the validation split that a stage is evaluated on."""
 
 
 def first_seed(stages: tuple[Stage, ...], stage: Stage) -> int:
-    """Seed of the first scene of ``stage``."""
+    """Returns the seed of the first scene of ``stage``."""
     return stages.index(stage) * SEED_STRIDE
 
 
@@ -100,12 +100,12 @@ def train_nano(
     workers: int = 1,
     bf16: bool = True,
     validation: int = VALIDATION,
-    watch: Callable[[str], TrainerCallback] | None = None,
+    callback: Callable[[str], TrainerCallback] | None = None,
     begin: Callable[[Stage], None] = lambda _: None,
 ) -> Path:
     """Train a model of ``size`` through ``stages`` in the folder ``out``; returns the finished checkpoint's folder.
 
-    Killed and started again it goes on from the last checkpoint. Each stage leaves ``out/STAGE/model``.
+    After a kill it resumes from the last checkpoint. Each stage leaves ``out/STAGE/model``.
     """
     torch.manual_seed(seed)
     processor = new_processor(size)
@@ -125,7 +125,7 @@ def train_nano(
                 workers=workers,
                 bf16=bf16,
                 validation=validation,
-                callbacks=() if watch is None else (watch(stage.name),),
+                callbacks=() if callback is None else (callback(stage.name),),
             )
             processor.save_pretrained(done)
             model.save_pretrained(done)
@@ -220,8 +220,8 @@ def _optimizer(model: nn.Module, stage: Stage) -> MuonAndAdamW:
     return MuonAndAdamW(model, stage.learning_rate, weight_decay=0.02, betas=(0.9, 0.98))
 
 
-class Watch(TrainerCallback):
-    """Keeps every log of a stage in the run's metrics, and tells a caller how far it is."""
+class MetricsCallback(TrainerCallback):
+    """Writes every log of a stage to the run's metrics, and reports its progress."""
 
     def __init__(self, stage: str, out: Path, advance: Callable[[str, int], None] = lambda _stage, _step: None) -> None:
         self.stage = stage
@@ -229,10 +229,10 @@ class Watch(TrainerCallback):
         self.advance = advance
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Tell the step."""
+        """Report the step."""
         self.advance(self.stage, state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
-        """One line: stage, step, and what was logged."""
+        """Append a line: stage, step and logs."""
         if state.is_world_process_zero:
             self.run.log({"stage": self.stage, "step": state.global_step, **(logs or {})})

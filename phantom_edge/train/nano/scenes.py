@@ -1,4 +1,4 @@
-"""Scenes as training data, drawn when they are asked for: nothing is stored, and no epoch is like the one before."""
+"""Scenes as training data, drawn on demand: nothing is stored, and no two epochs are alike."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ SCENE_KINDS = tuple(KINDS)
 
 @dataclass(frozen=True)
 class SceneRange:
-    """Scenes of a split from ``first`` on, whose mixes take turns.
+    """Scenes of a split from ``first`` on, with their mixes in turn.
 
     Every ``large_every``-th is twice as large, so that it has tiles.
     """
@@ -34,11 +34,11 @@ class SceneRange:
     mixes: tuple[Mix, ...] = ("plain",)
 
     def size_of(self, index: int) -> int:
-        """Side of the picture in pixels."""
+        """Returns the picture's side, pixels."""
         return 2 * self.size if self.large_every and index % self.large_every == 0 else self.size
 
     def scene(self, index: int) -> Scene:
-        """The scene at ``index``."""
+        """Returns the scene at ``index``."""
         return make_scene(self.first + index, self.split, self.mixes[index % len(self.mixes)])
 
 

@@ -1,4 +1,4 @@
-"""The byte-level BPE tokenizer of phantom-nano, trained on what scenes ask and answer."""
+"""The byte-level BPE tokenizer of phantom-nano, trained on the scenes' questions and answers."""
 
 from collections.abc import Iterator
 
@@ -33,7 +33,7 @@ outside colour color shape size left right yes none nothing something unknown
 
 
 def scene_texts(scenes: int = SCENES) -> Iterator[str]:
-    """What is said about the first scenes of the train split, the turns' own words, and everyday English."""
+    """Yields questions and answers of the first training scenes, the turns' own words, and everyday English."""
     yield from ("user\n", "assistant\n", " user", " assistant") * 1000
     yield from (f"{start}{word}" for word in ENGLISH.split() for start in (" ", " ", ""))
     for seed in range(scenes):
@@ -43,7 +43,7 @@ def scene_texts(scenes: int = SCENES) -> Iterator[str]:
 
 
 def train_tokenizer(size: Size) -> PreTrainedTokenizerFast:
-    """Special tokens at the ids of ``size``, every byte, and merges up to its vocabulary or until words are whole.
+    """Trains special tokens at the ids of ``size``, every byte, and merges up to its vocabulary or whole words.
 
     Digits stand alone, so that a number is read digit by digit.
     """
