@@ -4,7 +4,7 @@ import signal
 
 import pytest
 import torch
-from reference import open_golden
+from golden_checkpoints import open_golden
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background, where shells let Ctrl-C be ignored; the programs under test would inherit that.

@@ -13,7 +13,7 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
-from asked import settings_for
+from export_settings import settings_for
 from noise import noise
 
 from phantom_edge.bundle.folder import Bundle, is_bundle, sealed

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from golden_checkpoints import ARCHITECTURES, official_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import ARCHITECTURES, official_folder
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from inside import edge_inside
+from command_line import edge_inside
 from noise import noise
 from PIL import Image
 from test_benchmarks import make_mmbench, make_pope

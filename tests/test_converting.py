@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from reference import official_folder
+from golden_checkpoints import official_folder
 from safetensors.torch import load_file
 from test_checkpoint import all_tensors, assert_same_bytes, edit_weights, put
 

@@ -13,8 +13,8 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from packages import CHUNK, CONTEXT, golden_source
-from reference import Golden
+from coreml_packages import CHUNK, CONTEXT, golden_source
+from golden_checkpoints import Golden
 from test_coreml import BOUND, HALF_BOUND, off, prompt_of
 
 from phantom_edge.bundle.manifest import Phantom

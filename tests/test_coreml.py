@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from packages import CONTEXT, FIRST, golden_source, written
-from reference import ARCHITECTURES, Golden
+from coreml_packages import CONTEXT, FIRST, golden_source, written
+from golden_checkpoints import ARCHITECTURES, Golden
 
 pytest.importorskip("coremltools")
 

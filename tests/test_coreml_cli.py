@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from inside import edge_inside, resealed, stopped
+from command_line import edge_inside, resealed, stopped
 from noise import noise
 from test_export_cli import document, edge
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from coreml_packages import FIRST, Written, golden_source, written
 from numpy.typing import NDArray
-from packages import FIRST, Written, golden_source, written
 from test_coreml import BOUND, off
 
 from phantom_edge.export.interpreters.mil.importing import coremltools

@@ -8,10 +8,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from asked import settings_for
+from export_settings import settings_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from integers import coreml_weights
+from stored_weights import coreml_weights
 from torch import Tensor
 
 from phantom_edge.bundle.proof import STAGES

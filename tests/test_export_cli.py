@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from inside import edge_inside
+from command_line import edge_inside
 from noise import noise
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner

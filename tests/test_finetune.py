@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from inside import edge_inside
+from command_line import edge_inside
 from safetensors.torch import load_file
 from test_cli import COMMAND, ROOT
 

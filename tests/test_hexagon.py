@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from npu import write_bundle, write_desk
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from qualcomm_bundles import write_bundle, write_desk
 from typer.testing import CliRunner
 
 pytest.importorskip("onnxruntime_qnn")

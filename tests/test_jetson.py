@@ -20,11 +20,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from asked import settings_for
-from integers import compare
+from export_settings import settings_for
+from golden_checkpoints import ARCHITECTURES, Golden
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from reference import ARCHITECTURES, Golden
+from stored_weights import compare
 from typer.testing import CliRunner
 
 from phantom_edge.bundle.folder import Bundle

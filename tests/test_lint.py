@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 pytest.importorskip("coremltools")
 
-from asked import settings_for
+from export_settings import settings_for
 from mil_programs import FP16, FP32, INT32, mb, package, types
 
 from phantom_edge.bundle.folder import read_manifest, sealed

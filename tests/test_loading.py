@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from reference import official_folder
+from golden_checkpoints import official_folder
 from safetensors.torch import load_file, save_file
 from test_checkpoint import all_tensors, assert_same_bytes, edit_config, edit_weights, put, shard
 from transformers import AutoModelForImageTextToText, GenerationConfig

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from asked import settings_for
+from export_settings import settings_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from noise import noise

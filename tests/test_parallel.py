@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from chat_server import Answer, serving
-from squares import picky, squared
+from pool_work import picky, squared
 from test_curate import curate as curate_file
 from test_curate import document, pairs, willing
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from inside import edge_inside
+from command_line import edge_inside
 from profiles import tiny_bundle
 
 from phantom_edge.bundle.folder import Bundle

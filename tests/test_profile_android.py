@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from adb_client import bridge, connect
 from adbd import THERMAL, Phone
-from debian import unpacked
-from inside import edge_inside, resealed
+from command_line import edge_inside, resealed
+from debian_packages import unpacked
 from profiles import at_each_stage, tiny_bundle
 
 from phantom_edge.bundle.folder import Bundle

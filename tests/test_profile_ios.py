@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from inside import edge_inside
+from command_line import edge_inside
 from profiles import tiny_bundle
 
 from phantom_edge.bundle.folder import Bundle

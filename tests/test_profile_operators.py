@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 import torch
-from asked import settings_for
+from command_line import edge_inside, resealed
+from export_settings import settings_for
+from golden_checkpoints import GOLDEN
 from hypothesis import given
 from hypothesis import strategies as st
-from inside import edge_inside, resealed
 from profiles import make_run
-from reference import GOLDEN
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.node_names import ATTENTION, HEAD, MLP, NORMS, PATCHES, PHANTOM, PLACES, PROJECTIONS, PROJECTOR

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from chromium import look
+from command_line import edge_inside
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from inside import edge_inside
 from PIL import Image
 from profiles import DEVICE, SUBJECT, make_run, spread
 

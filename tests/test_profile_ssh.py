@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from inside import edge_inside
+from command_line import edge_inside
 from profiles import at_each_stage, tiny_bundle
 from sshd import serving
 

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from packages import CONTEXT, golden_source
+from coreml_packages import CONTEXT, golden_source
 from test_coreml import HALF_BOUND, off, prompt_of
 from torch import Tensor, nn
 
 pytest.importorskip("executorch")
 
-from asked import settings_for
-from programs import Loaded, decoder_of, logits
+from executorch_programs import Loaded, decoder_of, logits
+from export_settings import settings_for
 
 from phantom_edge.bundle.part import Delegation, Port
 from phantom_edge.checkpoint.quantized.schemes import SCHEMES

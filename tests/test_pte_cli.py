@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from inside import edge_inside, resealed, stopped
+from command_line import edge_inside, resealed, stopped
 from PIL import Image
 from test_export_cli import document, edge
 
@@ -34,7 +34,7 @@ from phantom_edge.runtime.text import question_of
 
 pytest.importorskip("executorch")
 
-from programs import decoder_of
+from executorch_programs import decoder_of
 
 from phantom_edge.export.interpreters.pte import Interpreter
 from phantom_edge.export.interpreters.pte.importing import executorch, fused_operators, quantized_operators, said

@@ -16,14 +16,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from command_line import edge_inside, resealed
+from golden_checkpoints import ARCHITECTURES, Golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inside import edge_inside, resealed
-from integers import onnx_weights
-from npu import CHUNK, CONTEXT, settings_of, write_bundle, write_desk
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from reference import ARCHITECTURES, Golden
+from qualcomm_bundles import CHUNK, CONTEXT, settings_of, write_bundle, write_desk
+from stored_weights import onnx_weights
 
 from phantom_edge.bundle.fixed_shapes import FixedShapes
 from phantom_edge.bundle.folder import Bundle

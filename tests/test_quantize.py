@@ -11,11 +11,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from asked import settings_for
+from export_settings import settings_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from integers import compare, onnx_weights
 from safetensors.torch import load_file, save_file
+from stored_weights import compare, onnx_weights
 from torch import Tensor
 
 from phantom_edge.bundle.manifest import Manifest

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from asked import settings_for
+from export_settings import settings_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from integers import coreml_weights, onnx_weights
 from noise import noise
 from PIL import Image
+from stored_weights import coreml_weights, onnx_weights
 
 from phantom_edge.checkpoint.quantized.files import QUANTIZATION, QuantizedFiles
 from phantom_edge.checkpoint.quantized.inputs import Inputs, ranged

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from adbd import Phone
-from debian import unpacked
+from debian_packages import unpacked
 
 
 def program(desk: Path) -> tuple[str, dict[str, str]]:

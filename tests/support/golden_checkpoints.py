@@ -11,7 +11,7 @@ from torch import Tensor
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.models.config import PhantomConfig
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 ARCHITECTURES = ("0_5b", "1_8b", "3_8b", "7b")
 
 

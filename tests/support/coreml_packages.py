@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from asked import settings_for
+from export_settings import settings_for
+from golden_checkpoints import Golden
 from numpy.typing import NDArray
-from reference import Golden
 
 from phantom_edge.bundle.manifest import Phantom
 from phantom_edge.bundle.part import Part

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from debian import unpacked
+from debian_packages import unpacked
 
 
 def program(desk: Path) -> tuple[Path, dict[str, str]]:

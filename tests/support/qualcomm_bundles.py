@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from asked import settings_for
+from export_settings import settings_for
 from noise import noise
 
 from phantom_edge.convert.random import write_random
