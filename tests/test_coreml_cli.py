@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import edge_inside, resealed, stopped
+from bundles import resealed
+from command_line import document, edge, edge_inside, interrupted
 from noise import noise
-from test_export_cli import document, edge
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.convert.random import write_random
@@ -71,7 +71,7 @@ def test_two_exports_are_the_same_bytes(desk: Path, tmp_path: Path) -> None:
 
 def test_a_stopped_export_leaves_no_bundle_and_goes_on(desk: Path, tmp_path: Path) -> None:
     package = tmp_path / ".out.unfinished" / "decoder.mlpackage"
-    code, complaint = stopped(export(desk / "checkpoint", tmp_path / "out"), package.exists)
+    code, complaint = interrupted(export(desk / "checkpoint", tmp_path / "out"), package.exists)
     assert code == 1 and "Traceback" not in complaint and "goes on" in complaint
     assert [path.name for path in tmp_path.iterdir()] == [".out.unfinished"]
     done = edge_inside(*export(desk / "checkpoint", tmp_path / "out", "--no-verify"))

@@ -7,14 +7,12 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from command_line import edge_inside
+from command_line import document, edge, edge_inside
 from noise import noise
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
@@ -23,18 +21,6 @@ from phantom_edge.bundle.manifest import MANIFEST
 from phantom_edge.cli.main import app
 from phantom_edge.convert.random import write_random
 from phantom_edge.models.sizes import SIZES
-
-COMMAND = [sys.executable, "-m", "phantom_edge"]
-
-
-def edge(*arguments: object, **more: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, **more)
-
-
-def document(*arguments: object) -> Any:
-    done = edge_inside(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import torch
 from golden_checkpoints import Golden
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_trace import Decoder
 from torch import Tensor, nn
+from traced_modules import Decoder
 from transformers import StaticCache
 
 from phantom_edge.foundation.errors import EdgeError

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from adb_client import bridge, connect
 from adbd import THERMAL, Phone
-from command_line import edge_inside, resealed
+from bundles import resealed, tiny_bundle
+from command_line import edge_inside
 from debian_packages import unpacked
-from profiles import at_each_stage, tiny_bundle
+from profiles import at_each_stage
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.foundation.errors import EdgeError

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import edge_inside, resealed
+from bundles import resealed
+from command_line import edge_inside
 from export_settings import settings_for
 from golden_checkpoints import GOLDEN
 from hypothesis import given

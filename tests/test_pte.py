@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from coreml_packages import golden_source
-from test_coreml import prompt_of
+from golden_checkpoints import golden_source, prompt_of
 
 pytest.importorskip("executorch")
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from command_line import edge_inside, resealed, stopped
+from bundles import resealed
+from command_line import document, edge, edge_inside, interrupted
 from PIL import Image
-from test_export_cli import document, edge
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.part import Delegation, Part
@@ -313,6 +313,6 @@ def test_a_stopped_export_leaves_no_bundle(desk: Path, tmp_path: Path) -> None:
         time.sleep(2)
         return True
 
-    code, told = stopped(export(desk / "checkpoint", tmp_path / "out"), is_lowering)
+    code, told = interrupted(export(desk / "checkpoint", tmp_path / "out"), is_lowering)
     assert code == 1 and "Traceback" not in told and "stopped" in told
     assert not list(tmp_path.iterdir())

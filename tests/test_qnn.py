@@ -16,7 +16,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from command_line import edge_inside, resealed
+from bundles import resealed
+from command_line import edge_inside
 from golden_checkpoints import ARCHITECTURES, Golden
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""The command line in this process, stopped in the middle, and on bundles that somebody changed."""
+"""The command line: in a process of its own, in this one, and interrupted; its JSON document, and its refusals."""
 
 import io
 import json
@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -16,15 +16,25 @@ from unittest.mock import patch
 
 import torch
 
-from phantom_edge.bundle.folder import listing, sealed
-from phantom_edge.bundle.manifest import MANIFEST, UNSEALED
 from phantom_edge.cli.main import main
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, "-c", "from phantom_edge.cli.start import main; main()"]
+
+
+def edge(
+    *arguments: object, stdin: bytes = b"", cwd: Path = ROOT, env: Mapping[str, str] | None = None
+) -> CompletedProcess[str]:
+    """Run the command in a process of its own, as its script does."""
+    words = [*COMMAND, *map(_word, arguments)]
+    ran = subprocess.run(words, input=stdin, capture_output=True, check=False, cwd=cwd, env=env)
+    return CompletedProcess(words, ran.returncode, ran.stdout.decode(), ran.stderr.decode())
 
 
 def edge_inside(*arguments: object, cwd: Path | None = None, stdin: bytes = b"") -> CompletedProcess[str]:
-    """As a process of its own would do, in the seconds less that importing torch takes; it may train, too."""
+    """Run the command in this process, which has imported torch already; gradients are enabled."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
-    words = [os.fsdecode(one) if isinstance(one, bytes) else str(one) for one in arguments]
+    words = list(map(_word, arguments))
     before, code = Path.cwd(), 0
     if cwd is not None:
         os.chdir(cwd)
@@ -45,8 +55,25 @@ def edge_inside(*arguments: object, cwd: Path | None = None, stdin: bytes = b"")
     return CompletedProcess(words, code, stdout, stderr)
 
 
-def stopped(command: Sequence[object], is_time: Callable[[], bool]) -> tuple[int, str]:
-    """Exit code of a process of its own, and what it said, after Ctrl-C as soon as ``is_time``."""
+def document(*arguments: object) -> Any:
+    """The document of a command with ``--json``, run in this process."""
+    done = edge_inside(*arguments, "--json", cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)  # exactly one document: anything beside it would not parse
+
+
+def refusal(done: CompletedProcess[str], about: object) -> str:
+    """The problem of a command that must have failed for one: a line and its remedy on stderr, nothing on stdout."""
+    assert done.returncode == 1, (about, done.stderr)
+    assert not done.stdout and "Traceback" not in done.stderr, (about, done.stderr)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, (about, done.stderr)
+    assert done.stderr.splitlines()[-1].startswith("  "), (about, done.stderr)  # the remedy
+    return errors[0]
+
+
+def interrupted(command: Sequence[object], is_time: Callable[[], bool]) -> tuple[int, str]:
+    """Exit code and stderr of the command in a process of its own, which gets Ctrl-C as soon as ``is_time``."""
     words = [sys.executable, "-m", "phantom_edge", *map(str, command)]
     signals = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # a background job's children ignore it
     reset = f"import signal, sys, os; {signals}; os.execv(sys.argv[1], sys.argv[1:])"
@@ -59,11 +86,5 @@ def stopped(command: Sequence[object], is_time: Callable[[], bool]) -> tuple[int
     return process.returncode, complaint
 
 
-def resealed(folder: Path, change: Callable[[Any], None] = lambda _: None) -> None:
-    """Let a bundle look as if it had been exported like this."""
-    text: Any = json.loads((folder / MANIFEST).read_text())
-    files = listing(folder, text["files"])
-    text["files"] = {name: {"bytes": file.bytes, "sha256": file.sha256} for name, file in files.items()}
-    text["seal"] = UNSEALED
-    change(text)
-    (folder / MANIFEST).write_text(sealed(json.dumps(text, indent=1)))
+def _word(argument: object) -> str:
+    return os.fsdecode(argument) if isinstance(argument, bytes) else str(argument)

@@ -7,14 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from export_settings import settings_for
-from golden_checkpoints import Golden
 from numpy.typing import NDArray
 
 from phantom_edge.bundle.manifest import Phantom
 from phantom_edge.bundle.part import Part
-from phantom_edge.checkpoint.loading import open_checkpoint
-from phantom_edge.checkpoint.planning import plan
-from phantom_edge.checkpoint.quantized.files import QuantizedFiles
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.interpreters.mil.interpreter import Mode
 from phantom_edge.export.interpreters.mil.package import Package
@@ -33,26 +29,6 @@ from phantom_edge.runtime.steps import Steps
 
 CHUNK, CONTEXT = 16, 96
 Floats = NDArray[np.float32]
-
-
-FIRST = 1
-
-
-class GoldenSource(Source):
-    """A golden checkpoint without tokenizer."""
-
-    def first_token(self) -> int:
-        return FIRST
-
-
-def golden_source(g: Golden, folder: Path | None = None) -> GoldenSource:
-    """The checkpoint itself, or what was made of it in ``folder``, at the eta of the golden data."""
-    folder = folder or g.folder
-    _, files, from_official = open_checkpoint(folder)
-    config = g.model.config
-    planned = plan(config, files, from_official, to_official=False, dtype=None)
-    integers = files if isinstance(files, QuantizedFiles) else None
-    return GoldenSource(folder, config, {one.name: one for one in planned}, None, integers)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,10 @@
 """Profiles as measurements would be, and what they are made of."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from phantom_edge.convert.random import write_random
-from phantom_edge.export.pipeline import export_bundle
-from phantom_edge.export.targets.target import Settings
-from phantom_edge.models.sizes import SIZES
 from phantom_edge.profile.measure.lines import Gathering
 from phantom_edge.profile.result import Answered, Depth, Device, Energy, Reading, Run, Stage, Subject
 from phantom_edge.runtime.tracing import Group
@@ -62,13 +56,6 @@ def make_run(factor: float = 1.0, repeats: int = 30, seed: int = 0) -> Run:
         energy=Energy("RAPL", 31.5, 120, 4.2),
         operators=(Group("decoder", "MatMulNBits", 0.4, 900), Group("decoder", "Softmax", 0.05, 300)),
     )
-
-
-def tiny_bundle(desk: Path, context: int = 64) -> Path:
-    """An unverified bundle of the tiny size, target onnx, whose phantom halves count."""
-    write_random(SIZES["tiny"], desk / "model", seed=5, dtype=torch.float32, eta=1.0)
-    export_bundle(str(desk / "model"), "onnx", desk / "bundle", Settings(max_context=context), prove=False)
-    return desk / "bundle"
 
 
 def at_each_stage(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
