@@ -15,6 +15,7 @@ import pytest
 import torch
 from export_settings import settings_for
 from noise import noise
+from random_checkpoints import write_checkpoint
 
 from phantom_edge.bundle.folder import Bundle, is_bundle, sealed
 from phantom_edge.bundle.manifest import MANIFEST, UNSEALED, Manifest
@@ -45,9 +46,7 @@ QUESTION = "What is in the picture, and where?"
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights at full phantom strength."""
-    folder = tmp_path_factory.mktemp("bundle") / "checkpoint"
-    write_random(SIZES["tiny"], folder, seed=3, dtype=torch.float32, eta=1.0)
-    return folder
+    return write_checkpoint(tmp_path_factory.mktemp("bundle") / "checkpoint")
 
 
 @pytest.fixture(scope="module")

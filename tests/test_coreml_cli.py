@@ -4,14 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from bundles import resealed
 from command_line import document, edge, edge_inside, interrupted
 from noise import noise
+from random_checkpoints import write_checkpoint
 
 from phantom_edge.bundle.folder import Bundle
-from phantom_edge.convert.random import write_random
-from phantom_edge.models.sizes import SIZES
 
 pytest.importorskip("coremltools")
 
@@ -20,7 +18,7 @@ pytest.importorskip("coremltools")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint, its bundle, and a photo."""
     desk = tmp_path_factory.mktemp("coreml")
-    write_random(SIZES["tiny"], desk / "checkpoint", seed=3, dtype=torch.float32, eta=1.0)
+    write_checkpoint(desk / "checkpoint")
     done = edge(*export(desk / "checkpoint", desk / "bundle"))
     assert done.returncode == 0, done.stderr
     assert "decoder.mlpackage" in done.stdout and "unverified" not in done.stdout

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from command_line import document, edge, edge_inside
 from noise import noise
+from random_checkpoints import write_checkpoint
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
@@ -27,7 +27,7 @@ from phantom_edge.models.sizes import SIZES
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint, a bundle of it, and a photo."""
     desk = tmp_path_factory.mktemp("desk")
-    write_random(SIZES["tiny"], desk / "checkpoint", seed=3, dtype=torch.float32, eta=1.0)
+    write_checkpoint(desk / "checkpoint")
     done = edge("export", desk / "checkpoint", "--target", "onnx", "--out", desk / "bundle", "--max-context", 256)
     assert done.returncode == 0, done.stderr
     assert "relative error" in done.stdout and "next: phantom-edge run" in done.stderr

@@ -16,17 +16,16 @@ import torch
 from bundles import resealed
 from command_line import document, edge, edge_inside, interrupted
 from PIL import Image
+from random_checkpoints import write_checkpoint
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.part import Delegation, Part
 from phantom_edge.bundle.proof import OTHERS, RELATIVE
 from phantom_edge.checkpoint.quantized.files import QuantizedFiles
 from phantom_edge.checkpoint.source import Source
-from phantom_edge.convert.random import write_random
 from phantom_edge.export.proof.verify import verify
 from phantom_edge.export.sessions import open_session
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.models.sizes import SIZES
 from phantom_edge.models.tensor_names import DECODER
 from phantom_edge.processing.tiling import to_pixel_values
 from phantom_edge.runtime.sampling import Sampling
@@ -63,7 +62,7 @@ QUESTION = "What is it?"
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint, its bundle of every kind of integers, and a photo."""
     desk = tmp_path_factory.mktemp("executorch")
-    write_random(SIZES["tiny"], desk / "checkpoint", seed=3, dtype=torch.float32, eta=1.0)
+    write_checkpoint(desk / "checkpoint")
     (desk / "recipe.toml").write_text(RECIPE)
     done = edge(*export(desk / "checkpoint", desk / "bundle", "--weights", desk / "recipe.toml"))
     assert done.returncode == 0, done.stderr

@@ -14,6 +14,7 @@ import torch
 from export_settings import settings_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_checkpoints import write_checkpoint
 from safetensors.torch import load_file, save_file
 from stored_weights import compare, onnx_weights
 from torch import Tensor
@@ -26,7 +27,6 @@ from phantom_edge.checkpoint.quantized.inputs import Inputs
 from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Scheme
 from phantom_edge.checkpoint.quantized.weights import Quantized, packed, unpacked
 from phantom_edge.checkpoint.source import Source
-from phantom_edge.convert.random import write_random
 from phantom_edge.export.pipeline import export_bundle
 from phantom_edge.export.proof.verify import verify
 from phantom_edge.export.targets.onnx.engine import OrtEngine
@@ -35,7 +35,6 @@ from phantom_edge.export.targets.target import Settings
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.generate import load
 from phantom_edge.models.shipped import NANO
-from phantom_edge.models.sizes import SIZES
 from phantom_edge.models.tensor_names import DECODER, EMBEDDING, HEAD, PARTS
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import Recipe, Rule, read_recipe
@@ -157,9 +156,7 @@ def test_the_file_and_the_runtime_hold_these_numbers(
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights at full phantom strength."""
-    folder = tmp_path_factory.mktemp("quantize") / "checkpoint"
-    write_random(SIZES["tiny"], folder, seed=3, dtype=torch.float32, eta=1.0)
-    return folder
+    return write_checkpoint(tmp_path_factory.mktemp("quantize") / "checkpoint")
 
 
 def quantized(checkpoint: Path, name: str, recipe: Recipe) -> Path:
