@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 from adb_client import bridge, connect
-from adbd import THERMAL, Phone
+from adbd import Phone
 from bundles import resealed, tiny_bundle
 from command_line import edge_inside
 from debian_packages import unpacked
+from phone_reports import THERMAL
 from profiles import at_each_stage
 
 from phantom_edge.bundle.folder import Bundle
