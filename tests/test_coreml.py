@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from comparison import BOUND, HALF_BOUND, relative_error
-from coreml_packages import CONTEXT, written
+from coreml_packages import CONTEXT, lower_coreml
 from golden_checkpoints import ARCHITECTURES, golden_source, prompt_of
 
 pytest.importorskip("coremltools")
@@ -22,7 +22,7 @@ PROMPT = 64
 def test_packages_compute_the_model(name: str, compute: str, golden, tmp_path: Path) -> None:
     """A prompt of 64 in chunks, 32 tokens one by one to the cache's last slot, odd chunks; and pictures."""
     g = golden(name)
-    made = written(golden_source(g), tmp_path, compute=compute)
+    made = lower_coreml(golden_source(g), tmp_path, compute=compute)
     reference, ids = made.reference(), prompt_of(g, CONTEXT)
     wanted = reference.logits(reference.hidden([reference.embed(ids)])[0]).numpy()
     embeds = reference.embed(ids).numpy()

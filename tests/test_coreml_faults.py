@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from comparison import BOUND, relative_error
-from coreml_packages import Written, written
+from coreml_packages import CoremlPackages, lower_coreml
 from golden_checkpoints import FIRST, golden_source
 from numpy.typing import NDArray
 
@@ -279,12 +279,12 @@ VISION: dict[str, tuple[str, Fault]] = {
 
 
 @pytest.fixture(scope="module")
-def sound(golden: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Written, Any, Any]]:
+def sound(golden: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[CoremlPackages, Any, Any]]:
     """A sound package by profile or recipe, what it was fed and what is right."""
     scratch = tmp_path_factory.mktemp("sound")
-    known: dict[str, tuple[Written, Any, Any]] = {}
+    known: dict[str, tuple[CoremlPackages, Any, Any]] = {}
 
-    def get(name: str) -> tuple[Written, Any, Any]:
+    def get(name: str) -> tuple[CoremlPackages, Any, Any]:
         if name not in known:
             g = golden("0_5b-1.0")
             folder, compute = None, name
@@ -294,7 +294,7 @@ def sound(golden: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
                 for file in (*NANO.glob("tokenizer*"), NANO / "chat_template.jinja"):
                     shutil.copy(file, g.folder)
                 quantize_checkpoint(g.folder, Recipe({"decoder": scheme}), folder, name=name)
-            made = written(golden_source(g, folder), scratch / name, compute=compute)
+            made = lower_coreml(golden_source(g, folder), scratch / name, compute=compute)
             reference = made.reference()
             ids = torch.randint(4, 250, (sum(CHUNKS),), generator=torch.Generator().manual_seed(2))
             ids[0] = FIRST
@@ -306,7 +306,7 @@ def sound(golden: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
     return get
 
 
-def spoiled(made: Written, fault: Fault, file: str, folder: Path) -> Written:
+def spoiled(made: CoremlPackages, fault: Fault, file: str, folder: Path) -> CoremlPackages:
     """A copy with a fault in it."""
     shutil.copytree(made.folder, folder)
     package = Edited(folder / file)
@@ -359,7 +359,7 @@ def test_a_mistake_of_the_drawing_is_caught(
     right = getattr(importlib.import_module(f"phantom_edge.export.targets.coreml.{module}"), attribute)
     monkeypatch.setattr(place, mistake(right))
     g = golden("0_5b-1.0")
-    made = written(golden_source(g), tmp_path, compute="ane")
+    made = lower_coreml(golden_source(g), tmp_path, compute="ane")
     reference = made.reference()
     if module == "vision":
         pixels = g.io["pixel_values"][:1]

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from export_settings import settings_for
 from fake_tensorrt import FakeCuda, FakeTensorRT
-from stored_weights import compare
+from stored_weights import compare_weights
 from typer.testing import CliRunner
 
 from phantom_edge.bundle.folder import Bundle
@@ -83,7 +83,7 @@ def test_a_bundle_is_proved(name: str, bundles: dict[str, Bundle]) -> None:
     assert lint(bundle.path).findings == ()
     if name != "fp16":
         files = QuantizedFiles.open(bundle.path.parent / f"{name}-checkpoint")
-        assert compare(bundle, files) == files.schemes.keys()
+        assert compare_weights(bundle, files) == files.schemes.keys()
 
 
 def test_it_answers(bundles: dict[str, Bundle]) -> None:

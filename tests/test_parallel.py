@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from chat_server import Answer, serving
 from curation import curate, pairs, report_of, willing
-from pool_work import picky, squared
+from pool_work import refuses_three, squared
 
 from phantom_edge.data.endpoint import chat_url
 from phantom_edge.data.parallel import AHEAD, ROUND, over_processes, over_ray
@@ -35,7 +35,7 @@ def test_processes_keep_the_order_and_read_little_ahead() -> None:
 
 def test_processes_hand_on_a_mistake() -> None:
     with pytest.raises(EdgeError, match="three is wrong"):
-        list(over_processes(picky, range(100), 2))
+        list(over_processes(refuses_three, range(100), 2))
 
 
 def same_files(one: Path, two: Path) -> bool:

@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from adb_client import bridge, connect
+from adb_client import adb_server, connect
 from adbd import Phone
 from bundles import resealed, tiny_bundle
 from command_line import edge_inside
@@ -41,7 +41,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def adb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with bridge(tmp_path_factory.mktemp("adb")) as command:
+    with adb_server(tmp_path_factory.mktemp("adb")) as command:
         yield command
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from chromium import look
+from chromium import inspect_page
 from command_line import edge_inside
 from PIL import Image
 from profiles import DEVICE, SUBJECT, make_run
@@ -119,7 +119,7 @@ def test_the_page_in_a_browser(report: Report, tmp_path: Path, pytestconfig: pyt
     report.html(tmp_path / "report.html")
     place = pytestconfig.cache.mkdir("browser")
     for scheme in ("light", "dark"):
-        for seen in look(tmp_path / "report.html", tmp_path, scheme, (390, 1440), place):
+        for seen in inspect_page(tmp_path / "report.html", tmp_path, scheme, (390, 1440), place):
             width = seen["viewport"]
             assert seen["said"] == [] and seen["asked"] == 1 and seen["width"] == width, (scheme, seen)
             assert seen["cut"] == seen["small"] == seen["faint"] == [] and seen["words"] > 300, (scheme, seen)
@@ -140,7 +140,7 @@ def test_a_browser_sees_what_is_wrong(tmp_path: Path, pytestconfig: pytest.Confi
         "<body><h1 style='width:900px'>Far</h1><p style='font-size:5px'>Small</p><p style='color:#ccc'>Faint</p>"
         "<img src='none.png'><script>console.error('loud'); null.broken</script></body>"
     )
-    (seen,) = look(page, tmp_path, "light", (390,), pytestconfig.cache.mkdir("browser"))
+    (seen,) = inspect_page(page, tmp_path, "light", (390,), pytestconfig.cache.mkdir("browser"))
     assert seen["cut"] == ["Far"] and seen["small"] == ["Small: 5.0 px"] and "Faint: 1.6" in seen["faint"][0]
     assert seen["width"] > 390 and seen["asked"] == 2 and "error: loud" in seen["said"]
     assert any("null" in line for line in seen["said"])

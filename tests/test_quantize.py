@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_checkpoints import write_checkpoint
 from safetensors.torch import load_file, save_file
-from stored_weights import compare, onnx_weights
+from stored_weights import compare_weights, onnx_weights
 from torch import Tensor
 
 from phantom_edge.bundle.manifest import Manifest
@@ -206,7 +206,7 @@ def test_a_bundle_holds_the_integers_and_computes_with_them(name: str, opset_onl
     own = operators & {"MatMulNBits", "MatMulIntegerToFloat"}
     assert bool(own) is not opset_only and ("DequantizeLinear" in operators) is opset_only
     of_the_graph = {name for name in files.schemes if "phantom" not in name and name != EMBEDDING}
-    assert compare(bundle, files) == of_the_graph
+    assert compare_weights(bundle, files) == of_the_graph
     proof = bundle.manifest.proof
     assert proof is not None and proof.passed and {check.stage for check in proof.checks} > set(STAGES)
     rows = Rows(bundle)[np.arange(bundle.manifest.embedding.rows)]
@@ -223,7 +223,7 @@ def test_a_tied_head_and_the_embedding_are_one_copy(tmp_path: Path) -> None:
     for opset_only, place in ((False, "decoder.data"), (True, "embedding.data")):
         wanted, out = settings_for("onnx", opset_only=opset_only), tmp_path / f"bundle-{opset_only}"
         bundle = export_bundle(str(tmp_path / "nano"), "onnx", out, wanted, prove=False).bundle
-        assert compare(bundle, files) == files.schemes.keys() and bundle.manifest.embedding.file == place
+        assert compare_weights(bundle, files) == files.schemes.keys() and bundle.manifest.embedding.file == place
         rows = Rows(bundle)[np.arange(bundle.manifest.embedding.rows)]
         assert np.array_equal(rows, files.read(EMBEDDING).numpy())
 

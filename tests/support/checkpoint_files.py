@@ -13,7 +13,7 @@ Damage = Callable[[Path], None]
 
 
 def all_tensors(folder: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a folder, of all its files, by name."""
+    """All tensors of a folder, by name."""
     return {name: tensor for file in folder.glob("*.safetensors") for name, tensor in load_file(file).items()}
 
 

@@ -20,7 +20,7 @@ def session(path: Path) -> Any:
 
 
 class FakeCuda:
-    """CUDA's runtime on the CPU: addresses are real, multiples of 256, and copies are copies."""
+    """CUDA's runtime on the CPU: real addresses, multiples of 256, and real copies."""
 
     cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)
 
@@ -48,7 +48,7 @@ class FakeCuda:
 
 
 class FakeContext:
-    """Runs the graph at the addresses that it was given, if shapes are what the profile allows."""
+    """Runs a graph at the addresses that it was given; shapes outside the profile are refused."""
 
     def __init__(self, profiles: list[Any], decoder: Any) -> None:
         self.profiles, self.session, self.profile = profiles, decoder, 0
@@ -85,7 +85,7 @@ class FakeContext:
 
 
 class FakeTensorRT:
-    """A stand-in for TensorRT's module; its plans are the path of a graph and the profiles."""
+    """TensorRT's module; a plan is the path of a graph and the profiles."""
 
     __version__ = "10.16.2"
     NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=1)

@@ -27,7 +27,7 @@ GAMMA = RNG.uniform(0.5, 1.5, WIDTH).astype(np.float32)
 
 @dataclass
 class Net:
-    """A graph in the making, and what it is fed."""
+    """A graph under construction, and the inputs that it is run with."""
 
     opset: int = 23
     nodes: list[Any] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Net:
         self.outputs.append(helper.make_tensor_value_info(called or name, kind, None))
 
     def encoding(self, low: float, high: float, dtype: Any = np.uint16) -> Encoding:
-        """Signed integers lie around zero."""
+        """Scale and zero point of a range; signed integers are symmetric."""
         ends = np.iinfo(dtype)
         if ends.min < 0:
             return self.hold(np.float32(max(-low, high) / ends.max)), self.hold(dtype(0))
@@ -90,7 +90,7 @@ class Net:
         return self
 
     def static(self, value: Any, dtype: Any = np.uint16, moved: bool = False) -> str:
-        """A constant; ``moved``: signed integers have a zero point."""
+        """A quantized constant; with ``moved``, signed integers have a zero point, too."""
         array, ends = np.asarray(value, np.float32), np.iinfo(dtype)
         if ends.min < 0 and not moved:
             scale, zero = np.float32(np.abs(array).max() / ends.max), 0
@@ -115,7 +115,7 @@ class Net:
         return path
 
     def expected(self) -> list[Array]:
-        """What ONNX Runtime's CPU computes, node by node."""
+        """Outputs of ONNX Runtime on the CPU, node by node."""
         options = ort.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = 1, 3
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -124,15 +124,17 @@ class Net:
         return found
 
     def decibels(self) -> float:
-        """Signal to noise of the simulator, every node placed, beside the CPU: that of the worst output."""
+        """Signal to noise of the worst output, simulator against CPU; every node is on the processor."""
         found = open_session(self.model.SerializeToString(), CHIP.number, CHIP.arch).run(None, self.fed)
         return min(map(decibels, self.expected(), found))
 
 
 def decibels(want: Array, got: Array) -> float:
+    """Signal to noise."""
     noise = np.square(want.astype(np.float64) - got).sum()
     return 10 * float(np.log10(np.square(want.astype(np.float64)).sum() / max(noise, 1e-30)))
 
 
 def ends(array: Array) -> tuple[float, float]:
+    """The range of an array, with zero in it."""
     return min(float(array.min()), 0.0), max(float(array.max()), 0.0)

@@ -1,4 +1,4 @@
-"""The golden checkpoints: tiny official ones with what the reference implementation computed on them."""
+"""The golden checkpoints: tiny official ones, with the activations of the reference implementation."""
 
 import json
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ FIRST = 1
 
 @dataclass(frozen=True)
 class Golden:
-    """A tiny official checkpoint and what the reference implementation computed on it."""
+    """A tiny official checkpoint, and the activations of the reference implementation."""
 
     folder: Path
     model: PhantomForConditionalGeneration
@@ -33,7 +33,7 @@ class Golden:
 
 
 def official_folder(name: str, target: Path) -> Path:
-    """Golden checkpoint ``name`` laid out as an official folder in ``target`` (weights may be shared or dropped)."""
+    """Write golden checkpoint ``name`` as an official folder; its weights may be another's, or lack some."""
     meta = json.loads((GOLDEN / name / "meta.json").read_text())
     weights = load_file(GOLDEN / name / meta["weights"])
     target.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ class GoldenSource(Source):
 
 
 def golden_source(g: Golden, folder: Path | None = None) -> GoldenSource:
-    """The checkpoint itself, or what was made of it in ``folder``, at the eta of the golden data."""
+    """The checkpoint, or the one made from it in ``folder``, as a source with the eta of the golden data."""
     folder = folder or g.folder
     _, files, from_official = open_checkpoint(folder)
     config = g.model.config

@@ -8,7 +8,7 @@ from onnx import TensorProto, numpy_helper
 
 
 def product(four: str, kind: int = INT4) -> Net:
-    """By a weight in 4 bits: ``four`` says for what there is a scale, and whether there are zero points."""
+    """A product with a 4-bit weight: ``four`` names the extent of a scale, and whether there are zero points."""
     net = Net()
     x = net.start()
     shape: tuple[int, ...] = {"row": (WIDTH,), "tensor": (), "block": (WIDTH // 32, WIDTH)}[four.split()[0]]
@@ -39,7 +39,7 @@ def layer_norm(dtype: Any, bias: str = "", moved: bool = False, acts: Any = np.u
 
 
 def rms_norm(x: Array, form: str, dtype: Any = np.uint16) -> Net:
-    """As one operator, or drawn of squares, with a division or with Reciprocal."""
+    """RMSNorm: one operator, or squares with a division or with Reciprocal."""
     net = Net()
     mean = np.square(x).mean(-1, keepdims=True)
     root = np.sqrt(mean)
@@ -73,7 +73,7 @@ def bounded_output(kind: str, low: float, high: float) -> Net:
 
 
 def activations(dtype: Any, moved: bool = False) -> Net:
-    """A product of two of them."""
+    """A product of two activations."""
     net = Net()
     x = net.start(HEADS)
     y = net.input(HEADS.transpose(0, 2, 1).copy(), "y")
@@ -83,7 +83,7 @@ def activations(dtype: Any, moved: bool = False) -> Net:
 
 
 def cached(new: float = 8.0, past: float = 8.0) -> Net:
-    """A row of a cache goes out as it came in; both reach as far as is said."""
+    """Rows of a cache, past and new, in the given ranges."""
     net = Net()
     about = net.encoding(-past, past)
     rows = net.op("DequantizeLinear", net.input(integers(4, 16, 32), "past_key.0"), *about)
@@ -99,7 +99,7 @@ def integers(*shape: int) -> Array:
 
 
 def turned(how: str) -> Net:
-    """Integers that go out behind a Transpose: read by a product, too, or alone; or they came in as such."""
+    """Integers as an output behind a Transpose, which a product reads too, or nothing else; or which were inputs."""
     net = Net()
     about = net.encoding(-8, 8)
     if how == "in":
@@ -157,7 +157,7 @@ def microsoft(kind: str) -> Net:
 
 
 def rotated() -> Net:
-    """By ONNX's own operator."""
+    """Rotary positions by ONNX's own operator."""
     net = Net()
     x = net.fixed(net.input(X[None]), net.encoding(-5, 5))
     angles = RNG.normal(size=(1, ROWS, WIDTH // 8)).astype(np.float32)
@@ -166,7 +166,7 @@ def rotated() -> Net:
 
 
 def added(*shape: int, name: str = "") -> Net:
-    """To itself; ``name`` is the first dimension's."""
+    """An input added to itself; ``name`` names its first dimension."""
     net = Net()
     value = RNG.uniform(-4, 4, shape).astype(np.float32)
     x = net.reach(net.input(value, shape=(name, *shape[1:]) if name else None), -4, 4)
@@ -174,7 +174,7 @@ def added(*shape: int, name: str = "") -> Net:
 
 
 def read_as(dtype: Any) -> Net:
-    """Integers that come in."""
+    """Integers as an input."""
     net = Net()
     value = RNG.integers(0, 200, X.shape).astype(dtype)
     x = net.op("DequantizeLinear", net.input(value), net.hold(np.float32(0.02)), net.hold(dtype(0)))
@@ -182,7 +182,7 @@ def read_as(dtype: Any) -> Net:
 
 
 def gap(is_closed: bool) -> Net:
-    """Two operators, the first of which is rounded or is not."""
+    """Two operators; the output of the first is quantized (``is_closed``), or not."""
     net = Net()
     y = net.op("MatMul", net.start(), net.static(WEIGHT, np.uint8))
     if is_closed:

@@ -149,7 +149,7 @@ def _same_mean(x):
 
 
 def _to_depth(x):
-    """As TensorFlow's: channel (row, column, c) of a block."""
+    """As TensorFlow does it: channels in the order (row, column, c) of a block."""
     return torch.cat([x[:, :, row::2, column::2] for row in (0, 1) for column in (0, 1)], 1)
 
 

@@ -1,4 +1,4 @@
-"""What a phone's own tools print: ``dumpsys battery``, ``dumpsys thermalservice``, and ``getprop``."""
+"""Output of a phone's own tools: ``dumpsys battery``, ``dumpsys thermalservice``, and ``getprop``."""
 
 BATTERY = """Current Battery Service state:
   AC powered: false

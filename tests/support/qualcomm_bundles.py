@@ -17,7 +17,7 @@ CONTEXT, CHUNK = 96, 16
 
 
 def write_desk(desk: Path, size: Size = SIZES["tiny"], recipes: Sequence[str] = ("int8", "int4")) -> Path:
-    """In ``desk``: a float checkpoint, questions about two pictures, and the checkpoint quantized by each recipe."""
+    """Write a float checkpoint, questions about two pictures, and the checkpoint quantized by each recipe."""
     write_checkpoint(desk / "float", size)
     write_questions(desk)
     for recipe in recipes:
@@ -26,7 +26,7 @@ def write_desk(desk: Path, size: Size = SIZES["tiny"], recipes: Sequence[str] = 
 
 
 def settings_of(desk: Path, soc: str = "sm8650", *, shared: bool = False) -> Settings:
-    """What bundles here are made by."""
+    """Settings of the bundles, calibrated on the questions in ``desk``."""
     return settings_for(
         "qnn",
         max_context=CONTEXT,
@@ -38,7 +38,7 @@ def settings_of(desk: Path, soc: str = "sm8650", *, shared: bool = False) -> Set
 
 
 def write_bundle(desk: Path, recipe: str, soc: str = "sm8650", *, shared: bool = False) -> Path:
-    """An unverified bundle."""
+    """Export an unverified bundle of the checkpoint that a recipe quantized."""
     out = desk / f"{recipe}-{soc}{'-shared' if shared else ''}"
     export_bundle(str(desk / recipe), "qnn", out, settings_of(desk, soc, shared=shared), prove=False)
     return out

@@ -11,7 +11,7 @@ from phantom_edge.convert.random import write_random
 from phantom_edge.models.sizes import SIZES, Size
 
 TWO_PICTURES = ((112, 112), (230, 112))
-"""Widths and heights: one tile, and several with a thumbnail."""
+"""Widths and heights: one tile, and two with a thumbnail."""
 
 QUESTIONS = {"Is it red?": "yes", "Is it far?": "yes"}
 
