@@ -22,13 +22,15 @@ test: lint ## set up, then lint and the whole test suite, slow tests included
 	@# One thread for each of the two workers: more only get in each other's way on the tiny test models.
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -n 2
 
-lint: $(VENV)/dev ## set up, then ruff and mypy
+lint: $(VENV)/dev ## set up, then ruff, mypy and the import contracts
 	@printf '\n== ruff check\n'
 	@$(PY) -m ruff check .
 	@printf '\n== ruff format --check\n'
 	@$(PY) -m ruff format --check .
 	@printf '\n== mypy --strict\n'
 	@$(PY) -m mypy --strict
+	@printf '\n== lint-imports\n'
+	@$(VENV)/bin/lint-imports
 
 wheel: $(VENV)/dev ## set up, then build sdist and wheel into dist/
 	@rm -rf build

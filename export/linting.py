@@ -24,4 +24,4 @@ def lint_bundle(folder: Path, begin: Counting = no_progress) -> Report:
     bundle = Bundle.open(folder, begin=begin)
     found = target_of(bundle).lint
     assert found is not None
-    return found.run(bundle)
+    return found.run()(bundle)

@@ -70,7 +70,7 @@ def export_bundle(
     interrupted are kept beside it, for the next export of the same.
     """
     to = target_named(target)
-    to.prepare()
+    making = to.making()
     settings = replace(settings, options=settings.options or to.options())
     source = Source.open(find_folder(model))
     longest = source.config.text.max_position_embeddings
@@ -82,7 +82,7 @@ def export_bundle(
     pictures = source.pictures(settings.max_tiles)
     _check_tiles(pictures, settings)
     check_target(out, force)
-    settings = to.settle(source.config, {} if source.integers is None else source.integers.schemes, settings)
+    settings = making.settle(source.config, {} if source.integers is None else source.integers.schemes, settings)
     wanted = Wanted.parse(settings.phantom, DTYPES[settings.precision])
     fingerprint = source.fingerprint(partial(begin, "reading"))
     step = begin("folding", source.config.text.num_hidden_layers)
@@ -105,10 +105,10 @@ def export_bundle(
     )
     with unfinished(out, about) as parts:
         with whole_folder(out, force=force, bytes_needed=max(weights - parts.bytes, 0)) as folder:
-            lowered = to.lower(source, chosen, settings, parts, begin)
+            lowered = making.lower(source, chosen, settings, parts, begin)
             parts.part("words", partial(_write_words, source), anew=True)
-            if to.readme is not None:
-                parts.part("readme", partial(_write_readme, to.readme(lowered)), anew=True)
+            if making.readme is not None:
+                parts.part("readme", partial(_write_readme, making.readme(lowered)), anew=True)
             manifest = Manifest(
                 schema_version=2,
                 made_by=f"phantom-edge {__version__}",

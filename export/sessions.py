@@ -13,7 +13,7 @@ def session_of(bundle: Bundle, threads: int = 0) -> Session:
 
     Raises EdgeError where nothing here runs the target, or a package that does is not installed.
     """
-    return Session(bundle, target_of(bundle).engine(bundle, threads))
+    return Session(bundle, target_of(bundle).engine()(bundle, threads))
 
 
 def open_session(path: Path | str, threads: int = 0, begin: Counting = no_progress) -> Session:

@@ -30,7 +30,7 @@ AUTO = "from transformers import AutoConfig, AutoModelForImageTextToText, AutoPr
 ORDERS = {
     "ours first": "import phantom_edge\n" + AUTO,
     "theirs first": AUTO + "import phantom_edge\n",
-    "model first": "from phantom_edge.models.modeling import PhantomForConditionalGeneration\n" + AUTO,
+    "model first": "from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration\n" + AUTO,
     "processor first": "from phantom_edge.processing.processor import PhantomProcessor\n" + AUTO,
     "loaded before": AUTO + "AutoProcessor, AutoModelForImageTextToText\nimport phantom_edge.processing.processor\n",
 }
@@ -57,6 +57,8 @@ def test_auto_classes(order: str, layout: str, folders: dict[str, Path]) -> None
 @pytest.mark.parametrize("module", ["models.decoder", "models.text_model", "models.vision", "export.passes.fold"])
 def test_a_part_of_the_model_can_be_imported_first(module: str) -> None:
     """Its import makes transformers load, whose hook would import the whole model around the half-imported part."""
-    code = f"import phantom_edge.{module}; import phantom_edge.models.modeling; from transformers import AutoConfig"
+    code = (
+        f"import phantom_edge.{module}; import phantom_edge.checkpoint.pretrained; from transformers import AutoConfig"
+    )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

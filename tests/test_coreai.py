@@ -59,7 +59,7 @@ class Assets:
         wanted = Wanted.parse(phantom, torch.float16)
         self.chosen = choose_forms(self.source, wanted, multiple=target.multiple, least=target.least)
         parts = Unfinished(folder, {})
-        self.lowered: Lowered = target.lower(
+        self.lowered: Lowered = target.making().lower(
             self.source, self.chosen, asked, parts, lambda _what, _n: lambda _step: None
         )
 

@@ -228,7 +228,7 @@ def test_what_is_searched_can_be_exported(name: str) -> None:
             **own,
         )
         schemes = {} if weights in PRECISIONS else read_recipe(weights).schemes(shapes)
-        TARGETS[one.target].settle(config, schemes, asked)
+        TARGETS[one.target].making().settle(config, schemes, asked)
     assert len(seen) >= 13 - 2 * (name == "nano")  # whose rows no groups of 128 divide
 
 

@@ -14,7 +14,9 @@ from profiles import DEVICE, make_run
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.typed import to_json
 from phantom_edge.profile import history as histories
-from phantom_edge.profile.history import history, home
+from phantom_edge.profile import home as homes
+from phantom_edge.profile.history import history
+from phantom_edge.profile.home import home
 from phantom_edge.profile.result import Run, write_run
 
 pytest.importorskip("matplotlib")
@@ -65,9 +67,9 @@ def test_where_it_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folders = {"linux": ".local/share", "darwin": "Library/Application Support", "win32": "."}
     monkeypatch.setenv("XDG_DATA_HOME", "relative")
     for system, folder in folders.items():
-        monkeypatch.setattr(histories.sys, "platform", system)
+        monkeypatch.setattr(homes.sys, "platform", system)
         assert home() == tmp_path / folder / "phantom-edge"
-    monkeypatch.setattr(histories.sys, "platform", "linux")
+    monkeypatch.setattr(homes.sys, "platform", "linux")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     assert home() == tmp_path / "data" / "phantom-edge"
 

@@ -198,7 +198,7 @@ def test_what_cannot_be_lowered_is_said_at_once(golden) -> None:
     config = golden("0_5b-1.0").model.config
     with pytest.raises(EdgeError, match=r"QAIRT 2\.37") as error:
         settle(config, {}, settings_for("executorch", backend="qnn"))
-    assert "--target onnx" in error.value.remedy
+    assert "--backend vulkan" in error.value.remedy
     with pytest.raises(EdgeError, match="--backend vulkan is made for floats"):
         settle(
             config,

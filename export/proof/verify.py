@@ -107,9 +107,9 @@ def _trials(bundle: Bundle, source: Source, *, strict: bool) -> list[Trial]:
     """Every way in which the bundle's target runs it for a proof."""
     target, reference = target_of(bundle), Reference(source)
     if target.exact is None:
-        found = trials(bundle, reference, target.engine, rounds=target.rounds)
+        found = trials(bundle, reference, target.engine(), rounds=target.rounds)
     else:
-        found = target.exact(bundle, reference, strict=strict)
+        found = target.exact()(bundle, reference, strict=strict)
     if strict and all(one.kind != "strict" for one in found):
         raise EdgeError(f"{bundle.path} is for target {target.name}, which has no strict mode", "leave --strict out")
     return found

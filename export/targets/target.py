@@ -156,7 +156,19 @@ NORMAL_FLOAT16 = 2.0**-14
 """Normal numbers of float16 begin here."""
 
 MakeEngine = Callable[[Bundle, int], "Engine"]
-"""From a bundle and a number of threads, 0 for as many as the runtime takes."""
+"""Engine of a bundle and a number of threads, 0 for as many as the runtime takes."""
+
+
+@dataclass(frozen=True)
+class Making:
+    """What exports a target: ``settle`` completes settings before anything is computed, ``lower`` writes the graphs.
+
+    ``readme`` returns the text of a bundle's README.md.
+    """
+
+    settle: Settle
+    lower: Lower
+    readme: Callable[[Lowered], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -166,7 +178,7 @@ class Lint:
     ``where`` completes the title of the table ("(for {}) in TensorRT"), ``about`` says what eligible means.
     """
 
-    run: "Callable[[Bundle], Report]"
+    run: "Callable[[], Callable[[Bundle], Report]]"
     where: str
     about: str
 
@@ -212,22 +224,19 @@ class Variant:
 class Target:
     """Where a Phantom model runs, and everything that this project does for it there.
 
-    ``title`` says so in a few words; ``extra`` is the pip extra that exports. ``precision`` is the number format of
-    floats unless another is asked for. ``prepare`` imports what lowering needs, or raises EdgeError with the command
-    that installs it; ``settle`` makes settings whole before anything is computed.
+    ``title`` is its name for people; ``extra`` is the pip extra that exports. ``precision`` is the number format of
+    floats unless another is asked for. ``multiple`` and ``least`` are those of ``phantom_rank.choose_forms``;
+    ``calibrates``: it needs ``Settings.calibration``. ``tools`` are the distributions that write its files: an export
+    begun with other versions is begun anew. ``clashes`` are versions of them that do not work together.
 
-    ``engine`` runs a bundle here, ``exact`` the ways in which a proof runs it (None: as the engine does, and no other),
-    ``rounds``: its engine rounds activations of quantized layers. ``other`` is what to try where a proof fails, and
-    ``keeps_parts``: parts that take long to make stay then.
+    Callables import what they need when they are called, and raise EdgeError with the pip command that installs it.
+    ``making`` exports, ``engine`` runs a bundle here, ``exact`` lists the trials of a proof (None: the engine alone).
+    ``rounds``: the engine rounds activations of quantized layers. ``other`` is what to try where a proof fails;
+    ``keeps_parts``: parts that take long to make stay then. ``facts`` is the type of ``Manifest.facts``.
 
-    ``lint``, ``trace`` and ``dump`` (a file of the device's own profiler) are None where there is none; ``untraced``
-    then says why. ``count`` and ``variants`` are the planner's; without variants nothing is planned. ``processor`` is
-    where it runs unless told otherwise, ``transports`` the ways to a device on which it can be profiled.
-
-    ``facts`` is the type of what its manifests hold for it alone, ``readme`` the text of a bundle's README.md.
-    ``multiple`` and ``least`` as in ``phantom_rank.choose_forms``; ``calibrates``: it needs ``Settings.calibration``.
-    ``tools`` are the distributions that make its files: an export that others began is begun anew. ``clashes`` are
-    versions of them that are known not to work together, for ``phantom-edge doctor``.
+    ``lint``, ``trace`` and ``dump`` (reads a file of the device's own profiler) are None where there is none;
+    ``untraced`` is the reason. ``count`` and ``variants`` are the planner's; a target without variants is not planned.
+    ``processor`` is where it runs by default, ``transports`` the kinds of devices on which it can be profiled.
     """
 
     name: str
@@ -235,25 +244,22 @@ class Target:
     extra: str
     options: type[Options]
     precision: Precision
-    prepare: Callable[[], object]
-    settle: Settle
-    lower: Lower
-    engine: MakeEngine
+    making: Callable[[], Making]
+    engine: Callable[[], MakeEngine]
     processor: Literal["cpu", "gpu", "npu"]
     tools: tuple[str, ...]
-    exact: Exact | None = None
+    exact: Callable[[], Exact] | None = None
     rounds: bool = True
     other: str = "--weights fp32"
     keeps_parts: bool = False
     lint: Lint | None = None
-    trace: Pass | None = None
+    trace: Callable[[], Pass] | None = None
     untraced: str = ""
-    dump: Callable[[Path], Dump] | None = None
+    dump: Callable[[], Callable[[Path], Dump]] | None = None
     count: Count = Count()
     variants: tuple[Variant, ...] = ()
     transports: tuple[str, ...] = ("host", "ssh")
     facts: type[Any] | None = None
-    readme: Callable[[Lowered], str] | None = None
     multiple: int | None = None
     least: float = 0.0
     calibrates: bool = False

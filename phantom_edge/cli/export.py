@@ -124,8 +124,7 @@ def _quantized(
     wanted, calibration = read_recipe(recipe), None if calib is None else Calibration(calib)
     folder = find_folder(model)
     config, *_ = open_checkpoint(folder)
-    target.prepare()
-    target.settle(config, wanted.schemes(matrices(config)), settings)
+    target.making().settle(config, wanted.schemes(matrices(config)), settings)
     place = quantized_beside(
         folder,
         wanted,

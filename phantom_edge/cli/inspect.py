@@ -156,7 +156,7 @@ def _show_profile(bundle: Path, manifest: "Manifest", etdump: Path, as_json: boo
     if target.dump is None:
         raise EdgeError(f"{bundle} is for target {target.name}, whose profiler writes no dump", "leave --etdump out")
     load_torch()
-    found = target.dump(etdump)
+    found = target.dump()(etdump)
     if as_json:
         print_json(asdict(found) | {"delegated_milliseconds": found.delegated})
         return

@@ -1,9 +1,7 @@
 """Every profile of this user, in one SQLite file: what was measured last month is there to compare with."""
 
 import json
-import os
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -14,10 +12,10 @@ from shlex import quote
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import plain_words
 from phantom_edge.foundation.typed import WrongJson, from_json, strict_json, to_json
+from phantom_edge.profile.home import HOME, home
 from phantom_edge.profile.report.tables import decode_speed
 from phantom_edge.profile.result import Run, faults
 
-HOME = "PHANTOM_EDGE_HOME"
 FILE = "history.sqlite"
 VERSION = 1
 APPLICATION = 0x70684564
@@ -61,26 +59,6 @@ class Entry:
 
 
 COLUMNS = tuple(Entry.__dataclass_fields__)
-
-
-def home() -> Path:
-    """Where a user's data lie on this system, or where ``PHANTOM_EDGE_HOME`` says. Raises EdgeError for no home."""
-    if given := os.environ.get(HOME):
-        return Path(given)
-    try:
-        return _data() / "phantom-edge"
-    except RuntimeError as error:  # in containers, users may have numbers only
-        raise EdgeError("this user has no home folder", f"set {HOME} to a folder") from error
-
-
-def _data() -> Path:
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local")
-    if sys.platform == "darwin":
-        return Path.home() / "Library/Application Support"
-    given = os.environ.get("XDG_DATA_HOME", "")
-    # the XDG base directory specification: a path that is not absolute is to be ignored
-    return Path(given) if Path(given).is_absolute() else Path.home() / ".local/share"
 
 
 class History:

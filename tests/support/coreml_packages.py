@@ -87,6 +87,8 @@ def lower_coreml(source: Source, folder: Path, phantom: str = "full", **settings
     target = TARGETS["coreml"]
     wanted = Wanted.parse(phantom, torch.float16)
     chosen = choose_forms(source, wanted, multiple=target.multiple, least=target.least)
-    lowered = target.lower(source, chosen, asked, Unfinished(folder, {}), lambda _what, _steps: lambda _step: None)
+    lowered = target.making().lower(
+        source, chosen, asked, Unfinished(folder, {}), lambda _what, _steps: lambda _step: None
+    )
     ranks = [(one.form.bases.key.rank, one.form.bases.value.rank) for one in chosen]
     return CoremlPackages(folder, lowered, source, tuple(Phantom(key, value, 0.0, 0.0, True) for key, value in ranks))

@@ -25,7 +25,7 @@ from phantom_edge.export.targets.coreml.layouts import Channels
 from phantom_edge.export.targets.coreml.lower import FUNCTIONS, MAIN, MASKED, draw_part
 from phantom_edge.export.targets.coreml.vision import VisionFunction
 from phantom_edge.export.targets.coreml.weights import Weights
-from phantom_edge.export.targets.target import Lowered, Settings
+from phantom_edge.export.targets.target import Lowered, Making, Settings
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import Unfinished
@@ -97,3 +97,6 @@ def _described(asset: AssetDrawing, name: str, functions: dict[str, str], sizes:
 
 def _save(asset: AssetDrawing, name: str, folder: Path) -> None:
     asset.save(folder / name)
+
+
+MAKING = Making(settle, lower)

@@ -20,9 +20,10 @@ from phantom_edge.export.targets.coreml.facts import AppleFacts
 from phantom_edge.export.targets.coreml.graph import MODEL, WEIGHTS, Drawing
 from phantom_edge.export.targets.coreml.layouts import Channels, Layout, Rows
 from phantom_edge.export.targets.coreml.options import Compute, CoreMlOptions
+from phantom_edge.export.targets.coreml.readme import readme
 from phantom_edge.export.targets.coreml.vision import VisionFunction
 from phantom_edge.export.targets.coreml.weights import Weights
-from phantom_edge.export.targets.target import Lowered, Settings
+from phantom_edge.export.targets.target import Lowered, Making, Settings
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import Unfinished
@@ -170,3 +171,6 @@ def _package(
     parts.part(name, lambda folder: package.save(folder / file))
     step(1)
     return found
+
+
+MAKING = Making(settle, lower, readme)

@@ -5,7 +5,9 @@ from functools import partial
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.proof import DIVERGENCE, RELATIVE
+from phantom_edge.export.targets.coreml.engine import CoreMlEngine
 from phantom_edge.export.targets.coreml.facts import AppleFacts
+from phantom_edge.export.targets.coreml.float16_reference import StoredReference
 from phantom_edge.export.targets.trials import BOUNDS, VISION, Bounds, Trial, is_of_another_precision, trials
 from phantom_edge.reference import Reference
 from phantom_edge.runtime.engine import Engine
@@ -33,3 +35,8 @@ def package_trials(
         bounds = {} if is_of_another_precision(bundle, reference.source) else STRICT
         found.append(Trial(partial(engine, mode="strict", apple=False), reference, bounds, "strict"))
     return found
+
+
+def exact(bundle: Bundle, reference: Reference, *, strict: bool) -> list[Trial]:
+    """See Exact."""
+    return package_trials(bundle, reference, CoreMlEngine, StoredReference, strict=strict)

@@ -62,10 +62,9 @@ def _vulkan() -> Sequence[Any]:
 
 def _qnn() -> Sequence[Any]:
     raise EdgeError(
-        "ExecuTorch's wheel does not lower for Qualcomm's NPU (qnn): its compiler wants Qualcomm's AI Engine Direct "
-        "SDK, QAIRT 2.37, and fails to make a device with the libraries that pip brings",
-        "give --target onnx, which Qualcomm's NPU runs through ONNX Runtime's QNN provider; "
-        "or --backend vulkan for its GPU, --backend xnnpack for its CPU",
+        "ExecuTorch's wheel does not lower for Qualcomm's NPU: its compiler needs Qualcomm's AI Engine Direct SDK, "
+        "QAIRT 2.37, and creates no device with the libraries that pip installs",
+        "give --backend vulkan for its GPU, --backend xnnpack for its CPU, or the target of Qualcomm's NPU",
     )
 
 

@@ -32,7 +32,7 @@ from phantom_edge.export.targets.executorch.options import ExecuTorchOptions
 from phantom_edge.export.targets.executorch.plain import PlainDecoder, for_half
 from phantom_edge.export.targets.executorch.self_test import Case, bundled, cases_of
 from phantom_edge.export.targets.executorch.vision import VisionEncoder
-from phantom_edge.export.targets.target import Lowered, Settings
+from phantom_edge.export.targets.target import Lowered, Making, Settings
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.quiet import quiet
@@ -294,3 +294,6 @@ def check_delegation(parts: Mapping[str, Part], options: ExecuTorchOptions) -> N
             f"{found.share_of_work:.1%} of the {name}'s multiply-adds run in {options.backend}; outside are: {rest}",
             f"give --strict-delegation {most:g} or less, or leave it out" if most else "leave --strict-delegation out",
         )
+
+
+MAKING = Making(settle, lower)

@@ -1,73 +1,55 @@
 """Target executorch: one program with the methods that ExecuTorch's own runners for pictures and words call."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from phantom_edge.bundle.folder import Bundle
 from phantom_edge.export.targets.executorch.options import ExecuTorchOptions
-from phantom_edge.export.targets.target import Count, Lowered, Settings, Target, Variant
+from phantom_edge.export.targets.target import (
+    Count,
+    Exact,
+    MakeEngine,
+    Making,
+    Target,
+    Variant,
+)
 from phantom_edge.foundation.errors import need
-from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.quiet import need_quietly
 from phantom_edge.foundation.versions import Clash
-from phantom_edge.runtime.tracing import Dump, Found
-
-if TYPE_CHECKING:
-    from phantom_edge.checkpoint.quantized.schemes import Scheme
-    from phantom_edge.checkpoint.source import Source
-    from phantom_edge.export.passes.phantom_rank import Chosen
-    from phantom_edge.export.targets.trials import Trial
-    from phantom_edge.foundation.resume import Unfinished
-    from phantom_edge.models.config import PhantomConfig
-    from phantom_edge.reference import Reference
-    from phantom_edge.runtime.engine import Engine
+from phantom_edge.runtime.tracing import Dump, Pass
 
 
-def _settle(config: "PhantomConfig", schemes: "Mapping[str, Scheme]", settings: Settings) -> Settings:
-    from phantom_edge.export.targets.executorch.lower import settle
-
-    return settle(config, schemes, settings)
-
-
-def _lower(
-    source: "Source", chosen: "Sequence[Chosen]", settings: Settings, parts: "Unfinished", begin: Progress
-) -> Lowered:
-    from phantom_edge.export.targets.executorch.lower import lower
-
-    return lower(source, chosen, settings, parts, begin)
-
-
-def _prepare() -> None:
+def _making() -> Making:
     need_quietly("executorch.exir")
+    from phantom_edge.export.targets.executorch.lower import MAKING
+
+    return MAKING
 
 
-def _engine(bundle: Bundle, threads: int) -> "Engine":
+def _engine() -> MakeEngine:
     need("torch", "model")
-    _prepare()
+    need_quietly("executorch.exir")
     from phantom_edge.export.targets.executorch.engine import PteEngine
 
-    return PteEngine(bundle, threads)
+    return PteEngine
 
 
-def _exact(bundle: Bundle, reference: "Reference", *, strict: bool) -> "list[Trial]":
-    from phantom_edge.export.targets.executorch.engine import ExactPteEngine
-    from phantom_edge.export.targets.trials import trials
+def _exact() -> Exact:
+    from phantom_edge.export.targets.executorch.proving import exact
 
-    return trials(bundle, reference, _engine, ExactPteEngine)
+    return exact
 
 
-def _trace(bundle: Bundle, threads: int, depths: Sequence[int], folder: Path) -> Found:
+def _trace() -> Pass:
     from phantom_edge.export.targets.executorch.trace import dumped
 
-    return dumped(bundle, threads, depths, folder)
+    return dumped
 
 
-def _dump(path: Path) -> Dump:
+def _dump() -> Callable[[Path], Dump]:
     need("torch", "model")
     from phantom_edge.export.targets.executorch.etdump import read_etdump
 
-    return read_etdump(path)
+    return read_etdump
 
 
 TARGET = Target(
@@ -76,9 +58,7 @@ TARGET = Target(
     extra="executorch",
     options=ExecuTorchOptions,
     precision="fp32",
-    prepare=_prepare,
-    settle=_settle,
-    lower=_lower,
+    making=_making,
     engine=_engine,
     exact=_exact,
     trace=_trace,

@@ -24,8 +24,9 @@ from phantom_edge.export.targets.jetson.facts import BoardFacts
 from phantom_edge.export.targets.jetson.golden import GOLDEN, write_golden
 from phantom_edge.export.targets.jetson.graph import TrtDecoderDrawing, TrtVisionDrawing, opset_for
 from phantom_edge.export.targets.jetson.options import JetsonOptions
+from phantom_edge.export.targets.jetson.readme import readme
 from phantom_edge.export.targets.onnx.lower import embedding_of, written
-from phantom_edge.export.targets.target import Lowered, Settings
+from phantom_edge.export.targets.target import Lowered, Making, Settings
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import Unfinished
@@ -96,3 +97,6 @@ def board_of(schemes: Mapping[str, Scheme], settings: Settings) -> BoardFacts:
 
 def _write_runner(folder: Path) -> None:
     (folder / RUNNER).write_bytes(Path(runner.__file__).read_bytes())
+
+
+MAKING = Making(settle, lower, readme)

@@ -1,7 +1,6 @@
 """Target jetson: graphs for TensorRT on boards, with the runner that builds, checks and runs its engines there."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from phantom_edge.bundle.cache import ALIGNED
@@ -12,70 +11,45 @@ from phantom_edge.export.targets.target import (
     NORMAL_FLOAT16,
     Count,
     Lint,
-    Lowered,
-    Settings,
+    MakeEngine,
+    Making,
     Target,
     Variant,
 )
 from phantom_edge.foundation.errors import need
-from phantom_edge.foundation.progress import Progress
-from phantom_edge.runtime.tracing import Found
+from phantom_edge.runtime.tracing import Pass
 
 if TYPE_CHECKING:
-    from phantom_edge.checkpoint.quantized.schemes import Scheme
-    from phantom_edge.checkpoint.source import Source
     from phantom_edge.export.lint import Report
-    from phantom_edge.export.passes.phantom_rank import Chosen
-    from phantom_edge.foundation.resume import Unfinished
-    from phantom_edge.models.config import PhantomConfig
-    from phantom_edge.runtime.engine import Engine
 
 
-def _settle(config: "PhantomConfig", schemes: "Mapping[str, Scheme]", settings: Settings) -> Settings:
-    from phantom_edge.export.targets.jetson.lower import settle
-
-    return settle(config, schemes, settings)
-
-
-def _lower(
-    source: "Source", chosen: "Sequence[Chosen]", settings: Settings, parts: "Unfinished", begin: Progress
-) -> Lowered:
-    from phantom_edge.export.targets.jetson.lower import lower
-
-    return lower(source, chosen, settings, parts, begin)
-
-
-def _prepare() -> None:
+def _making() -> Making:
     need("onnx_ir", "export")
+    from phantom_edge.export.targets.jetson.lower import MAKING
+
+    return MAKING
 
 
-def _engine(bundle: Bundle, threads: int) -> "Engine":
+def _engine() -> MakeEngine:
     from phantom_edge.export.targets.jetson.engine import engine_of
 
-    return engine_of(bundle, threads)
+    return engine_of
 
 
-def _lint(bundle: Bundle) -> "Report":
+def _trace() -> Pass:
+    from phantom_edge.export.targets.jetson.engine import traced
+
+    return traced
+
+
+def _lint() -> "Callable[[Bundle], Report]":
     need("onnx", "export")
     from phantom_edge.export.targets.jetson.lint import lint
 
-    return lint(bundle)
-
-
-def _trace(bundle: Bundle, threads: int, depths: Sequence[int], folder: Path) -> Found:
-    from phantom_edge.export.targets.jetson.engine import traced
-
-    return traced(bundle, threads, depths, folder)
-
-
-def _readme(lowered: Lowered) -> str:
-    from phantom_edge.export.targets.jetson.readme import readme
-
-    return readme(lowered)
+    return lint
 
 
 ABOUT = "By its documents TensorRT takes such graphs. Only a board tells for sure: python3 runner.py, in the bundle."
-
 
 TARGET = Target(
     name="jetson",
@@ -83,9 +57,7 @@ TARGET = Target(
     extra="export",
     options=JetsonOptions,
     precision="fp16",
-    prepare=_prepare,
-    settle=_settle,
-    lower=_lower,
+    making=_making,
     engine=_engine,
     rounds=False,
     other="--weights fp16",
@@ -96,7 +68,6 @@ TARGET = Target(
     count=Count(is_half=True, rotations=1, row_bytes=ALIGNED, ties="float"),
     variants=(Variant("fp16"), Variant("int8"), Variant("int4-g64"), Variant("int4-g128")),
     facts=BoardFacts,
-    readme=_readme,
     multiple=8,
     least=NORMAL_FLOAT16,
 )

@@ -26,7 +26,7 @@ from phantom_edge.export.targets.onnx.decoder import DecoderDrawing
 from phantom_edge.export.targets.onnx.graph import Drawing
 from phantom_edge.export.targets.onnx.options import OnnxOptions
 from phantom_edge.export.targets.onnx.vision import VisionDrawing
-from phantom_edge.export.targets.target import Lowered, Settings
+from phantom_edge.export.targets.target import Lowered, Making, Settings
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import Unfinished
@@ -137,3 +137,6 @@ class _Places:
 
     def _place(self, tensor: onnx.TensorProto) -> dict[str, str]:
         return {entry.key: entry.value for entry in tensor.external_data}
+
+
+MAKING = Making(settle, lower)

@@ -1,63 +1,36 @@
 """Target onnx: vision and decoder as ONNX graphs of standard operators, for ONNX Runtime and all that reads ONNX."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from phantom_edge.bundle.folder import Bundle
 from phantom_edge.export.targets.onnx.options import OnnxOptions
-from phantom_edge.export.targets.target import Count, Lowered, Settings, Target, Variant
+from phantom_edge.export.targets.target import Count, Exact, MakeEngine, Making, Target, Variant
 from phantom_edge.foundation.errors import need
-from phantom_edge.foundation.progress import Progress
-from phantom_edge.runtime.tracing import Found
-
-if TYPE_CHECKING:
-    from phantom_edge.checkpoint.quantized.schemes import Scheme
-    from phantom_edge.checkpoint.source import Source
-    from phantom_edge.export.passes.phantom_rank import Chosen
-    from phantom_edge.export.targets.trials import Trial
-    from phantom_edge.foundation.resume import Unfinished
-    from phantom_edge.models.config import PhantomConfig
-    from phantom_edge.reference import Reference
-    from phantom_edge.runtime.engine import Engine
+from phantom_edge.runtime.tracing import Pass
 
 
-def _prepare() -> None:
+def _making() -> Making:
     need("onnx_ir", "export")
+    from phantom_edge.export.targets.onnx.lower import MAKING
+
+    return MAKING
 
 
-def _settle(config: "PhantomConfig", schemes: "Mapping[str, Scheme]", settings: Settings) -> Settings:
-    from phantom_edge.export.targets.onnx.lower import settle
-
-    return settle(config, schemes, settings)
-
-
-def _lower(
-    source: "Source", chosen: "Sequence[Chosen]", settings: Settings, parts: "Unfinished", begin: Progress
-) -> Lowered:
-    from phantom_edge.export.targets.onnx.lower import lower
-
-    return lower(source, chosen, settings, parts, begin)
-
-
-def _engine(bundle: Bundle, threads: int) -> "Engine":
+def _engine() -> MakeEngine:
     from phantom_edge.export.targets.onnx.engine import OrtEngine
 
-    return OrtEngine(bundle, threads)
+    return OrtEngine
 
 
-def _exact(bundle: Bundle, reference: "Reference", *, strict: bool) -> "list[Trial]":
-    from phantom_edge.export.targets.onnx.exact import ExactEngine
-    from phantom_edge.export.targets.trials import trials
+def _exact() -> Exact:
+    from phantom_edge.export.targets.onnx.proving import exact
 
-    return trials(bundle, reference, _engine, ExactEngine)
+    return exact
 
 
-def _trace(bundle: Bundle, threads: int, depths: Sequence[int], folder: Path) -> Found:
-    from phantom_edge.export.targets.onnx.engine import OrtEngine
-    from phantom_edge.export.targets.onnx.trace import traced
+def _trace() -> Pass:
+    from phantom_edge.export.targets.onnx.trace import traced_bundle
 
-    return traced(OrtEngine(bundle, threads, folder), depths)
+    return traced_bundle
 
 
 BOTH: tuple[Literal["float", "int8"], ...] = ("float", "int8")
@@ -68,9 +41,7 @@ TARGET = Target(
     extra="export",
     options=OnnxOptions,
     precision="fp32",
-    prepare=_prepare,
-    settle=_settle,
-    lower=_lower,
+    making=_making,
     engine=_engine,
     exact=_exact,
     trace=_trace,

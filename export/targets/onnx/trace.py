@@ -5,10 +5,12 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 import numpy as np
 
+from phantom_edge.bundle.folder import Bundle
 from phantom_edge.export.targets.onnx.engine import OrtEngine
 from phantom_edge.export.targets.onnx.ort_trace import Ran, places_of, read_trace, toll
 from phantom_edge.foundation.errors import EdgeError
@@ -50,6 +52,11 @@ class Steps:
         groups = [Group(*key, max(median(found), 0.0), calls[key], self.part) for key, found in seconds.items()]
         whole = Traced(self.part, len(own), median(self.seconds), median(tolls), max(median(outside), 0.0))
         return whole, sorted(groups, key=lambda one: (-one.seconds, one.group, one.operator))
+
+
+def traced_bundle(bundle: Bundle, threads: int, depths: Sequence[int], folder: Path) -> Found:
+    """See Pass."""
+    return traced(OrtEngine(bundle, threads, folder), depths)
 
 
 def traced(engine: OrtEngine, depths: Sequence[int]) -> Found:

@@ -34,7 +34,7 @@ def soc_named(name: str) -> Soc:
     if name in OLDER:
         raise EdgeError(
             f"{name} ({OLDER[name].sold_as}) multiplies 16 bits by 8 at most, which is too coarse for target qnn",
-            "choose a newer chip, or --target executorch, which runs on its CPU",
+            "choose a newer chip, or a target that runs on its CPU",
         )
     if name not in SOCS:
         known = ", ".join(f"{one} ({soc.sold_as})" for one, soc in SOCS.items())

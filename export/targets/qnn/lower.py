@@ -26,8 +26,9 @@ from phantom_edge.export.targets.qnn.engine import PLUGIN
 from phantom_edge.export.targets.qnn.facts import HexagonFacts
 from phantom_edge.export.targets.qnn.fixed_point import FixedDrawing
 from phantom_edge.export.targets.qnn.options import QnnOptions
+from phantom_edge.export.targets.qnn.readme import readme
 from phantom_edge.export.targets.qnn.vision import VisionDrawing
-from phantom_edge.export.targets.target import Lowered, Settings
+from phantom_edge.export.targets.target import Lowered, Making, Settings
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import Unfinished
@@ -186,3 +187,6 @@ def multiply_adds(path: Path) -> int:
         for node in graph.node
         if node.op_type == "MatMul"
     )
+
+
+MAKING = Making(settle, lower, readme)

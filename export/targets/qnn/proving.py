@@ -15,7 +15,7 @@ CONSTANTS: Bounds = {VISION: 1e-3, RELATIVE: 1e-3, DIVERGENCE: 1e-6, OTHERS: 5e-
 """Bounds where only small constants are rounded: that turns ties, too."""
 
 
-def fixed_point_trials(bundle: Bundle, reference: Reference) -> list[Trial]:
+def exact(bundle: Bundle, reference: Reference, *, strict: bool) -> list[Trial]:
     """As the processor computes, layer by layer, too; and in float."""
     if is_of_another_precision(bundle, reference.source):
         return [Trial(QnnEngine, reference, {}, layers=measure_layers)]

@@ -1,71 +1,50 @@
 """Target qnn: graphs in fixed point, compiled for the tensor processor of a Qualcomm chip."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.export.targets.qnn.facts import HexagonFacts
 from phantom_edge.export.targets.qnn.options import QnnOptions
-from phantom_edge.export.targets.target import Count, Lint, Lowered, Settings, Target, Variant
+from phantom_edge.export.targets.target import (
+    Count,
+    Exact,
+    Lint,
+    MakeEngine,
+    Making,
+    Target,
+    Variant,
+)
 from phantom_edge.foundation.errors import need
-from phantom_edge.foundation.progress import Progress
 
 if TYPE_CHECKING:
-    from phantom_edge.checkpoint.quantized.schemes import Scheme
-    from phantom_edge.checkpoint.source import Source
     from phantom_edge.export.lint import Report
-    from phantom_edge.export.passes.phantom_rank import Chosen
-    from phantom_edge.export.targets.trials import Trial
-    from phantom_edge.foundation.resume import Unfinished
-    from phantom_edge.models.config import PhantomConfig
-    from phantom_edge.reference import Reference
-    from phantom_edge.runtime.engine import Engine
 
 
-def _settle(config: "PhantomConfig", schemes: "Mapping[str, Scheme]", settings: Settings) -> Settings:
-    from phantom_edge.export.targets.qnn.lower import settle
-
-    return settle(config, schemes, settings)
-
-
-def _lower(
-    source: "Source", chosen: "Sequence[Chosen]", settings: Settings, parts: "Unfinished", begin: Progress
-) -> Lowered:
-    from phantom_edge.export.targets.qnn.lower import lower
-
-    return lower(source, chosen, settings, parts, begin)
-
-
-def _prepare() -> None:
+def _making() -> Making:
     need("onnx_ir", "export")
-    from phantom_edge.export.targets.qnn.engine import register
+    from phantom_edge.export.targets.qnn.lower import MAKING
 
-    register()
+    return MAKING
 
 
-def _engine(bundle: Bundle, threads: int) -> "Engine":
+def _engine() -> MakeEngine:
     from phantom_edge.export.targets.qnn.engine import QnnEngine
 
-    return QnnEngine(bundle, threads)
+    return QnnEngine
 
 
-def _exact(bundle: Bundle, reference: "Reference", *, strict: bool) -> "list[Trial]":
-    from phantom_edge.export.targets.qnn.proving import fixed_point_trials
+def _exact() -> Exact:
+    from phantom_edge.export.targets.qnn.proving import exact
 
-    return fixed_point_trials(bundle, reference)
+    return exact
 
 
-def _lint(bundle: Bundle) -> "Report":
+def _lint() -> "Callable[[Bundle], Report]":
     need("onnx", "export")
     from phantom_edge.export.targets.qnn.lint import lint
 
-    return lint(bundle)
-
-
-def _readme(lowered: Lowered) -> str:
-    from phantom_edge.export.targets.qnn.readme import readme
-
-    return readme(lowered)
+    return lint
 
 
 ABOUT = (
@@ -73,16 +52,13 @@ ABOUT = (
     "else, and that is what rules look for. To compare numbers: phantom-edge verify"
 )
 
-
 TARGET = Target(
     name="qnn",
     title="Qualcomm's Hexagon processor, for Snapdragons",
     extra="qnn",
     options=QnnOptions,
     precision="fp16",
-    prepare=_prepare,
-    settle=_settle,
-    lower=_lower,
+    making=_making,
     engine=_engine,
     exact=_exact,
     other="other questions for --calib, or more of them",
@@ -97,7 +73,6 @@ TARGET = Target(
         Variant("int4", "--share-weights --calib TRIPLES.jsonl"),
     ),
     facts=HexagonFacts,
-    readme=_readme,
     multiple=8,
     calibrates=True,
 )

@@ -24,7 +24,7 @@ from phantom_edge.foundation.files import sha256_of, whole_folder
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.typed import WrongJson, from_json, strict_json, to_json
 from phantom_edge.profile.devices.remote import last
-from phantom_edge.profile.history import home
+from phantom_edge.profile.home import home
 
 ABOUT, RUN = "kit.json", "run"
 SCHEMA_VERSION = 1

@@ -21,7 +21,7 @@ def operators_of(bundle: Bundle, threads: int, depths: Sequence[int]) -> Operato
         return Operators(untold=target.untraced or f"nothing here profiles target {target.name}", widened=widened)
     try:
         with TemporaryDirectory() as folder:
-            traced, groups = target.trace(bundle, threads, depths, Path(folder))
+            traced, groups = target.trace()(bundle, threads, depths, Path(folder))
     except EdgeError as error:
         return Operators(untold=error.problem, widened=widened)
     untold = NAMELESS if {one.group for one in groups} == {OTHER} else ""

@@ -1,0 +1,12 @@
+"""Trials of ONNX graphs."""
+
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.export.targets.onnx.engine import OrtEngine
+from phantom_edge.export.targets.onnx.exact import ExactEngine
+from phantom_edge.export.targets.trials import Trial, trials
+from phantom_edge.reference import Reference
+
+
+def exact(bundle: Bundle, reference: Reference, *, strict: bool) -> list[Trial]:
+    """See Exact."""
+    return trials(bundle, reference, OrtEngine, ExactEngine)
