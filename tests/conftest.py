@@ -1,10 +1,14 @@
 """Fixtures that several test modules need."""
 
 import signal
+from pathlib import Path
 
 import pytest
 import torch
-from reference import open_golden
+from golden_checkpoints import open_golden
+from random_checkpoints import write_checkpoint
+
+from phantom_edge.bundle.folder import Bundle
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background, where shells let Ctrl-C be ignored; the programs under test would inherit that.
@@ -24,6 +28,20 @@ def golden(tmp_path_factory: pytest.TempPathFactory):
     """Open a golden checkpoint by name."""
     scratch = tmp_path_factory.mktemp("golden")
     return lambda name: open_golden(name, scratch)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small checkpoint of random weights at full phantom strength."""
+    return write_checkpoint(tmp_path_factory.mktemp("shared") / "checkpoint")
+
+
+@pytest.fixture(scope="session")
+def bundle(checkpoint: Path) -> Bundle:
+    """Its bundle for ONNX Runtime; a test that changes it changes a copy."""
+    from bundles import export_onnx
+
+    return export_onnx(checkpoint, checkpoint.parent / "bundle", max_context=512)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,18 +8,17 @@ from typing import Any
 import pytest
 import torch
 from noise import noise
+from random_checkpoints import write_checkpoint
 from safetensors.torch import load_file, save_file
 
 from phantom_edge.checkpoint.bnb import BnbFiles
 from phantom_edge.checkpoint.loading import open_checkpoint
 from phantom_edge.checkpoint.quantized.files import QuantizedFiles
 from phantom_edge.checkpoint.reading import TensorFiles
-from phantom_edge.convert.random import write_random
 from phantom_edge.export.pipeline import export_bundle
 from phantom_edge.export.targets.target import Settings
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.generate import load
-from phantom_edge.models.sizes import SIZES
 from phantom_edge.quantize.calibration import Calibration
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import Recipe
@@ -34,7 +33,7 @@ INT8 = Recipe(dict.fromkeys(("decoder", "vision"), "int8"))
 def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The base that adapters are trained over, saved by transformers; and how it is quantized."""
     desk = tmp_path_factory.mktemp("bnb")
-    write_random(SIZES["tiny"], desk / "model", seed=3, dtype=torch.float32, eta=1.0)
+    write_checkpoint(desk / "model")
     base = load_base(desk / "model", request.param, bf16=False)
     base.save_pretrained(desk / "saved")
     for file in (desk / "model").iterdir():

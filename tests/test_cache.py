@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from reference import Golden
+from golden_checkpoints import Golden
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import Cache, DynamicCache, StaticCache

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from noise import noise
+from random_checkpoints import write_checkpoint, write_questions
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -18,10 +18,8 @@ from phantom_edge.checkpoint.quantized.files import read_quantization
 from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Scheme
 from phantom_edge.checkpoint.quantized.weights import Quantized
 from phantom_edge.checkpoint.source import Source
-from phantom_edge.convert.random import write_random
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.rope import rotary_tables
-from phantom_edge.models.sizes import SIZES
 from phantom_edge.quantize import layers
 from phantom_edge.quantize.algorithms import ALGORITHMS
 from phantom_edge.quantize.calibration import KINDS, Calibration, Sample, read_samples, sensitivities
@@ -37,13 +35,8 @@ from phantom_edge.reference import through
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint at full phantom strength, and questions about two pictures."""
     desk = tmp_path_factory.mktemp("calibrated")
-    write_random(SIZES["tiny"], desk / "checkpoint", seed=3, dtype=torch.float32, eta=1.0)
-    lines = []
-    for number, size in enumerate(((112, 112), (230, 112))):
-        noise(size, 80).save(desk / f"{number}.png")
-        lines += [{"image": f"{number}.png", "question": f"Is it {word}?", "chosen": "yes"} for word in ("red", "far")]
-    (desk / "triples.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    (desk / "words.jsonl").write_text(json.dumps({"question": "Who?", "chosen": "me"}))
+    write_checkpoint(desk / "checkpoint")
+    write_questions(desk)
     return desk
 
 

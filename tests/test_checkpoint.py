@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkpoint_files import Damage, all_tensors, assert_same_bytes, edit_config, edit_weights, put, shard
+from golden_checkpoints import ARCHITECTURES, official_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import ARCHITECTURES, official_folder
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
 from phantom_edge.checkpoint import official
 from phantom_edge.checkpoint.loading import our_shapes
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
-from phantom_edge.checkpoint.writing import Planned, write_shards
 from phantom_edge.convert.convert import convert
 from phantom_edge.convert.random import config_of, write_random
 from phantom_edge.foundation.errors import EdgeError
@@ -25,18 +25,6 @@ from phantom_edge.models.config import PhantomTextConfig
 from phantom_edge.models.config_file import read_config
 from phantom_edge.models.families import FAMILIES
 from phantom_edge.models.sizes import SIZES
-
-
-def all_tensors(folder: Path) -> dict[str, torch.Tensor]:
-    return {name: tensor for file in folder.glob("*.safetensors") for name, tensor in load_file(file).items()}
-
-
-def assert_same_bytes(first: Path, second: Path) -> None:
-    one, two = all_tensors(first), all_tensors(second)
-    assert one.keys() == two.keys()
-    for name, tensor in one.items():
-        assert tensor.dtype == two[name].dtype and tensor.shape == two[name].shape, name
-        assert torch.equal(tensor.contiguous().view(torch.uint8), two[name].contiguous().view(torch.uint8)), name
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -137,52 +125,12 @@ def test_grouped_rows_are_heads_in_order() -> None:
     assert (query, key, value) == ([0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 12, 13], [6, 7, 14, 15])
 
 
-Damage = Callable[[Path], None]
-
-
-def edit_config(**changes: object) -> Damage:
-    def damage(folder: Path) -> None:
-        config = json.loads((folder / "config.json").read_text())
-        for path, value in changes.items():
-            *parents, key = path.split("__")
-            place = config
-            for parent in parents:
-                place = place[parent]
-            if value is None:
-                place.pop(key)
-            else:
-                place[key] = value
-        (folder / "config.json").write_text(json.dumps(config))
-
-    return damage
-
-
-def edit_weights(change: Callable[[dict[str, torch.Tensor]], None]) -> Damage:
-    def damage(folder: Path) -> None:
-        weights = load_file(folder / "model.safetensors")
-        change(weights)
-        save_file(weights, folder / "model.safetensors")
-
-    return damage
-
-
-def put(name: str, value: torch.Tensor) -> Damage:
-    return edit_weights(lambda weights: weights.update({name: value}))
-
-
 def truncate(to: int) -> Damage:
     def damage(folder: Path) -> None:
         content = (folder / "model.safetensors").read_bytes()
         (folder / "model.safetensors").write_bytes(content[:to])
 
     return damage
-
-
-def shard(folder: Path) -> None:
-    weights = load_file(folder / "model.safetensors")
-    planned = [Planned(n, tuple(t.shape), t.dtype, lambda t=t: t) for n, t in weights.items()]
-    (folder / "model.safetensors").unlink()
-    write_shards(folder, planned, shard_bytes=200_000)
 
 
 def lose_a_shard(folder: Path) -> None:

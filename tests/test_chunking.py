@@ -7,9 +7,9 @@ Float32 on a tiny model: summation order moves logits by about 1e-6, the bound i
 
 import pytest
 import torch
+from golden_checkpoints import ARCHITECTURES, Golden
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reference import ARCHITECTURES, Golden
 from torch import Tensor
 
 from phantom_edge.models import text_model

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 import typer
-from inside import edge_inside
+from command_line import COMMAND, ROOT, document, edge, edge_inside, refusal
 from noise import noise
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
@@ -24,30 +24,6 @@ from typer.testing import CliRunner
 from phantom_edge.cli.main import app
 from phantom_edge.convert.random import write_random
 from phantom_edge.models.sizes import SIZES
-
-ROOT = Path(__file__).resolve().parents[1]
-COMMAND = [sys.executable, "-c", "from phantom_edge.cli.start import main; main()"]
-
-
-def edge(*arguments: str | bytes, stdin: bytes = b"", cwd: Path = ROOT) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([*COMMAND, *arguments], input=stdin, capture_output=True, check=False, cwd=cwd)
-
-
-def refusal(done: subprocess.CompletedProcess[Any], about: object) -> str:
-    """The problem of a command that must have failed for one: a line and its remedy on stderr, nothing on stdout."""
-    stderr = done.stderr if isinstance(done.stderr, str) else done.stderr.decode()
-    assert done.returncode == 1, (about, stderr)
-    assert not done.stdout and "Traceback" not in stderr, (about, stderr)
-    errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1, (about, stderr)
-    assert stderr.splitlines()[-1].startswith("  "), (about, stderr)  # the remedy
-    return errors[0]
-
-
-def document(*arguments: str) -> dict:
-    done = edge_inside(*arguments, "--json", cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)  # exactly one document: anything beside it would not parse
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +67,7 @@ def test_help_loads_no_torch() -> None:
 
 
 def test_version_and_usage() -> None:
-    assert re.fullmatch(rb"phantom-edge \d+\.\d+\.\d+\n", edge("--version").stdout)
+    assert re.fullmatch(r"phantom-edge \d+\.\d+\.\d+\n", edge("--version").stdout)
     for wrong in (
         ["nonsense"],
         ["models", "--wat"],
@@ -107,7 +83,7 @@ def test_models() -> None:
     sizes = {size["name"]: size for size in document("models")["models"]}
     assert set(sizes) == set(SIZES)
     assert sizes["7b"]["parameters_total"] == sum(SIZES["7b"].parameters().values())
-    table = edge("models").stdout.decode()
+    table = edge("models").stdout
     assert all(name in table for name in SIZES) and "KB" in table and "MB" in table
 
 
@@ -118,7 +94,7 @@ def test_doctor() -> None:
     assert found >= {("core", "typer"), ("model", "torch"), ("ort", "onnxruntime"), ("export", "onnx")}
     assert found >= {("export", "torch"), ("qnn", "onnxruntime"), ("train", "transformers")}  # by way of other extras
     assert ("core", "torch") not in found
-    assert b"making bundles" in edge("doctor").stdout
+    assert "making bundles" in edge("doctor").stdout
 
 
 def test_doctor_tells_a_broken_core() -> None:
@@ -183,8 +159,8 @@ def test_answer_on_stdout_and_the_rest_on_stderr(tiny: Path, picture: Path) -> N
     from_stdin = edge(*arguments, "--image", "-", stdin=picture.read_bytes())
     text_only = edge_inside(*arguments)
     assert from_file.returncode == from_stdin.returncode == text_only.returncode == 0
-    assert from_file.stdout == from_stdin.stdout.decode() != text_only.stdout
-    assert b"tokens" in from_stdin.stderr and b"tokens" not in from_stdin.stdout
+    assert from_file.stdout == from_stdin.stdout != text_only.stdout
+    assert "tokens" in from_stdin.stderr and "tokens" not in from_stdin.stdout
     assert document(*arguments)["text"] == text_only.stdout.removesuffix("\n")
 
 
@@ -380,5 +356,5 @@ def test_a_repaired_copy_never_replaces_the_file_through_a_link(tmp_path: Path) 
     file.write_text("broken\n")
     (tmp_path / "link").symlink_to(file)
     done = edge("data", "validate", str(tmp_path / "link"), "--repaired", str(file))
-    assert done.returncode == 1 and b"would replace the file itself" in done.stderr
+    assert done.returncode == 1 and "would replace the file itself" in done.stderr
     assert file.read_text() == "broken\n"

@@ -8,11 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from inside import edge_inside
+from benchmark_folders import make_mmbench, make_pope
+from command_line import COMMAND, document, edge, edge_inside, refusal
 from noise import noise
 from PIL import Image
-from test_benchmarks import make_mmbench, make_pope
-from test_cli import COMMAND, document, edge, refusal
 
 from phantom_edge.convert.random import write_random
 from phantom_edge.data.triples import Triple
@@ -73,7 +72,7 @@ def test_table_on_stdout_and_the_rest_on_stderr(tiny: Path, data: Path) -> None:
     done = edge(
         "eval", str(tiny), "-d", str(data), "--max-new-tokens", "1", "--kinds", "count, existence", "--limit", "5"
     )
-    stdout, stderr = done.stdout.decode(), done.stderr.decode()
+    stdout, stderr = done.stdout, done.stderr
     assert done.returncode == 0, stderr
     assert "95 % interval" in stdout and "chance" in stdout and "existence" in stdout and "describe" not in stdout
     assert "6 questions left out" in stderr and "F1" in stderr and "6 questions in" in stderr  # three whole pictures

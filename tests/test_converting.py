@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from reference import official_folder
+from checkpoint_files import all_tensors, assert_same_bytes, edit_weights, put
+from golden_checkpoints import official_folder
 from safetensors.torch import load_file
-from test_checkpoint import all_tensors, assert_same_bytes, edit_weights, put
 
 from phantom_edge.checkpoint.loading import our_shapes
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration

@@ -13,9 +13,9 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from packages import CHUNK, CONTEXT, golden_source
-from reference import Golden
-from test_coreml import BOUND, HALF_BOUND, off, prompt_of
+from comparison import BOUND, HALF_BOUND, relative_error
+from coreml_packages import CHUNK, CONTEXT
+from golden_checkpoints import Golden, golden_source, prompt_of
 
 from phantom_edge.bundle.manifest import Phantom
 from phantom_edge.bundle.part import Part, Port
@@ -99,19 +99,19 @@ def test_assets_compute_the_model(name: str, phantom: str, golden, tmp_path: Pat
     embeds = reference.embed(ids).numpy()
     for chunks in ((64, *[1] * 32), (5, 1, 37, 53)):
         found = made.logits(embeds, chunks, "smooth")
-        assert off(found, wanted) <= BOUND, chunks
+        assert relative_error(found, wanted) <= BOUND, chunks
         assert (found.argmax(-1) == wanted.argmax(-1)).all(), chunks
     if phantom == "full":
         model = g.model(input_ids=ids[None]).logits[0].numpy()
-        assert off(made.logits(embeds, (64, *[1] * 32), "fp16"), model) <= HALF_BOUND
+        assert relative_error(made.logits(embeds, (64, *[1] * 32), "fp16"), model) <= HALF_BOUND
     if phantom == "full" and name == GOLDEN[0]:
-        assert off(made.logits(embeds, (64, *[1] * 32), "strict"), model) <= STRICT_BOUND
+        assert relative_error(made.logits(embeds, (64, *[1] * 32), "strict"), model) <= STRICT_BOUND
     if "pixel_values" not in g.io:
         return
     pixels = g.io["pixel_values"]
-    assert off(made.image_tokens(pixels, "smooth"), reference.image_tokens(pixels)) <= BOUND
+    assert relative_error(made.image_tokens(pixels, "smooth"), reference.image_tokens(pixels)) <= BOUND
     seen = g.model.get_image_features(pixels).pooler_output.flatten(0, 1).numpy()
-    assert off(made.image_tokens(pixels, "fp16"), seen) <= HALF_BOUND
+    assert relative_error(made.image_tokens(pixels, "fp16"), seen) <= HALF_BOUND
 
 
 def made_of(draw: Draw, ports: Sequence[Port], folder: Path) -> Part:
@@ -142,9 +142,9 @@ def test_sums_of_products_are_what_is_coarse(tmp_path: Path) -> None:
     for term in range(256):
         one_by_one = one_by_one + a[:, term, None] * b[None, term]
     assert np.array_equal(found["strict"], one_by_one)
-    assert off(found["strict"], exact) > 1e-3
-    assert off(found["fp16"], exact) <= 2**-11
-    assert off(found["smooth"], exact) <= 1e-6
+    assert relative_error(found["strict"], exact) > 1e-3
+    assert relative_error(found["fp16"], exact) <= 2**-11
+    assert relative_error(found["smooth"], exact) <= 1e-6
 
 
 @pytest.mark.parametrize("width", [4, 64])
@@ -160,7 +160,7 @@ def test_small_weights_and_weights_of_layer_scales_are_as_stored(width: int, tmp
     x = np.random.default_rng(0).standard_normal(part.inputs[0].shape).astype(np.float16)
     wanted = weight[:, :, 0, 0].half().double().numpy() @ x[0, :, 0].astype(np.float64)
     for mode, bound in {"smooth": 1e-6, "fp16": 1e-2, "strict": 1e-2}.items():
-        assert off(load(tmp_path, {"one": part}, mode)["one"].run({"x": x})["out"][0, :, 0], wanted) <= bound
+        assert relative_error(load(tmp_path, {"one": part}, mode)["one"].run({"x": x})["out"][0, :, 0], wanted) <= bound
 
 
 def test_what_is_no_part_of_the_experiment_is_refused(golden) -> None:

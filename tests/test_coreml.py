@@ -5,33 +5,16 @@ order, so at most 1e-4 of the largest number apart. Float16: rounded after each 
 """
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from packages import CONTEXT, FIRST, golden_source, written
-from reference import ARCHITECTURES, Golden
+from comparison import BOUND, HALF_BOUND, relative_error
+from coreml_packages import CONTEXT, lower_coreml
+from golden_checkpoints import ARCHITECTURES, golden_source, prompt_of
 
 pytest.importorskip("coremltools")
 
-BOUND, HALF_BOUND = 1e-4, 3e-2
 GOLDEN = (*(f"{name}-{eta}" for name in ARCHITECTURES for eta in ("1.0", "1e-4")), "0_5b-tied-1.0", "3_8b-sw16-1.0")
 PROMPT = 64
-
-
-def off(found: Any, wanted: Any) -> float:
-    found, wanted = np.asarray(found), np.asarray(wanted)
-    assert found.shape == wanted.shape and np.isfinite(found).all()
-    return float(np.abs(found - wanted).max() / np.abs(wanted).max())
-
-
-def prompt_of(g: Golden, tokens: int) -> torch.Tensor:
-    """The first token that is folded, then any."""
-    ids = torch.randint(0, g.model.config.text.vocab_size, (tokens,), generator=torch.Generator().manual_seed(1))
-    ids[ids == g.model.config.image_token_id] = 0
-    ids[0] = FIRST
-    return ids
 
 
 @pytest.mark.parametrize("compute", ["gpu", "ane"])
@@ -39,19 +22,19 @@ def prompt_of(g: Golden, tokens: int) -> torch.Tensor:
 def test_packages_compute_the_model(name: str, compute: str, golden, tmp_path: Path) -> None:
     """A prompt of 64 in chunks, 32 tokens one by one to the cache's last slot, odd chunks; and pictures."""
     g = golden(name)
-    made = written(golden_source(g), tmp_path, compute=compute)
+    made = lower_coreml(golden_source(g), tmp_path, compute=compute)
     reference, ids = made.reference(), prompt_of(g, CONTEXT)
     wanted = reference.logits(reference.hidden([reference.embed(ids)])[0]).numpy()
     embeds = reference.embed(ids).numpy()
     for chunks in ((PROMPT, *[1] * 32), (5, 1, 37, 53)):
         found = made.logits(embeds, chunks)
-        assert off(found, wanted) <= BOUND, chunks
+        assert relative_error(found, wanted) <= BOUND, chunks
         assert (found.argmax(-1) == wanted.argmax(-1)).all(), chunks
     model = g.model(input_ids=ids[None]).logits[0].numpy()
-    assert off(made.logits(embeds, (PROMPT, *[1] * 32), "fp16"), model) <= HALF_BOUND
+    assert relative_error(made.logits(embeds, (PROMPT, *[1] * 32), "fp16"), model) <= HALF_BOUND
     if "pixel_values" not in g.io:
         return
     pixels = g.io["pixel_values"]
-    assert off(made.image_tokens(pixels), reference.image_tokens(pixels)) <= BOUND
+    assert relative_error(made.image_tokens(pixels), reference.image_tokens(pixels)) <= BOUND
     seen = g.model.get_image_features(pixels).pooler_output.flatten(0, 1).numpy()
-    assert off(made.image_tokens(pixels, "fp16"), seen) <= HALF_BOUND
+    assert relative_error(made.image_tokens(pixels, "fp16"), seen) <= HALF_BOUND

@@ -4,14 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
-from inside import edge_inside, resealed, stopped
+from bundles import resealed
+from command_line import document, edge, edge_inside, interrupted
 from noise import noise
-from test_export_cli import document, edge
+from random_checkpoints import write_checkpoint
 
 from phantom_edge.bundle.folder import Bundle
-from phantom_edge.convert.random import write_random
-from phantom_edge.models.sizes import SIZES
 
 pytest.importorskip("coremltools")
 
@@ -20,7 +18,7 @@ pytest.importorskip("coremltools")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint, its bundle, and a photo."""
     desk = tmp_path_factory.mktemp("coreml")
-    write_random(SIZES["tiny"], desk / "checkpoint", seed=3, dtype=torch.float32, eta=1.0)
+    write_checkpoint(desk / "checkpoint")
     done = edge(*export(desk / "checkpoint", desk / "bundle"))
     assert done.returncode == 0, done.stderr
     assert "decoder.mlpackage" in done.stdout and "unverified" not in done.stdout
@@ -71,7 +69,7 @@ def test_two_exports_are_the_same_bytes(desk: Path, tmp_path: Path) -> None:
 
 def test_a_stopped_export_leaves_no_bundle_and_goes_on(desk: Path, tmp_path: Path) -> None:
     package = tmp_path / ".out.unfinished" / "decoder.mlpackage"
-    code, complaint = stopped(export(desk / "checkpoint", tmp_path / "out"), package.exists)
+    code, complaint = interrupted(export(desk / "checkpoint", tmp_path / "out"), package.exists)
     assert code == 1 and "Traceback" not in complaint and "goes on" in complaint
     assert [path.name for path in tmp_path.iterdir()] == [".out.unfinished"]
     done = edge_inside(*export(desk / "checkpoint", tmp_path / "out", "--no-verify"))

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from comparison import BOUND, relative_error
+from coreml_packages import CoremlPackages, lower_coreml
+from golden_checkpoints import FIRST, golden_source
 from numpy.typing import NDArray
-from packages import FIRST, Written, golden_source, written
-from test_coreml import BOUND, off
 
 from phantom_edge.export.interpreters.mil.importing import coremltools
 from phantom_edge.export.targets.coreml.graph import MODEL, WEIGHTS
@@ -278,12 +279,12 @@ VISION: dict[str, tuple[str, Fault]] = {
 
 
 @pytest.fixture(scope="module")
-def sound(golden: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Written, Any, Any]]:
+def sound(golden: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[CoremlPackages, Any, Any]]:
     """A sound package by profile or recipe, what it was fed and what is right."""
     scratch = tmp_path_factory.mktemp("sound")
-    known: dict[str, tuple[Written, Any, Any]] = {}
+    known: dict[str, tuple[CoremlPackages, Any, Any]] = {}
 
-    def get(name: str) -> tuple[Written, Any, Any]:
+    def get(name: str) -> tuple[CoremlPackages, Any, Any]:
         if name not in known:
             g = golden("0_5b-1.0")
             folder, compute = None, name
@@ -293,19 +294,19 @@ def sound(golden: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
                 for file in (*NANO.glob("tokenizer*"), NANO / "chat_template.jinja"):
                     shutil.copy(file, g.folder)
                 quantize_checkpoint(g.folder, Recipe({"decoder": scheme}), folder, name=name)
-            made = written(golden_source(g, folder), scratch / name, compute=compute)
+            made = lower_coreml(golden_source(g, folder), scratch / name, compute=compute)
             reference = made.reference()
             ids = torch.randint(4, 250, (sum(CHUNKS),), generator=torch.Generator().manual_seed(2))
             ids[0] = FIRST
             embeds = reference.embed(ids)
             known[name] = made, embeds.numpy(), reference.logits(reference.hidden([embeds])[0]).numpy()
-            assert off(made.logits(known[name][1], CHUNKS), known[name][2]) <= BOUND
+            assert relative_error(made.logits(known[name][1], CHUNKS), known[name][2]) <= BOUND
         return known[name]
 
     return get
 
 
-def spoiled(made: Written, fault: Fault, file: str, folder: Path) -> Written:
+def spoiled(made: CoremlPackages, fault: Fault, file: str, folder: Path) -> CoremlPackages:
     """A copy with a fault in it."""
     shutil.copytree(made.folder, folder)
     package = Edited(folder / file)
@@ -328,7 +329,7 @@ def test_a_fault_of_the_vision_tower_is_caught(name: str, sound: Any, golden: An
     made, *_ = sound(kind)
     pixels = golden("0_5b-1.0").io["pixel_values"][:1]
     wanted = made.reference().image_tokens(pixels)
-    assert off(made.image_tokens(pixels), wanted) <= BOUND
+    assert relative_error(made.image_tokens(pixels), wanted) <= BOUND
     bad = spoiled(made, fault, "vision.mlpackage", tmp_path / "bad")
     assert is_caught(lambda: bad.image_tokens(pixels), wanted)
 
@@ -336,7 +337,7 @@ def test_a_fault_of_the_vision_tower_is_caught(name: str, sound: Any, golden: An
 def is_caught(run: Callable[[], Any], wanted: Any) -> bool:
     """Whether it runs, and is off."""
     found = run()
-    return not np.isfinite(found).all() or off(found, wanted) > BOUND
+    return not np.isfinite(found).all() or relative_error(found, wanted) > BOUND
 
 
 DRAWN: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
@@ -358,11 +359,11 @@ def test_a_mistake_of_the_drawing_is_caught(
     right = getattr(importlib.import_module(f"phantom_edge.export.targets.coreml.{module}"), attribute)
     monkeypatch.setattr(place, mistake(right))
     g = golden("0_5b-1.0")
-    made = written(golden_source(g), tmp_path, compute="ane")
+    made = lower_coreml(golden_source(g), tmp_path, compute="ane")
     reference = made.reference()
     if module == "vision":
         pixels = g.io["pixel_values"][:1]
-        assert off(made.image_tokens(pixels), reference.image_tokens(pixels)) > BOUND
+        assert relative_error(made.image_tokens(pixels), reference.image_tokens(pixels)) > BOUND
         return
     ids = torch.randint(4, 250, (sum(CHUNKS),), generator=torch.Generator().manual_seed(2))
     ids[0] = FIRST
@@ -380,4 +381,4 @@ def test_where_an_epsilon_vanishes_a_filled_chunk_is_no_nan(compute: str, sound:
 
     made, embeds, wanted = sound(compute)
     bad = spoiled(made, vanish, "decoder.mlpackage", tmp_path / "bad")
-    assert off(bad.logits(embeds, (16, 5)), wanted[:21]) < 0.1
+    assert relative_error(bad.logits(embeds, (16, 5)), wanted[:21]) < 0.1

@@ -8,17 +8,17 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from asked import settings_for
+from export_settings import settings_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from integers import coreml_weights
+from random_checkpoints import write_checkpoint
+from stored_weights import coreml_weights
 from torch import Tensor
 
 from phantom_edge.bundle.proof import STAGES
 from phantom_edge.checkpoint.quantized.files import QuantizedFiles
 from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Scheme
 from phantom_edge.checkpoint.quantized.weights import Quantized
-from phantom_edge.convert.random import write_random
 from phantom_edge.export.interpreters.mil.interpreter import Interpreter
 from phantom_edge.export.interpreters.mil.package import Package
 from phantom_edge.export.pipeline import export_bundle
@@ -30,7 +30,6 @@ from phantom_edge.export.targets.coreml.options import Compute
 from phantom_edge.export.targets.coreml.weights import Weights
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomConfig
-from phantom_edge.models.sizes import SIZES
 from phantom_edge.models.tensor_names import EMBEDDING
 from phantom_edge.quantize.palettes import with_palettes
 from phantom_edge.quantize.quantize import quantize_checkpoint
@@ -85,9 +84,7 @@ def test_a_package_holds_these_numbers(
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights at full phantom strength."""
-    folder = tmp_path_factory.mktemp("quantized") / "checkpoint"
-    write_random(SIZES["tiny"], folder, seed=3, dtype=torch.float32, eta=1.0)
-    return folder
+    return write_checkpoint(tmp_path_factory.mktemp("quantized") / "checkpoint")
 
 
 RECIPES: dict[str, tuple[Compute, int, Recipe]] = {

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 from chat_server import Answer, Asked, ChatServer, serving, spoken, wait_for
+from command_line import COMMAND
+from curation import curate, pairs, report_of, willing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from test_cli import COMMAND
 
 from phantom_edge.data.curate import FAILURES_IN_A_ROW, Curation
 from phantom_edge.data.endpoint import Endpoint, _asked_wait_seconds, chat_url, open_client
@@ -37,32 +38,6 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
-def willing(asked: Asked) -> Answer:
-    """Writes an answer that tells its question, and confirms it."""
-    return spoken("Yes.") if asked.is_check else spoken(f"wrong of {asked.question}")
-
-
-def pairs(folder: Path, number: int) -> Path:
-    path = folder / "pairs.jsonl"
-    path.write_text("".join(Triple(f"q{row}?", f"right {row}").to_json() + "\n" for row in range(number)))
-    return path
-
-
-def curate(path: Path, server: ChatServer, *more: str, out: str = "out.jsonl") -> subprocess.CompletedProcess[bytes]:
-    address = ("--endpoint", server.address, "--model", "m", "--out", str(path.parent / out))
-    return subprocess.run(
-        [*COMMAND, "data", "curate", str(path), *address, *more],
-        capture_output=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-
-
-def document(done: subprocess.CompletedProcess[bytes], code: int = 0) -> dict:
-    assert done.returncode == code, done.stderr.decode()
-    return json.loads(done.stdout)
-
-
 def outcomes(server: ChatServer, number: int = 1, **how: float) -> dict[int, Outcome]:
     """The outcomes of some questions, asked within this process."""
     settings = {"timeout_seconds": 5.0, "retries": 3, "first_wait_seconds": 0.01, **how}
@@ -79,7 +54,7 @@ def test_happy_path(tmp_path: Path) -> None:
         file.write(Triple("had one?", "yes", ("no",), kind="k").to_json() + "\n")
     with serving(willing) as server:
         done = curate(path, server, "--yes", "--json", "--price-in", "1000", "--price-out", "2000")
-        found = document(done)
+        found = report_of(done)
         assert (found["kept"], found["given"], found["refused"], found["equal"], found["failed"]) == (7, 1, 0, 0, 0)
         assert (found["prompt_tokens"], found["completion_tokens"], found["price"]) == (7 * 22, 7 * 6, 0.238)
         assert len(server.asked) == 14 and sorted(server.writes()) == sorted(server.checks())
@@ -108,7 +83,7 @@ def test_what_is_refused_and_what_is_equal(tmp_path: Path) -> None:
 
     path = pairs(tmp_path, 6)
     with serving(behave) as server:
-        found = document(curate(path, server, "--yes", "--json"))
+        found = report_of(curate(path, server, "--yes", "--json"))
         assert (found["kept"], found["refused"], found["equal"], found["failed"]) == (1, 2, 3, 0)
         assert sorted(server.checks()) == ["q0?", "q1?", "q2?"]  # nobody was asked about the equal and the empty ones
     assert list(read_triples(tmp_path / "out.jsonl")) == [Triple("q2?", "right 2", ("wrong",))]
@@ -186,12 +161,12 @@ def test_failed_questions_are_asked_again_and_no_others(tmp_path: Path) -> None:
 
     with serving(behave) as server:
         done = curate(path, server, "--yes", "--json", "--retries", "0")
-        found = document(done, code=1)
+        found = report_of(done, code=1)
         assert (found["kept"], found["failed"]) == (3, 2)
         assert found["reasons"] == {"the server returned 500: oops (1 tries)": [2, 5]}
         assert len(list(read_triples(tmp_path / "out.jsonl"))) == 3
         sick, before = False, len(server.asked)
-        assert document(curate(path, server, "--yes", "--json"))["kept"] == 5
+        assert report_of(curate(path, server, "--yes", "--json"))["kept"] == 5
         assert {asked.question for asked in server.asked[before:]} == {"q1?", "q4?"}
     assert [triple.question for triple in read_triples(tmp_path / "out.jsonl")] == [f"q{row}?" for row in range(5)]
 
@@ -247,7 +222,7 @@ def test_killed_and_gone_on_with(tmp_path: Path) -> None:
         with journal.open("ab") as file:
             file.write(b'{"row": 3, "state": "ke')  # as if the kill had come in the middle of a line
         before = len(server.asked)
-        assert document(curate(path, server, "--yes", "--json"))["kept"] == 40
+        assert report_of(curate(path, server, "--yes", "--json"))["kept"] == 40
         later = {int(asked.question[1:-1]) for asked in server.asked[before:]}
         assert later == set(range(40)) - written
         assert len(server.asked) <= 80 + 2 * 2 * 4  # of each kill, what was under way
@@ -317,7 +292,7 @@ def test_pictures_are_sent_small_and_bare(tmp_path: Path) -> None:
     path.write_text("".join(triple.to_json() + "\n" for triple in lines))
     (tmp_path / "there").mkdir()
     with serving(willing) as server:
-        found = document(curate(path, server, "--images", "--yes", "--json", out="there/out.jsonl"), code=1)
+        found = report_of(curate(path, server, "--images", "--yes", "--json", out="there/out.jsonl"), code=1)
         assert (found["kept"], found["failed"]) == (2, 1) and "none.jpg does not exist" in str(found["reasons"])
         for asked in server.asked:
             content = asked.document["messages"][-1]["content"]
@@ -342,7 +317,7 @@ def test_own_prompts(tmp_path: Path) -> None:
         '[check]\nsystem = "T"\nuser = "Question:\\n{question}\\n{chosen} Other answer: {rejected}"\n'
     )
     with serving(willing) as server:
-        assert document(curate(path, server, "--yes", "--json", "--prompts", str(own)))["kept"] == 1
+        assert report_of(curate(path, server, "--yes", "--json", "--prompts", str(own)))["kept"] == 1
         write, check = server.asked
     assert [asked.document["messages"][0]["content"] for asked in (write, check)] == ["S", "T"]
     assert write.text == "Question:\nwhat {chosen} is?\nright {rejected} {else}"  # what is filled in stays as it is

@@ -1,6 +1,5 @@
 """Trained palettes: closer to the float model's answers, the same again, and refused where there are none."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from noise import noise
+from random_checkpoints import write_checkpoint, write_questions
 from safetensors.torch import load_file
 from torch import Tensor
 from typer.testing import CliRunner
@@ -17,10 +16,8 @@ from phantom_edge.checkpoint.loading import matrices
 from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Scheme
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.cli.main import app
-from phantom_edge.convert.random import write_random
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.quiet import need_quietly
-from phantom_edge.models.sizes import SIZES
 from phantom_edge.models.tensor_names import part_of
 from phantom_edge.quantize import dkm
 from phantom_edge.quantize.calibration import KINDS, Calibration, Sample, embedded, read_samples
@@ -39,14 +36,9 @@ LUT = SCHEMES["lut4-r16"]
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint at full phantom strength, and questions about two pictures."""
     desk = tmp_path_factory.mktemp("dkm")
-    write_random(SIZES["tiny"], desk / "checkpoint", seed=3, dtype=torch.float32, eta=1.0)
-    lines = []
-    for number in range(2):
-        noise((112, 112), 80).save(desk / f"{number}.png")
-        answers = ("yes", "a far red square")
-        lines += [{"image": f"{number}.png", "question": f"Is it {one}?", "chosen": one} for one in answers]
-    (desk / "triples.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    (desk / "words.jsonl").write_text(json.dumps({"question": "Who?", "chosen": "me"}))
+    write_checkpoint(desk / "checkpoint")
+    answers = {f"Is it {one}?": one for one in ("yes", "a far red square")}
+    write_questions(desk, pictures=((112, 112),) * 2, answers=answers)
     return desk
 
 

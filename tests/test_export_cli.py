@@ -7,15 +7,13 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from inside import edge_inside
+from command_line import document, edge, edge_inside
 from noise import noise
+from random_checkpoints import write_checkpoint
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
@@ -24,24 +22,12 @@ from phantom_edge.cli.main import app
 from phantom_edge.convert.random import write_random
 from phantom_edge.models.sizes import SIZES
 
-COMMAND = [sys.executable, "-m", "phantom_edge"]
-
-
-def edge(*arguments: object, **more: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, **more)
-
-
-def document(*arguments: object) -> Any:
-    done = edge_inside(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint, a bundle of it, and a photo."""
     desk = tmp_path_factory.mktemp("desk")
-    write_random(SIZES["tiny"], desk / "checkpoint", seed=3, dtype=torch.float32, eta=1.0)
+    write_checkpoint(desk / "checkpoint")
     done = edge("export", desk / "checkpoint", "--target", "onnx", "--out", desk / "bundle", "--max-context", 256)
     assert done.returncode == 0, done.stderr
     assert "relative error" in done.stdout and "next: phantom-edge run" in done.stderr

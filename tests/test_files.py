@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from golden_checkpoints import official_folder
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from reference import official_folder
 
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.convert.convert import convert

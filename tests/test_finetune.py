@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from inside import edge_inside
+from command_line import COMMAND, ROOT, edge_inside
 from safetensors.torch import load_file
-from test_cli import COMMAND, ROOT
 
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.convert.random import write_random

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from golden_checkpoints import ARCHITECTURES
 from noise import noise
 from PIL import Image
-from reference import ARCHITECTURES
 from torch import Tensor, nn
 from transformers import DynamicCache
 

@@ -6,7 +6,7 @@ times larger); mistakes such as a wrong scale or swapped gates show at 4e-4 and 
 
 import pytest
 import torch
-from reference import ARCHITECTURES, Golden
+from golden_checkpoints import ARCHITECTURES, Golden
 from torch import Tensor
 
 VARIANTS = ("0_5b-tied-1.0", "1_8b-ntk-1.0", "3_8b-sushort-1.0", "3_8b-sulong-1.0", "3_8b-sw16-1.0")

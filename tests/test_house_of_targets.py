@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inside import edge_inside
+from command_line import edge_inside
 
 from phantom_edge.export.targets import TARGETS, options_of
 from phantom_edge.export.targets.target import Target, flag_of

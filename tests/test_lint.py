@@ -8,18 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from random_checkpoints import write_checkpoint
 from typer.testing import CliRunner
 
 pytest.importorskip("coremltools")
 
-from asked import settings_for
+from export_settings import settings_for
 from mil_programs import FP16, FP32, INT32, mb, package, types
 
 from phantom_edge.bundle.folder import read_manifest, sealed
 from phantom_edge.bundle.manifest import MANIFEST, UNSEALED
 from phantom_edge.cli.main import app
-from phantom_edge.convert.random import write_random
 from phantom_edge.export.interpreters.mil import Package
 from phantom_edge.export.linting import lint_bundle as lint
 from phantom_edge.export.pipeline import export_bundle
@@ -40,7 +39,6 @@ from phantom_edge.export.targets.coreml.options import Compute
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.models.shipped import NANO
-from phantom_edge.models.sizes import SIZES
 
 CONTEXT, CHUNK = 128, 16
 
@@ -347,7 +345,7 @@ def test_multiply_adds_of_nano_are_those_of_its_config(compute: Compute, request
 
 
 def test_the_ane_profile_is_eligible(ane: Path, tmp_path: Path) -> None:
-    write_random(SIZES["tiny"], tmp_path / "tiny", seed=3, dtype=torch.float32, eta=1.0)
+    write_checkpoint(tmp_path / "tiny")
     padded = {"last-axis-of-one", "short-last-axis"}
     for folder, known in (
         (ane, padded),

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from reference import official_folder
+from checkpoint_files import all_tensors, assert_same_bytes, edit_config, edit_weights, put, shard
+from golden_checkpoints import official_folder
 from safetensors.torch import load_file, save_file
-from test_checkpoint import all_tensors, assert_same_bytes, edit_config, edit_weights, put, shard
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration

@@ -5,11 +5,11 @@ The golden batch has a row padded on the left. Float32: the bound is that of ``t
 
 import pytest
 import torch
+from golden_checkpoints import Golden
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reference import Golden
-from test_trace import Decoder
 from torch import Tensor, nn
+from traced_modules import Decoder
 from transformers import StaticCache
 
 from phantom_edge.foundation.errors import EdgeError

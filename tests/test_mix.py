@@ -9,15 +9,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from noise import noise
+from random_checkpoints import write_checkpoint, write_questions
 from typer.testing import CliRunner
 
 from phantom_edge.checkpoint.loading import matrices
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.cli.main import app
-from phantom_edge.convert.random import write_random
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.models.sizes import SIZES
 from phantom_edge.quantize import knapsack
 from phantom_edge.quantize.calibration import Calibration, read_samples
 from phantom_edge.quantize.damage import Judge, units_of
@@ -33,10 +31,8 @@ CHOICES = ("int4-g32", "int8", "float")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint at full phantom strength, and questions about a picture."""
     desk = tmp_path_factory.mktemp("mix")
-    write_random(SIZES["tiny"], desk / "model", seed=3, dtype=torch.float16, eta=1.0)
-    noise((112, 112), 80).save(desk / "0.png")
-    lines = [{"image": "0.png", "question": f"Is it {word}?", "chosen": "yes"} for word in ("red", "far")]
-    (desk / "triples.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    write_checkpoint(desk / "model", dtype=torch.float16)
+    write_questions(desk, pictures=((112, 112),))
     return desk
 
 

@@ -6,10 +6,10 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from command_line import document, edge
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from test_cli import document, edge
 
 from phantom_edge.data.official import WRONG, read_official
 from phantom_edge.data.triples import Triple, read_triples
@@ -171,12 +171,12 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     write(path, [entry(), 5, {"question": "q"}])
     done = edge("data", "convert", str(path), *arguments, str(out))
     assert done.returncode == 1
-    assert b"left out: 1 entries, such as 3: it has no conversations; its fields are question" in done.stderr
-    assert b"--wrong" in done.stderr and len(list(read_triples(out))) == 1
+    assert "left out: 1 entries, such as 3: it has no conversations; its fields are question" in done.stderr
+    assert "--wrong" in done.stderr and len(list(read_triples(out))) == 1
     path.write_text("[{")
     before = out.read_bytes()
     done = edge("data", "convert", str(path), *arguments, str(out))
-    assert done.returncode == 1 and b"damaged or cut short" in done.stderr and b"Traceback" not in done.stderr
+    assert done.returncode == 1 and "damaged or cut short" in done.stderr and "Traceback" not in done.stderr
     assert out.read_bytes() == before and sorted(tmp_path.glob(".*")) == []
     done = edge("data", "convert", str(path), "--out", str(path))
-    assert done.returncode == 1 and b"would replace the dataset" in done.stderr
+    assert done.returncode == 1 and "would replace the dataset" in done.stderr

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from golden_checkpoints import ARCHITECTURES, Golden
 from numpy.typing import NDArray
-from reference import ARCHITECTURES, Golden
 
 from phantom_edge.export.passes.fold import fold_layers
 from phantom_edge.export.passes.layer_form import LayerForm

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from asked import settings_for
+from export_settings import settings_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from noise import noise
+from random_checkpoints import write_checkpoint, write_questions
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -29,12 +29,10 @@ from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Scheme
 from phantom_edge.checkpoint.quantized.weights import Quantized, stacked
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.checkpoint.writing import write_shards
-from phantom_edge.convert.random import write_random
 from phantom_edge.export.pipeline import export_bundle
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.generate import load
 from phantom_edge.models.shipped import NANO
-from phantom_edge.models.sizes import SIZES
 from phantom_edge.models.tensor_names import EMBEDDING, part_of
 from phantom_edge.quantize import palettes as palettes_module
 from phantom_edge.quantize.calibration import Calibration
@@ -358,10 +356,8 @@ def test_rows_of_an_odd_number_are_refused() -> None:
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint at full phantom strength, and questions about a picture."""
     desk = tmp_path_factory.mktemp("palettes")
-    write_random(SIZES["tiny"], desk / "checkpoint", seed=3, dtype=torch.float32, eta=1.0)
-    noise((112, 112), 80).save(desk / "0.png")
-    lines = [{"image": "0.png", "question": f"Is it {word}?", "chosen": "yes"} for word in ("red", "far")]
-    (desk / "triples.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    write_checkpoint(desk / "checkpoint")
+    write_questions(desk, pictures=((112, 112),))
     return desk
 
 

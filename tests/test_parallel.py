@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 from chat_server import Answer, serving
-from squares import picky, squared
-from test_curate import curate as curate_file
-from test_curate import document, pairs, willing
+from curation import curate, pairs, report_of, willing
+from pool_work import refuses_three, squared
 
 from phantom_edge.data.endpoint import chat_url
 from phantom_edge.data.parallel import AHEAD, ROUND, over_processes, over_ray
@@ -36,7 +35,7 @@ def test_processes_keep_the_order_and_read_little_ahead() -> None:
 
 def test_processes_hand_on_a_mistake() -> None:
     with pytest.raises(EdgeError, match="three is wrong"):
-        list(over_processes(picky, range(100), 2))
+        list(over_processes(refuses_three, range(100), 2))
 
 
 def same_files(one: Path, two: Path) -> bool:
@@ -91,14 +90,14 @@ def test_curation_by_a_cluster_of_its_own(tmp_path: Path, monkeypatch: pytest.Mo
     path = pairs(tmp_path, 30)
     sick = {"q4?"}
     with serving(lambda asked: Answer(400, b"no") if asked.question in sick else willing(asked)) as server:
-        here = document(curate_file(path, server, "--yes", "--json"), code=1)
-        done = curate_file(path, server, "--yes", "--json", "--ray", out="ray.jsonl")
-        assert document(done, code=1) == {**here, "file": str(tmp_path / "ray.jsonl")} and here["kept"] == 29
+        here = report_of(curate(path, server, "--yes", "--json"), code=1)
+        done = curate(path, server, "--yes", "--json", "--ray", out="ray.jsonl")
+        assert report_of(done, code=1) == {**here, "file": str(tmp_path / "ray.jsonl")} and here["kept"] == 29
         assert (tmp_path / "ray.jsonl").read_bytes() == (tmp_path / "out.jsonl").read_bytes()
         sick.clear()
         before = len(server.asked)
-        assert document(curate_file(path, server, "--yes", "--json", "--ray", out="ray.jsonl"))["kept"] == 30
+        assert report_of(curate(path, server, "--yes", "--json", "--ray", out="ray.jsonl"))["kept"] == 30
         assert [asked.question for asked in server.asked[before:]] == ["q4?"] * 2
     with serving(lambda _: Answer(401, b"who?")) as server:
-        done = curate_file(path, server, "--yes", "--ray", out="new.jsonl")
+        done = curate(path, server, "--yes", "--ray", out="new.jsonl")
         assert done.returncode == 1 and b"refuses the key" in done.stderr and b"Traceback" not in done.stderr

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asked import settings_for
+from command_line import edge_inside
+from export_settings import settings_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inside import edge_inside
 
 from phantom_edge.bundle.folder import read_manifest
 from phantom_edge.bundle.work import work_of

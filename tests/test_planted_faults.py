@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from reference import ARCHITECTURES, Golden
+from golden_checkpoints import ARCHITECTURES, Golden
 from torch import Tensor
 
 from phantom_edge.models import attention, text_model

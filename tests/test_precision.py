@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from reference import Golden
+from golden_checkpoints import Golden
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 

@@ -11,8 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from inside import edge_inside
-from profiles import tiny_bundle
+from bundles import tiny_bundle
+from command_line import edge_inside
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.work import work_of

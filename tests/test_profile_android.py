@@ -10,11 +10,13 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from adb_client import bridge, connect
-from adbd import THERMAL, Phone
-from debian import unpacked
-from inside import edge_inside, resealed
-from profiles import at_each_stage, tiny_bundle
+from adb_client import adb_server, connect
+from adbd import Phone
+from bundles import resealed, tiny_bundle
+from command_line import edge_inside
+from debian_packages import unpacked
+from phone_reports import THERMAL
+from profiles import at_each_stage
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.foundation.errors import EdgeError
@@ -39,7 +41,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def adb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with bridge(tmp_path_factory.mktemp("adb")) as command:
+    with adb_server(tmp_path_factory.mktemp("adb")) as command:
         yield command
 
 

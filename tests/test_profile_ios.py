@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from inside import edge_inside
-from profiles import tiny_bundle
+from bundles import tiny_bundle
+from command_line import edge_inside
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.export.targets import TARGETS

@@ -12,17 +12,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
-from asked import settings_for
+from bundles import resealed
+from command_line import edge_inside
+from export_settings import settings_for
+from golden_checkpoints import GOLDEN
 from hypothesis import given
 from hypothesis import strategies as st
-from inside import edge_inside, resealed
 from profiles import make_run
-from reference import GOLDEN
+from random_checkpoints import write_checkpoint
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.node_names import ATTENTION, HEAD, MLP, NORMS, PATCHES, PHANTOM, PLACES, PROJECTIONS, PROJECTOR
-from phantom_edge.convert.random import write_random
 from phantom_edge.export.pipeline import export_bundle
 from phantom_edge.export.targets import TARGETS
 from phantom_edge.export.targets.onnx import trace as ort_pass
@@ -58,7 +58,7 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("operators")
-    write_random(SIZES["tiny"], folder / "float", seed=3, dtype=torch.float32, eta=1.0)
+    write_checkpoint(folder / "float")
     return folder
 
 

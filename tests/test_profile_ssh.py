@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from inside import edge_inside
-from profiles import at_each_stage, tiny_bundle
+from bundles import tiny_bundle
+from command_line import edge_inside
+from profiles import at_each_stage
 from sshd import serving
 
 from phantom_edge.bundle.folder import Bundle

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from packages import golden_source
-from test_coreml import prompt_of
+from golden_checkpoints import golden_source, prompt_of
 
 pytest.importorskip("executorch")
 
-from programs import decoder_program, logits
+from executorch_programs import decoder_program, logits
 
 BOUND = 1e-4
 """Largest difference of a logit: float32, sums in another order."""

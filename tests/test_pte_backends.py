@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from packages import CONTEXT, golden_source
-from test_coreml import HALF_BOUND, off, prompt_of
+from comparison import HALF_BOUND, relative_error
+from coreml_packages import CONTEXT
+from golden_checkpoints import golden_source, prompt_of
 from torch import Tensor, nn
 
 pytest.importorskip("executorch")
 
-from asked import settings_for
-from programs import Loaded, decoder_of, logits
+from executorch_programs import Loaded, decoder_of, logits
+from export_settings import settings_for
 
 from phantom_edge.bundle.part import Delegation, Port
 from phantom_edge.checkpoint.quantized.schemes import SCHEMES
@@ -101,7 +102,7 @@ def test_as_a_program_without_a_delegate_it_is_the_model(golden) -> None:
     method = Loaded(assembled(edge_of(plain_of(golden_source(g)), "portable")).buffer)
     for _ in range(2):
         places, found = logits(method, embeds, (1,) * TOKENS)
-        assert places == list(range(TOKENS)) and off(found, wanted) <= 1e-4
+        assert places == list(range(TOKENS)) and relative_error(found, wanted) <= 1e-4
 
 
 def package_in(program: bytes, folder: Path) -> Path:
@@ -147,7 +148,7 @@ def test_what_core_ml_is_handed_computes_the_model(
         *held, last = (found[name] for name in names["outputNames"])
         cache = dict(zip([name for name in names["inputNames"] if name in cache], held, strict=True))
         rows.append(last[0, 0])
-    assert off(torch.stack(rows), g.model(input_ids=ids[None]).logits[0]) <= bound
+    assert relative_error(torch.stack(rows), g.model(input_ids=ids[None]).logits[0]) <= bound
 
 
 def test_a_program_that_computes_something_else_is_refused(golden) -> None:

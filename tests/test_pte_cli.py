@@ -13,20 +13,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from inside import edge_inside, resealed, stopped
+from bundles import resealed
+from command_line import document, edge, edge_inside, interrupted
 from PIL import Image
-from test_export_cli import document, edge
+from random_checkpoints import write_checkpoint
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.part import Delegation, Part
 from phantom_edge.bundle.proof import OTHERS, RELATIVE
 from phantom_edge.checkpoint.quantized.files import QuantizedFiles
 from phantom_edge.checkpoint.source import Source
-from phantom_edge.convert.random import write_random
 from phantom_edge.export.proof.verify import verify
 from phantom_edge.export.sessions import open_session
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.models.sizes import SIZES
 from phantom_edge.models.tensor_names import DECODER
 from phantom_edge.processing.tiling import to_pixel_values
 from phantom_edge.runtime.sampling import Sampling
@@ -34,7 +33,7 @@ from phantom_edge.runtime.text import question_of
 
 pytest.importorskip("executorch")
 
-from programs import decoder_of
+from executorch_programs import decoder_of
 
 from phantom_edge.export.interpreters.pte import Interpreter
 from phantom_edge.export.interpreters.pte.importing import executorch, fused_operators, quantized_operators, said
@@ -63,7 +62,7 @@ QUESTION = "What is it?"
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint, its bundle of every kind of integers, and a photo."""
     desk = tmp_path_factory.mktemp("executorch")
-    write_random(SIZES["tiny"], desk / "checkpoint", seed=3, dtype=torch.float32, eta=1.0)
+    write_checkpoint(desk / "checkpoint")
     (desk / "recipe.toml").write_text(RECIPE)
     done = edge(*export(desk / "checkpoint", desk / "bundle", "--weights", desk / "recipe.toml"))
     assert done.returncode == 0, done.stderr
@@ -313,6 +312,6 @@ def test_a_stopped_export_leaves_no_bundle(desk: Path, tmp_path: Path) -> None:
         time.sleep(2)
         return True
 
-    code, told = stopped(export(desk / "checkpoint", tmp_path / "out"), is_lowering)
+    code, told = interrupted(export(desk / "checkpoint", tmp_path / "out"), is_lowering)
     assert code == 1 and "Traceback" not in told and "stopped" in told
     assert not list(tmp_path.iterdir())

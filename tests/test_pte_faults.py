@@ -6,8 +6,8 @@ from torch import nn
 
 pytest.importorskip("executorch")
 
-from asked import settings_for
-from programs import Loaded, program_of
+from executorch_programs import Loaded, program_of
+from export_settings import settings_for
 
 from phantom_edge.checkpoint.quantized.schemes import SCHEMES
 from phantom_edge.export.interpreters.pte.importing import quantized_operators

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 pytest.importorskip("executorch")
 
-from programs import Loaded, program_of
+from executorch_programs import Loaded, program_of
 
 from phantom_edge.checkpoint.quantized.schemes import SCHEMES
 from phantom_edge.checkpoint.quantized.weights import Quantized

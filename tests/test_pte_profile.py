@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from reference import GOLDEN
+from golden_checkpoints import GOLDEN
 
 from phantom_edge.foundation.errors import EdgeError
 

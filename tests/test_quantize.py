@@ -11,11 +11,12 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from asked import settings_for
+from export_settings import settings_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from integers import compare, onnx_weights
+from random_checkpoints import write_checkpoint
 from safetensors.torch import load_file, save_file
+from stored_weights import compare_weights, onnx_weights
 from torch import Tensor
 
 from phantom_edge.bundle.manifest import Manifest
@@ -26,7 +27,6 @@ from phantom_edge.checkpoint.quantized.inputs import Inputs
 from phantom_edge.checkpoint.quantized.schemes import SCHEMES, Scheme
 from phantom_edge.checkpoint.quantized.weights import Quantized, packed, unpacked
 from phantom_edge.checkpoint.source import Source
-from phantom_edge.convert.random import write_random
 from phantom_edge.export.pipeline import export_bundle
 from phantom_edge.export.proof.verify import verify
 from phantom_edge.export.targets.onnx.engine import OrtEngine
@@ -35,7 +35,6 @@ from phantom_edge.export.targets.target import Settings
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.generate import load
 from phantom_edge.models.shipped import NANO
-from phantom_edge.models.sizes import SIZES
 from phantom_edge.models.tensor_names import DECODER, EMBEDDING, HEAD, PARTS
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import Recipe, Rule, read_recipe
@@ -157,9 +156,7 @@ def test_the_file_and_the_runtime_hold_these_numbers(
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights at full phantom strength."""
-    folder = tmp_path_factory.mktemp("quantize") / "checkpoint"
-    write_random(SIZES["tiny"], folder, seed=3, dtype=torch.float32, eta=1.0)
-    return folder
+    return write_checkpoint(tmp_path_factory.mktemp("quantize") / "checkpoint")
 
 
 def quantized(checkpoint: Path, name: str, recipe: Recipe) -> Path:
@@ -209,7 +206,7 @@ def test_a_bundle_holds_the_integers_and_computes_with_them(name: str, opset_onl
     own = operators & {"MatMulNBits", "MatMulIntegerToFloat"}
     assert bool(own) is not opset_only and ("DequantizeLinear" in operators) is opset_only
     of_the_graph = {name for name in files.schemes if "phantom" not in name and name != EMBEDDING}
-    assert compare(bundle, files) == of_the_graph
+    assert compare_weights(bundle, files) == of_the_graph
     proof = bundle.manifest.proof
     assert proof is not None and proof.passed and {check.stage for check in proof.checks} > set(STAGES)
     rows = Rows(bundle)[np.arange(bundle.manifest.embedding.rows)]
@@ -226,7 +223,7 @@ def test_a_tied_head_and_the_embedding_are_one_copy(tmp_path: Path) -> None:
     for opset_only, place in ((False, "decoder.data"), (True, "embedding.data")):
         wanted, out = settings_for("onnx", opset_only=opset_only), tmp_path / f"bundle-{opset_only}"
         bundle = export_bundle(str(tmp_path / "nano"), "onnx", out, wanted, prove=False).bundle
-        assert compare(bundle, files) == files.schemes.keys() and bundle.manifest.embedding.file == place
+        assert compare_weights(bundle, files) == files.schemes.keys() and bundle.manifest.embedding.file == place
         rows = Rows(bundle)[np.arange(bundle.manifest.embedding.rows)]
         assert np.array_equal(rows, files.read(EMBEDDING).numpy())
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from inside import edge_inside
+from command_line import edge_inside
 from noise import noise
 
 from phantom_edge.convert.convert import convert

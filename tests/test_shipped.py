@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from inside import edge_inside
+from command_line import edge_inside
 from safetensors import safe_open
 from torch import Tensor
 

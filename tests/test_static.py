@@ -7,24 +7,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from asked import settings_for
+from export_settings import settings_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from integers import coreml_weights, onnx_weights
-from noise import noise
 from PIL import Image
+from random_checkpoints import write_checkpoint, write_questions
+from stored_weights import coreml_weights, onnx_weights
 
 from phantom_edge.checkpoint.quantized.files import QUANTIZATION, QuantizedFiles
 from phantom_edge.checkpoint.quantized.inputs import Inputs, ranged
 from phantom_edge.checkpoint.quantized.schemes import SCHEMES
 from phantom_edge.checkpoint.source import Source
-from phantom_edge.convert.random import write_random
 from phantom_edge.export.pipeline import export_bundle
 from phantom_edge.export.sessions import session_of
 from phantom_edge.export.targets.target import Settings
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.generate import load
-from phantom_edge.models.sizes import SIZES
 from phantom_edge.processing.tiling import to_pixel_values
 from phantom_edge.quantize.calibration import Calibration
 from phantom_edge.quantize.quantize import quantize_checkpoint
@@ -39,13 +37,8 @@ RECIPE = Recipe({"vision": "w8a8", "projector": "w8a8", "decoder": "int4-g32"})
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint, questions about two pictures, and the quantized checkpoint that they make."""
     desk = tmp_path_factory.mktemp("static")
-    write_random(SIZES["tiny"], desk / "checkpoint", seed=3, dtype=torch.float32, eta=1.0)
-    lines = []
-    for number, size in enumerate(((112, 112), (230, 112))):
-        noise(size, 80).save(desk / f"{number}.png")
-        lines.append({"image": f"{number}.png", "question": "Is it red?", "chosen": "yes"})
-    (desk / "triples.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    (desk / "words.jsonl").write_text(json.dumps({"question": "Who?", "chosen": "me"}))
+    write_checkpoint(desk / "checkpoint")
+    write_questions(desk, answers={"Is it red?": "yes"})
     quantize(desk, RECIPE, desk / "quantized")
     return desk
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from golden_checkpoints import Golden
 from noise import noise
-from reference import Golden
 
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.convert.random import write_random

@@ -6,17 +6,7 @@ eta is 1, so that a branch lost in tracing shows.
 import pytest
 import torch
 from torch import Tensor, nn
-
-
-class Decoder(nn.Module):
-    """Embeddings and a mask to logits: what an exporter sees."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, inputs_embeds: Tensor, attention_mask: Tensor) -> Tensor:
-        return self.model(inputs_embeds=inputs_embeds, attention_mask=attention_mask, use_cache=False).logits
+from traced_modules import Decoder
 
 
 class Vision(nn.Module):

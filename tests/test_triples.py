@@ -5,10 +5,10 @@ import string
 from pathlib import Path
 
 import pytest
+from command_line import document, edge
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from test_cli import document, edge
 
 from phantom_edge.data.triples import Triple, parse_line, read_triples
 from phantom_edge.data.validate import validate
@@ -103,16 +103,16 @@ def test_skewed_lengths(tmp_path: Path) -> None:
 
 def test_on_the_command_line(bad_file: Path, tmp_path: Path) -> None:
     done = edge("data", "validate", str(bad_file), "--repaired", str(tmp_path / "fixed.jsonl"))
-    assert done.returncode == 1 and b"a picture that is missing" in done.stdout
+    assert done.returncode == 1 and "a picture that is missing" in done.stdout
     assert document("data", "validate", str(tmp_path / "fixed.jsonl"))["good"] == 4
     for wrong, message in (
-        (("data", "validate", str(tmp_path / "none.jsonl")), b"there is no file"),
-        (("data", "validate", str(bad_file), "--repaired", str(bad_file)), b"replace the file itself"),
-        (("data", "validate", str(tmp_path)), b"cannot be read"),
-        (("data", "scenes", str(tmp_path), "-n", "3"), b"exists already"),
+        (("data", "validate", str(tmp_path / "none.jsonl")), "there is no file"),
+        (("data", "validate", str(bad_file), "--repaired", str(bad_file)), "replace the file itself"),
+        (("data", "validate", str(tmp_path)), "cannot be read"),
+        (("data", "scenes", str(tmp_path), "-n", "3"), "exists already"),
     ):
         done = edge(*wrong)
-        assert done.returncode == 1 and message in done.stderr and b"Traceback" not in done.stderr, wrong
+        assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr, wrong
     written = document("data", "scenes", str(tmp_path / "s"), "-n", "3", "--size", "56", "--split", "validation")
     assert written["pictures"] == 3 and sum(written["questions"].values()) >= 9
     assert edge("data", "validate", str(tmp_path / "s" / "triples.jsonl")).returncode == 0

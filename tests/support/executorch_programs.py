@@ -1,4 +1,4 @@
-"""ExecuTorch programs of golden checkpoints and of small modules, run by ExecuTorch itself."""
+"""ExecuTorch programs of golden checkpoints and of small modules, run in ExecuTorch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ Floats = NDArray[np.float32]
 
 
 def program_of(module: nn.Module, *inputs: Tensor, moving: tuple[tuple[int, int], ...] = (), most: int = 1) -> Any:
-    """What XNNPACK and the portable kernels make of a module, as the method ``forward``."""
+    """Lower a module to XNNPACK and the portable kernels, as the method ``forward``."""
     fused_operators()
     quantized_operators()
     methods = {"forward": Method(module, inputs, moving, most)}
@@ -35,7 +35,7 @@ def program_of(module: nn.Module, *inputs: Tensor, moving: tuple[tuple[int, int]
 
 
 class Loaded:
-    """A method that can be run, and its program, without which it breaks; ExecuTorch's own words go nowhere."""
+    """A loaded method, and the program that must outlive it; ExecuTorch's output is silenced."""
 
     def __init__(self, program: bytes | Path, name: str = "forward") -> None:
         with captured_stderr():
@@ -49,20 +49,21 @@ class Loaded:
 
 
 def decoder_of(source: Source, context: int, phantom: str = "full") -> TextDecoder:
+    """The text decoder of target executorch, as a torch module."""
     chosen = choose_forms(source, Wanted.parse(phantom, torch.float32), multiple=STEP)
     forms = [one.form for one in chosen]
     return TextDecoder(source.config.text, forms, source.read, linear_of(source), context).eval()
 
 
 def decoder_program(source: Source, context: int, phantom: str = "full") -> Loaded:
-    """A loaded text_decoder."""
+    """The checkpoint's text_decoder, lowered and loaded."""
     module = decoder_of(source, context, phantom)
     inputs = torch.zeros(1, 7, source.config.text.hidden_size), torch.zeros(1, dtype=torch.int64)
     return Loaded(program_of(module, *inputs, moving=((0, 1),), most=context - 1).buffer)
 
 
 def logits(method: Loaded, embeds: Tensor, chunks: Sequence[int]) -> tuple[list[int], Floats]:
-    """Positions of the last token of every chunk, and its logits."""
+    """Feed a prompt in chunks; returns the position of each chunk's last token, and its logits."""
     start, places, found = 0, [], []
     for size in chunks:
         rows = embeds[None, start : start + size].contiguous()

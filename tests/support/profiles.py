@@ -1,16 +1,10 @@
-"""Profiles as measurements would be, and what they are made of."""
+"""Profiles with invented numbers, and a hook into measuring."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from phantom_edge.convert.random import write_random
-from phantom_edge.export.pipeline import export_bundle
-from phantom_edge.export.targets.target import Settings
-from phantom_edge.models.sizes import SIZES
 from phantom_edge.profile.measure.lines import Gathering
 from phantom_edge.profile.result import Answered, Depth, Device, Energy, Reading, Run, Stage, Subject
 from phantom_edge.runtime.tracing import Group
@@ -23,12 +17,12 @@ SUBJECT = Subject(
 
 
 def spread(seconds: float, count: int, seed: int) -> tuple[float, ...]:
-    """Repeats that lie 1 % apart."""
+    """Repeats with a spread of 1 %."""
     return tuple((seconds * np.random.default_rng(seed).lognormal(sigma=0.01, size=count)).tolist())
 
 
 def make_run(factor: float = 1.0, repeats: int = 30, seed: int = 0) -> Run:
-    """A run as a measurement would be, ``factor`` times as slow."""
+    """A complete run, ``factor`` times as slow as the plain one."""
     parts = {"preprocess": 0.004, "words": 0.0002, "vision": 0.031, "prefill": 0.052, "decode": 0.09, "choose": 0.003}
     slow = {name: factor * seconds for name, seconds in parts.items()}
     answers = [Answered(total, total / 2, slow) for total in spread(0.182 * factor, repeats, seed + 9)]
@@ -64,15 +58,8 @@ def make_run(factor: float = 1.0, repeats: int = 30, seed: int = 0) -> Run:
     )
 
 
-def tiny_bundle(desk: Path, context: int = 64) -> Path:
-    """An unverified bundle of the tiny size, target onnx, whose phantom halves count."""
-    write_random(SIZES["tiny"], desk / "model", seed=5, dtype=torch.float32, eta=1.0)
-    export_bundle(str(desk / "model"), "onnx", desk / "bundle", Settings(max_context=context), prove=False)
-    return desk / "bundle"
-
-
 def at_each_stage(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
-    """Do something whenever a device has told a stage."""
+    """Call ``act`` whenever a device reports a stage."""
     take = Gathering.take
 
     def heard(gathering: Gathering, line: str) -> str:

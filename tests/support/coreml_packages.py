@@ -1,4 +1,4 @@
-"""Core ML packages of golden checkpoints, and what they compute: for tests that look at one function after another."""
+"""Core ML packages of a checkpoint, and what their functions compute in the interpreter."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,15 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from asked import settings_for
+from export_settings import settings_for
 from numpy.typing import NDArray
-from reference import Golden
 
 from phantom_edge.bundle.manifest import Phantom
 from phantom_edge.bundle.part import Part
-from phantom_edge.checkpoint.loading import open_checkpoint
-from phantom_edge.checkpoint.planning import plan
-from phantom_edge.checkpoint.quantized.files import QuantizedFiles
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.interpreters.mil.interpreter import Mode
 from phantom_edge.export.interpreters.mil.package import Package
@@ -35,29 +31,9 @@ CHUNK, CONTEXT = 16, 96
 Floats = NDArray[np.float32]
 
 
-FIRST = 1
-
-
-class GoldenSource(Source):
-    """A golden checkpoint without tokenizer."""
-
-    def first_token(self) -> int:
-        return FIRST
-
-
-def golden_source(g: Golden, folder: Path | None = None) -> GoldenSource:
-    """The checkpoint itself, or what was made of it in ``folder``, at the eta of the golden data."""
-    folder = folder or g.folder
-    _, files, from_official = open_checkpoint(folder)
-    config = g.model.config
-    planned = plan(config, files, from_official, to_official=False, dtype=None)
-    integers = files if isinstance(files, QuantizedFiles) else None
-    return GoldenSource(folder, config, {one.name: one for one in planned}, None, integers)  # type: ignore[arg-type]
-
-
 @dataclass(frozen=True)
-class Written:
-    """Packages in a folder, and the reference that they must equal."""
+class CoremlPackages:
+    """Packages in a folder, and the checkpoint that they must equal."""
 
     folder: Path
     lowered: Lowered
@@ -70,12 +46,15 @@ class Written:
         return self.lowered.facts
 
     def reference(self) -> StoredReference:
+        """The model with its constants as the packages store them."""
         return StoredReference(self.source, self.fixed, self.phantom)
 
     def packages(self) -> dict[str, Package]:
+        """Packages by file name."""
         return {file: Package.open(self.folder / file) for file in {part.file for part in self.lowered.parts.values()}}
 
     def functions(self, mode: Mode = "smooth") -> dict[str, Interpreted]:
+        """Functions by part; decoder and prefill share their states."""
         packages = self.packages()
         parts: Mapping[str, Part] = self.lowered.parts
         found = {name: Interpreted(packages[part.file], part.function or None, mode) for name, part in parts.items()}
@@ -83,7 +62,7 @@ class Written:
         return found
 
     def logits(self, embeds: Floats, chunks: tuple[int, ...], mode: Mode = "smooth") -> Floats:
-        """At every position, the prompt fed in chunks."""
+        """Logits at every position of a prompt that is fed in chunks."""
         functions, start, found = self.functions(mode), 0, []
         rotary = np.stack([table.numpy() for table in constant_tables(self.source.config.text, CONTEXT)])
         steps = Steps(functions, self.lowered.parts["decoder"].inputs, layout_of(self.fixed), self.fixed, CHUNK, rotary)
@@ -94,13 +73,14 @@ class Written:
         return np.concatenate(found)
 
     def image_tokens(self, pixels: torch.Tensor, mode: Mode = "smooth") -> Floats:
+        """Image tokens of tiles, one tile after another."""
         vision = self.functions(mode)["vision"]
         found = [vision.run({"pixel_values": tile[None].numpy()})["image_tokens"] for tile in pixels]
         return np.concatenate([one[0] if self.fixed.compute == "gpu" else one[0, :, 0].T for one in found])
 
 
-def written(source: Source, folder: Path, phantom: str = "full", **settings: object) -> Written:
-    """What target coreml makes of a checkpoint."""
+def lower_coreml(source: Source, folder: Path, phantom: str = "full", **settings: object) -> CoremlPackages:
+    """Lower a checkpoint to target coreml."""
     folder.mkdir(parents=True, exist_ok=True)
     asked = settings_for("coreml", phantom=phantom, max_context=CONTEXT, prefill_chunk=CHUNK, **settings)
     asked = coreml.settle(source.config, {} if source.integers is None else source.integers.schemes, asked)
@@ -111,4 +91,4 @@ def written(source: Source, folder: Path, phantom: str = "full", **settings: obj
         source, chosen, asked, Unfinished(folder, {}), lambda _what, _steps: lambda _step: None
     )
     ranks = [(one.form.bases.key.rank, one.form.bases.value.rank) for one in chosen]
-    return Written(folder, lowered, source, tuple(Phantom(key, value, 0.0, 0.0, True) for key, value in ranks))
+    return CoremlPackages(folder, lowered, source, tuple(Phantom(key, value, 0.0, 0.0, True) for key, value in ranks))

@@ -1,6 +1,6 @@
-"""What a target's file holds of a quantized checkpoint, read without the code that wrote it.
+"""Weights of a quantized checkpoint in the files of a target, read without the code that wrote them.
 
-Each target gives a function here that returns its weights dequantized, and all are held to the same definition.
+There is one function for each file format; all return dequantized weights, which the tests compare with one definition.
 """
 
 import re
@@ -22,8 +22,8 @@ Weights = dict[str, NDArray[np.float32]]
 PARTS_OF = {"qkv": ("q", "k", "v"), "gate_up": ("gate", "up")}
 
 
-def compare(bundle: Bundle, files: QuantizedFiles) -> set[str]:
-    """Holds each matrix of the decoder to the weights that it stands for; the names of those."""
+def compare_weights(bundle: Bundle, files: QuantizedFiles) -> set[str]:
+    """Compare each matrix of a bundle with the checkpoint's, bit for bit; returns the names of those compared."""
     compared: set[str] = set()
     matrices_ = {**onnx_weights(bundle.file("vision.onnx")), **onnx_weights(bundle.file("decoder.onnx"))}
     for key, got in matrices_.items():
@@ -38,9 +38,9 @@ def compare(bundle: Bundle, files: QuantizedFiles) -> set[str]:
 
 
 def onnx_weights(path: Path) -> Weights:
-    """Weights (rows, columns) of a graph by the names of their integers, by the operators' own documents.
+    """Weights (rows, columns) of an ONNX graph, by the names of their integers.
 
-    Those of MatMulNBits, MatMulIntegerToFloat and DequantizeLinear.
+    Read from MatMulNBits, MatMulIntegerToFloat and DequantizeLinear, as their documents define them.
     """
     model = onnx.load(path)
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
@@ -67,9 +67,10 @@ def onnx_weights(path: Path) -> Weights:
 
 
 def coreml_weights(path: Path) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Integers and weights (rows, columns) of a package, by the names of its constants, by the operators' documents.
+    """Integers and weights (rows, columns) of a Core ML package, by the names of its constants.
 
-    Of constexpr_blockwise_shift_scale, constexpr_affine_dequantize and constexpr_lut_to_dense.
+    Read from constexpr_blockwise_shift_scale, constexpr_affine_dequantize and constexpr_lut_to_dense, as their
+    documents define them.
     """
     found = {}
     package = Package.open(path)
@@ -99,7 +100,7 @@ def coreml_weights(path: Path) -> dict[str, tuple[NDArray[np.int64], NDArray[np.
 
 
 def _dequantized(node: onnx.NodeProto, arrays: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
-    """(columns, rows)."""
+    """Weights (columns, rows) of a DequantizeLinear."""
     about = {attribute.name: attribute.i for attribute in node.attribute}
     integers = arrays[node.input[0]].astype(np.float32)
     others = [arrays[name].astype(np.float32) for name in node.input[1:]]

@@ -1,4 +1,4 @@
-"""Programs that tests need and a machine may lack: Debian's packages, unpacked into a folder."""
+"""Debian's packages, unpacked into a folder, for programs that a test needs and a machine may lack."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 
 
 def unpacked(package: str, desk: Path, beside: tuple[str, ...] = ()) -> Path:
-    """A package of Debian's in a folder, with those that it needs whose names begin like ``beside``."""
+    """Unpack a package into ``desk``, with those of its dependencies whose names begin with one of ``beside``."""
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
         pytest.skip(f"no {package} here, and no apt-get that could bring it")
     kinds = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")

@@ -1,4 +1,4 @@
-"""What is asked of an export, said flat: options of the target among what every target knows."""
+"""Settings of an export from flat keywords: those of every target, and the target's own options."""
 
 from dataclasses import fields
 from typing import Any

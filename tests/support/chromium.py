@@ -1,4 +1,4 @@
-"""Chromium without a window, as npm brings it; where it cannot be had, who needs it is skipped."""
+"""Headless Chromium, installed by npm; where that fails, the test is skipped."""
 
 import hashlib
 import json
@@ -15,11 +15,11 @@ import pytest
 FILES = Path(__file__).parent / "browser"
 UNPACK = 'import("@sparticuz/chromium").then((found) => found.default.executablePath())'
 PATIENCE = 300
-"""Seconds that installing, or looking, may take."""
+"""Maximum seconds to install the browser, or to open a page."""
 
 
 def installed(place: Path) -> Path:
-    """A folder with the browser and its driver; made once, and kept in ``place``."""
+    """The folder with the browser and its driver, installed once and kept in ``place``."""
     if not shutil.which("node") or not shutil.which("npm"):
         pytest.skip("no node and npm here")
     files = [FILES / "package.json", FILES / "look.mjs"]
@@ -45,12 +45,12 @@ def installed(place: Path) -> Path:
 
 
 def at_home(folder: Path) -> dict[str, str]:
-    """The environment in which the browser lies in its folder."""
+    """The environment in which the browser unpacks into ``folder``."""
     return os.environ | {"TMPDIR": str(folder)}
 
 
-def look(page: Path, folder: Path, scheme: str, widths: Sequence[int], place: Path) -> list[dict[str, Any]]:
-    """What a reader sees of a page at each width; pictures go to ``folder``."""
+def inspect_page(page: Path, folder: Path, scheme: str, widths: Sequence[int], place: Path) -> list[dict[str, Any]]:
+    """Layout faults and counts of a page at each width; screenshots go to ``folder``."""
     home = installed(place)
     words = ["node", str(home / "look.mjs"), str(page), str(folder), scheme, *map(str, widths)]
     ran = subprocess.run(words, env=at_home(home), capture_output=True, text=True, timeout=PATIENCE, check=False)

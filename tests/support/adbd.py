@@ -1,4 +1,4 @@
-"""A phone for a test's time: what runs on it as ``adbd`` speaks the protocol, and the real ``adb`` speaks to it.
+"""A fake phone: a server that implements the protocol of ``adbd``, to which the real ``adb`` connects.
 
 The protocol is that of AOSP's ``protocol.txt`` and ``SYNC.TXT`` in packages/modules/adb: messages of a header and data,
 streams that are opened, written to and closed, each write answered by OKAY; shell protocol 2; files by ``sync:``.
@@ -17,68 +17,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from phone_reports import BATTERY, PROPERTIES, THERMAL
+
 HOME = "/data/local/tmp"
 
 VERSION, MOST = 0x01000001, 1 << 20
-"""Of the protocol: from this one on, checksums are not looked at any more; and the most data of a message."""
+"""Version of the protocol, the first without checksums, and the maximum bytes of a message's data."""
 
 FEATURES = "shell_v2,cmd,fixed_push_mkdir"
 
-BATTERY = """Current Battery Service state:
-  AC powered: false
-  USB powered: {usb}
-  Wireless powered: false
-  Dock powered: false
-  Max charging current: 500000
-  Max charging voltage: 5000000
-  Charge counter: {charge}
-  status: 3
-  health: 2
-  present: true
-  level: 85
-  scale: 100
-  voltage: 4000
-  temperature: 273
-  technology: Li-ion
-"""
-
-THERMAL = """IsStatusOverride: false
-ThermalEventListeners:
-\tcallbacks: 2
-\tkilled: false
-\tbroadcasts count: -1
-ThermalStatusListeners:
-\tcallbacks: 5
-\tkilled: false
-\tbroadcasts count: -1
-Thermal Status: 1
-Cached temperatures:
-\tTemperature{mValue=99.0, mType=0, mName=OLD, mStatus=0}
-HAL Ready: true
-HAL connection:
-\tThermalHAL AIDL 1  connected: yes
-Current temperatures from HAL:
-\tTemperature{mValue=44.8, mType=0, mName=AP, mStatus=0}
-\tTemperature{mValue=36.9, mType=5, mName=PA, mStatus=0}
-\tTemperature{mValue=38.5, mType=3, mName=SKIN, mStatus=1}
-\tTemperature{mValue=0.0, mType=4, mName=USB, mStatus=0}
-Current cooling devices from HAL:
-\tCoolingDevice{mValue=77, mType=2, mName=thermal-cpufreq-0}
-"""
-
-PROPERTIES = {
-    "ro.product.cpu.abilist": "arm64-v8a,armeabi-v7a,armeabi",
-    "ro.product.manufacturer": "Acme",
-    "ro.product.model": "Phone 7",
-    "ro.soc.model": "AC8000",
-    "ro.build.version.release": "15",
-    "ro.build.version.sdk": "35",
-    "ro.build.display.id": "AP4A.250105.002",
-}
-
 
 class Phone:
-    """A fake one in ``folder``. What it says and refuses is in its fields, which a test may change at any moment."""
+    """A fake phone in ``folder``. Its fields hold what it reports and refuses; a test may change them at any time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.properties = folder, dict(PROPERTIES)
@@ -104,34 +54,34 @@ class Phone:
 
     @property
     def serial(self) -> str:
-        """By which adb knows it."""
+        """The serial number under which adb lists it."""
         return f"127.0.0.1:{self.port}"
 
     def here(self, text: str) -> str:
-        """A path or command of the phone as one of this machine."""
+        """Translate a path or command of the phone to this machine."""
         return text.replace(HOME, str(self.folder / "tmp"))
 
     def settle(self) -> None:
-        """Write what its tools say."""
+        """Write the output of its tools to files."""
         (self.folder / "properties").write_text("".join(f"{name}={value}\n" for name, value in self.properties.items()))
         battery = BATTERY.format(usb=str(self.usb).lower(), charge=self.charge())
         (self.folder / "battery.new").write_text(battery)
         (self.folder / "battery.new").replace(self.folder / "battery")
 
     def unplug(self) -> None:
-        """The connection ends in the middle of whatever it carries."""
+        """Close every connection, whatever it carries."""
         for link in self.links:
             link.close()
 
     def end(self, words: str) -> None:
-        """End what it runs whose command has these words."""
+        """Kill the running commands that contain these words."""
         for link in self.links:
             for one in link.shells:
                 if one.poll() is None and words in str(one.args):
                     os.killpg(one.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """No more of it."""
+        """Stop the server."""
         self.server.close()
         self.unplug()
 
@@ -144,7 +94,7 @@ class Phone:
 
 
 class Link:
-    """One connection of adb's server."""
+    """One connection from adb's server."""
 
     def __init__(self, phone: Phone, connection: socket.socket) -> None:
         self.phone, self.connection = phone, connection
@@ -154,14 +104,14 @@ class Link:
         self.shells: list[subprocess.Popen[bytes]] = []
 
     def send(self, command: bytes, first: int, second: int, data: bytes = b"") -> None:
-        """One message."""
+        """Send one message."""
         number = int.from_bytes(command, "little")
         head = struct.pack("<6I", number, first, second, len(data), sum(data) & 0xFFFFFFFF, number ^ 0xFFFFFFFF)
         with self.lock, suppress(OSError):
             self.connection.sendall(head + data)
 
     def run(self) -> None:
-        """Answer until it ends."""
+        """Answer messages until the connection ends."""
         with suppress(OSError, EOFError):
             while True:
                 command, first, second, size, _, magic = struct.unpack("<6I", self._read(24))
@@ -210,7 +160,7 @@ class Link:
         threading.Thread(target=stream.run, args=(work, rest), daemon=True).start()
 
     def close(self) -> None:
-        """It, and what runs for it."""
+        """Close the connection, and kill what runs for it."""
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
         self.connection.close()
@@ -223,7 +173,7 @@ class Link:
 
 
 class Stream:
-    """One service that was opened."""
+    """One open service."""
 
     def __init__(self, link: Link, ours: int, theirs: int) -> None:
         self.link, self.ours, self.theirs = link, ours, theirs
@@ -232,13 +182,13 @@ class Stream:
         self.rest = b""
 
     def write(self, data: bytes) -> None:
-        """Each part waits until the one before was taken."""
+        """Send data in parts, each after the acknowledgement of the part before."""
         for start in range(0, len(data), MOST):
             self.ready.acquire(timeout=60)
             self.link.send(b"WRTE", self.ours, self.theirs, data[start : start + MOST])
 
     def read(self, size: int) -> bytes:
-        """So many bytes; EOFError where it ends before."""
+        """Read ``size`` bytes; EOFError where the stream ends before."""
         while len(self.rest) < size:
             part = self.received.get()
             if not part:
@@ -248,7 +198,7 @@ class Stream:
         return found
 
     def run(self, work: Callable[["Stream", str], None], what: str) -> None:
-        """The service, then the end."""
+        """Run the service, then close the stream."""
         with suppress(EOFError, OSError):
             work(self, what)
             self.ready.acquire(timeout=60)  # what was written last has arrived
@@ -306,7 +256,7 @@ def sync(stream: Stream, _what: str) -> None:
 
 
 def _send(stream: Stream, phone: Phone, path: str, mode: int) -> bytes:
-    """Take a file; why not."""
+    """Receive a file; returns why it is refused, or nothing."""
     there = Path(phone.here(path))
     parts = []
     while True:

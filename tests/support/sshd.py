@@ -1,6 +1,6 @@
-"""OpenSSH's own server on loopback, for a test's time, with keys of its own.
+"""OpenSSH's server on loopback, with its own keys, as long as a test lasts.
 
-It is the machine's, or Debian's package unpacked into a folder. Where neither can be had, who needs it is skipped.
+The machine's sshd is used, or Debian's package, unpacked into a folder. Without either, the test is skipped.
 """
 
 import os
@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from debian import unpacked
+from debian_packages import unpacked
 
 
 def program(desk: Path) -> tuple[Path, dict[str, str]]:
-    """The server, and the environment that it needs."""
+    """The path of sshd, and the environment that it needs."""
     found = shutil.which("sshd") or shutil.which("/usr/sbin/sshd")
     if found:
         return Path(found), {}
@@ -28,7 +28,7 @@ def program(desk: Path) -> tuple[Path, dict[str, str]]:
 
 @contextmanager
 def serving(desk: Path) -> Iterator[tuple[int, str, subprocess.Popen[bytes]]]:
-    """A port, the ssh command that is let in, and the server."""
+    """Start a server; yields its port, the ssh command that it accepts, and its process."""
     if not shutil.which("ssh") or not shutil.which("ssh-keygen"):
         pytest.skip("no ssh here")
     server, environment = program(desk)
@@ -46,7 +46,7 @@ def serving(desk: Path) -> Iterator[tuple[int, str, subprocess.Popen[bytes]]]:
         "LogLevel ERROR\n"
     )
     command = [str(server), "-D", "-e", "-f", str(desk / "sshd_config")]
-    if os.geteuid() == 0:  # it wants a user without rights, who need not be there: in a view of its own, he is
+    if os.geteuid() == 0:  # sshd needs an unprivileged user, which may be missing; a private mount namespace has one
         users = Path("/etc/passwd").read_text()
         if "\nsshd:" not in users:
             (desk / "passwd").write_text(f"{users}sshd:x:74:65534::/run/sshd:/usr/sbin/nologin\n")

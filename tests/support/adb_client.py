@@ -1,6 +1,6 @@
-"""Android's own adb, for a test's time, with a server of its own.
+"""Android's own adb, with a server that lasts as long as a test.
 
-It is the machine's, or Debian's package unpacked into a folder. Where neither can be had, who needs it is skipped.
+The machine's adb is used, or Debian's package, unpacked into a folder. Without either, the test is skipped.
 """
 
 import os
@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 from adbd import Phone
-from debian import unpacked
+from debian_packages import unpacked
 
 
 def program(desk: Path) -> tuple[str, dict[str, str]]:
-    """adb, and the environment that it needs."""
+    """The path of adb, and the environment that it needs."""
     if found := shutil.which("adb"):
         return found, {}
     root = unpacked("adb", desk / "adb", ("android-", "libusb", "libbsd", "libmd", "libudev", "libprotobuf", "libzstd"))
@@ -28,8 +28,8 @@ def program(desk: Path) -> tuple[str, dict[str, str]]:
 
 
 @contextmanager
-def bridge(desk: Path) -> Iterator[str]:
-    """The command of an adb with a server of its own, which is ended afterwards."""
+def adb_server(desk: Path) -> Iterator[str]:
+    """Start a server; yields the adb command that uses it."""
     adb, needed = program(desk)
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
@@ -47,7 +47,7 @@ def bridge(desk: Path) -> Iterator[str]:
 
 
 def connect(command: str, phone: Phone) -> None:
-    """Let adb know it."""
+    """Connect adb to the phone, and wait until adb lists it."""
     subprocess.run([*command.split(), "connect", phone.serial], capture_output=True, timeout=60, check=True)
     for _ in range(100):
         told = subprocess.run([*command.split(), "devices"], capture_output=True, text=True, timeout=60, check=True)

@@ -1,4 +1,4 @@
-"""A chat endpoint on this machine that behaves as a test wants it to, and remembers what it was asked."""
+"""A chat endpoint on this machine that records every request and answers as a test defines."""
 
 import json
 import sys
@@ -12,15 +12,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass(frozen=True)
 class Answer:
+    """One response: sent after ``wait_seconds``, byte by byte where ``drip_seconds`` is set."""
+
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     wait_seconds: float = 0.0
     drip_seconds: float = 0.0
-    """Between two bytes of the body."""
 
 
 def spoken(content: object, tokens: tuple[int, int] = (11, 3)) -> Answer:
+    """A chat completion with this content and these token counts (prompt, completion)."""
     usage = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1]}
     choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
     return Answer(body=json.dumps({"choices": [choice], "usage": usage}).encode())
@@ -28,7 +30,7 @@ def spoken(content: object, tokens: tuple[int, int] = (11, 3)) -> Answer:
 
 @dataclass
 class Asked:
-    """One request as it came in."""
+    """One recorded request."""
 
     path: str
     headers: dict[str, str]
@@ -50,13 +52,13 @@ class Asked:
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is no news; all else is told, as ever."""
+        """Ignore clients that disconnect; report all other errors."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
 
 class ChatServer:
-    """Collects requests; ``behave`` gives the answer to each."""
+    """Records requests; ``behave`` returns the answer to each."""
 
     def __init__(self, behave: Callable[[Asked], Answer]) -> None:
         self.behave = behave
@@ -113,6 +115,7 @@ class ChatServer:
 
 @contextmanager
 def serving(behave: Callable[[Asked], Answer]) -> Iterator[ChatServer]:
+    """Start a server, and stop it afterwards."""
     server = ChatServer(behave)
     thread = threading.Thread(target=server.server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
@@ -126,6 +129,7 @@ def serving(behave: Callable[[Asked], Answer]) -> Iterator[ChatServer]:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait until the condition holds; an AssertionError after so many seconds."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"

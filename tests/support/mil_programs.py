@@ -1,4 +1,4 @@
-"""ML programs made with coremltools' builder, for tests of the interpreter."""
+"""ML programs built with coremltools, for tests of the interpreter."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ FP16, FP32, INT32 = types.fp16, types.fp32, types.int32
 
 
 def function(inputs: Shapes, body: Body, ios: int = 18, states: Shapes | None = None) -> Any:
-    """A function whose outputs are what ``body`` returns for the inputs and states, called by their names."""
+    """A function whose outputs are what ``body`` returns; inputs and states are its keyword arguments."""
     ports = {name: mb.placeholder(shape, dtype=dtype, name=name) for name, (shape, dtype) in inputs.items()}
     for name, (shape, dtype) in (states or {}).items():
         ports[name] = mb.state_tensor_placeholder(shape, dtype=dtype)
@@ -33,7 +33,7 @@ def function(inputs: Shapes, body: Body, ios: int = 18, states: Shapes | None = 
 
 
 def save(path: Path, functions: Mapping[str, Any], ios: int = 18) -> Path:
-    """A package of functions, no pass of coremltools run over them."""
+    """Save functions as a package, without any pass of coremltools."""
     program = mil.Program()
     for name, one in functions.items():
         program.add_function(name, one)
@@ -55,12 +55,12 @@ def save(path: Path, functions: Mapping[str, Any], ios: int = 18) -> Path:
 
 
 def package(path: Path, inputs: Shapes, body: Body, ios: int = 18, states: Shapes | None = None) -> Package:
-    """A package of one function."""
+    """Save and open a package of one function."""
     return Package.open(save(path, {"main": function(inputs, body, ios, states)}, ios))
 
 
 def only(found: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """The one output."""
+    """The only output."""
     (tensor,) = found.values()
     return tensor
 
@@ -72,7 +72,7 @@ def converted(
     front: str,
     states: Sequence[Any] | None = None,
 ) -> Interpreter:
-    """A torch module by way of coremltools' own front end, trace or export; in float32 unless it has ``states``.
+    """Convert a torch module by a front end of coremltools, trace or export; in float32 unless it has ``states``.
 
     Under export, the states are the module's buffers, and ``states`` only says that there are some.
     """
@@ -97,6 +97,6 @@ def converted(
 
 
 def run(interpreter: Interpreter, *inputs: torch.Tensor, states: dict[str, torch.Tensor] | None = None) -> torch.Tensor:
-    """The one output for inputs in order."""
+    """Run a function of one output, with its inputs in order."""
     names = [one.name for one in interpreter.function.inputs]
     return only(interpreter.run(dict(zip(names, inputs, strict=True)), states))

@@ -1,14 +1,11 @@
 """A small quantized checkpoint with questions about pictures, and bundles of it for Qualcomm's processor."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from asked import settings_for
-from noise import noise
+from export_settings import settings_for
+from random_checkpoints import write_checkpoint, write_questions
 
-from phantom_edge.convert.random import write_random
 from phantom_edge.export.pipeline import export_bundle
 from phantom_edge.export.targets.target import Settings
 from phantom_edge.models.sizes import SIZES, Size
@@ -20,20 +17,16 @@ CONTEXT, CHUNK = 96, 16
 
 
 def write_desk(desk: Path, size: Size = SIZES["tiny"], recipes: Sequence[str] = ("int8", "int4")) -> Path:
-    """In ``desk``: a float checkpoint, questions about two pictures, and the checkpoint quantized by each recipe."""
-    write_random(size, desk / "float", seed=3, dtype=torch.float32, eta=1.0)
-    lines = []
-    for number, size in enumerate(((112, 112), (230, 112))):
-        noise(size, 80).save(desk / f"{number}.png")
-        lines += [{"image": f"{number}.png", "question": f"Is it {word}?", "chosen": "yes"} for word in ("red", "far")]
-    (desk / "triples.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    """Write a float checkpoint, questions about two pictures, and the checkpoint quantized by each recipe."""
+    write_checkpoint(desk / "float", size)
+    write_questions(desk)
     for recipe in recipes:
         quantize_checkpoint(desk / "float", read_recipe(recipe), desk / recipe, name=recipe)
     return desk
 
 
 def settings_of(desk: Path, soc: str = "sm8650", *, shared: bool = False) -> Settings:
-    """What bundles here are made by."""
+    """Settings of the bundles, calibrated on the questions in ``desk``."""
     return settings_for(
         "qnn",
         max_context=CONTEXT,
@@ -45,7 +38,7 @@ def settings_of(desk: Path, soc: str = "sm8650", *, shared: bool = False) -> Set
 
 
 def write_bundle(desk: Path, recipe: str, soc: str = "sm8650", *, shared: bool = False) -> Path:
-    """An unverified bundle."""
+    """Export an unverified bundle of the checkpoint that a recipe quantized."""
     out = desk / f"{recipe}-{soc}{'-shared' if shared else ''}"
     export_bundle(str(desk / recipe), "qnn", out, settings_of(desk, soc, shared=shared), prove=False)
     return out

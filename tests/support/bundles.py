@@ -1,0 +1,49 @@
+"""Small bundles for ONNX Runtime, and bundles whose manifest is changed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from export_settings import settings_for
+
+from phantom_edge.bundle.folder import Bundle, listing, sealed
+from phantom_edge.bundle.manifest import MANIFEST, UNSEALED
+from phantom_edge.convert.random import write_random
+from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.targets.target import Settings
+from phantom_edge.models.sizes import SIZES
+
+
+def export_onnx(checkpoint: Path, out: Path, prove: bool = False, **settings: Any) -> Bundle:
+    """A bundle for ONNX Runtime, unverified unless asked for."""
+    return export_bundle(str(checkpoint), "onnx", out, settings_for("onnx", **settings), prove=prove).bundle
+
+
+def tiny_bundle(desk: Path, context: int = 64) -> Path:
+    """Export an unverified bundle of the tiny size, target onnx, whose phantom halves count (eta 1)."""
+    write_random(SIZES["tiny"], desk / "model", seed=5, dtype=torch.float32, eta=1.0)
+    export_bundle(str(desk / "model"), "onnx", desk / "bundle", Settings(max_context=context), prove=False)
+    return desk / "bundle"
+
+
+def resealed(folder: Path, change: Callable[[Any], None] = lambda _: None) -> None:
+    """Change the manifest of a bundle and seal it again, as if it had been exported so."""
+    text: Any = json.loads((folder / MANIFEST).read_text())
+    files = listing(folder, text["files"])
+    text["files"] = {name: {"bytes": file.bytes, "sha256": file.sha256} for name, file in files.items()}
+    text["seal"] = UNSEALED
+    change(text)
+    (folder / MANIFEST).write_text(sealed(json.dumps(text, indent=1)))
+
+
+def manifest_edit(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    """Damage: the manifest changed and sealed again, its list of files as it was."""
+
+    def damage(folder: Path) -> None:
+        document = json.loads((folder / MANIFEST).read_text()) | {"seal": UNSEALED}
+        change(document)
+        (folder / MANIFEST).write_text(sealed(json.dumps(document)))
+
+    return damage
