@@ -37,7 +37,7 @@ def from_json(kind: type[T], document: Any, place: str = "") -> T:
 
     try:
         _check(held := {place: document})
-        value: T = _adapter(kind).validate_json(json.dumps(held))[place]
+        value: T = _adapter(kind).validate_json(json.dumps(held))[place]  # type: ignore[arg-type]  # types have hashes
     except RecursionError as error:
         raise WrongJson(f"{place or 'the document'} is nested too deeply") from error
     except ValidationError as error:
