@@ -82,7 +82,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "no tiles": (manifest_edit(lambda d: d["pictures"].update(tokens_per_tile=0)), "tokens_per_tile is impossible"),
     "endless tiles": (manifest_edit(lambda d: d["pictures"].update(max_tiles=10**9)), "tiles is impossible"),
     "no chunk": (manifest_edit(lambda d: d.update(prefill_chunk=0)), "prefill_chunk is impossible"),
-    "endless number": (manifest_edit(lambda d: d["model"].update(eta=10**400)), "larger than 64 bits|model.eta is"),
+    "endless number": (manifest_edit(lambda d: d["model"].update(eta=10**400)), "model.eta is larger than 53 bits"),
     "no number": (manifest_edit(lambda d: d["model"].update(eta=float("nan"))), "cannot be read"),
     "parts swapped": (
         manifest_edit(lambda d: d["parts"].update(vision=d["parts"]["decoder"], decoder=d["parts"]["vision"])),

@@ -18,7 +18,7 @@ def test_a_run_and_itself() -> None:
     compared = compare(make_run(), make_run())
     assert {one.ratio for one in compared.stages} == {1.0} and not compared.unlike and not compared.alone
     assert {one.verdict for one in compared.stages} == {"no difference shown"} and not compared.slower
-    assert compared.untold == ["load"], "measured once"
+    assert compared.unjudged == ["load"], "measured once"
 
 
 @settings(max_examples=30, deadline=None)

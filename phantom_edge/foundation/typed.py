@@ -1,15 +1,30 @@
-"""Frozen dataclasses as strict JSON, and the JSON Schema that says the same.
+"""Frozen dataclasses as strict JSON, and the JSON Schema that says the same: pydantic, with messages of one line.
 
 Nothing is guessed: an unknown or missing field, a wrong type or an impossible number is refused with its place.
 """
 
 import json
-import types
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Mapping
+from functools import cache, reduce
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+UNKNOWN = "unexpected_keyword_argument"
+FAULTS = {
+    UNKNOWN: "{place} is not known",
+    "missing": "{place} is missing",
+    "tuple_type": "{place} is no list",
+    "dict_type": "{place} is no object",
+    "dataclass_type": "{place} is no object",
+    "int_type": "{place} is {input!r:.60}, not integer",
+    "float_type": "{place} is {input!r:.60}, not number",
+    "string_type": "{place} is {input!r:.60}, not string",
+    "bool_type": "{place} is {input!r:.60}, not boolean",
+    "literal_error": "{place} is {input!r:.60}, not {ctx[expected]}",
+    "value_error": "{inside}{ctx[error]}",
+}
+"""Messages by pydantic's types of errors."""
 
 
 class WrongJson(ValueError):
@@ -18,83 +33,43 @@ class WrongJson(ValueError):
 
 def from_json(kind: type[T], document: Any, place: str = "") -> T:
     """``document`` as a ``kind``. Raises WrongJson."""
-    value: T = _read(kind, document, place)
+    from pydantic import ValidationError
+
+    try:
+        _check(held := {place: document})
+        value: T = _adapter(kind).validate_json(json.dumps(held))[place]  # type: ignore[arg-type]  # types have hashes
+    except RecursionError as error:
+        raise WrongJson(f"{place or 'the document'} is nested too deeply") from error
+    except ValidationError as error:
+        fault = min(error.errors(include_url=False), key=lambda one: (one["type"] != UNKNOWN, one["type"] != "missing"))
+        steps = (step for step in fault["loc"] if step not in ("int", "str"))  # pydantic's names of a union's branches
+        where = reduce(_inside, steps, "")
+        words = {"place": where or "the document", "inside": f"{where}." if where else "", **fault}
+        raise WrongJson(FAULTS.get(fault["type"], "{place} cannot be read: {msg}").format(**words)) from error
     return value
 
 
-def _read(kind: Any, document: Any, place: str) -> Any:
-    if kind is Any:
-        return document
-    if is_dataclass(kind):
-        return _read_object(kind, document, place)
-    return READERS.get(get_origin(kind), _read_simple)(kind, document, place)
+@cache
+def _adapter(kind: Any) -> Any:
+    """Reads one ``kind`` by its place: a dataclass of the standard library is configured by what holds it."""
+    from pydantic import ConfigDict, TypeAdapter
+
+    return TypeAdapter(dict[str, kind], config=ConfigDict(strict=True, extra="forbid"))
 
 
-def _read_simple(kind: Any, document: Any, place: str) -> Any:
-    if kind is float and type(document) is int and abs(document) < 2**53:
-        return float(document)
-    if type(document) is int and abs(document) >= 2**63:
-        raise WrongJson(f"{place} is larger than 64 bits hold")
-    if type(document) is not kind:
-        raise WrongJson(f"{place} is {document!r:.60}, not {SIMPLE[kind]}")
-    return document
+def _inside(place: str, step: Any) -> str:
+    return f"{place}[{step}]" if isinstance(step, int) else f"{place}.{step}" if place else str(step)
 
 
-def _read_union(kind: Any, document: Any, place: str) -> Any:
-    options = get_args(kind)
-    if type(document) in options:
-        return document
-    return _read(next(one for one in options if one is not type(None)), document, place)
-
-
-def _read_literal(kind: Any, document: Any, place: str) -> Any:
-    if not any(document == one and type(document) is type(one) for one in get_args(kind)):
-        raise WrongJson(f"{place} is {document!r:.60}, not one of {', '.join(map(str, get_args(kind)))}")
-    return document
-
-
-def _read_tuple(kind: Any, document: Any, place: str) -> Any:
-    if not isinstance(document, list):
-        raise WrongJson(f"{place} is no list")
-    return tuple(_read(get_args(kind)[0], one, f"{place}[{number}]") for number, one in enumerate(document))
-
-
-def _read_dict(kind: Any, document: Any, place: str) -> Any:
-    if not isinstance(document, dict):
-        raise WrongJson(f"{place} is no object")
-    return {key: _read(get_args(kind)[1], one, f"{place}.{key}") for key, one in document.items()}
-
-
-READERS: dict[Any, Callable[[Any, Any, str], Any]] = {
-    Union: _read_union,
-    types.UnionType: _read_union,
-    Literal: _read_literal,
-    tuple: _read_tuple,
-    dict: _read_dict,
-}
-SIMPLE = {int: "integer", float: "number", str: "string", bool: "boolean", type(None): "null"}
-
-
-def _is_required(field: Field[Any]) -> bool:
-    return field.default is MISSING and field.default_factory is MISSING
-
-
-def _read_object(kind: Any, document: Any, place: str) -> Any:
-    if not isinstance(document, dict):
-        raise WrongJson(f"{place or 'the document'} is no object")
-    hints, known = get_type_hints(kind), {field.name: field for field in fields(kind)}
-    inside = f"{place}." if place else ""
-    unknown = sorted(set(document) - set(known))
-    if unknown:
-        raise WrongJson(f"{inside}{unknown[0]} is not known")
-    missing = [name for name, field in known.items() if name not in document and _is_required(field)]
-    if missing:
-        raise WrongJson(f"{inside}{missing[0]} is missing")
-    values = {name: _read(hints[name], one, inside + name) for name, one in document.items()}
-    try:
-        return kind(**values)
-    except ValueError as error:  # what the dataclass itself asks for
-        raise WrongJson(f"{inside}{error}") from error
+def _check(document: Any, place: str = "") -> None:
+    """Refuse what pydantic does not: whole numbers that a float (and JavaScript) would round, and TOML's dates."""
+    if isinstance(document, dict | list):
+        for step, one in document.items() if isinstance(document, dict) else enumerate(document):
+            _check(one, _inside(place, step))
+    elif isinstance(document, int) and abs(document) >= 2**53:
+        raise WrongJson(f"{place} is larger than 53 bits hold")
+    elif not isinstance(document, str | float | int | None):
+        raise WrongJson(f"{place} is {document}, which is no JSON")
 
 
 def strict_json(text: str) -> Any:
@@ -108,61 +83,30 @@ def strict_json(text: str) -> Any:
 
 def to_json(value: Any) -> Any:
     """The document of a dataclass."""
-    if is_dataclass(value):
-        return {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, tuple | list):
-        return [to_json(one) for one in value]
-    if isinstance(value, dict):
-        return {key: to_json(one) for key, one in value.items()}
-    return value
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(value)
 
 
 def schema(kind: Any, title: str) -> dict[str, Any]:
     """JSON Schema (2020-12) of ``kind``."""
-    definitions: dict[str, Any] = {}
-    root = _schema(kind, definitions)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **root, "$defs": definitions}
+    found, definitions = _schemas({title: kind})
+    return {"$schema": DRAFT, "title": title, **found[title], "$defs": definitions}
 
 
 def one_of(kinds: Mapping[str, Any], title: str) -> dict[str, Any]:
-    """JSON Schema (2020-12) of an object with one of these names, and what that name is to hold."""
-    definitions: dict[str, Any] = {}
+    """JSON Schema (2020-12) of an object that holds one of these kinds by its name."""
+    found, definitions = _schemas(kinds)
     objects = [
-        {
-            "type": "object",
-            "properties": {name: _schema(kind, definitions)},
-            "required": [name],
-            "additionalProperties": False,
-        }
-        for name, kind in kinds.items()
+        {"type": "object", "properties": {name: one}, "required": [name], "additionalProperties": False}
+        for name, one in found.items()
     ]
-    draft = "https://json-schema.org/draft/2020-12/schema"
-    return {"$schema": draft, "title": title, "oneOf": objects, "$defs": definitions}
+    return {"$schema": DRAFT, "title": title, "oneOf": objects, "$defs": definitions}
 
 
-def _schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
-    origin, inner = get_origin(kind), get_args(kind)
-    if kind is Any:
-        return {}
-    if is_dataclass(kind):
-        name = kind.__name__  # type: ignore[union-attr]
-        if name not in definitions:
-            definitions[name] = {}  # taken, should it hold itself
-            hints = get_type_hints(kind)
-            definitions[name] = {
-                "type": "object",
-                "description": (kind.__doc__ or "").strip().split("\n\n")[0].replace("\n", " "),
-                "properties": {field.name: _schema(hints[field.name], definitions) for field in fields(kind)},
-                "required": [field.name for field in fields(kind) if _is_required(field)],
-                "additionalProperties": False,
-            }
-        return {"$ref": f"#/$defs/{name}"}
-    if origin in (Union, types.UnionType):
-        return {"anyOf": [_schema(one, definitions) for one in inner]}
-    if origin is Literal:
-        return {"enum": list(inner)}
-    if origin is tuple:
-        return {"type": "array", "items": _schema(inner[0], definitions)}
-    if origin is dict:
-        return {"type": "object", "additionalProperties": _schema(inner[1], definitions)}
-    return {"type": SIMPLE[kind]}
+def _schemas(kinds: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The schema of each kind, and the definitions that they share."""
+    from pydantic import TypeAdapter
+
+    held, shared = TypeAdapter.json_schemas([(name, "validation", _adapter(kind)) for name, kind in kinds.items()])
+    return {name: held[name, "validation"]["additionalProperties"] for name in kinds}, shared["$defs"]

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
-from importlib.metadata import requires
+from importlib.metadata import requires, version
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -48,8 +48,8 @@ ABIS = {
 NEEDED = ("jinja2", "numpy", "onnxruntime", "pillow", "psutil", "threadpoolctl", "tokenizers", "wrapt")
 """Requirements of this package that run a bundle."""
 
-BESIDE = ("markupsafe",)
-"""Packages that those import."""
+BESIDE = ("annotated-types", "markupsafe", "typing-extensions", "typing-inspection")
+"""Imported by those and by pydantic."""
 
 LIBRARIES = re.compile(
     r"libc6|libgcc-s1|libstdc\+\+6|zlib1g|libexpat1|libffi\d|libbz2-1\.0|liblzma5|libssl3|libuuid1|libcrypt1"
@@ -121,7 +121,8 @@ def requirements() -> tuple[str, ...]:
     """Packages for pip to install, in the version ranges of this package."""
     asked = [Requirement(line) for line in requires("phantom-edge") or ()]
     ranges = {one.name: str(one.specifier) for one in asked if one.name in NEEDED}
-    return (*(name + ranges.get(name, "") for name in NEEDED), *BESIDE)
+    core = next(line for line in requires("pydantic") or () if line.startswith("pydantic-core"))  # it fits no other
+    return (*(name + ranges.get(name, "") for name in NEEDED), *BESIDE, f"pydantic=={version('pydantic')}", core)
 
 
 def seal_of(folder: Path) -> str:
