@@ -105,8 +105,8 @@ NONSENSE = (
     ("jetson", ("--board", "nano"), "--board is nano"),
     ("qnn", ("--soc", "nonsense"), "there is no chip 'nonsense'"),
     ("onnx", ("--phantom", "rank=99"), "--phantom is rank=99, and heads have 32 numbers"),
-    ("onnx", ("--max-tiles", "99"), "--max-tiles is 99: such a picture makes 4,900 tokens"),
-    ("onnx", ("--calib", "none.jsonl"), "--calib is given, and target onnx calibrates nothing"),
+    ("onnx", ("--max-tiles", "99"), "--max-tiles is 99: such a picture takes 4,900 tokens"),
+    ("onnx", ("--calib", "none.jsonl"), "--calib is given, but target onnx needs no calibration"),
     ("webgpu", (), "there is no target 'webgpu'"),
 )
 

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from phantom_edge.foundation.errors import EdgeError, need
+from phantom_edge.foundation.errors import EdgeError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
@@ -104,19 +103,10 @@ def _plain(text: str) -> str:
 
 
 def load_torch() -> None:
-    """Import the model's packages, which takes seconds. Raises EdgeError where one is not installed."""
-    note("loading torch ...")
-    for name in ("torchao", "torch.utils._pytree"):  # their import warns of kernels for other machines
-        logging.getLogger(name).setLevel(logging.ERROR)
-    for package in ("torch", "transformers", "safetensors", "huggingface_hub"):
-        need(package, "model")
+    """Import the model's packages, with a note. Raises EdgeError where one is not installed."""
+    from phantom_edge.models import packages
 
-
-def quiet_transformers() -> None:
-    """Disable transformers' progress bars: ours replace them."""
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
+    packages.load_torch(note)
 
 
 def display(*columns: "str | ProgressColumn", shown: bool = True) -> "Progress":

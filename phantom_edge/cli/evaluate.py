@@ -20,13 +20,11 @@ from phantom_edge.cli.console import (
     note,
     print_json,
     print_table,
-    quiet_transformers,
 )
-from phantom_edge.evaluate.benchmarks import BENCHMARKS, MAX_NEW_TOKENS
+from phantom_edge.evaluate.benchmarks import BENCHMARKS, read_questions, usual_length
 from phantom_edge.foundation.errors import EdgeError, need
 
 if TYPE_CHECKING:
-    from phantom_edge.data.examples import Examples
     from phantom_edge.evaluate.bundle_answerer import BundleAnswerer
     from phantom_edge.evaluate.scores import Score, Scores
     from phantom_edge.evaluate.torch_answerer import TorchAnswerer
@@ -65,8 +63,8 @@ def evaluate(
     from phantom_edge.evaluate.scores import score
     from phantom_edge.foundation.files import whole_folder
 
-    examples = _read(data, benchmark)
-    longest = max_new_tokens if max_new_tokens is not None else MAX_NEW_TOKENS if benchmark else 64
+    examples = read_questions(data, benchmark)
+    longest = usual_length(benchmark) if max_new_tokens is None else max_new_tokens
     title = str(data) if benchmark is None else f"{benchmark} in {data}"
     wanted = [kind.strip() for kind in (kinds or "").split(",") if kind.strip()]
     if kinds is not None and not wanted:
@@ -124,24 +122,13 @@ def _answerer(
     load_torch()
     from phantom_edge.evaluate.torch_answerer import TorchAnswerer
     from phantom_edge.generate import load
+    from phantom_edge.models.packages import quiet_transformers
 
     quiet_transformers()
     loaded, processor = load(model, None if dtype is None else torch_dtype(dtype))
     if str(loaded.dtype) == "torch.float16" and loaded.device.type == "cpu":
         note("float16 is slow on a CPU: --dtype fp32 or bf16 may be several times as fast")
     return TorchAnswerer(loaded, processor, batch, longest), {"dtype": str(loaded.dtype).removeprefix("torch.")}
-
-
-def _read(data: Path, benchmark: str | None) -> "Examples":
-    from phantom_edge.data.examples import read_examples, with_pictures
-
-    if benchmark is None:
-        return read_examples(data)
-    if benchmark not in BENCHMARKS:
-        raise EdgeError(f"there is no benchmark '{benchmark}'", f"choose one of: {', '.join(BENCHMARKS)}")
-    if not data.is_dir():
-        raise EdgeError(f"there is no folder {data}", "give --data the folder that holds all benchmarks")
-    return with_pictures(BENCHMARKS[benchmark].read(data), data)
 
 
 @contextmanager

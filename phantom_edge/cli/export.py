@@ -1,25 +1,20 @@
 """``phantom-edge export``: from a checkpoint to a proved bundle."""
 
-from dataclasses import replace
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from phantom_edge import api
 from phantom_edge.cli.bundles import UNVERIFIED, check_model, note_caution
-from phantom_edge.cli.console import ForceOption, JsonOption, friendly, load_torch, note, print_json, print_table, tasks
+from phantom_edge.cli.console import ForceOption, JsonOption, friendly, note, print_json, print_table, tasks
 from phantom_edge.cli.target_flags import with_target_flags
-from phantom_edge.export.targets import TARGETS, options_of, target_named
-from phantom_edge.export.targets.target import PRECISIONS, Settings, Target
-from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.foundation.files import check_target
+from phantom_edge.export.targets import TARGETS
 from phantom_edge.models.shipped import NAME
 
 if TYPE_CHECKING:
     from phantom_edge.export.pipeline import Exported
-    from phantom_edge.export.targets.target import Precision
-    from phantom_edge.foundation.progress import Progress
 
 
 @with_target_flags
@@ -76,25 +71,24 @@ def export(
     """
     check_model(model)
     out = Path(f"{Path(model).resolve().name}-{target}") if out is None else out
-    to = target_named(target)
-    is_recipe = weights is not None and weights not in PRECISIONS
-    precision = to.precision if weights is None or is_recipe else cast("Precision", weights)
-    settings = Settings(precision, phantom, max_context, prefill_chunk, max_tiles, options_of(to, own or {}))
-    if calib is not None and not (is_recipe or to.calibrates):
-        raise EdgeError(f"--calib is given, but target {target} needs no calibration", "leave it out, or give a recipe")
-    check_target(out, force)  # before torch is loaded
-    load_torch()
-    from phantom_edge.export.pipeline import export_bundle
-    from phantom_edge.quantize.calibration import Calibration
-
-    if calib is not None and to.calibrates:
-        settings = replace(settings, calibration=Calibration(calib))
     try:
         with tasks() as begin:
-            if is_recipe:
-                assert weights is not None
-                model = _quantized(model, weights, calib, to, settings, out, force, begin)
-            exported = export_bundle(model, target, out, settings, prove=verify, force=force, begin=begin)
+            exported = api.export_bundle(
+                model,
+                target,
+                out,
+                weights=weights,
+                calib=calib,
+                phantom=phantom,
+                max_context=max_context,
+                max_tiles=max_tiles,
+                prefill_chunk=prefill_chunk,
+                options=own,
+                verify=verify,
+                force=force,
+                note=note,
+                progress=begin,
+            )
     except KeyboardInterrupt:
         note("\nstopped; finished parts are kept beside the bundle's folder, and the same command goes on.")
         raise typer.Exit(1) from None
@@ -102,41 +96,6 @@ def export(
         print_json(document(exported))
         return
     _show(exported)
-
-
-def _quantized(
-    model: str,
-    recipe: str,
-    calib: Path | None,
-    target: Target,
-    settings: Settings,
-    out: Path,
-    force: bool,
-    begin: "Progress",
-) -> str:
-    """Quantize ``model`` beside the bundle; returns the checkpoint. Raises EdgeError first where the target refuses."""
-    from phantom_edge.checkpoint.loading import matrices, open_checkpoint
-    from phantom_edge.models.hub import find_folder
-    from phantom_edge.quantize.calibration import Calibration
-    from phantom_edge.quantize.quantize import quantized_beside
-    from phantom_edge.quantize.recipe import read_recipe
-
-    wanted, calibration = read_recipe(recipe), None if calib is None else Calibration(calib)
-    folder = find_folder(model)
-    config, *_ = open_checkpoint(folder)
-    target.making().settle(config, wanted.schemes(matrices(config)), settings)
-    place = quantized_beside(
-        folder,
-        wanted,
-        out,
-        name=Path(recipe).stem,
-        model=model,
-        calibration=calibration,
-        force=force,
-        begin=begin,
-    )
-    note(f"quantized by {recipe}; {place} is kept to verify the bundle against")
-    return str(place)
 
 
 def document(exported: "Exported") -> dict[str, object]:

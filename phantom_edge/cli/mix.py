@@ -16,7 +16,6 @@ from phantom_edge.cli.console import (
     note,
     print_json,
     print_table,
-    quiet_transformers,
     tasks,
 )
 from phantom_edge.foundation.errors import need
@@ -50,6 +49,8 @@ def mix(
     check_target(out, force)
     need("matplotlib", "scenes")
     load_torch()
+    from phantom_edge.models.packages import quiet_transformers
+
     quiet_transformers()
     from phantom_edge.models.hub import find_folder
     from phantom_edge.quantize.calibration import Calibration

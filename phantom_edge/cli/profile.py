@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from phantom_edge import api
 from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table, tasks
 from phantom_edge.cli.report import check_file
 from phantom_edge.foundation.errors import EdgeError
@@ -48,14 +49,21 @@ def profile(
 
     An interrupted run keeps its results, marked as partial.
     """
-    from phantom_edge.profile.devices.transports import profile_on
-    from phantom_edge.profile.measure.stages import Wish
     from phantom_edge.profile.result import write_run
 
     check_file(out, [], force)
-    wish = Wish(repeats, tokens, threads, tuple(depth or ()), image=image, operators=operators)
     with tasks() as begin:
-        run = profile_on(device, bundle, wish, begin)
+        run = api.profile_bundle(
+            bundle,
+            device=device,
+            repeats=repeats,
+            tokens=tokens,
+            threads=threads,
+            depths=depth or (),
+            image=image,
+            operators=operators,
+            progress=begin,
+        )
     if out is not None:
         write_run(out, run)
         note(f"wrote {out}")

@@ -7,20 +7,18 @@ from typing import Annotated
 
 import typer
 
+from phantom_edge import api
 from phantom_edge.checkpoint.quantized.algorithm_names import ALGORITHM_NAMES
 from phantom_edge.cli.bundles import check_model
 from phantom_edge.cli.console import (
     ForceOption,
     JsonOption,
     friendly,
-    load_torch,
     note,
     print_json,
     print_table,
-    quiet_transformers,
     tasks,
 )
-from phantom_edge.foundation.files import check_target
 from phantom_edge.models.shipped import NAME
 
 
@@ -58,30 +56,24 @@ def quantize(
 ) -> None:
     """Quantize a checkpoint by a recipe. The result is a checkpoint too: run, eval and export take it."""
     check_model(model)
-    check_target(out, force)  # before torch is loaded
-    load_torch()
-    quiet_transformers()
-    from phantom_edge.models.hub import find_folder
-    from phantom_edge.quantize.calibration import Calibration
-    from phantom_edge.quantize.quantize import quantize_checkpoint
-    from phantom_edge.quantize.recipe import read_recipe
-
-    wanted = read_recipe(recipe, algorithm, steps)
-    calibration = None if calib is None else Calibration(calib, samples)
     try:
         with tasks() as begin:
-            result = quantize_checkpoint(
-                find_folder(model),
-                wanted,
+            result = api.quantize_checkpoint(
+                model,
                 out,
-                name=Path(recipe).stem,
-                model=model,
-                calibration=calibration,
+                recipe=recipe,
+                algorithm=algorithm,
+                calib=calib,
+                samples=samples,
+                steps=steps,
                 force=force,
-                begin=begin,
+                note=note,
+                progress=begin,
             )
     except KeyboardInterrupt:
-        if wanted.algorithm == "dkm":
+        from phantom_edge.quantize.recipe import read_recipe
+
+        if read_recipe(recipe, algorithm).algorithm == "dkm":
             raise  # its training is not kept
         note("\nstopped; finished layers are kept beside the output folder, and the same command goes on.")
         raise typer.Exit(1) from None

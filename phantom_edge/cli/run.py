@@ -11,7 +11,7 @@ import typer
 from phantom_edge.bundle.folder import is_bundle
 from phantom_edge.cli.bundles import check_model, open_bundle
 from phantom_edge.cli.choices import Dtype, torch_dtype
-from phantom_edge.cli.console import JsonOption, err, friendly, load_torch, note, print_json, quiet_transformers
+from phantom_edge.cli.console import JsonOption, err, friendly, load_torch, note, print_json
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.shipped import NANO
 
@@ -97,6 +97,8 @@ def _ask_checkpoint(
 
     sampling = Sampling(*settings)
     if not err.is_terminal:
+        from phantom_edge.models.packages import quiet_transformers
+
         quiet_transformers()
     loaded, processor = load(model, None if dtype is None else torch_dtype(dtype))
     answer = Answer()

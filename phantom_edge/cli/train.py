@@ -14,7 +14,6 @@ from phantom_edge.cli.console import (
     note,
     print_json,
     print_table,
-    quiet_transformers,
 )
 from phantom_edge.foundation.errors import EdgeError, need
 
@@ -109,6 +108,8 @@ def po(
 def _quiet() -> None:
     """Silence transformers' bars and hints, and bitsandbytes' hint at a faster kernel. Their errors stay."""
     from transformers.utils.logging import set_verbosity_error
+
+    from phantom_edge.models.packages import quiet_transformers
 
     quiet_transformers()
     set_verbosity_error()

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from phantom_edge.bundle.folder import read_manifest
+from phantom_edge import api
+from phantom_edge.bundle.folder import Bundle, read_manifest
 from phantom_edge.cli.bundles import note_caution
-from phantom_edge.cli.console import JsonOption, friendly, load_torch, note, print_json, print_table, tasks
+from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table, tasks
 from phantom_edge.foundation.errors import EdgeError
 
 if TYPE_CHECKING:
@@ -33,34 +33,19 @@ def verify(
 ) -> None:
     """Run a bundle and its checkpoint on the same fixed inputs and compare them; exit code 1 past a bound."""
     read_manifest(bundle)  # before torch is loaded
-    load_torch()
-    from phantom_edge.bundle.folder import Bundle, record_proof
-    from phantom_edge.checkpoint.source import Source
-    from phantom_edge.export.proof.report import write_report
-    from phantom_edge.export.proof.verify import check_source
-    from phantom_edge.export.proof.verify import verify as compare
-    from phantom_edge.models.hub import find_folder
-
-    if html is not None and not html.absolute().parent.is_dir():  # before minutes of work, not after
+    if html is not None and not html.absolute().parent.is_dir():
         raise EdgeError(f"there is no folder {html.absolute().parent}", "make it, or choose another file for --html")
     with tasks() as begin:
-        opened = Bundle.open(bundle, begin=partial(begin, "reading the bundle"))
-        source = Source.open(find_folder(against or opened.manifest.model.name))
-        if record and opened.manifest.integers is not None and source.integers is None:
-            raise EdgeError(
-                "--record is for a proof, which a checkpoint that is not quantized cannot give", "leave it out"
-            )
-        for line in check_source(opened, source, partial(begin, "reading the checkpoint")):
-            note(line)
-        proof = compare(opened, source, partial(begin, "comparing"), strict=strict)
-    if record:
-        opened = record_proof(opened, proof)
+        proof = api.verify_bundle(bundle, against=against, strict=strict, record=record, note=note, progress=begin)
+    opened = Bundle(bundle, read_manifest(bundle))
     if json:
         print_json(document(bundle, proof))
     else:
         _show(bundle, proof)
         note_caution(opened)
     if html is not None:
+        from phantom_edge.export.proof.report import write_report
+
         write_report(html, opened, proof)
         note(f"wrote {html}")
     if not proof.passed:
