@@ -73,7 +73,7 @@ def test_in_torch_it_is_the_fused_form(name: str, golden) -> None:
     source = Source.open(NANO) if name == "nano" else golden_source(golden(name))
     fused, plain = decoder_of(source, CONTEXT), plain_of(source)
     embeds = torch.randn(TOKENS, source.config.text.hidden_size, generator=torch.Generator().manual_seed(0))
-    with said():
+    with captured_stderr():
         wanted = one_by_one(fused, embeds)
     assert torch.allclose(one_by_one(plain, embeds), wanted, rtol=0, atol=1e-5)
     plain.forget()
@@ -174,7 +174,7 @@ def test_a_session_feeds_it_one_by_one() -> None:
             parts={"decoder": part}, cache=SimpleNamespace(max_context=CONTEXT), model=config
         )
         engine.methods = {"decoder": lambda inputs, decoder=decoder: decoder(*inputs)}  # type: ignore[misc]
-        with said(), torch.no_grad():
+        with captured_stderr(), torch.no_grad():
             assert engine.forward(embeds[:7], 0, np.zeros(0, np.int64)).shape == (0, config.vocab_size)
             found.append(engine.forward(embeds[7:], 7, np.array([4, 0, TOKENS - 8])))
     assert found[0].shape == (3, config.vocab_size) and np.abs(found[0] - found[1]).max() < 1e-5

@@ -174,7 +174,7 @@ def test_executorchs_own_runner_gives_the_same_answer(desk: Path) -> None:
     mean, std = (np.array(one).reshape(3, 1, 1) for one in (pictures.mean, pictures.std))
     tiles = [torch.from_numpy(np.rint((tile * std + mean) * 255).astype(np.uint8)) for tile in pixels]
     said_by_it: list[str] = []
-    with said():
+    with captured_stderr():
         llm = executorch("executorch.extension.llm.runner")
         config = llm.GenerationConfig()
         config.max_new_tokens, config.temperature, config.echo = 6, 0.0, False
@@ -193,7 +193,7 @@ def test_a_device_can_try_itself(desk: Path) -> None:
     """Every case passes in ExecuTorch's own check, in order; the cache that one leaves is the next one's."""
     fused_operators()
     quantized_operators()
-    with said():
+    with captured_stderr():
         lib = executorch("executorch.extension.pybindings.portable_lib")
         bundled = lib._load_bundled_program_from_buffer((desk / "bundle" / SELF_TEST).read_bytes())
         for method, cases in (("vision_encoder", 1), ("token_embedding", 1), ("text_decoder", 2)):
