@@ -16,7 +16,7 @@ import venv
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import begin, edge, machine, megabytes
+from benchmarks.harness import begin, edge, listed, machine, megabytes
 from phantom_edge.bundle.folder import read_manifest
 from phantom_edge.bundle.proof import RELATIVE
 
@@ -38,7 +38,7 @@ def export(job: str, scratch: Path) -> dict[str, Any]:
     row = {
         "size": size,
         "weights": weights,
-        "megabytes": round(megabytes(bundle)),
+        "megabytes": round(listed(bundle)),
         **figures,
         "measures_kept": sum(check.bound is not None for check in checks),
         "largest_relative_error": max(relative, default=None),

@@ -19,6 +19,7 @@ from statistics import median
 from typing import Any, TypeVar
 
 from benchmarks.tables import tables_of
+from phantom_edge.bundle.folder import read_manifest
 from phantom_edge.foundation.files import whole_file
 
 Json = dict[str, Any]
@@ -94,6 +95,12 @@ def machine(*more: str) -> str:
 def file_name(name: str) -> str:
     """Of what a row is called."""
     return re.sub(r"[^\w.]+", "-", name)
+
+
+def listed(bundle: Path, skipped: str = "") -> float:
+    """Megabytes of the files of a bundle's manifest, without those whose names begin with ``skipped``."""
+    files = read_manifest(bundle).files
+    return sum(file.bytes for name, file in files.items() if not (skipped and name.startswith(skipped))) / 1e6
 
 
 def megabytes(path: Path, skipped: str = "") -> float:

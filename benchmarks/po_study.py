@@ -23,10 +23,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers.utils.logging import set_verbosity_error
 
+from benchmarks.branch import BranchSize, head_maps
 from benchmarks.harness import begin
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.foundation.files import whole_file
-from phantom_edge.models.attention import HeadMap, PhantomAttention, eager_attention
+from phantom_edge.models.attention import PhantomAttention, eager_attention
 from phantom_edge.models.rope import rotate
 from phantom_edge.models.sizes import SIZES, Size, VisionSize
 from phantom_edge.train.collate import Collator
@@ -237,11 +238,6 @@ def measure(model: PhantomForConditionalGeneration, collator: Collator) -> dict[
     }
 
 
-def head_maps(part: nn.Module) -> list[HeadMap]:
-    """Those of a model or a layer; none in one without the phantom dimension."""
-    return [module for module in part.modules() if isinstance(module, HeadMap)]
-
-
 def branch_off(model: PhantomForConditionalGeneration, collator: Collator) -> list[tuple[int, int]]:
     """Right and asked, by picture, of the first test scenes after the trained branch has been switched off."""
     for head_map in head_maps(model):
@@ -253,35 +249,6 @@ def branch_off(model: PhantomForConditionalGeneration, collator: Collator) -> li
         answers = iter(read_targets(model, batch)[1][batch["chosen"]].tolist())
         pictures += [(sum(next(answers) for _ in group.pairs), len(group.pairs)) for group in groups]
     return pictures
-
-
-class BranchSize:
-    """Mean norm of what the phantom map adds to v over the mean norm of v, for each layer."""
-
-    def __init__(self, model: PhantomForConditionalGeneration) -> None:
-        self.sums: dict[int, list[float]] = {}
-        self.hooks = [
-            layer.self_attn.phantom_value.register_forward_hook(self._hook(number))
-            for number, layer in enumerate(model.model.language_model.layers)
-            if isinstance(layer.self_attn, PhantomAttention)
-        ]
-
-    def _hook(self, number: int) -> Any:
-        def add(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            sums = self.sums.setdefault(number, [0.0, 0.0])
-            sums[0] += float(output.float().norm(dim=-1).sum())
-            sums[1] += float(inputs[0].float().norm(dim=-1).sum())
-
-        return add
-
-    def shares(self) -> list[float]:
-        """By layer."""
-        return [added / of for _, (added, of) in sorted(self.sums.items())]
-
-    def stop(self) -> None:
-        """Remove the hooks."""
-        for hook in self.hooks:
-            hook.remove()
 
 
 def look(folder: Path) -> None:

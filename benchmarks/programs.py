@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import Bench, begin, edge, machine, megabytes
+from benchmarks.harness import Bench, begin, edge, listed, machine
 from benchmarks.materials import checkpoint, quantized
 from benchmarks.peers import System, rows, take_turns
 from phantom_edge.bundle.folder import read_manifest
@@ -67,7 +67,7 @@ def about(job: Job, bench: Bench) -> dict[str, Any]:
     decoder = manifest.parts["decoder"].delegation
     return {
         **figures,
-        "megabytes": round(megabytes(bench.scratch / job.folder)),
+        "megabytes": round(listed(bench.scratch / job.folder)),
         "row_widths": sorted({*manifest.cache.key_widths, *manifest.cache.value_widths}),
         **({} if decoder is None else {"delegated": decoder.share, "work_delegated": decoder.share_of_work}),
     }

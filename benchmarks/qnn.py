@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks.harness import begin, file_name, machine, megabytes
+from benchmarks.harness import begin, file_name, listed, machine
 from benchmarks.materials import quantized, scenes
 from benchmarks.quality import chosen, points_lost
 from phantom_edge.bundle.folder import Bundle
@@ -122,7 +122,7 @@ def measure(row: Row, everything: Sequence[Example], scratch: Path, calibration:
         "steps": len(same),
         "same_token": float(np.mean(same)),
         "operators": sum(one.delegated for one in placed),
-        "megabytes_on_a_device": round(megabytes(bundle.path) - megabytes(bundle.path / "source"), 2),
+        "megabytes_on_a_device": round(listed(bundle.path, "source/"), 2),
         "qnn": bundle.facts(HexagonFacts).sdk,
     }
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks.harness import begin, file_name, machine, megabytes
+from benchmarks.harness import begin, file_name, listed, machine
 from benchmarks.materials import quantized, scenes
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.checkpoint.quantized.algorithm_names import ALGORITHM_NAMES, AlgorithmName
@@ -160,7 +160,7 @@ def measure(
     overall = score(asked, answers).overall.accuracy
     return {
         "answer_tokens": int(tokens.sum()),
-        "megabytes": round(megabytes(bundle), 2),
+        "megabytes": round(listed(bundle), 2),
         "right": 100 * overall.value,
         "right_interval": [100 * overall.interval.low, 100 * overall.interval.high],
         **points_lost(asked, right, base["right"]),
