@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers.utils.logging import set_verbosity_error
 
-from benchmarks.branch import BranchSize, head_maps
+from benchmarks.branch import BranchSize, head_maps, switch_off
 from benchmarks.harness import begin
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.foundation.files import whole_file
@@ -202,7 +202,7 @@ def run_job(job: Job, folder: Path) -> None:
 def measure(model: PhantomForConditionalGeneration, collator: Collator) -> dict[str, Any]:
     """Right answers on test scenes, by picture and by kind; and how large the phantom branch is."""
     model.eval()
-    branch = BranchSize(model)
+    branch = BranchSize(head_maps(model, "phantom_value"))
     asked: Counter[str] = Counter()
     right: Counter[str] = Counter()
     pictures: list[tuple[int, int]] = []
@@ -240,9 +240,7 @@ def measure(model: PhantomForConditionalGeneration, collator: Collator) -> dict[
 
 def branch_off(model: PhantomForConditionalGeneration, collator: Collator) -> list[tuple[int, int]]:
     """Right and asked, by picture, of the first test scenes after the trained branch has been switched off."""
-    for head_map in head_maps(model):
-        del head_map.eta
-        head_map.eta = 0.0
+    switch_off(head_maps(model))
     pictures: list[tuple[int, int]] = []
     for groups in DataLoader(SceneGroups(SceneRange("test", 0, OFF_SCENES)), batch_size=32, collate_fn=list):
         batch = collator(groups)

@@ -7,7 +7,6 @@ after every operator, ExecuTorch programs by ExecuTorch. Answers, and what is th
 beside the float32 bundle.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,10 +62,8 @@ def bundle_of(row: Row, scratch: Path) -> Path:
     if not bundle.is_dir():
         if row.weights not in PRECISIONS:
             model = quantized(NANO, row.weights, scratch / f"{row.weights}.quantized")
-        own: Mapping[str, Any] = {"coreml": {"compute": row.compute}, "executorch": {"self_test": False}}.get(
-            row.target, {}
-        )
-        settings = Settings(target.precision, max_context=CONTEXT, options=target.options(**own))
+        owns: dict[str, dict[str, Any]] = {"coreml": {"compute": row.compute}, "executorch": {"self_test": False}}
+        settings = Settings(target.precision, max_context=CONTEXT, options=target.options(**owns.get(row.target, {})))
         export_bundle(str(model), row.target, bundle, settings, prove=False)  # phantom-edge verify proves the same
     return bundle
 
