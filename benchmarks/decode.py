@@ -106,7 +106,8 @@ class Decoder(OrtEngine):
     def __init__(self, form: Form, kv_heads: int, threads: int) -> None:
         self.ort = onnxruntime
         self.manifest = SimpleNamespace(cache=SimpleNamespace(max_context=ROOM), integers=None)  # type: ignore[assignment]
-        self.threads, self.dtype, self.run_errors = threads, np.dtype("float32"), ()
+        self.threads, self.traces, self.blank = threads, None, 0
+        self.dtype, self.run_errors = np.dtype("float32"), ()
         self.decoder = self._session(Path(form.path))
         random = np.random.default_rng(0)
         self.cache = {

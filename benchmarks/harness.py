@@ -81,10 +81,10 @@ def begin(name: str, about: str | None, *positional: Mapping[str, Any], **option
         else:
             parser.add_argument(flag, type=type(default), default=default, help=f"default: {default}")
     parser.add_argument("--scratch", type=Path, default=Path("runs") / name, help=f"default: runs/{name}")
-    parser.add_argument("--out", type=Path, help="JSON file of the result; default: result.json in --scratch")
+    parser.add_argument("--out", type=Path, help="JSON file of the result; default: the name of --scratch, with .json")
     asked = parser.parse_args()
     asked.scratch.mkdir(parents=True, exist_ok=True)
-    return Bench(name, asked, asked.scratch, asked.out or asked.scratch / "result.json")
+    return Bench(name, asked, asked.scratch, asked.out or asked.scratch.with_name(f"{asked.scratch.name}.json"))
 
 
 def machine(*more: str) -> str:

@@ -16,10 +16,10 @@ from phantom_edge.models.sizes import SIZES
 
 LOAD = """
 import sys, torch
-from phantom_edge.models.modeling import PhantomForConditionalGeneration
+from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 model = PhantomForConditionalGeneration.from_pretrained(sys.argv[1], dtype=getattr(torch, sys.argv[2]))
 """
-BASE = "import phantom_edge.models.modeling"
+BASE = "import phantom_edge.checkpoint.pretrained"
 
 
 def steps(name: str, scratch: Path, load_limit: float, only: Sequence[str]) -> list[dict[str, object]]:
