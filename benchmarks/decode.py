@@ -1,6 +1,6 @@
 """Speed of a decoder's forms beside the same shape without the phantom dimension, and beside transformers.
 
-    python benchmarks/decode.py 0.5b --scratch runs/decode --out benchmarks/results/decode.json
+    python -m benchmarks.decode 0.5b --out benchmarks/results/decode.json
 
 Random weights, float32, eta 1. Each form is a process of its own and takes turns with the plain decoder: decode some
 tokens at a context, feed a chunk of a prompt at that context, then the other one. A ratio is the median over the turns,
@@ -8,10 +8,7 @@ so what else the machine does meets both. ``fused`` is the doubled head in ONNX 
 kernel; ``full`` the doubled head in our graph, ``rank=R`` the phantom half in R numbers.
 """
 
-import argparse
 import json
-import os
-import platform
 import shutil
 import sys
 import time
@@ -20,6 +17,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from statistics import median
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,11 +26,10 @@ import onnx_ir as ir
 import onnxruntime
 import torch
 from onnx_ir import Value
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.harness import begin, in_turns, machine, ratio
+from benchmarks.materials import checkpoint
 from phantom_edge.checkpoint.source import Source
-from phantom_edge.convert.random import write_random
 from phantom_edge.export.parts.cache import row_widths
 from phantom_edge.export.passes.layer_form import LayerForm
 from phantom_edge.export.passes.phantom_rank import Chosen, Phantom, choose_forms
@@ -90,8 +87,8 @@ class FusedDrawing(DecoderDrawing):
     def _counted(self, query: Value, key: Value, value: Value) -> list[tuple[Value, int]]:
         return [(query, self.config.num_attention_heads), (key, self.kv_heads), (value, self.kv_heads)]
 
-    def output(self, value: Value, name: str, shape: Sequence[Dim]) -> None:
-        super().output(value, name, self.held_shape if name.startswith("new_") else shape)
+    def output(self, value: Value, name: str, shape: Sequence[Dim], dtype: Any = None) -> None:
+        super().output(value, name, self.held_shape if name.startswith("new_") else shape, dtype)
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,8 @@ class Decoder(OrtEngine):
     def __init__(self, form: Form, kv_heads: int, threads: int) -> None:
         self.ort = onnxruntime
         self.manifest = SimpleNamespace(cache=SimpleNamespace(max_context=ROOM), integers=None)  # type: ignore[assignment]
-        self.threads, self.dtype, self.run_errors = threads, np.dtype("float32"), ()
+        self.threads, self.traces, self.blank = threads, None, 0
+        self.dtype, self.run_errors = np.dtype("float32"), ()
         self.decoder = self._session(Path(form.path))
         random = np.random.default_rng(0)
         self.cache = {
@@ -242,81 +240,54 @@ def compare(plain: Worker, other: Worker, turns: int) -> dict[str, dict[str, flo
     found: dict[str, dict[str, float]] = {}
     for context in CONTEXTS:
         for what, tokens, repeats in (("decode", 1, DECODED), ("prefill", CHUNK, 1)):
-            times: dict[Worker, list[float]] = {plain: [], other: []}
-            for turn in range(turns):
-                for worker in (plain, other) if turn % 2 == 0 else (other, plain):
-                    times[worker].append(worker.seconds(tokens, repeats, context))
-            ratios = np.divide(times[other], times[plain])
+            times = in_turns([plain, other], lambda one, asked=(tokens, repeats, context): one.seconds(*asked), turns)  # type: ignore[misc]
             found[f"{what} at {context}"] = {
-                "plain_tokens_per_second": round(tokens / float(np.median(times[plain])), 2),
-                "tokens_per_second": round(tokens / float(np.median(times[other])), 2),
-                "overhead": round(float(np.median(ratios)) - 1, 4),
+                "plain_tokens_per_second": round(tokens / median(times[plain]), 2),
+                "tokens_per_second": round(tokens / median(times[other]), 2),
+                "overhead": round(ratio(times[other], times[plain]) - 1, 4),
             }
     return found
 
 
+def certified(form: Form, chosen: Sequence[Chosen], head_dim: int) -> dict[str, Any]:
+    """Of a form of some rank: its ranks, and what they may change."""
+    return {
+        "ranks": [[width - head_dim for width in widths] for widths in form.widths],
+        "logit_error": max(one.errors.logit for one in chosen),
+        "value_error": max(one.errors.value for one in chosen),
+        "is_proved": all(one.is_proved for one in chosen),
+    }
+
+
 def main() -> None:
     """Measure every form."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("size", choices=SIZES)
-    parser.add_argument("--scratch", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--turns", type=int, default=9)
-    options = parser.parse_args()
-    options.scratch.mkdir(parents=True, exist_ok=True)
-    checkpoint = options.scratch / "checkpoint"
-    if not checkpoint.exists():
-        write_random(SIZES[options.size], checkpoint, eta=1.0)
-    source = Source.open(checkpoint)
+    bench = begin("decode", __doc__, {"dest": "size", "choices": SIZES}, threads=2, turns=9)
+    asked = bench.asked
+    folder = checkpoint(asked.size, bench.scratch / "checkpoint", eta=1.0)
+    source = Source.open(folder)
     text = source.config.text
 
     def decoder(name: str) -> tuple[Worker, Form, list[Chosen]]:
-        form, chosen = draw(source, options.scratch, name)
+        form, chosen = draw(source, bench.scratch, name)
         make = Fused if name == "fused" else Decoder
-        return Worker(make, form, text.num_key_value_heads, options.threads, hidden=text.hidden_size), form, chosen
+        return Worker(make, form, text.num_key_value_heads, asked.threads, hidden=text.hidden_size), form, chosen
 
     plain, _, _ = decoder("plain")
     rows: list[dict[str, Any]] = []
-    for name in ("plain", *FORMS):
-        worker, form, chosen = decoder(name)
-        certified = {}
-        if name.startswith("rank"):
-            certified = {
-                "ranks": [[width - text.head_dim for width in widths] for widths in form.widths],
-                "logit_error": max(one.errors.logit for one in chosen),
-                "value_error": max(one.errors.value for one in chosen),
-                "is_proved": all(one.is_proved for one in chosen),
-            }
-        rows.append({"form": name, **certified, **compare(plain, worker, options.turns)})
-        worker.end()
-        print(json.dumps(rows[-1]), file=sys.stderr)
-    for name, dtype in TORCH.items():
-        worker = Worker(Transformers, str(checkpoint), dtype, options.threads, hidden=text.hidden_size)
-        rows.append({"form": name, **compare(plain, worker, max(options.turns // 3, 1))})
+    for name in ("plain", *FORMS, *TORCH):
+        turns, about = asked.turns, {}
+        if name in TORCH:
+            worker = Worker(Transformers, str(folder), TORCH[name], asked.threads, hidden=text.hidden_size)
+            turns = max(turns // 3, 1)
+        else:
+            worker, form, chosen = decoder(name)
+            about = certified(form, chosen, text.head_dim) if name.startswith("rank") else {}
+        rows.append({"form": name, **about, **compare(plain, worker, turns)})
         worker.end()
         print(json.dumps(rows[-1]), file=sys.stderr)
     plain.end()
-    document = {
-        "size": options.size,
-        "threads": options.threads,
-        "chunk": CHUNK,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "rows": rows,
-    }
-    options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    show(document)
-    shutil.rmtree(options.scratch)
-
-
-def show(document: dict[str, Any]) -> None:
-    """The table."""
-    measures = [f"{what} at {context}" for context in CONTEXTS for what in ("decode", "prefill")]
-    table = Table("form", *(f"{measure}, tokens/s (over plain)" for measure in measures))
-    for row in document["rows"]:
-        cells = [f"{row[m]['tokens_per_second']:,.1f} ({100 * row[m]['overhead']:+.1f} %)" for m in measures]
-        table.add_row(row["form"], *cells)
-    Console().print(f"{document['size']}, {document['threads']} threads, float32, random weights", table)
+    bench.write({"size": asked.size, "threads": asked.threads, "chunk": CHUNK, "machine": machine(), "rows": rows})
+    shutil.rmtree(bench.scratch)
 
 
 if __name__ == "__main__":

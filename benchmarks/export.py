@@ -1,16 +1,13 @@
 """Time and peak memory of exporting real shapes with random weights, and of installing what runs a bundle.
 
-    python benchmarks/export.py 0.5b:fp32 7b:fp16:unverified --scratch runs/export --out benchmarks/results/export.json
+    python -m benchmarks.export 0.5b:fp32 7b:fp16:unverified --out benchmarks/results/export.json
 
 Each export is a process of its own; its peak is what the kernel accounts to it. Eta is 1, so that a fault of the
 phantom branch would show in the verification, whose largest relative error is told. The ceiling to compare with: the
 bytes of the weights, which go through once.
 """
 
-import argparse
 import json
-import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -19,12 +16,9 @@ import venv
 from pathlib import Path
 from typing import Any
 
-from memory import CLI, measure
-from rich.console import Console
-from rich.table import Table
-
+from benchmarks.harness import begin, edge, listed, machine, megabytes
 from phantom_edge.bundle.folder import read_manifest
-from phantom_edge.models.sizes import SIZES
+from phantom_edge.bundle.proof import RELATIVE
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -34,19 +28,19 @@ def export(job: str, scratch: Path) -> dict[str, Any]:
     size, weights, *rest = job.split(":")
     checkpoint, bundle = scratch / size, scratch / f"{size}-{weights}"
     if not checkpoint.exists():
-        measure(CLI, "init", size, str(checkpoint), "--random", "--eta", "1")
+        edge("init", size, checkpoint, "--random", "--eta", "1")
     verify = "--no-verify" if rest else "--verify"
-    arguments = ("export", str(checkpoint), "--target", "onnx", "--out", str(bundle), "--weights", weights, verify)
-    figures = measure(CLI, *arguments, "--force")
+    arguments = ("--target", "onnx", "--out", bundle, "--weights", weights, verify, "--force")
+    figures = edge("export", checkpoint, *arguments)
     manifest = read_manifest(bundle)
-    errors = [check.value for check in (manifest.proof.checks if manifest.proof else ()) if check.bound is not None]
-    relative = [c.value for c in (manifest.proof.checks if manifest.proof else ()) if c.measure == "relative error"]
+    checks = manifest.proof.checks if manifest.proof else ()
+    relative = [check.value for check in checks if check.measure == RELATIVE and check.value is not None]
     row = {
         "size": size,
         "weights": weights,
-        "megabytes": round(sum(file.bytes for file in manifest.files.values()) / 1e6),
+        "megabytes": round(listed(bundle)),
         **figures,
-        "measures_kept": len(errors),
+        "measures_kept": sum(check.bound is not None for check in checks),
         "largest_relative_error": max(relative, default=None),
         "ranks": sorted({rank for layer in manifest.phantom for rank in (layer.key_rank, layer.value_rank)}),
     }
@@ -59,7 +53,7 @@ def install(scratch: Path) -> dict[str, Any]:
     folder = scratch / "environment"
     venv.create(folder, clear=True, with_pip=True)
     python = folder / "bin" / "python"
-    bare = _megabytes(folder)
+    bare = megabytes(folder)
     pip = [str(python), "-m", "pip", "install", "-q", "-c", str(ROOT / "constraints.txt"), f"{ROOT}[ort]"]
     subprocess.run(pip, check=True)
     seconds = []
@@ -70,41 +64,23 @@ def install(scratch: Path) -> dict[str, Any]:
     packages = subprocess.run([str(python), "-m", "pip", "list"], check=True, capture_output=True, text=True).stdout
     assert "torch" not in packages and "transformers" not in packages
     row = {
-        "megabytes": round(_megabytes(folder) - bare),
+        "megabytes": round(megabytes(folder) - bare),
         "import_seconds": round(sorted(seconds)[len(seconds) // 2], 2),
     }
     shutil.rmtree(folder)
     return row
 
 
-def _megabytes(folder: Path) -> float:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink()) / 1e6
-
-
 def main() -> None:
     """Measure each."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("jobs", nargs="+", metavar=f"SIZE:WEIGHTS[:unverified], SIZE of {', '.join(SIZES)}")
-    parser.add_argument("--scratch", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    options.scratch.mkdir(parents=True, exist_ok=True)
+    jobs = {"dest": "jobs", "nargs": "+", "metavar": "SIZE:WEIGHTS[:unverified]"}
+    bench = begin("export", __doc__, jobs)
     rows = []
-    for job in options.jobs:
-        rows.append(export(job, options.scratch))
+    for job in bench.asked.jobs:
+        rows.append(export(job, bench.scratch))
         print(json.dumps(rows[-1]), file=sys.stderr)
-    document = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "rows": rows,
-        "runtime": install(options.scratch),
-    }
-    options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    table = Table("size", "weights", "bundle, MB", "peak memory, MB", "seconds", "largest relative error")
-    for row in rows:
-        names = ("size", "weights", "megabytes", "peak_megabytes", "seconds", "largest_relative_error")
-        table.add_row(*(str(row[name]) for name in names))
-    Console().print(table, document["runtime"])
-    shutil.rmtree(options.scratch)
+    bench.write({"machine": machine(), "rows": rows, "runtime": install(bench.scratch)})
+    shutil.rmtree(bench.scratch)
 
 
 if __name__ == "__main__":

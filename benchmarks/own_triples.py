@@ -1,46 +1,28 @@
 """Fine-tune phantom-nano on 200 triples of one's own, as a new user would, and measure what it gained and lost.
 
-    python benchmarks/own_triples.py runs/own --out benchmarks/results/own-triples.json
+    python -m benchmarks.own_triples --scratch runs/own --out benchmarks/results/own-triples.json
 
 The pictures are traffic lights, which no drawn scene holds: 100 to learn from with two questions each, 100 others to
 measure on, and 1,000 questions about scenes before and after. Trained on the lights alone, so small a model forgets
-all else, so 150 drawn scenes are mixed in. Every step is a command of the command line.
+all else, so 150 drawn scenes are mixed in. Every step is a command of the command line. ``--scratch`` must be empty.
 """
 
-import argparse
 import json
-import os
-import platform
-import subprocess
-import sys
-import time
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFilter
 
-COMMAND = [sys.executable, "-m", "phantom_edge"]
+from benchmarks.harness import begin, edge, edge_says, machine
+
 LIGHTS = {
     "red": ((225, 40, 30), "stop", "no"),
     "yellow": ((240, 190, 30), "wait", "no"),
     "green": ((50, 200, 80), "go", "yes"),
 }
 PICTURES, KEPT, SIDE = 100, 150, 224
-TRAIN = (
-    "--lr",
-    "1e-4",
-    "--batch",
-    "15",
-    "--micro-batch",
-    "15",
-    "--epochs",
-    "8",
-    "--held-out",
-    "0.1",
-    "--max-tokens",
-    "512",
-)
+TRAIN = "--lr 1e-4 --batch 15 --micro-batch 15 --epochs 8 --held-out 0.1 --max-tokens 512"
 
 
 def draw(lit: str, random: Random) -> Image.Image:
@@ -85,51 +67,39 @@ def make(folder: Path, first_seed: int) -> Path:
 
 def draw_scenes(folder: Path, split: str, pictures: int) -> None:
     """``phantom-edge data scenes``, with seeds that nano was neither trained nor measured on."""
-    seeds = ("--split", split, "--seed", "90000000", "--pictures", str(pictures))
-    subprocess.run([*COMMAND, "data", "scenes", str(folder), *seeds], check=True)
+    edge("data", "scenes", folder, "--split", split, "--seed", 90000000, "--pictures", pictures)
 
 
-def ask(model: str, data: Path, *more: str) -> dict[str, Any]:
+def ask(model: str | Path, data: Path, *limit: str) -> dict[str, Any]:
     """``phantom-edge eval``: share of right answers, overall and by kind."""
-    done = subprocess.run(
-        [*COMMAND, "eval", model, "--data", str(data), "--dtype", "fp32", "--json", *more],
-        check=True,
-        stdout=subprocess.PIPE,
-    )
-    report = json.loads(done.stdout)
+    report = edge_says("eval", model, "--data", data, "--dtype", "fp32", *limit)
     kinds = {kind: round(figures["accuracy"]["value"], 4) for kind, figures in report["kinds"].items()}
     return {"questions": report["questions"], "right": round(report["overall"]["accuracy"]["value"], 4), "kinds": kinds}
 
 
 def main() -> None:
     """The walk."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="where pictures and run go; must be new")
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    folder: Path = options.folder
+    bench = begin("own-triples", __doc__)
+    folder = bench.scratch
     own, other = make(folder / "mixed" / "own", 0), make(folder / "other", PICTURES)
-    mixed, scenes = folder / "mixed" / "*" / "triples.jsonl", folder / "scenes"
+    scenes, run = folder / "scenes", folder / "run"
     draw_scenes(folder / "mixed" / "scenes", "train", KEPT)
     draw_scenes(scenes, "test", 250)
-    subprocess.run([*COMMAND, "data", "validate", str(own)], check=True)
-    asked = ((other, ()), (scenes / "triples.jsonl", ("--limit", "1000")))
-    before = [ask("nano", data, *more) for data, more in asked]
-    start = time.perf_counter()
-    run = folder / "run"
-    subprocess.run([*COMMAND, "train", "po", "nano", "--data", str(mixed), "--out", str(run), *TRAIN], check=True)
-    seconds = time.perf_counter() - start
-    after = [ask(str(run / "model"), data, *more) for data, more in asked]
+    edge("data", "validate", own)
+    asked: dict[str, tuple[Path, tuple[str, ...]]]
+    asked = {"own": (other, ()), "scenes": (scenes / "triples.jsonl", ("--limit", "1000"))}
+    before = {name: ask("nano", data, *limit) for name, (data, limit) in asked.items()}
+    mixed = folder / "mixed" / "*" / "triples.jsonl"
+    spent = edge("train", "po", "nano", "--data", mixed, "--out", run, *TRAIN.split())
+    after = {name: ask(run / "model", data, *limit) for name, (data, limit) in asked.items()}
     document = {
-        "train": " ".join(TRAIN),
+        "train": TRAIN,
         "scenes_mixed_in": KEPT,
-        "seconds": round(seconds),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "own": {"before": before[0], "after": after[0]},
-        "scenes": {"before": before[1], "after": after[1]},
+        "seconds": round(spent["seconds"]),
+        "machine": machine(),
+        **{name: {"before": before[name], "after": after[name]} for name in asked},
     }
-    options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(document, indent=1))
+    bench.write(document)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Our four and eight bits beside those of other systems, on the 0.5b shape with random weights.
 
-    python benchmarks/peers.py runs/peers --out benchmarks/results/peers.json --peers-python PEERS/bin/python
+    python -m benchmarks.peers --out benchmarks/results/peers.json --peers-python PEERS/bin/python
 
 Ours carries the phantom dimension, theirs is the plain Qwen2 decoder of that shape. Every system is a process of its
 own and they take turns, so what else the machine does meets all; a ratio is the median over the turns. Each turn reads
@@ -9,39 +9,31 @@ interpreter given, in whose environment they are installed (onnxruntime-genai wi
 llama-cpp-python with gguf); those that are not are left out and named.
 """
 
-import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
-from rich.console import Console
-from rich.table import Table
-
-from phantom_edge.convert.random import write_random
+from benchmarks.harness import begin, in_turns, machine, megabytes, ratio
+from benchmarks.materials import checkpoint, quantized
 from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.targets.onnx.options import OnnxOptions
 from phantom_edge.export.targets.target import Settings
-from phantom_edge.models.sizes import SIZES
-from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import Recipe, read_recipe
 
 HERE = Path(__file__).parent
-ETA = 1e-4
 CONTEXTS, DECODED, TURNS = (256, 1792), 12, 5
 PEERS = {"genai": ("onnxruntime-genai, int4", "onnxruntime_genai"), "llama": ("llama.cpp, Q4_0", "llama_cpp")}
-DECODER = ("decoder", "embedding", "head")
+FOUR, GROUPED = (Recipe(dict.fromkeys(("decoder", "embedding", "head"), f"int4-g{group}")) for group in (32, 128))
 OURS: dict[str, tuple[Recipe, Settings]] = {
-    "phantom-edge, int4-g32": (Recipe(dict.fromkeys(DECODER, "int4-g32")), Settings()),
-    "phantom-edge, int4-g32, int8 cache": (Recipe(dict.fromkeys(DECODER, "int4-g32")), Settings(cache="int8")),
-    "phantom-edge, int4-g128": (Recipe(dict.fromkeys(DECODER, "int4-g128")), Settings()),
+    "phantom-edge, int4-g32": (FOUR, Settings()),
+    "phantom-edge, int4-g32, int8 cache": (FOUR, Settings(options=OnnxOptions("int8"))),
+    "phantom-edge, int4-g128": (GROUPED, Settings()),
     "phantom-edge, int8": (read_recipe("int8"), Settings()),
 }
 
@@ -62,8 +54,7 @@ class System:
     @property
     def megabytes(self) -> float:
         """On disk, of what decodes."""
-        files = [self.model] if self.model.is_file() else list(self.model.iterdir())
-        return sum(file.stat().st_size for file in files if not file.name.startswith("vision")) / 1e6
+        return megabytes(self.model, skipped="vision")
 
 
 @contextmanager
@@ -88,38 +79,60 @@ def answer(running: subprocess.Popen[str], **question: int) -> dict[str, Any]:
         running.stdin.flush()
     line = running.stdout.readline()
     if not line:
-        raise SystemExit(f"{running.args} ended with {running.wait()}; see the log beside its model")
+        raise SystemExit(f"{running.args!r} ended with {running.wait()}; see the log beside its model")
     found: dict[str, Any] = json.loads(line)
     return found
 
 
-def take_turns(systems: list[System], threads: int, turns: int) -> None:
+def take_turns(systems: list[System], threads: int, turns: int, contexts: Sequence[int]) -> None:
     """Measure all at a number of threads."""
     with ExitStack() as stack:
-        running = [(system, stack.enter_context(process(system, threads))) for system in systems]
-        for turn in range(-1, turns):  # the first is not counted
-            for context in CONTEXTS if turn >= 0 else CONTEXTS[:1]:
-                for system, one in running:
-                    found = answer(one, prompt=context, decode=DECODED)
-                    system.peak_megabytes = found["peak"]
-                    if turn >= 0:
-                        system.prompts.setdefault(context, []).append(context / found["prompt_seconds"])
-                        system.steps.setdefault(context, []).append(1 / median(found["step_seconds"]))
-                    print(threads, turn, context, system.name, found["prompt_seconds"], file=sys.stderr)
+        running = {system.name: stack.enter_context(process(system, threads)) for system in systems}
+        for context in contexts:
+
+            def seconds(number: int, context: int = context) -> float:
+                system = systems[number]
+                found = answer(running[system.name], prompt=context, decode=DECODED)
+                system.peak_megabytes = found["peak"]
+                system.steps.setdefault(context, []).append(1 / median(found["step_seconds"]))
+                print(threads, context, system.name, found["prompt_seconds"], file=sys.stderr)
+                return float(found["prompt_seconds"])
+
+            for number, times in in_turns(range(len(systems)), seconds, turns + 1).items():
+                systems[number].prompts[context] = [context / one for one in times[1:]]  # the first is not counted
+                del systems[number].steps[context][0]
+
+
+def rows(systems: list[System], threads: int, bases: list[System], contexts: Sequence[int]) -> list[dict[str, Any]]:
+    """What was measured, each with the ratio to the fastest of ``bases``."""
+    found = []
+    for system in systems:
+        row: dict[str, Any] = {
+            "system": system.name,
+            "threads": threads,
+            "megabytes": round(system.megabytes),
+            "load_seconds": round(system.load_seconds, 2),
+            "peak_megabytes": system.peak_megabytes,
+        }
+        for context in contexts:
+            for what, speeds in (("prefill", "prompts"), ("decode", "steps")):
+                own = getattr(system, speeds)[context]
+                row[f"{what}_{context}"] = round(median(own), 1)
+                if bases:
+                    best = [max(turn) for turn in zip(*(getattr(base, speeds)[context] for base in bases), strict=True)]
+                    row[f"{what}_{context}_ratio"] = round(ratio(own, best), 2)
+        found.append(row)
+    return found
 
 
 def our_bundles(scratch: Path) -> list[System]:
     """Made unless they are there."""
-    model, found = scratch / "model", []
-    if not model.is_dir():
-        write_random(SIZES["0.5b"], model, seed=0, dtype=torch.float16, eta=ETA)
+    model, found = checkpoint("0.5b", scratch / "model"), []
     for name, (recipe, settings) in OURS.items():
         bundle = scratch / name.split(", ", 1)[1].replace(", ", "-").replace(" ", "-")
         if not bundle.is_dir():
-            quantized = scratch / f"{recipe.parts['decoder']}.quantized"
-            if not quantized.is_dir():
-                quantize_checkpoint(model, recipe, quantized, name=name)
-            export_bundle(str(quantized), "onnx", bundle, settings, prove=False)
+            integers = quantized(model, recipe, scratch / f"{recipe.parts['decoder']}.quantized")
+            export_bundle(str(integers), "onnx", bundle, settings, prove=False)
         found.append(System(name, "ours", bundle, sys.executable))
     return found
 
@@ -138,77 +151,20 @@ def peers(scratch: Path, python: str) -> tuple[list[System], list[str]]:
     return found, missing
 
 
-def rows(systems: list[System], threads: int) -> list[dict[str, Any]]:
-    """What was measured, each with the ratio to the faster of the others."""
-    found = []
-    others = [system for system in systems if system.kind != "ours"]
-    for system in systems:
-        row: dict[str, Any] = {
-            "system": system.name,
-            "threads": threads,
-            "megabytes": round(system.megabytes),
-            "load_seconds": round(system.load_seconds, 2),
-            "peak_megabytes": system.peak_megabytes,
-        }
-        for context in CONTEXTS:
-            for what, speeds in (("prefill", "prompts"), ("decode", "steps")):
-                own = getattr(system, speeds)[context]
-                row[f"{what}_{context}"] = round(median(own), 1)
-                if others:
-                    best = [max(getattr(other, speeds)[context][turn] for other in others) for turn in range(len(own))]
-                    ratio = median(mine / theirs for mine, theirs in zip(own, best, strict=True))
-                    row[f"{what}_{context}_ratio"] = round(ratio, 2)
-        found.append(row)
-    return found
-
-
 def main() -> None:
     """Make what is missing, measure, and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scratch", type=Path)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--turns", type=int, default=TURNS)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--peers-python", default=sys.executable)
-    options = parser.parse_args()
-    options.scratch.mkdir(parents=True, exist_ok=True)
-    measured, missing = [], []
-    for threads in options.threads:
-        others, missing = peers(options.scratch, options.peers_python)
-        systems = our_bundles(options.scratch) + others
-        take_turns(systems, threads, options.turns)
-        measured += rows(systems, threads)
+    bench = begin("peers", __doc__, turns=TURNS, threads=[1, 2], peers_python=sys.executable)
+    found: list[dict[str, Any]] = []
+    missing: list[str] = []
+    for threads in bench.asked.threads:
+        others, missing = peers(bench.scratch, bench.asked.peers_python)
+        systems = our_bundles(bench.scratch) + others
+        take_turns(systems, threads, bench.asked.turns, CONTEXTS)
+        found += rows(systems, threads, others, CONTEXTS)
     for name in missing:
         print(f"left out, not installed: {name}", file=sys.stderr)
-    document = {
-        "rows": measured,
-        "left_out": missing,
-        "turns": options.turns,
-        "decoded": DECODED,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-    }
-    if options.out is not None:
-        options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    show(measured)
-
-
-def show(measured: list[dict[str, Any]]) -> None:
-    """A table: tokens a second, and beside them the ratio to the faster of the others."""
-    names = [f"{what}_{context}" for context in CONTEXTS for what in ("prefill", "decode")]
-    table = Table("system", "threads", "MB", "load, s", "peak, MB", *(name.replace("_", " at ") for name in names))
-    for row in measured:
-        speeds = [
-            f"{row[name]:g}" + (f" ({row[f'{name}_ratio']:g}x)" if f"{name}_ratio" in row else "") for name in names
-        ]
-        table.add_row(
-            row["system"],
-            str(row["threads"]),
-            str(row["megabytes"]),
-            str(row["load_seconds"]),
-            str(row["peak_megabytes"]),
-            *speeds,
-        )
-    Console(width=180).print(table)
+    about = {"left_out": missing, "turns": bench.asked.turns, "decoded": DECODED, "machine": machine()}
+    bench.write({"rows": found, **about})
 
 
 if __name__ == "__main__":

@@ -1,31 +1,31 @@
 """What is left of the phantom dimension in float16, at several strengths of eta.
 
-    python benchmarks/phantom_fp16.py --scratch runs/fp16 --out benchmarks/results/phantom-fp16.json
+    python -m benchmarks.phantom_fp16 --out benchmarks/results/phantom-fp16.json
 
 phantom-nano with another eta each time, on questions about validation scenes, three ways: the model in float64; stored
 as the paper writes it, values beside ``v + X(v)`` and keys beside ``eta gelu(..)`` in float16; and as our packages have
 it, run by the interpreter in float16. *Effect* is what eta changes of the logits beside eta 0.
 """
 
-import argparse
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
+from benchmarks.harness import begin
+from benchmarks.materials import scenes
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.checkpoint.source import Source
-from phantom_edge.data.scenes.write import write_scenes
 from phantom_edge.export.pipeline import export_bundle
 from phantom_edge.export.targets.coreml.engine import CoreMlEngine
+from phantom_edge.export.targets.coreml.options import CoreMlOptions
 from phantom_edge.export.targets.target import Settings
 from phantom_edge.generate import load
 from phantom_edge.models.attention import HeadMap
@@ -34,7 +34,7 @@ from phantom_edge.quantize.calibration import KINDS, Sample, read_samples
 
 ETAS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
 PICTURES, QUESTIONS = 12, 24
-VANISHES, NORMAL = 2.0**-25, 2.0**-14
+NORMAL = 2.0**-14
 
 
 def with_eta(eta: float, scratch: Path) -> Path:
@@ -86,11 +86,15 @@ def places(sample: Sample) -> Tensor:
     return (sample.kinds == KINDS.index("answer")).nonzero()[:, 0] - 1
 
 
+def export(folder: Path, phantom: str, out: Path) -> Bundle:
+    """A package for the GPU."""
+    settings = Settings("fp16", phantom, max_context=512, options=CoreMlOptions("gpu"))
+    return export_bundle(str(folder), "coreml", out, settings, prove=False, force=True).bundle
+
+
 def packaged(folder: Path, samples: Sequence[Sample], scratch: Path) -> tuple[Tensor, Bundle]:
     """The same by a package in float16."""
-    place = scratch / f"{folder.name}.bundle"
-    settings = Settings("fp16", "full", max_context=512, compute="gpu")
-    bundle = export_bundle(str(folder), "coreml", place, settings, prove=False, force=True).bundle
+    bundle = export(folder, "full", scratch / f"{folder.name}.bundle")
     engine, rows = CoreMlEngine(bundle), []
     for sample in samples:
         embeds = engine.embed(sample.ids.numpy())
@@ -101,32 +105,20 @@ def packaged(folder: Path, samples: Sequence[Sample], scratch: Path) -> tuple[Te
 
 
 def main() -> None:
-    """Measure all, show and write it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scratch", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    scenes = options.scratch / "scenes"
-    if not scenes.is_dir():
-        write_scenes(scenes, PICTURES, split="validation", size=224)
-    samples = read_samples(scenes / "triples.jsonl", Source.open(NANO), QUESTIONS, with_pictures=True)
-    without, _ = exact(with_eta(0.0, options.scratch), samples)
-    without_half, _ = packaged(with_eta(0.0, options.scratch), samples, options.scratch)
-    noise = float((without_half - without).square().mean().sqrt())
+    """Measure and write."""
+    bench = begin("phantom-fp16", __doc__)
+    scratch = bench.scratch
+    drawn = scenes(scratch / "scenes", PICTURES, "validation")
+    samples = read_samples(drawn, Source.open(NANO), QUESTIONS, with_pictures=True)
+    without, _ = exact(with_eta(0.0, scratch), samples)
+    without_half, _ = packaged(with_eta(0.0, scratch), samples, scratch)
     rows: list[dict[str, Any]] = []
     for eta in ETAS:
-        folder = with_eta(eta, options.scratch)
+        folder = with_eta(eta, scratch)
         logits, watch = exact(folder, samples)
-        half, bundle = packaged(folder, samples, options.scratch)
+        half, bundle = packaged(folder, samples, scratch)
         effect, ours = logits - without, half - without_half
-        chosen = export_bundle(
-            str(folder),
-            "coreml",
-            options.scratch / "auto.bundle",
-            Settings("fp16", max_context=512, compute="gpu"),
-            prove=False,
-            force=True,
-        ).bundle.manifest.phantom
+        chosen = export(folder, "rank=auto", scratch / "auto.bundle").manifest.phantom
         rows.append(
             {
                 "eta": eta,
@@ -142,13 +134,10 @@ def main() -> None:
                 "auto_value_error": max(layer.value_error for layer in chosen),
             }
         )
-        print(rows[-1])
-    document = {"questions": len(samples), "noise": noise, "head_dim": bundle.manifest.model.head_dim, "rows": rows}
-    options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    table = Table("eta", "effect", "values lost as written", "survives")
-    for row in rows:
-        table.add_row(*(f"{row[name]:.2g}" for name in ("eta", "effect", "values_lost_as_written", "survives")))
-    Console().print(table)
+        print(rows[-1], file=sys.stderr)
+    noise = float((without_half - without).square().mean().sqrt())
+    dim = bundle.manifest.model.head_dim
+    bench.write({"questions": len(samples), "noise": noise, "head_dim": dim, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The planner against this machine: predictions of 14 profiles, calibrated by profiles of 4 others.
 
-    python benchmarks/plan.py runs/plan --out benchmarks/results/plan.json
-    python benchmarks/plan.py runs/plan --only tiny-fp32-1t mid-fp32-1t nano-fp32-1t        some of them, to try it
+    python -m benchmarks.plan --out benchmarks/results/plan.json
+    python -m benchmarks.plan --only tiny-fp32-1t mid-fp32-1t nano-fp32-1t        some of them, to try it
 
 Bundles are of random weights, of sizes between tiny and 0.5b. Each is exported and profiled in a process of its own, on
 as many threads as its name says, numpy's among them, so that the machine's rates are of as many. What is there is not
@@ -9,22 +9,17 @@ made again. Errors are of the middle of what was foretold, relative to what was 
 memory, below 30 % for times.
 """
 
-import argparse
-import json
-import os
-import platform
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from subprocess import run as start
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
-from phantom_edge.convert.random import write_random
+from benchmarks.harness import begin, edge, machine
+from benchmarks.materials import checkpoint
+from phantom_edge.export.targets import TARGETS
 from phantom_edge.models.sizes import SIZES, Size, VisionSize
 from phantom_edge.profile.devices.table import read_table
 from phantom_edge.profile.plan.fitting import Missed, against, calibrated
@@ -99,30 +94,34 @@ JUDGED = (
 )
 
 
-def edge(desk: Path, threads: int, *arguments: object) -> None:
-    """The command line, on so many threads; the user's history of profiles is left as it is."""
-    words = [sys.executable, "-m", "phantom_edge", *map(str, arguments)]
-    own = {"OMP_NUM_THREADS": str(threads), "PHANTOM_EDGE_HOME": str(desk / "home")}
-    start(words, check=True, env={**os.environ, **own}, stdout=sys.stderr)
-
-
 def profile(job: Job, desk: Path) -> Path:
-    """The job's profile, made unless it is there."""
-    checkpoint, bundle, out = desk / job.size, desk / job.bundle, desk / f"{job.name}.json"
+    """The job's profile, made unless it is there; the user's history of profiles is left as it is."""
+    bundle, out = desk / job.bundle, desk / f"{job.name}.json"
+    home = {"PHANTOM_EDGE_HOME": str(desk / "home")}
     if out.is_file():
         return out
-    if not checkpoint.is_dir():
-        write_random(MODELS[job.size], checkpoint, seed=0, dtype=torch.float32)
     if not bundle.is_dir():
-        shape = ["--max-context", job.context, "--max-tiles", 1, "--phantom", "rank=8", "--no-verify"]
-        edge(desk, 1, "export", checkpoint, "--target", TARGET, "--weights", job.weights, *shape, "--out", bundle)
-    edge(desk, job.threads, "profile", bundle, "--threads", job.threads, "--repeats", 5, "--out", out)
+        model = checkpoint(MODELS[job.size], desk / job.size, torch.float32)
+        shape = ("--max-context", job.context, "--max-tiles", 1, "--phantom", "rank=8", "--no-verify", "--out", bundle)
+        edge("export", model, "--target", TARGET, "--weights", job.weights, *shape, OMP_NUM_THREADS="1", **home)
+    edge(
+        "profile",
+        bundle,
+        "--threads",
+        job.threads,
+        "--repeats",
+        5,
+        "--out",
+        out,
+        OMP_NUM_THREADS=str(job.threads),
+        **home,
+    )
     return out
 
 
 def sample(job: Job, desk: Path) -> Sample:
     """As the planner sees it."""
-    return sample_of(read_run(desk / f"{job.name}.json"), (MODELS[job.size],))
+    return sample_of(read_run(profile(job, desk)), TARGETS, (MODELS[job.size],))
 
 
 def row(job: Job, missed: list[Missed]) -> dict[str, Any]:
@@ -146,8 +145,8 @@ def row(job: Job, missed: list[Missed]) -> dict[str, Any]:
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Median and largest errors, by what they are of."""
-    kinds = {"memory": ("memory",), "vision": ("vision",), "prefill": ("prefill",), "decode": ("a token",)}
-    kinds["times"] = ("vision", "prefill", "a token")
+    kinds: dict[str, tuple[str, ...]] = {name: (name,) for name in ("memory", "vision", "prefill")}
+    kinds |= {"decode": ("a token",), "times": ("vision", "prefill", "a token")}
     found = {}
     for kind, starts in kinds.items():
         errors = [abs(one["error"]) for each in rows for one in each["found"] if one["what"].startswith(starts)]
@@ -183,51 +182,27 @@ def told(factors: Factors) -> dict[str, Any]:
 
 def main() -> None:
     """Profile what is missing, predict, compare, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scratch", type=Path)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--only", nargs="+", help="names of jobs, such as mid-int8-1t; of those that calibrate, too")
-    arguments = parser.parse_args()
-    desk: Path = arguments.scratch
-    desk.mkdir(parents=True, exist_ok=True)
-    wanted = [job for job in (*CALIBRATING, *JUDGED) if not arguments.only or job.name in arguments.only]
-    for job in wanted:
-        print(job.name, file=sys.stderr)
-        profile(job, desk)
-    known = {job.name: sample(job, desk) for job in wanted}
-    samples = [known[job.name] for job in CALIBRATING if job.name in known]
-    if not samples:
+    bench = begin("plan", __doc__, only=[])
+    wanted = [job for job in (*CALIBRATING, *JUDGED) if not bench.asked.only or job.name in bench.asked.only]
+    known = {job.name: sample(job, bench.scratch) for job in wanted}
+    calibrating = [job.name for job in CALIBRATING if job.name in known]
+    if not calibrating:
         sys.exit("none of those that calibrate is among them: " + ", ".join(job.name for job in CALIBRATING))
-    factors = calibrated(samples, read_table().shares[TARGET])
+    factors = calibrated([known[name] for name in calibrating], read_table().shares[TARGET])
     judged = [job for job in JUDGED if job.name in known]
     rows = [row(job, against(known[job.name], factors)) for job in judged]
     unknown = [job.name for job in judged if kind_of("decode", job.weights) not in factors.measured["decode"]]
     document = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
         "target": TARGET,
-        "calibrated_by": [job.name for job in CALIBRATING if job.name in known],
+        "calibrated_by": calibrating,
         "uncalibrated": unknown,
         "goals": GOALS,
         "factors": told(factors),
         "summary": summary(rows),
         "rows": rows,
     }
-    show(document)
-    if arguments.out:
-        arguments.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-
-
-def show(document: dict[str, Any]) -> None:
-    """For people."""
-    table = Table(title="Foretold and measured", title_justify="left")
-    for column in ("job", "what", "foretold", "measured", "error", "within"):
-        table.add_column(column, justify="left" if column in ("job", "what") else "right")
-    for each in document["rows"]:
-        for one in each["found"]:
-            values = (f"{one[name]:.4g}" for name in ("foretold", "measured"))
-            table.add_row(each["job"], one["what"], *values, f"{one['error']:+.0%}", "yes" if one["within"] else "no")
-    Console(width=140).print(table)
-    Console(width=140).print_json(json.dumps({name: document[name] for name in ("factors", "summary")}))
+    bench.write(document)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,21 @@
 """The paper's Table 4 and the choice of eta, on a small sibling of phantom-nano trained from nothing.
 
-    python benchmarks/po_study.py runs/po-study --jobs 2 --out benchmarks/results/po-study.json
+    python -m benchmarks.po_study --jobs 2 --out benchmarks/results/po-study.json
 
 All models share one vision tower, which has learned to look and to name. Of each seed and architecture one base learns
 to read (SFT); from it start three short runs of the paper's two steps, which differ in their objectives alone: {SFT
 only, PO in step 1, PO in both}. Models without the phantom dimension get the same number of parameters in wider MLPs.
-For eta, bases are trained at other values. Everything sees the same scenes in the same order. Killed, the same command
-goes on.
+For eta, bases are trained at other values. Everything sees the same scenes in the same order. ``--jobs`` are processes
+of one thread each, ``--seeds`` of every cell of the table, ``--eta-seeds`` of every other eta.
 """
 
-import argparse
 import json
 import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_model, save_model
@@ -24,9 +23,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers.utils.logging import set_verbosity_error
 
+from benchmarks.branch import BranchSize, head_maps, switch_off
+from benchmarks.harness import begin
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.foundation.files import whole_file
-from phantom_edge.models.attention import HeadMap, PhantomAttention, eager_attention
+from phantom_edge.models.attention import PhantomAttention, eager_attention
 from phantom_edge.models.rope import rotate
 from phantom_edge.models.sizes import SIZES, Size, VisionSize
 from phantom_edge.train.collate import Collator
@@ -72,12 +73,8 @@ class PlainAttention(nn.Module):
         super().__init__()
         self.head_dim, self.scaling = phantom.head_dim, phantom.scaling
         self.num_key_value_groups, self.is_causal = phantom.num_key_value_groups, True
-        self.q_proj, self.k_proj, self.v_proj, self.o_proj = (
-            phantom.q_proj,
-            phantom.k_proj,
-            phantom.v_proj,
-            phantom.o_proj,
-        )
+        self.q_proj, self.k_proj = phantom.q_proj, phantom.k_proj
+        self.v_proj, self.o_proj = phantom.v_proj, phantom.o_proj
 
     def forward(
         self,
@@ -94,7 +91,9 @@ class PlainAttention(nn.Module):
         query = rotate(self.q_proj(hidden_states).view(heads).transpose(1, 2), *rope)
         key = rotate(self.k_proj(hidden_states).view(heads).transpose(1, 2), *rope)
         value = self.v_proj(hidden_states).view(heads).transpose(1, 2)
-        mixed, _ = eager_attention(self, query, key, value, attention_mask, scaling=self.scaling)
+        mixed, _ = eager_attention(
+            cast(PhantomAttention, self), query, key, value, attention_mask, scaling=self.scaling
+        )
         return self.o_proj(mixed.reshape(*hidden_states.shape[:2], -1)), None
 
 
@@ -125,7 +124,7 @@ class Base:
             elif self.eta == "learned":
                 for head_map in head_maps(layer):
                     del head_map.eta
-                    head_map.eta = nn.Parameter(torch.tensor(fixed))
+                    head_map.register_parameter("eta", nn.Parameter(torch.tensor(fixed)))
         return model
 
 
@@ -183,7 +182,7 @@ def run_job(job: Job, folder: Path) -> None:
             evaluate=False,
             callbacks=(callback,),
         )
-    save_model(model, own / "model.safetensors")
+    save_model(model, str(own / "model.safetensors"))
     trained = job.base.new()  # the one that was trained still multiplies in bfloat16
     load_model(trained, own / "model.safetensors")
     result = measure(trained, Collator(processor, kinds=SCENE_KINDS)) | {
@@ -203,7 +202,7 @@ def run_job(job: Job, folder: Path) -> None:
 def measure(model: PhantomForConditionalGeneration, collator: Collator) -> dict[str, Any]:
     """Right answers on test scenes, by picture and by kind; and how large the phantom branch is."""
     model.eval()
-    branch = BranchSize(model)
+    branch = BranchSize(head_maps(model, "phantom_value"))
     asked: Counter[str] = Counter()
     right: Counter[str] = Counter()
     pictures: list[tuple[int, int]] = []
@@ -239,51 +238,15 @@ def measure(model: PhantomForConditionalGeneration, collator: Collator) -> dict[
     }
 
 
-def head_maps(part: nn.Module) -> list[HeadMap]:
-    """Those of a model or a layer; none in one without the phantom dimension."""
-    return [module for module in part.modules() if isinstance(module, HeadMap)]
-
-
 def branch_off(model: PhantomForConditionalGeneration, collator: Collator) -> list[tuple[int, int]]:
     """Right and asked, by picture, of the first test scenes after the trained branch has been switched off."""
-    for head_map in head_maps(model):
-        del head_map.eta
-        head_map.eta = 0.0
+    switch_off(head_maps(model))
     pictures: list[tuple[int, int]] = []
     for groups in DataLoader(SceneGroups(SceneRange("test", 0, OFF_SCENES)), batch_size=32, collate_fn=list):
         batch = collator(groups)
         answers = iter(read_targets(model, batch)[1][batch["chosen"]].tolist())
         pictures += [(sum(next(answers) for _ in group.pairs), len(group.pairs)) for group in groups]
     return pictures
-
-
-class BranchSize:
-    """Mean norm of what the phantom map adds to v over the mean norm of v, for each layer."""
-
-    def __init__(self, model: PhantomForConditionalGeneration) -> None:
-        self.sums: dict[int, list[float]] = {}
-        self.hooks = [
-            layer.self_attn.phantom_value.register_forward_hook(self._hook(number))
-            for number, layer in enumerate(model.model.language_model.layers)
-            if isinstance(layer.self_attn, PhantomAttention)
-        ]
-
-    def _hook(self, number: int) -> Any:
-        def add(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            sums = self.sums.setdefault(number, [0.0, 0.0])
-            sums[0] += float(output.float().norm(dim=-1).sum())
-            sums[1] += float(inputs[0].float().norm(dim=-1).sum())
-
-        return add
-
-    def shares(self) -> list[float]:
-        """By layer."""
-        return [added / of for _, (added, of) in sorted(self.sums.items())]
-
-    def stop(self) -> None:
-        """Remove the hooks."""
-        for hook in self.hooks:
-            hook.remove()
 
 
 def look(folder: Path) -> None:
@@ -303,27 +266,19 @@ def parts_of(seeds: int, eta_seeds: int) -> tuple[list[Job], ...]:
 
 def main() -> None:
     """Run what is missing, then gather the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each")
-    parser.add_argument("--seeds", type=int, default=3, help="of every cell of the table")
-    parser.add_argument("--eta-seeds", type=int, default=3, help="of every other eta")
-    options = parser.parse_args()
-    context = get_context("spawn")
-    alone = context.Process(target=look, args=(options.folder,))
+    bench = begin("po-study", __doc__, jobs=2, seeds=3, eta_seeds=3)
+    context, folder = get_context("spawn"), bench.scratch
+    alone = context.Process(target=look, args=(folder,))
     alone.start()
     alone.join()
     if alone.exitcode:
         sys.exit("looking failed")
-    parts = parts_of(options.seeds, options.eta_seeds)
-    with context.Pool(options.jobs, maxtasksperchild=1) as pool:
+    parts = parts_of(bench.asked.seeds, bench.asked.eta_seeds)
+    with context.Pool(bench.asked.jobs, maxtasksperchild=1) as pool:
         for part in parts:
-            pool.starmap(run_job, [(job, options.folder) for job in part], chunksize=1)
-    results = [json.loads((options.folder / job.name / "result.json").read_text()) for part in parts for job in part]
-    document = {"stages": [vars(stage) for stage in (LOOK, NAME, READ, FIRST, SECOND)], "runs": results}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(document, separators=(",", ":")) + "\n", encoding="utf-8")
+            pool.starmap(run_job, [(job, folder) for job in part], chunksize=1)
+    results = [json.loads((folder / job.name / "result.json").read_text()) for part in parts for job in part]
+    bench.write({"stages": [vars(stage) for stage in (LOOK, NAME, READ, FIRST, SECOND)], "runs": results})
 
 
 if __name__ == "__main__":

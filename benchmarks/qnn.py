@@ -1,41 +1,38 @@
 """Bundles for Qualcomm's processor in its simulator: the same questions, beside ONNX Runtime and the checkpoint itself.
 
-    python benchmarks/qnn.py runs/qnn --out benchmarks/results/qnn.json
+    python -m benchmarks.qnn --out benchmarks/results/qnn.json
 
 Phantom-nano, test scenes. Each row is a bundle of one recipe and one chip: how many of its answers are right, beside
 those of the same integers in ONNX Runtime; and at every token that it said, whether the quantized checkpoint in torch
 would have said the same. Calibrated on train scenes. Answers that are on disk are not asked for again.
 """
 
-import argparse
 import json
-import platform
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from quality import chosen, file_name
 from rich.console import Console
 from rich.progress import Progress
 
+from benchmarks.harness import begin, file_name, listed, machine
+from benchmarks.materials import quantized, scenes
+from benchmarks.quality import chosen, points_lost
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.data.examples import Example, read_examples
-from phantom_edge.data.scenes.write import write_scenes
-from phantom_edge.evaluate.intervals import bootstrap
 from phantom_edge.evaluate.scores import judge
 from phantom_edge.export.pipeline import export_bundle
 from phantom_edge.export.sessions import session_of
+from phantom_edge.export.targets import TARGETS
+from phantom_edge.export.targets.qnn.facts import HexagonFacts
+from phantom_edge.export.targets.qnn.options import QnnOptions
 from phantom_edge.export.targets.target import Settings
-from phantom_edge.foundation.files import whole_file
 from phantom_edge.models.shipped import NANO
 from phantom_edge.quantize.calibration import KINDS, Calibration, Sample, embedded, sample_of
-from phantom_edge.quantize.quantize import quantize_checkpoint
-from phantom_edge.quantize.recipe import read_recipe
 from phantom_edge.reference import Reference
 from phantom_edge.runtime.sampling import Sampling
 from phantom_edge.runtime.session import Answer
@@ -60,24 +57,16 @@ class Row:
 ROWS = (Row("int8", "sm8650"), Row("int8", "sm8750", 20), Row("int4", "sm8650", 20))
 
 
-def checkpoint(weights: str, scratch: Path) -> Path:
-    """The quantized checkpoint, made unless it is there."""
-    place = scratch / f"{weights}.quantized"
-    if not place.is_dir():
-        quantize_checkpoint(NANO, read_recipe(weights), place, name=weights)
-    return place
-
-
 def bundle_of(weights: str, soc: str, scratch: Path, calibration: Calibration) -> Bundle:
     """The bundle, made unless it is there; of ONNX Runtime where ``soc`` is empty."""
     place = scratch / file_name(f"{weights} {soc or 'onnx'}")
     if not place.is_dir():
-        model = str(checkpoint(weights, scratch))
+        target, settings = "onnx", Settings(max_context=CONTEXT)
         if soc:
-            settings = Settings("fp16", max_context=CONTEXT, soc=soc, calibration=calibration)
-            export_bundle(model, "qnn", place, settings, prove=False)  # phantom-edge verify proves the same
-        else:
-            export_bundle(model, "onnx", place, Settings(max_context=CONTEXT), prove=False)
+            target, own = "qnn", QnnOptions(soc)
+            settings = Settings(TARGETS["qnn"].precision, max_context=CONTEXT, options=own, calibration=calibration)
+        model = quantized(NANO, weights, scratch / f"{weights}.quantized")
+        export_bundle(str(model), target, place, settings, prove=False)  # phantom-edge verify proves the same
     return Bundle.open(place)
 
 
@@ -118,61 +107,37 @@ def measure(row: Row, everything: Sequence[Example], scratch: Path, calibration:
     images = list(dict.fromkeys(example.images for example in everything))[: row.pictures]
     asked = sorted((one for one in everything if one.images in images), key=lambda one: images.index(one.images))
     bundle = bundle_of(row.weights, row.soc, scratch, calibration)
-    source = Source.open(checkpoint(row.weights, scratch))
+    source = Source.open(scratch / f"{row.weights}.quantized")
     said = answers(bundle, asked, scratch / f"{file_name(row.name)}.answers.jsonl", row.name)
     other = bundle_of(row.weights, "", scratch, calibration)
     base_said = answers(other, asked, scratch / f"{file_name(row.name)}.onnx.answers.jsonl", "ONNX Runtime")
     right, base = (np.array(judge(asked, [one["text"] for one in found]), np.float64) for found in (said, base_said))
     same = list(same_tokens(source, asked, said))
-    pictures = np.array([images.index(example.images) for example in asked])
-    lost = np.stack([np.bincount(pictures, 100 * (base - right)), np.bincount(pictures).astype(np.float64)], axis=1)
-    chip, parts = bundle.manifest.chip, bundle.manifest.parts
-    assert chip is not None
-    placed = {name: part.delegation for name, part in parts.items() if part.delegation is not None}
+    placed = [part.delegation for part in bundle.manifest.parts.values() if part.delegation is not None]
     return {
         "questions": len(asked),
         "right": 100 * right.mean(),
         "right_in_onnx_runtime": 100 * base.mean(),
-        "points_lost": float(lost[:, 0].sum() / lost[:, 1].sum()),
-        "points_lost_interval": list(asdict(bootstrap(lost, lambda t: t[:, 0] / t[:, 1])).values()),
+        **points_lost(asked, right, base),
         "steps": len(same),
         "same_token": float(np.mean(same)),
-        "operators": sum(one.delegated for one in placed.values()),
-        "megabytes_on_a_device": round(
-            sum(file.bytes for name, file in bundle.manifest.files.items() if not name.startswith("source/")) / 1e6, 2
-        ),
-        "qnn": chip.sdk,
+        "operators": sum(one.delegated for one in placed),
+        "megabytes_on_a_device": round(listed(bundle.path, "source/"), 2),
+        "qnn": bundle.facts(HexagonFacts).sdk,
     }
 
 
 def main() -> None:
     """Measure what is missing, and write all."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scratch", type=Path)
-    parser.add_argument("--pictures", type=int, default=PICTURES)
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
+    bench = begin("qnn", __doc__, pictures=PICTURES)
     torch.set_num_threads(1)
-    scenes, calib = options.scratch / "scenes", options.scratch / "calib"
-    for folder, split, count in ((scenes, "test", options.pictures), (calib, "train", CALIBRATED)):
-        if not folder.is_dir():
-            write_scenes(folder, count, split=split, first_seed=10_000_000 if split == "train" else 0, size=224)
-    asked = chosen(read_examples(scenes / "triples.jsonl").found)
-    rows: dict[str, Any] = {}
-    for row in ROWS:
-        known = options.scratch / f"{file_name(row.name)}.json"
-        if not known.is_file():
-            found = measure(row, asked, options.scratch, Calibration(calib / "triples.jsonl"))
-            with whole_file(known) as file:
-                json.dump(found, file)
-        rows[row.name] = json.loads(known.read_text(encoding="utf-8"))
-        print(row.name, rows[row.name], file=sys.stderr)
-    document = {
-        "model": "phantom-nano",
-        "rows": rows,
-        "machine": f"{platform.machine()}, Qualcomm's simulator",
+    asked = chosen(read_examples(scenes(bench.scratch / "scenes", bench.asked.pictures, "test")).found)
+    calibration = Calibration(scenes(bench.scratch / "calib", CALIBRATED, "train", 10_000_000))
+    rows = {
+        row.name: bench.once(row.name, lambda row=row: measure(row, asked, bench.scratch, calibration))  # type: ignore[misc]
+        for row in ROWS
     }
-    options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    bench.write({"model": "phantom-nano", "rows": rows, "machine": machine("Qualcomm's simulator")})
 
 
 if __name__ == "__main__":

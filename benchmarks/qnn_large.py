@@ -1,39 +1,33 @@
 """The 0.5b shape for Qualcomm's processor: random weights, quantized, compiled for one chip, and run in its simulator.
 
-    python benchmarks/qnn_large.py runs/qnn-large --out benchmarks/results/qnn-large.json
+    python -m benchmarks.qnn_large --out benchmarks/results/qnn-large.json
 
 A chunk of a prompt with a picture, then tokens one by one, beside the quantized checkpoint in torch; and how near every
-layer of tower and decoder comes. Takes hours: the simulator computes what the processor would, bit by bit. What was
-measured is on disk after each step: killed, the same command goes on.
+layer of tower and decoder comes. Takes hours: the simulator computes what the processor would, bit by bit.
 """
 
-import argparse
-import json
-import platform
 import resource
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.harness import begin, machine
+from benchmarks.materials import checkpoint, quantized, scenes
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.checkpoint.source import Source
-from phantom_edge.convert.random import write_random
-from phantom_edge.data.scenes.write import write_scenes
 from phantom_edge.export.pipeline import export_bundle
 from phantom_edge.export.targets.qnn.engine import QnnEngine
 from phantom_edge.export.targets.qnn.layers import decibels, measure_layers
+from phantom_edge.export.targets.qnn.options import QnnOptions
 from phantom_edge.export.targets.target import Settings
-from phantom_edge.foundation.files import whole_file
 from phantom_edge.foundation.typed import to_json
-from phantom_edge.models.sizes import SIZES
 from phantom_edge.quantize.calibration import Calibration, embedded, read_samples
-from phantom_edge.quantize.quantize import quantize_checkpoint
-from phantom_edge.quantize.recipe import read_recipe
 from phantom_edge.reference import Reference
 
 SIZE, SOC, CONTEXT, CHUNK, STEPS, SAMPLES = "0.5b", "sm8650", 512, 64, 20, 6
@@ -41,22 +35,17 @@ SIZE, SOC, CONTEXT, CHUNK, STEPS, SAMPLES = "0.5b", "sm8650", 512, 64, 20, 6
 
 def exported(weights: str, scratch: Path) -> dict[str, Any]:
     """The bundle, and what making it took."""
-    random, quantized = scratch / SIZE, scratch / f"{weights}.quantized"
-    if not random.is_dir():
-        write_random(SIZES[SIZE], random, seed=0, dtype=torch.float16)
-    if not quantized.is_dir():
-        quantize_checkpoint(random, read_recipe(weights), quantized, name=weights)
-    if not (scratch / "calib").is_dir():
-        write_scenes(scratch / "calib", 4, split="train", first_seed=10_000_000, size=448)
+    integers = quantized(checkpoint(SIZE, scratch / SIZE), weights, scratch / f"{weights}.quantized")
+    triples = scenes(scratch / "calib", 4, "train", 10_000_000, size=448)
     settings = Settings(
         "fp16",
         max_context=CONTEXT,
         prefill_chunk=CHUNK,
         max_tiles=1,
-        soc=SOC,
-        calibration=Calibration(scratch / "calib" / "triples.jsonl", SAMPLES),
+        options=QnnOptions(SOC),
+        calibration=Calibration(triples, SAMPLES),
     )
-    found = export_bundle(str(quantized), "qnn", scratch / f"{weights}-{SOC}", settings, prove=False, force=True)
+    found = export_bundle(str(integers), "qnn", scratch / f"{weights}-{SOC}", settings, prove=False, force=True)
     parts = found.bundle.manifest.parts
     files = found.bundle.manifest.files
     placed = {name: one.delegation for name, one in parts.items() if one.delegation is not None}
@@ -112,30 +101,22 @@ class Beside:
 
 def main() -> None:
     """Measure what is missing, and write all."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scratch", type=Path)
-    parser.add_argument("--weights", nargs="+", default=["int4", "int8"])
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
+    bench = begin("qnn-large", __doc__, weights=["int4", "int8"])
     torch.set_num_threads(1)
-    rows: dict[str, dict[str, Any]] = {}
-    for weights in options.weights:
-        stages: dict[str, Callable[[], dict[str, Any]]] = {
-            "export": lambda weights=weights: exported(weights, options.scratch),  # type: ignore[misc]
-            "steps": lambda weights=weights: Beside(weights, options.scratch).steps(),  # type: ignore[misc]
-            "layers": lambda weights=weights: Beside(weights, options.scratch).layers(),  # type: ignore[misc]
+    stages: dict[str, Callable[[str, Path], dict[str, Any]]] = {
+        "export": exported,
+        "steps": lambda weights, scratch: Beside(weights, scratch).steps(),
+        "layers": lambda weights, scratch: Beside(weights, scratch).layers(),
+    }
+    rows = {
+        weights: {
+            stage: bench.once(f"{weights}-{stage}", partial(measure, weights, bench.scratch))
+            for stage, measure in stages.items()
         }
-        for stage, measure in stages.items():
-            known = options.scratch / f"{weights}-{stage}.json"
-            if not known.is_file():
-                found = measure()
-                with whole_file(known) as file:
-                    json.dump(found, file)
-            rows.setdefault(weights, {})[stage] = json.loads(known.read_text(encoding="utf-8"))
-            print(weights, stage, rows[weights][stage], file=sys.stderr)
-    document = {"size": SIZE, "soc": SOC, "context": CONTEXT, "chunk": CHUNK, "rows": rows}
-    document["machine"] = f"{platform.machine()}, Qualcomm's simulator"
-    options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        for weights in bench.asked.weights
+    }
+    about = {"size": SIZE, "soc": SOC, "context": CONTEXT, "chunk": CHUNK}
+    bench.write({**about, "rows": rows, "machine": machine("Qualcomm's simulator")})
 
 
 if __name__ == "__main__":

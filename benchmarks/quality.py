@@ -1,20 +1,16 @@
 """What quantizing costs: the same questions to bundles of phantom-nano, each run by ONNX Runtime itself.
 
-    python benchmarks/quality.py runs/quality --out benchmarks/results/quality.json
+    python -m benchmarks.quality --out benchmarks/results/quality.json
 
 Test scenes, ten questions of each picture. Every row is a bundle that was quantized, exported, verified and asked:
 once to answer, for its accuracy, and once to read the right answers, for what it thinks of each of their tokens beside
 what the float32 bundle thinks (Kullback-Leibler divergence, and how often the likeliest token is the same). Calibrated
-on train scenes. Rows that are on disk are not measured again: killed, the same command goes on.
+on train scenes. With ``--only`` rows, the others stay as they are in ``--out``.
 
 Rows of phantom-nano have 192 numbers, which groups of 128 do not divide; its larger groups are of 64.
 """
 
-import argparse
 import json
-import platform
-import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,21 +23,21 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
+from benchmarks.harness import begin, file_name, listed, machine
+from benchmarks.materials import quantized, scenes
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.checkpoint.quantized.algorithm_names import ALGORITHM_NAMES, AlgorithmName
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.data.examples import Example, read_examples
-from phantom_edge.data.scenes.write import write_scenes
 from phantom_edge.evaluate.bundle_answerer import BundleAnswerer
 from phantom_edge.evaluate.intervals import bootstrap
 from phantom_edge.evaluate.scores import judge, score
 from phantom_edge.export.pipeline import export_bundle
 from phantom_edge.export.sessions import session_of
-from phantom_edge.export.targets.target import Precision, Rows, Settings
-from phantom_edge.foundation.files import whole_file
+from phantom_edge.export.targets.onnx.options import OnnxOptions, Rows
+from phantom_edge.export.targets.target import Precision, Settings
 from phantom_edge.models.shipped import NANO
 from phantom_edge.quantize.calibration import KINDS, Calibration, sample_of, tiles_of
-from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import Recipe, read_recipe
 from phantom_edge.runtime.session import Session
 
@@ -99,21 +95,14 @@ def int4(group: int, algorithm: AlgorithmName, kind: str = "") -> Recipe:
     return replace(shipped, parts=parts, algorithm=algorithm)
 
 
-def file_name(name: str) -> str:
-    """Of a row's."""
-    return re.sub(r"\W+", "-", name)
-
-
 def bundle_of(variant: Variant, scratch: Path, calibration: Calibration) -> Path:
     """The variant's bundle, made unless it is there."""
     bundle, model = scratch / file_name(variant.name), NANO
     if bundle.is_dir():
         return bundle
     if variant.recipe is not None:
-        model = scratch / f"{file_name(variant.weights)}.quantized"
-        if not model.is_dir():
-            quantize_checkpoint(NANO, variant.recipe, model, name=variant.weights, calibration=calibration)
-    export_bundle(str(model), "onnx", bundle, Settings(variant.precision, cache=variant.cache))
+        model = quantized(NANO, variant.recipe, scratch / f"{file_name(variant.weights)}.quantized", calibration)
+    export_bundle(str(model), "onnx", bundle, Settings(variant.precision, options=OnnxOptions(variant.cache)))
     return bundle
 
 
@@ -143,6 +132,17 @@ def apart(ours: NDArray[np.float32], base: NDArray[np.float32]) -> tuple[float, 
     return float(divergence), float((mine.argmax(-1) != theirs.argmax(-1)).sum())
 
 
+def points_lost(asked: Sequence[Example], right: NDArray[np.float64], base: NDArray[np.float64]) -> dict[str, Any]:
+    """Beside the base, of the same questions; the interval is a bootstrap over pictures."""
+    numbers = {images: number for number, images in enumerate(dict.fromkeys(example.images for example in asked))}
+    pictures = np.array([numbers[example.images] for example in asked])
+    lost = np.stack([np.bincount(pictures, 100 * (base - right)), np.bincount(pictures).astype(np.float64)], axis=1)
+    return {
+        "points_lost": float(lost[:, 0].sum() / lost[:, 1].sum()),
+        "points_lost_interval": list(asdict(bootstrap(lost, lambda t: t[:, 0] / t[:, 1])).values()),
+    }
+
+
 def measure(
     bundle: Path, asked: list[Example], source: Source, base: dict[str, Any] | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -157,74 +157,50 @@ def measure(
     base = base or {"right": right, "logits": logits}
     sums = np.array([apart(mine, theirs) for mine, theirs in zip(logits, base["logits"], strict=True)])
     tokens = np.array([len(one) for one in logits], np.float64)
-    numbers = {images: number for number, images in enumerate(dict.fromkeys(example.images for example in asked))}
-    pictures = np.array([numbers[example.images] for example in asked])
-    worse = np.bincount(pictures, 100 * (base["right"] - right))
-    lost = np.stack([worse, np.bincount(pictures).astype(np.float64)], axis=1)
     overall = score(asked, answers).overall.accuracy
     return {
         "answer_tokens": int(tokens.sum()),
-        "megabytes": round(sum(file.bytes for file in opened.manifest.files.values()) / 1e6, 2),
+        "megabytes": round(listed(bundle), 2),
         "right": 100 * overall.value,
         "right_interval": [100 * overall.interval.low, 100 * overall.interval.high],
-        "points_lost": float(lost[:, 0].sum() / lost[:, 1].sum()),
-        "points_lost_interval": list(asdict(bootstrap(lost, lambda t: t[:, 0] / t[:, 1])).values()),
+        **points_lost(asked, right, base["right"]),
         "divergence_nats": float(sums[:, 0].sum() / tokens.sum()),
         "same_token": float(1 - sums[:, 1].sum() / tokens.sum()),
         "cache_bytes_per_token": opened.manifest.cache.bytes_per_token,
     }, base
 
 
-def main() -> None:
-    """Measure what is missing, and write all."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scratch", type=Path)
-    parser.add_argument("--pictures", type=int, default=PICTURES)
-    parser.add_argument("--only", nargs="*", default=[], help="names of rows")
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    scenes, calib = options.scratch / "scenes", options.scratch / "calib"
-    for folder, split, count in ((scenes, "test", options.pictures), (calib, "train", CALIBRATED // 4)):
-        if not folder.is_dir():
-            write_scenes(folder, count, split=split, first_seed=10_000_000 if split == "train" else 0, size=224)
-    drawn = json.loads((scenes / "scenes.json").read_text(encoding="utf-8"))["pictures"]
-    if drawn != options.pictures:
-        parser.error(f"{options.scratch} is about {drawn} pictures: give another folder, or --pictures {drawn}")
-    asked = chosen(read_examples(scenes / "triples.jsonl").found)
-    source = Source.open(NANO)
-    rows: dict[str, Any] = {}
-    if options.only and options.out.is_file():
-        rows = json.loads(options.out.read_text(encoding="utf-8"))["rows"]
-    base = None
-    for variant in variants():
-        if options.only and variant.name not in (BASE, *options.only):
-            continue
-        known = options.scratch / f"{file_name(variant.name)}.json"
-        if not known.is_file() or variant.name == BASE:
-            bundle = bundle_of(variant, options.scratch, Calibration(calib / "triples.jsonl", CALIBRATED))
-            row, base = measure(bundle, asked, source, base)
-            with whole_file(known) as file:
-                json.dump(row, file)
-        rows[variant.name] = json.loads(known.read_text(encoding="utf-8"))
-        print(variant.name, rows[variant.name], file=sys.stderr)
-    document = {
-        "model": "phantom-nano",
-        "pictures": options.pictures,
-        "questions": len(asked),
-        "calibration_questions": CALIBRATED,
-        "rows": rows,
-        "machine": f"{platform.machine()}, ONNX Runtime on one thread",
-    }
-    options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-
-
 def chosen(examples: list[Example]) -> list[Example]:
     """``QUESTIONS`` of each picture, drawn, or all where there are fewer."""
-    random, groups = Random(0), {}  # type: ignore[var-annotated]
+    random, groups = Random(0), dict[tuple[Path | bytes, ...], list[Example]]()
     for example in examples:
         groups.setdefault(example.images, []).append(example)
     return [example for group in groups.values() for example in random.sample(group, min(QUESTIONS, len(group)))]
+
+
+def main() -> None:
+    """Measure what is missing, and write all."""
+    bench = begin("quality", __doc__, pictures=PICTURES, only=[])
+    torch.set_num_threads(1)
+    drawn, only = scenes(bench.scratch / "scenes", bench.asked.pictures, "test"), bench.asked.only
+    pictures = json.loads(drawn.with_name("scenes.json").read_text(encoding="utf-8"))["pictures"]
+    calib = scenes(bench.scratch / "calib", CALIBRATED // 4, "train", 10_000_000)
+    asked, source = chosen(read_examples(drawn).found), Source.open(NANO)
+    rows = bench.before().get("rows", {}) if only else {}
+    first: dict[str, Any] | None = None
+
+    def row(variant: Variant) -> dict[str, Any]:
+        nonlocal first
+        bundle = bundle_of(variant, bench.scratch, Calibration(calib, CALIBRATED))
+        found, first = measure(bundle, asked, source, first)
+        return found
+
+    for variant in variants():
+        if not only or variant.name in (BASE, *only):
+            rows[variant.name] = bench.once(variant.name, lambda one=variant: row(one), again=variant.name == BASE)  # type: ignore[misc]
+    about = {"model": "phantom-nano", "pictures": pictures, "questions": len(asked)}
+    about |= {"calibration_questions": CALIBRATED, "machine": machine("ONNX Runtime on one thread")}
+    bench.write({**about, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The README is true: its tables are those of the code and the benchmark, its commands and its snippet run."""
+"""README and docs are true: tables are those of the code and the benchmarks, commands and snippet run, links lead."""
 
 import os
 import re
@@ -17,8 +17,15 @@ from phantom_edge.convert.random import write_random
 from phantom_edge.models.sizes import SIZES
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    page: page.read_text(encoding="utf-8")
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+}
+README = "\n".join(PAGES.values())
+"""All pages, in the order in which their commands run: files that the README makes are there for the others."""
 
+LINK = re.compile(r"\]\((?![a-z]+:)([^)#]+)(?:#[^)]*)?\)")
+PATH = re.compile(r"`((?:\.\./)?(?:phantom_edge|export|quantize|benchmarks|scripts|tests|apps|docs)/[\w./-]*)`")
 
 ALONE = ("Core ML", "ExecuTorch", "Jetson", "Qualcomm")
 """Sections whose commands need nothing that others make."""
@@ -33,9 +40,9 @@ def blocks(language: str, text: str = README) -> list[str]:
 
 def commands(section: str) -> list[str]:
     """Every phantom-edge command of a section's shell blocks, or of all that do not stand alone; comments off."""
-    parts = {part.partition("\n")[0]: part for part in re.split(r"^## ", README, flags=re.MULTILINE)}
-    assert parts.keys() >= set(ALONE)
-    chosen = [part for name, part in parts.items() if (name == section if section in ALONE else name not in ALONE)]
+    parts = [(part.partition("\n")[0], part) for part in re.split(r"^##? ", README, flags=re.MULTILINE)]
+    assert {name for name, _ in parts} >= set(ALONE)
+    chosen = [part for name, part in parts if (name == section if section in ALONE else name not in ALONE)]
     lines = [line.split("  #")[0].strip() for part in chosen for b in blocks("sh", part) for line in b.splitlines()]
     return [line for line in lines if "phantom-edge" in line and not line.startswith("git ")]
 
@@ -51,11 +58,25 @@ def desk(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("script", ["readme.py", "po_report.py"])
-def test_tables_are_up_to_date(script: str) -> None:
-    command = [sys.executable, f"scripts/{script}", "--check"]
+@pytest.mark.parametrize("program", [("-m", "benchmarks.tables"), ("scripts/readme.py",)])
+def test_tables_are_up_to_date(program: tuple[str, ...]) -> None:
+    command = [sys.executable, *program, "--check"]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_and_paths_exist(page: Path) -> None:
+    dead = [link for link in LINK.findall(PAGES[page]) if not (page.parent / link).exists()]
+    assert not dead + [path for path in PATH.findall(PAGES[page]) if not (ROOT / path).exists()]
+
+
+def test_readme_is_short_and_links_every_page() -> None:
+    text = PAGES[ROOT / "README.md"]
+    assert len(text.splitlines()) <= 250
+    assert {page.relative_to(ROOT).as_posix() for page in PAGES if page.parent.name == "docs"} <= set(
+        LINK.findall(text)
+    )
 
 
 @pytest.mark.slow

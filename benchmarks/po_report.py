@@ -1,25 +1,16 @@
-"""Tables and plots of docs/po-study.md, from what benchmarks/po_study.py left.
+"""Tables and plots of docs/po-study.md, from what ``po_study`` left: ``python -m benchmarks.po_report`` draws."""
 
-python scripts/po_report.py            rewrite the tables between the marks, and the plots
-python scripts/po_report.py --check    exit 1 where the tables are out of date
-"""
-
-import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-from blocks import filled, markdown
-from matplotlib import pyplot as plt
 from scipy import stats
 
+from benchmarks.markdown import lines
+
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "po-study.json"
-DOCUMENT = ROOT / "docs" / "po-study.md"
 OBJECTIVES = ("SFT only", "PO in step 1", "PO in both")
 ETA = 1.0
 Run = dict[str, Any]
@@ -59,9 +50,9 @@ def told(values: Sequence[float], sign: str = "") -> str:
     return f"{mean:{sign}.1f} ({low:{sign}.1f} to {high:{sign}.1f})"
 
 
-def table_four(runs: Sequence[Run]) -> str:
+def cells(document: Run) -> str:
     """The six cells."""
-    rows = []
+    rows, runs = [], document["runs"]
     for eta, name in ((None, "no"), (ETA, "yes")):
         for objectives in OBJECTIVES:
             cell = chosen(runs, eta, objectives)
@@ -76,11 +67,12 @@ def table_four(runs: Sequence[Run]) -> str:
                 )
             )
     columns = ("phantom dimension", "objectives", "right, % (95 % over seeds)", "each seed")
-    return markdown((*columns, "chosen over rejected, %", "margin, nats a token"), rows)
+    return lines((*columns, "chosen over rejected, %", "margin, nats a token"), rows)
 
 
-def differences(runs: Sequence[Run]) -> str:
+def differences(document: Run) -> str:
     """Paired by seed: same seed, same scenes, same order."""
+    runs = document["runs"]
 
     def gap(one: tuple[Any, Any], other: tuple[Any, Any]) -> list[float]:
         pairs = zip(chosen(runs, *one), chosen(runs, *other), strict=True)
@@ -95,18 +87,17 @@ def differences(runs: Sequence[Run]) -> str:
         for eta, name in ((None, "without the phantom dimension"), (ETA, "with it"))
         for objectives in OBJECTIVES[1:]
     ]
-    return markdown(("what is added", "points (95 % over seeds)"), rows)
+    return lines(("what is added", "points (95 % over seeds)"), rows)
 
 
-def by_kind(runs: Sequence[Run]) -> str:
+def kinds(document: Run) -> str:
     """Each kind of question, means over seeds."""
     cells = [(eta, objectives) for eta in (None, ETA) for objectives in OBJECTIVES]
-    kinds = list(runs[0]["kinds"])
-    rows = []
-    for kind in kinds:
+    rows, runs = [], document["runs"]
+    for kind in runs[0]["kinds"]:
         shares = [np.mean([np.divide(*run["kinds"][kind]) for run in chosen(runs, *cell)]) for cell in cells]
         rows.append((kind, *(f"{100 * share:.1f}" for share in shares)))
-    return markdown(("kind", *(f"{'phantom' if eta else 'plain'}, {objectives}" for eta, objectives in cells)), rows)
+    return lines(("kind", *(f"{'phantom' if eta else 'plain'}, {objectives}" for eta, objectives in cells)), rows)
 
 
 def etas(runs: Sequence[Run]) -> list[float | str | None]:
@@ -122,10 +113,9 @@ def shared(runs: Sequence[Run]) -> list[Run]:
     return [run for run in bases if run["seed"] in seeds]
 
 
-def eta_table(runs: Sequence[Run]) -> str:
+def eta_table(document: Run) -> str:
     """Bases after reading, before the two steps."""
-    rows = []
-    runs = shared(runs)
+    rows, runs = [], shared(document["runs"])
     for eta in etas(runs):
         cell = chosen(runs, eta, None)
         branch = np.array([run["branch"] for run in cell])
@@ -143,11 +133,13 @@ def eta_table(runs: Sequence[Run]) -> str:
         )
     seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in runs}))
     columns = ("eta", f"right, %, seed {seeds}", "SFT loss at the end, nats a token", "branch off, points")
-    return markdown((*columns, "branch over v, by layer", "learned eta, by layer"), rows)
+    return lines((*columns, "branch over v, by layer", "learned eta, by layer"), rows)
 
 
 def draw_cells(runs: Sequence[Run], path: Path) -> None:
     """Dots for seeds, a bar for the mean."""
+    from matplotlib import pyplot as plt
+
     figure, axes = plt.subplots(figsize=(7, 3.5), layout="constrained")
     for place, (eta, objectives) in enumerate((eta, o) for eta in (None, ETA) for o in OBJECTIVES):
         values = [100 * accuracy(run) for run in chosen(runs, eta, objectives)]
@@ -165,6 +157,8 @@ def draw_cells(runs: Sequence[Run], path: Path) -> None:
 def draw_losses(runs: Sequence[Run], path: Path) -> None:
     """Loss of the bases, mean over the seeds that all have."""
     runs = shared(runs)
+    from matplotlib import pyplot as plt
+
     figure, axes = plt.subplots(figsize=(7, 3.5), layout="constrained")
     for eta in etas(runs):
         cell = chosen(runs, eta, None)
@@ -181,19 +175,13 @@ def draw_losses(runs: Sequence[Run], path: Path) -> None:
 
 
 def main() -> None:
-    """Rewrite or check."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    runs = json.loads(RESULTS.read_text(encoding="utf-8"))["runs"]
-    blocks = {"cells": table_four, "differences": differences, "kinds": by_kind, "eta": eta_table}
-    before = DOCUMENT.read_text(encoding="utf-8")
-    after = filled(before, {name: make(runs) for name, make in blocks.items()})
-    if parser.parse_args().check:
-        sys.exit("docs/po-study.md is out of date; run: python scripts/po_report.py" if before != after else 0)
-    DOCUMENT.write_text(after, encoding="utf-8")
+    """Draw both plots."""
+    import matplotlib
+
     matplotlib.use("Agg")
-    draw_cells(runs, DOCUMENT.parent / "po-study.png")
-    draw_losses(runs, DOCUMENT.parent / "po-study-eta.png")
+    runs = json.loads((ROOT / "benchmarks" / "results" / "po-study.json").read_text(encoding="utf-8"))["runs"]
+    draw_cells(runs, ROOT / "docs" / "po-study.png")
+    draw_losses(runs, ROOT / "docs" / "po-study-eta.png")
 
 
 if __name__ == "__main__":

@@ -1,36 +1,29 @@
-"""Put a trained phantom-nano into the package, and measure what was put there.
+"""Put a trained phantom-nano into the package, and measure what was put there on scenes that training never sees.
 
-    python scripts/ship_nano.py runs/nano/finish/model     copy it, then measure
-    python scripts/ship_nano.py                            measure only
+    python -m benchmarks.nano runs/nano/finish/model --scratch runs/nano-measured      copy it, then measure
+    python -m benchmarks.nano --scratch runs/nano-measured                             measure only
 
-Weights are kept in float16. The figures, on scenes of the test split, which
-training never sees, go to benchmarks/results/nano.json; scripts/readme.py writes them into the README.
+Weights are kept in float16. The figures of the docs are those of ``--out benchmarks/results/nano.json``.
 """
 
-import argparse
 import json
-import os
-import platform
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from benchmarks.branch import BranchSize, head_maps, switch_off
+from benchmarks.harness import begin, edge_says, machine
+from benchmarks.materials import scenes
 from phantom_edge.convert.convert import convert
 from phantom_edge.generate import load
-from phantom_edge.models.attention import HeadMap
 from phantom_edge.models.shipped import NANO
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.train.collate import Collator
 from phantom_edge.train.nano.scenes import SCENE_KINDS, SceneGroups, SceneRange
 from phantom_edge.train.trainer import read_targets
 
-RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "nano.json"
-COMMAND = [sys.executable, "-m", "phantom_edge"]
 CARD = """# phantom-nano
 
 A Phantom (arXiv 2409.14713) of {parameters:.1f} M parameters, trained from nothing by phantom-edge on pictures that
@@ -48,58 +41,37 @@ PICTURES = 1050
 QUESTIONS = 5000
 
 
-def ship(trained: Path) -> None:
-    """Copy the checkpoint into the package."""
-    convert(trained, NANO, to_official=False, dtype=torch.float16, force=True)
-
-
-def measure() -> dict[str, Any]:
+def measure(scratch: Path) -> dict[str, Any]:
     """What ``phantom-edge eval`` says of it on the test split."""
-    with tempfile.TemporaryDirectory() as folder:
-        scenes = Path(folder) / "scenes"
-        subprocess.run(
-            [*COMMAND, "data", "scenes", str(scenes), "--split", "test", "--pictures", str(PICTURES)], check=True
-        )
-        asked = [*COMMAND, "eval", "nano", "--data", str(scenes / "triples.jsonl"), "--limit", str(QUESTIONS)]
-        report: dict[str, Any] = json.loads(
-            subprocess.run([*asked, "--dtype", "fp32", "--json"], check=True, stdout=subprocess.PIPE).stdout
-        )
-    return report
+    data = scenes(scratch / "scenes", PICTURES, "test")
+    return edge_says("eval", "nano", "--data", data, "--limit", QUESTIONS, "--dtype", "fp32")
 
 
 @torch.no_grad()
 def measure_branch(pictures: int = 512) -> dict[str, Any]:
     """How much the phantom branch weighs, and what switching it off in the trained model changes."""
     model, processor = load("nano", torch.float32)
-    maps = [module for module in model.modules() if isinstance(module, HeadMap)]
-    scenes = SceneGroups(SceneRange("test", 50_000, pictures))
+    maps, groups = head_maps(model), SceneGroups(SceneRange("test", 50_000, pictures))
     collator = Collator(processor, kinds=SCENE_KINDS)
-    shares: list[float] = []
-
-    def note_share(_map: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        shares.append(float(output.norm(dim=-1).mean() / inputs[0].norm(dim=-1).mean()))
 
     def answers() -> tuple[Tensor, Tensor]:
         log_probs, verdicts = [], []
         for start in range(0, pictures, 32):
-            batch = collator([scenes[index] for index in range(start, min(start + 32, pictures))])
+            batch = collator([groups[index] for index in range(start, min(start + 32, pictures))])
             found, right = read_targets(model, batch)
             log_probs.append(found)
             verdicts.append(right[batch["chosen"]])
         return torch.cat(log_probs), torch.cat(verdicts)
 
-    hooks = [head_map.register_forward_hook(note_share) for head_map in maps]
+    size = BranchSize(maps)
     with_branch, right = answers()
-    for hook in hooks:
-        hook.remove()
-    for head_map in maps:
-        head_map.eta = 0.0
+    size.stop()
+    switch_off(maps)
     without, right_off = answers()
-    sizes = torch.tensor(shares).view(-1, len(maps)).mean(0)
     return {
         "questions": len(right),
-        "share_least": float(sizes.min()),
-        "share_most": float(sizes.max()),
+        "share_least": min(size.shares()),
+        "share_most": max(size.shares()),
         "right": float(right.float().mean()),
         "right_without": float(right_off.float().mean()),
         "log_prob_change_most": float((with_branch - without).abs().max()),
@@ -114,16 +86,14 @@ def training_seconds(run: Path) -> dict[str, float]:
 
 def main() -> None:
     """Ship and measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("trained", type=Path, nargs="?", help="folder of the finished checkpoint")
-    trained = parser.parse_args().trained
+    bench = begin("nano", __doc__, {"dest": "trained", "type": Path, "nargs": "?"})
+    trained, before = bench.asked.trained, bench.before()
     if trained is not None:
-        ship(trained)
-    before = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    report = measure()
+        convert(trained, NANO, to_official=False, dtype=torch.float16, force=True)
+    report = measure(bench.scratch)
     report["training_seconds"] = training_seconds(trained.parents[1]) if trained else before.get("training_seconds")
     report["branch"] = measure_branch()
-    report["machine"] = f"{platform.machine()}, {os.cpu_count()} cores"
+    report["machine"] = machine()
     report["data"] = f"phantom-edge data scenes --split test --pictures {PICTURES}"
     overall = report["overall"]
     card = CARD.format(
@@ -132,7 +102,7 @@ def main() -> None:
         questions=overall["questions"],
     )
     (NANO / "README.md").write_text(card, encoding="utf-8")
-    RESULTS.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    bench.write(report)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Measurements of this project: ``python -m benchmarks.NAME``. ``harness`` is what all of them share."""
