@@ -28,7 +28,7 @@ from phantom_edge.checkpoint.quantized.schemes import SCHEMES
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.interpreters.mil.interpreter import Interpreter, Mode
 from phantom_edge.export.interpreters.mil.package import Package
-from phantom_edge.export.interpreters.pte.importing import executorch, fused_operators, said
+from phantom_edge.export.interpreters.pte.importing import captured_stderr, executorch, fused_operators
 from phantom_edge.export.passes.phantom_rank import STEP, choose_forms
 from phantom_edge.export.passes.phantom_rank import Phantom as Wanted
 from phantom_edge.export.targets.executorch.backends import BACKENDS

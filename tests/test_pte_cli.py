@@ -36,7 +36,12 @@ pytest.importorskip("executorch")
 from executorch_programs import decoder_of
 
 from phantom_edge.export.interpreters.pte import Interpreter
-from phantom_edge.export.interpreters.pte.importing import executorch, fused_operators, quantized_operators, said
+from phantom_edge.export.interpreters.pte.importing import (
+    captured_stderr,
+    executorch,
+    fused_operators,
+    quantized_operators,
+)
 from phantom_edge.export.targets.executorch.linear import signed
 from phantom_edge.export.targets.executorch.lower import PROGRAM, SELF_TEST, check_delegation
 from phantom_edge.export.targets.executorch.options import ExecuTorchOptions
