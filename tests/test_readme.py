@@ -108,8 +108,8 @@ def test_commands_run(section: str, desk: Path) -> None:
 
 
 @pytest.mark.slow
-def test_snippet_runs(desk: Path) -> None:
-    (snippet,) = blocks("python")
+@pytest.mark.parametrize(("snippet", "printed"), list(zip(blocks("python"), ("tokens/s", "assistant"), strict=True)))
+def test_snippets_run(snippet: str, printed: str, desk: Path) -> None:
     done = subprocess.run([sys.executable, "-c", snippet], cwd=desk, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "assistant" in done.stdout
+    assert printed in done.stdout

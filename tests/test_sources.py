@@ -265,7 +265,7 @@ def held_while_validating(path: Path, rows: int) -> int:
 
     told.count = 0
     tracemalloc.start()
-    validate._look(path, False, told)
+    validate._check(path, False, told)
     tracemalloc.stop()
     return held[0]
 
