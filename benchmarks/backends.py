@@ -1,4 +1,4 @@
-"""What each backend of ExecuTorch takes of a model: the program is lowered here, and only some run here.
+"""Shares of a model that each backend of ExecuTorch takes: the program is lowered here, and only some run here.
 
     python -m benchmarks.backends --out benchmarks/results/backends.json
     python -m benchmarks.backends --size 0.5b --layers 2

@@ -180,7 +180,7 @@ class Transformers:
 
 
 def work(pipe: Connection, make: Callable[..., Any], arguments: tuple[Any, ...], hidden: int) -> None:
-    """Answer (tokens at a time, repeats, context) with seconds, until told None."""
+    """Answer (tokens at a time, repeats, context) with seconds, until it receives None."""
     engine = make(*arguments)
     pipe.send("ready")
     random = np.random.default_rng(1)
@@ -206,7 +206,7 @@ class Worker:
         self.pipe.recv()
 
     def seconds(self, tokens: int, repeats: int, context: int) -> float:
-        """Of one forward."""
+        """Seconds of one forward."""
         self.pipe.send((tokens, repeats, context))
         found: float = self.pipe.recv()
         return found
@@ -250,7 +250,7 @@ def compare(plain: Worker, other: Worker, turns: int) -> dict[str, dict[str, flo
 
 
 def certified(form: Form, chosen: Sequence[Chosen], head_dim: int) -> dict[str, Any]:
-    """Of a form of some rank: its ranks, and what they may change."""
+    """The ranks of a form, and the bound of what they change."""
     return {
         "ranks": [[width - head_dim for width in widths] for widths in form.widths],
         "logit_error": max(one.errors.logit for one in chosen),

@@ -3,8 +3,8 @@
     python -m benchmarks.export 0.5b:fp32 7b:fp16:unverified --out benchmarks/results/export.json
 
 Each export is a process of its own; its peak is what the kernel accounts to it. Eta is 1, so that a fault of the
-phantom branch would show in the verification, whose largest relative error is told. The ceiling to compare with: the
-bytes of the weights, which go through once.
+phantom branch would show in the verification, whose largest relative error is in the table. The ceiling to compare
+with: the bytes of the weights, which go through once.
 """
 
 import json

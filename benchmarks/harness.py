@@ -1,4 +1,4 @@
-"""What every benchmark does beside measuring: arguments, processes of their own, turns, resuming, and results.
+"""The steps that benchmarks share: arguments, processes of their own, turns, resuming, and results.
 
 A result is one JSON document; beside it lies the Markdown of its table, made of the same document, which is also what a
 run prints. ``--scratch`` keeps what was made and measured: killed, the same command goes on.
@@ -42,7 +42,7 @@ class Bench:
         return found
 
     def once(self, name: str, measure: Callable[[], Json], *, again: bool = False) -> Json:
-        """What was measured by this name, now or in an earlier run."""
+        """The measurement by this name, from this run or an earlier one."""
         known = self.scratch / f"{file_name(name)}.json"
         if again or not known.is_file():
             found = measure()
@@ -93,7 +93,7 @@ def machine(*more: str) -> str:
 
 
 def file_name(name: str) -> str:
-    """Of what a row is called."""
+    """The file name of a row."""
     return re.sub(r"[^\w.]+", "-", name)
 
 
@@ -104,7 +104,7 @@ def listed(bundle: Path, skipped: str = "") -> float:
 
 
 def megabytes(path: Path, skipped: str = "") -> float:
-    """Of a file or of all files in a folder, without those whose names begin with ``skipped``."""
+    """Megabytes of a file, or of all files in a folder without those whose names begin with ``skipped``."""
     files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file() and not one.is_symlink()]
     return sum(one.stat().st_size for one in files if not (skipped and one.name.startswith(skipped))) / 1e6
 
@@ -134,7 +134,7 @@ def edge_says(*arguments: object) -> Json:
 
 
 def in_turns(things: Sequence[K], measure: Callable[[K], float], turns: int) -> dict[K, list[float]]:
-    """What each measures in every turn; every other turn goes backwards, so what else the machine does meets all."""
+    """The measurements of each thing, by turns; every other turn goes backwards, so that other load meets all alike."""
     found: dict[K, list[float]] = {thing: [] for thing in things}
     for turn in range(turns):
         for thing in things if turn % 2 == 0 else things[::-1]:

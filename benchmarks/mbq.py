@@ -29,14 +29,14 @@ from phantom_edge.quantize.recipe import Recipe
 from phantom_edge.reference import Reference
 
 QUESTIONS = 4
-"""Of each picture."""
+"""Number of questions of each picture."""
 
 SCHEMES = ("int3-g32-asym", "int4-g32")
 ALGORITHMS: tuple[AlgorithmName, ...] = ("rtn", "awq", "mbq")
 
 
 def states(source: Source, samples: Sequence[Sample]) -> tuple[list[Tensor], list[Tensor]]:
-    """Of each sample: hidden states (N, hidden) after the last layer, and log-probabilities of its answer's tokens."""
+    """Hidden states (N, hidden) after the last layer, and log-probabilities of the answer's tokens, by sample."""
     reference = Reference(source)
     hidden = reference.hidden(embedded(reference, samples))
     thoughts = [

@@ -43,7 +43,7 @@ def memory(document: Row) -> str:
 
 
 def nano(document: Row) -> str:
-    """How often the model inside is right, and what it makes of its phantom branch."""
+    """Accuracy of the model inside, with and without its phantom branch."""
     columns: Columns = {
         "kind": "{name}",
         "questions": "{questions:,}",
@@ -69,7 +69,7 @@ def nano(document: Row) -> str:
 
 
 def scenes(document: Row) -> str:
-    """How fast scenes are drawn."""
+    """Scenes drawn per second."""
     return (
         f"It writes {document['pictures_per_second']} pictures a second with {document['workers']} workers on two "
         "shared cores (`benchmarks/scenes.py`)."
@@ -77,7 +77,7 @@ def scenes(document: Row) -> str:
 
 
 def own_triples(document: Row) -> str:
-    """What fine-tuning on one's own triples gains and loses."""
+    """Gains and losses by fine-tuning on one's own triples."""
     before, after = (
         f"of the new questions {100 * document['own'][when]['right']:.1f} %, of those about scenes "
         f"{100 * document['scenes'][when]['right']:.1f} %"
@@ -150,7 +150,7 @@ def mbq(document: Row) -> str:
     return table(columns, [{"model": model, **row} for model, rows in document.items() for row in named(rows)])
 
 
-FORETOLD = {
+PREDICTED = {
     "memory": "memory at most",
     "vision": "a tile",
     "prefill": "a chunk of 64 tokens",
@@ -160,16 +160,16 @@ FORETOLD = {
 
 
 def plan(document: Row) -> str:
-    """What the planner foretold, beside what profiles measured."""
+    """Predictions of the planner beside measurements of profiles."""
     columns: Columns = {
-        "foretold": lambda row: FORETOLD[row["name"]],
+        "predicted": lambda row: PREDICTED[row["name"]],
         "times": "{of}",
         "off, median": lambda row: f"{100 * row['median']:.0f} %",
         "off, at most": lambda row: f"{100 * row['largest']:.0f} %",
         "within the range": lambda row: f"{100 * row['within']:.0f} %",
     }
     return (
-        f"{len(document['rows'])} profiles on {document['machine']}, of tiny to 0.5b, foretold after "
+        f"{len(document['rows'])} profiles on {document['machine']}, of tiny to 0.5b, predicted after "
         f"{len(document['calibrated_by'])} others of the\nsame machine (`benchmarks/plan.py`):\n\n"
         f"{table(columns, named(document['summary']))}"
     )

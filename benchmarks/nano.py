@@ -42,14 +42,14 @@ QUESTIONS = 5000
 
 
 def measure(scratch: Path) -> dict[str, Any]:
-    """What ``phantom-edge eval`` says of it on the test split."""
+    """The report of ``phantom-edge eval`` on the test split."""
     data = scenes(scratch / "scenes", PICTURES, "test")
     return edge_says("eval", "nano", "--data", data, "--limit", QUESTIONS, "--dtype", "fp32")
 
 
 @torch.no_grad()
 def measure_branch(pictures: int = 512) -> dict[str, Any]:
-    """How much the phantom branch weighs, and what switching it off in the trained model changes."""
+    """The share of the phantom branch in attention, and the effect of switching it off in the trained model."""
     model, processor = load("nano", torch.float32)
     maps, groups = head_maps(model), SceneGroups(SceneRange("test", 50_000, pictures))
     collator = Collator(processor, kinds=SCENE_KINDS)
@@ -79,7 +79,7 @@ def measure_branch(pictures: int = 512) -> dict[str, Any]:
 
 
 def training_seconds(run: Path) -> dict[str, float]:
-    """How long each stage of a run took, from its metrics; of a stage that was resumed, the last part."""
+    """Seconds of each stage of a run, from its metrics; the last part of a stage that was resumed."""
     lines = map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
     return {line["stage"]: round(line["train_runtime"]) for line in lines if "train_runtime" in line}
 

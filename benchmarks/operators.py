@@ -1,4 +1,4 @@
-"""Where the time of a step goes, and whether it is gone where the phantom dimension is left out.
+"""Time of a step by operator, with and without the phantom dimension.
 
     python -m benchmarks.operators nano 0.5b
 
@@ -72,7 +72,7 @@ def take_turns(paths: dict[str, Path], turns: int) -> dict[str, dict[str, float]
 
 
 def row_of(size: str, form: str, run: Run) -> dict[str, Any]:
-    """What a profile found."""
+    """The row of a profile."""
     steps: dict[str, dict[str, float]] = {}
     for one in shares_of(run):
         steps.setdefault(one.part, {})[one.place] = round(1e3 * one.seconds, 4)

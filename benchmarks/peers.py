@@ -40,7 +40,7 @@ OURS: dict[str, tuple[Recipe, Settings]] = {
 
 @dataclass
 class System:
-    """What runs a model, and what was measured of it."""
+    """An engine, and its measurements."""
 
     name: str
     kind: str
@@ -72,7 +72,7 @@ def process(system: System, threads: int) -> Iterator[subprocess.Popen[str]]:
 
 
 def answer(running: subprocess.Popen[str], **question: int) -> dict[str, Any]:
-    """What a process says to a question, or first of all."""
+    """The next line of a process, after a question or at its start."""
     assert running.stdin is not None and running.stdout is not None
     if question:
         running.stdin.write(json.dumps(question) + "\n")
@@ -104,7 +104,7 @@ def take_turns(systems: list[System], threads: int, turns: int, contexts: Sequen
 
 
 def rows(systems: list[System], threads: int, bases: list[System], contexts: Sequence[int]) -> list[dict[str, Any]]:
-    """What was measured, each with the ratio to the fastest of ``bases``."""
+    """The measurements, each with the ratio to the fastest of ``bases``."""
     found = []
     for system in systems:
         row: dict[str, Any] = {

@@ -39,7 +39,7 @@ def ours(model: str, threads: int) -> Run:
 
 
 def asked(engine: Any, bundle: Any) -> Run:
-    """How an engine is asked."""
+    """The function that asks an engine."""
     import numpy as np
 
     chunk, vocab = bundle.manifest.prefill_chunk, bundle.manifest.model.vocab_size

@@ -1,4 +1,4 @@
-"""What is left of the phantom dimension in float16, at several strengths of eta.
+"""The phantom dimension in float16, at several strengths of eta.
 
     python -m benchmarks.phantom_fp16 --out benchmarks/results/phantom-fp16.json
 
@@ -49,7 +49,7 @@ def with_eta(eta: float, scratch: Path) -> Path:
 
 
 class Watch:
-    """What happens to the phantom halves of one forward if float16 holds them as the paper writes them."""
+    """Hooks that measure the loss of phantom halves in float16 as the paper writes them, during one forward."""
 
     def __init__(self, model: PhantomForConditionalGeneration) -> None:
         self.lost: list[float] = []
@@ -82,7 +82,7 @@ def exact(folder: Path, samples: Sequence[Sample]) -> tuple[Tensor, Watch]:
 
 
 def places(sample: Sample) -> Tensor:
-    """Positions that tell the answer's tokens."""
+    """Positions whose logits predict the answer's tokens."""
     return (sample.kinds == KINDS.index("answer")).nonzero()[:, 0] - 1
 
 

@@ -5,7 +5,7 @@
 
 Bundles are of random weights, of sizes between tiny and 0.5b. Each is exported and profiled in a process of its own, on
 as many threads as its name says, numpy's among them, so that the machine's rates are of as many. What is there is not
-made again. Errors are of the middle of what was foretold, relative to what was measured; goals: a median below 15 % for
+made again. Errors are those of the middle of a prediction, relative to the measurement; goals: a median below 15 % for
 memory, below 30 % for times.
 """
 
@@ -125,7 +125,7 @@ def sample(job: Job, desk: Path) -> Sample:
 
 
 def row(job: Job, missed: list[Missed]) -> dict[str, Any]:
-    """What was foretold of a job, and what was measured."""
+    """Predictions and measurements of a job."""
     return {
         "job": job.name,
         "found": [
@@ -161,7 +161,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def told(factors: Factors) -> dict[str, Any]:
+def fitted(factors: Factors) -> dict[str, Any]:
     """The factors that were fitted."""
     shares = {
         stage: {kind: round(found.share.middle, 4) for kind, found in kinds.items()}
@@ -198,7 +198,7 @@ def main() -> None:
         "calibrated_by": calibrating,
         "uncalibrated": unknown,
         "goals": GOALS,
-        "factors": told(factors),
+        "factors": fitted(factors),
         "summary": summary(rows),
         "rows": rows,
     }

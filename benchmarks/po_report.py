@@ -23,7 +23,7 @@ def accuracy(run: Run, branch_off: bool = False) -> float:
 
 
 def change_without_branch(run: Run) -> float:
-    """What switching the trained branch off changes, on the scenes where that was tried."""
+    """The effect of switching the trained branch off, on the scenes where it was measured."""
     count = len(run["pictures_branch_off"])
     right, asked = np.array(run["pictures"][:count]).sum(0)
     return accuracy(run, branch_off=True) - float(right / asked)
@@ -42,7 +42,7 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def told(values: Sequence[float], sign: str = "") -> str:
+def mean_text(values: Sequence[float], sign: str = "") -> str:
     """A mean and its interval, in points; of one seed the value alone."""
     if len(values) == 1:
         return f"{100 * values[0]:{sign}.1f}"
@@ -60,7 +60,7 @@ def cells(document: Run) -> str:
                 (
                     name,
                     objectives,
-                    told([accuracy(run) for run in cell]),
+                    mean_text([accuracy(run) for run in cell]),
                     ", ".join(f"{100 * accuracy(run):.1f}" for run in cell),
                     f"{100 * np.mean([run['preference_accuracy'] for run in cell]):.1f}",
                     f"{np.mean([run['margin'] for run in cell]):.2f}",
@@ -79,11 +79,11 @@ def differences(document: Run) -> str:
         return [accuracy(first) - accuracy(second) for first, second in pairs]
 
     rows = [
-        (f"phantom dimension, {objectives}", told(gap((ETA, objectives), (None, objectives)), "+"))
+        (f"phantom dimension, {objectives}", mean_text(gap((ETA, objectives), (None, objectives)), "+"))
         for objectives in OBJECTIVES
     ]
     rows += [
-        (f"{objectives} instead of SFT only, {name}", told(gap((eta, objectives), (eta, OBJECTIVES[0])), "+"))
+        (f"{objectives} instead of SFT only, {name}", mean_text(gap((eta, objectives), (eta, OBJECTIVES[0])), "+"))
         for eta, name in ((None, "without the phantom dimension"), (ETA, "with it"))
         for objectives in OBJECTIVES[1:]
     ]
@@ -124,7 +124,7 @@ def eta_table(document: Run) -> str:
         rows.append(
             (
                 "no phantom" if eta is None else f"{eta:g}" if isinstance(eta, float) else "learned",
-                told([accuracy(run) for run in cell]),
+                mean_text([accuracy(run) for run in cell]),
                 f"{np.mean(final):.3f}",
                 "-" if eta is None else f"{100 * np.mean([change_without_branch(run) for run in cell]):+.1f}",
                 "-" if eta is None else ", ".join(f"{share:.2g}" for share in branch.mean(0)),

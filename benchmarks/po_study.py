@@ -58,12 +58,12 @@ SECOND = Stage("step 2", 60, 32, 5e-4, step=2, warmup=10, final_share=0.02)
 OBJECTIVES = {"SFT only": ("sft", "sft"), "PO in step 1": ("po", "sft"), "PO in both": ("po", "po")}
 ETAS = (1e-4, 1e-2, 0.1, 1.0, "learned")
 LEARNED_FROM = 0.1
-"""Where a learned eta, one for each map of each layer, starts."""
+"""The initial value of a learned eta, one for each map of each layer."""
 
 ETA = 1.0
 TEST_SCENES = 600
 OFF_SCENES = 192
-"""Of them, for the question whether a trained model still needs its branch."""
+"""Number of those scenes that are asked with the branch off, too."""
 
 
 class PlainAttention(nn.Module):
@@ -106,7 +106,7 @@ class Base:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """The name of its folder."""
         return f"{'plain' if self.eta is None else f'eta-{self.eta}'}-seed-{self.seed}"
 
     @property
@@ -137,12 +137,12 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Of its folder and its result."""
+        """The name of its folder and its result."""
         return self.base.name if self.objectives is None else f"{self.base.name}-{self.objectives.replace(' ', '-')}"
 
 
 def stages_of(job: Job) -> list[tuple[Stage, int]]:
-    """What a job runs, each with its first scene; every base of a seed reads the same scenes."""
+    """The stages of a job, each with its first scene; every base of a seed reads the same scenes."""
     start = (10 + 3 * job.base.seed) * SEED_STRIDE
     if job.objectives is None:
         return [(READ, start)]

@@ -37,7 +37,7 @@ class Job:
 
     @property
     def folder(self) -> str:
-        """Of its bundle."""
+        """The folder of its bundle."""
         return self.name.replace(", ", "-").replace("=", "-")
 
 
@@ -61,7 +61,7 @@ def export(job: Job, scratch: Path) -> dict[str, Any]:
 
 
 def about(job: Job, bench: Bench) -> dict[str, Any]:
-    """What a bundle is, and what making it took, now or in an earlier run."""
+    """The figures of a bundle and of its export, from this run or an earlier one."""
     figures = bench.once(job.folder, lambda: export(job, bench.scratch))
     manifest = read_manifest(bench.scratch / job.folder)
     decoder = manifest.parts["decoder"].delegation

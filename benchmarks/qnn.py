@@ -103,7 +103,7 @@ def same_tokens(source: Source, asked: Sequence[Example], said: Sequence[dict[st
 
 
 def measure(row: Row, everything: Sequence[Example], scratch: Path, calibration: Calibration) -> dict[str, Any]:
-    """What there is to tell of a row."""
+    """The figures of a row."""
     images = list(dict.fromkeys(example.images for example in everything))[: row.pictures]
     asked = sorted((one for one in everything if one.images in images), key=lambda one: images.index(one.images))
     bundle = bundle_of(row.weights, row.soc, scratch, calibration)

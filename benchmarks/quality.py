@@ -1,4 +1,4 @@
-"""What quantizing costs: the same questions to bundles of phantom-nano, each run by ONNX Runtime itself.
+"""The cost of quantizing: the same questions to bundles of phantom-nano, each run by ONNX Runtime itself.
 
     python -m benchmarks.quality --out benchmarks/results/quality.json
 
@@ -61,7 +61,7 @@ class Variant:
 
     @property
     def weights(self) -> str:
-        """What its checkpoint is called."""
+        """The name of its checkpoint."""
         return self.name.removesuffix(ROUNDED)
 
 

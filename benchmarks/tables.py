@@ -41,7 +41,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "po-study.kinds": po_report.kinds,
     "po-study.eta": po_report.eta_table,
 }
-"""By the name of the result; one that has several tables tells them apart behind a dot."""
+"""By the name of the result; one that has several tables has their names behind a dot."""
 
 
 def tables_of(result: str, document: Any) -> dict[str, str]:

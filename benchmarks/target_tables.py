@@ -27,7 +27,7 @@ def answered(rows: dict[str, Row]) -> list[dict[str, Any]]:
 
 
 def quality(document: Row) -> str:
-    """What quantizing costs."""
+    """The cost of quantizing."""
     columns: Columns = {
         "weights": "{name}",
         "bundle": "{megabytes:.1f} MB",
@@ -118,7 +118,7 @@ def packages(document: Row) -> str:
 
 
 def backends(document: Row) -> str:
-    """What every backend of ExecuTorch takes."""
+    """Shares that backends of ExecuTorch take."""
 
     def outside(row: Row) -> str:
         if "error" in row:
@@ -178,7 +178,7 @@ def qnn_large(document: Row) -> str:
 
 
 def phantom_fp16(document: Row) -> str:
-    """What is left of the phantom dimension in float16."""
+    """The phantom dimension in float16."""
     dim = document["head_dim"]
     columns: Columns = {
         "eta": "{eta:g}",

@@ -1,4 +1,4 @@
-"""What ``make demo`` shows: the model inside the package becomes a bundle, is proved, and answers about new pictures.
+"""Runs ``make demo``: the model inside the package becomes a bundle, is proved, and answers about new pictures.
 
 Everything lands in runs/demo: the bundle, the report of its verification, and the pictures.
 """

@@ -1,4 +1,4 @@
-"""Write what the planner tells of quality, phantom_edge/profile/plan/plan_quality.json, from the last benchmarks.
+"""Write the quality data of the planner, phantom_edge/profile/plan/plan_quality.json, from the last benchmarks.
 
 python scripts/plan_data.py            rewrite it
 python scripts/plan_data.py --check    exit 1 where it is out of date

@@ -101,7 +101,7 @@ def names_in(module: Module, target: str) -> list[str]:
 
 
 def is_at_home(module: Module, target: str) -> bool:
-    """Whether a module may know a target's name: its own room, and the registry."""
+    """True for modules that may know a target's name: those of its own room, and the registry."""
     room = f"phantom_edge.export.targets.{target}"
     return module.name == "phantom_edge.export.targets" or module.name == room or module.name.startswith(f"{room}.")
 
