@@ -54,7 +54,7 @@ class PteEngine:
         self.mean, self.std = (np.array(one).reshape(3, 1, 1) for one in (pictures.mean, pictures.std))
 
     def _loaded(self, bundle: Bundle, parts: Mapping[str, Part], threads: int) -> Mapping[str, Run]:
-        """Loads the methods of parts, by the same names."""
+        """Methods of parts, by the same names."""
         with said() as words:
             fused_operators()
             quantized_operators()
