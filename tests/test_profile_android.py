@@ -162,7 +162,7 @@ def test_what_cannot_be_profiled_is_told_in_a_line(
         assert ran.returncode == 1 and "Traceback" not in ran.stderr, ran.stderr
         assert all(word in ran.stderr for word in words), (words, ran.stderr)
 
-    says("adb knows no device NOBODY", phone.serial, device="android:NOBODY")
+    says("adb lists no device NOBODY", phone.serial, device="android:NOBODY")
     says("adb connect 127.0.0.1:9", device="android:127.0.0.1:9")
     stranger = Phone(tmp_path / "stranger")
     stranger.trusts = False

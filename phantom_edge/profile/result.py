@@ -209,7 +209,7 @@ def faults(run: Run) -> Iterator[str]:
     try:
         json.dumps(to_json(run), ensure_ascii=False, allow_nan=False).encode()
     except ValueError:  # NaN, infinity, or a lone surrogate
-        yield "it has numbers or letters that JSON cannot hold"
+        yield "it has numbers or letters that cannot be in JSON"
     stages = [second for stage in run.stages for second in (stage.cold, *stage.warm)]
     answers = [second for one in run.answers for second in (one.seconds, one.first_token, *one.stages.values())]
     operators = [one.seconds for one in run.operators]
