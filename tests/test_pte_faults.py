@@ -127,7 +127,7 @@ def test_methods_do_not_share_what_they_write() -> None:
         ("groups", {}, {"lm_head.weight": "int8-g32"}, "groups of 8 bits"),
         ("zeros", {}, {"lm_head.weight": "int4-g32-asym"}, "zero points"),
         ("palettes", {}, {"lm_head.weight": "lut4-r16"}, "palettes"),
-        ("static", {}, {"model.projector.fc1.weight": "w8a8"}, "when it runs"),
+        ("static", {}, {"model.projector.fc1.weight": "w8a8"}, "at run time"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_computed(

@@ -9,12 +9,13 @@ from phantom_edge.foundation.versions import extra_with
 class EdgeError(Exception):
     """A mistake that the user can correct.
 
-    ``problem`` states the fault in one line; ``remedy`` is a command to paste or a choice to make.
+    ``problem`` states the fault in one line; ``remedy`` is a command to paste or a choice to make. In the problem, what
+    cannot be printed is escaped: names from a damaged file hold anything.
     """
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(problem, remedy)
-        self.problem = problem
+        self.problem = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in problem)
         self.remedy = remedy
 
     def __str__(self) -> str:
