@@ -9,7 +9,6 @@ kernel; ``full`` the doubled head in our graph, ``rank=R`` the phantom half in R
 """
 
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -287,7 +286,6 @@ def main() -> None:
         print(json.dumps(rows[-1]), file=sys.stderr)
     plain.end()
     bench.write({"size": asked.size, "threads": asked.threads, "chunk": CHUNK, "machine": machine(), "rows": rows})
-    shutil.rmtree(bench.scratch)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,6 @@ def main() -> None:
         rows.append(export(job, bench.scratch))
         print(json.dumps(rows[-1]), file=sys.stderr)
     bench.write({"machine": machine(), "rows": rows, "runtime": install(bench.scratch)})
-    shutil.rmtree(bench.scratch)
 
 
 if __name__ == "__main__":

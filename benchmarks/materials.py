@@ -1,5 +1,7 @@
 """Checkpoints, quantized checkpoints and scenes that benchmarks measure with, made unless they are there."""
 
+import json
+import sys
 from pathlib import Path
 
 import torch
@@ -37,4 +39,7 @@ def scenes(folder: Path, pictures: int, split: str, first_seed: int = 0, size: i
     """Pictures of drawn scenes; returns the file of their triples."""
     if not folder.is_dir():
         write_scenes(folder, pictures, split=split, first_seed=first_seed, size=size)
+    drawn = json.loads((folder / "scenes.json").read_text(encoding="utf-8"))["pictures"]
+    if drawn != pictures:
+        sys.exit(f"error: {folder} holds {drawn} pictures, not {pictures}\n  give another --scratch")
     return folder / "triples.jsonl"

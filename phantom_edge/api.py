@@ -1,4 +1,4 @@
-"""The Python API: the verbs of the command line as functions, each as short as its command.
+"""The Python API: the verbs that make, run and measure models as functions, each as short as its command.
 
     import phantom_edge
 
@@ -171,16 +171,23 @@ def evaluate_model(
     dtype: Any = None,
     max_new_tokens: int | None = None,
     seed: int = 0,
+    note: Note = no_note,
     progress: Progress = no_progress,
 ) -> "Scores":
     """Accuracy of a bundle or checkpoint on questions with known answers: a JSONL file of triples, or a benchmark."""
+    from phantom_edge.bundle.folder import is_bundle
     from phantom_edge.data.examples import choose
     from phantom_edge.evaluate.benchmarks import read_questions, usual_length
     from phantom_edge.evaluate.scores import score
 
-    asked = choose(read_questions(Path(data), benchmark).found, kinds, limit, seed)
+    examples = read_questions(Path(data), benchmark)
+    asked = choose(examples.found, kinds, limit, seed)
+    if examples.without_picture:
+        note(f"{examples.without_picture:,} questions left out: their pictures are missing")
+    if batch is not None and is_bundle(model):
+        raise EdgeError(f"--batch is for checkpoints, and {model} is a bundle", "leave it out")
     longest = max_new_tokens if max_new_tokens is not None else usual_length(benchmark)
-    answerer = load(model, dtype=dtype).answerer(batch, longest)
+    answerer = load(model, dtype=dtype, note=note, progress=progress).answerer(batch, longest)
     queries: list[Query] = [example.query for example in asked]
     return score(asked, answerer.answer(queries, progress("asking", len(asked))))
 

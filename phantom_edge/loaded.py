@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.progress import Progress, no_progress
 from phantom_edge.models.shipped import NAME
 
@@ -88,7 +89,7 @@ Ask = Callable[[str, "Sequence[ImageSource]", tuple[int, float, float, int, int 
 
 
 class Model:
-    """A bundle or checkpoint, loaded. A new question ends the answer to the one before it."""
+    """A bundle or checkpoint, loaded. Read an answer to its end before the next question: a bundle has one cache."""
 
     def __init__(self, source: Source, ask: Ask, answerer: "Callable[[int | None, int], Answerer]", dtype: str) -> None:
         self.source, self.dtype, self._ask, self.answerer = source, dtype, ask, answerer
@@ -123,18 +124,22 @@ def load(
     from phantom_edge.bundle.folder import is_bundle
 
     if is_bundle(source):
-        return _load_bundle(source, threads, progress)
+        if dtype is not None:
+            raise EdgeError(f"--dtype is for checkpoints, and {source} is a bundle", "leave it out")
+        return _load_bundle(source, threads, note, progress)
     load_torch_quietly(note, progress)
     return _load_checkpoint(source, dtype)
 
 
-def _load_bundle(source: Source, threads: int, progress: Progress) -> Model:
+def _load_bundle(source: Source, threads: int, note: Note, progress: Progress) -> Model:
     from phantom_edge.evaluate.bundle_answerer import BundleAnswerer
-    from phantom_edge.export.sessions import open_session
+    from phantom_edge.export.sessions import notes_on, open_session
     from phantom_edge.runtime.sampling import Sampling
     from phantom_edge.runtime.session import Answer
 
     session = open_session(source, threads, partial(progress, "reading the bundle"))
+    for line in notes_on(session.bundle):
+        note(line)
 
     def ask(question: str, images: "Sequence[ImageSource]", sampling: tuple[Any, ...]) -> Reply:
         answer = Answer()
@@ -154,4 +159,9 @@ def _load_checkpoint(source: Source, dtype: Any) -> Model:
         pieces = generate.stream(model, processor, question, images, generate.Sampling(*sampling), answer)
         return Reply(pieces, answer)
 
-    return Model(source, ask, lambda batch, most: TorchAnswerer(model, processor, batch, most), str(model.dtype))
+    return Model(
+        source,
+        ask,
+        lambda batch, most: TorchAnswerer(model, processor, batch, most),
+        str(model.dtype).removeprefix("torch."),
+    )

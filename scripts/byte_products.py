@@ -1,4 +1,4 @@
-"""Write ``phantom_edge/runtime/byte_products.onnx``, which asks a CPU whether its products of bytes are exact."""
+"""Write ``export/targets/onnx/byte_products.onnx``, which asks a CPU whether its products of bytes are exact."""
 
 from pathlib import Path
 

@@ -76,10 +76,10 @@ def package(name: str) -> str:
 
 
 def mutual(found: list[Module]) -> list[tuple[str, str]]:
-    """Pairs of top-level packages that import each other."""
+    """Pairs of rooms that import each other."""
     known = {module.name for module in found}
     edges = {
-        (module.name.split(".")[1], other.split(".")[1])
+        (package(module.name), package(other))
         for module in found
         for other in imports(module, known)
         if "." in module.name and "." in other

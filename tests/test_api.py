@@ -78,10 +78,19 @@ def test_bundle_and_command_line_answer_alike(desk: Path) -> None:
 def test_the_other_verbs(desk: Path) -> None:
     """Each once, through to its result."""
     said: list[str] = []
+    phantom_edge.load(desk / "bundle", note=said.append)
+    assert len(said) == 1 and "is unverified" in said.pop()
     proof = phantom_edge.verify_bundle(desk / "bundle", record=True, note=said.append)
     assert proof.passed and Bundle.open(desk / "bundle").manifest.verified and said == ["loading torch ..."]
     scores = phantom_edge.evaluate_model(desk / "bundle", desk / "triples.jsonl", max_new_tokens=2)
     assert scores.overall.questions == 3
+    for wrong, said_of_it in (
+        ({"batch": 2}, "--batch is for"),
+        ({"dtype": "x"}, "--dtype is"),
+        ({"limit": 0}, "--limit is 0"),
+    ):
+        with pytest.raises(EdgeError, match=said_of_it):
+            phantom_edge.evaluate_model(desk / "bundle", desk / "triples.jsonl", **wrong)
     run = phantom_edge.profile_bundle(desk / "bundle", repeats=1, tokens=2, depths=[16], operators=False)
     assert run.subject.bundle == "bundle" and len(run.answers) == 2 and not run.partial
     found = phantom_edge.plan_bundles("0.5b", "jetson-orin-nano", tiles=1)
@@ -93,8 +102,16 @@ def test_the_other_verbs(desk: Path) -> None:
 def test_mistakes_are_those_of_the_command_line(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match="--compute is for target coreml, not onnx"):
         phantom_edge.export_bundle("nano", "onnx", tmp_path / "x", options={"compute": "gpu"})
-    with pytest.raises(EdgeError, match="there is no option 'shared' of any target"):
+    with pytest.raises(EdgeError, match="no target has an option 'shared'"):
         phantom_edge.export_bundle("nano", "qnn", tmp_path / "x", options={"shared": True})
+    for target, options, said in (
+        ("onnx", {"opset_only": "no"}, "options.opset_only is 'no', not boolean"),
+        ("executorch", {"strict_delegation": "0.9"}, "options.strict_delegation is '0.9', not number"),
+        ("coreml", {"ios": 17.0}, "options.ios is 17.0, not integer"),
+        ("coreml", {"compute": None}, "--compute is None"),
+    ):
+        with pytest.raises(EdgeError, match=said):
+            phantom_edge.export_bundle("nano", target, tmp_path / "x", options=options)
     with pytest.raises(EdgeError, match="there is no target 'web5'"):
         phantom_edge.export_bundle("nano", "web5", tmp_path / "x")
     with pytest.raises(EdgeError, match="there is no folder"):

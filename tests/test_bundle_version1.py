@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from phantom_edge.bundle.folder import MANIFEST, Bundle, read_manifest
+from phantom_edge.bundle.folder import MANIFEST, Bundle, read_manifest, record_proof
+from phantom_edge.bundle.proof import Check, Proof
 from phantom_edge.export.targets import target_of
 from phantom_edge.foundation.errors import EdgeError
 
@@ -56,6 +57,17 @@ def test_a_manifest_of_version_1_is_read(name: str, tmp_path: Path) -> None:
     assert {file: listed.sha256 for file, listed in manifest.files.items()} == {
         file: listed["sha256"] for file, listed in old["files"].items()
     }
+
+
+def test_a_proof_is_recorded_without_an_upgrade(tmp_path: Path) -> None:
+    """The runner inside such a bundle reads its facts where version 1 has them."""
+    shutil.copy(MANIFESTS / "jetson-int8.json", tmp_path / MANIFEST)
+    old = json.loads((tmp_path / MANIFEST).read_text())
+    proof = Proof((Check("vision", "1 tile", "relative error", 1e-3, 1e-2),), left_out=())
+    recorded = record_proof(Bundle(tmp_path, read_manifest(tmp_path)), proof)
+    new = json.loads((tmp_path / MANIFEST).read_text())
+    assert recorded.manifest.proof == proof
+    assert {key for key in old if old[key] != new[key]} == {"proof", "seal"} and list(old) == list(new)
 
 
 def test_a_changed_manifest_of_version_1_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,6 @@ ROTARY = "rotary.data"
 
 
 def write_rotary(text: PhantomTextConfig, positions: int, folder: Path) -> None:
-    """Writes the rotary tables in the layout that ``Fixed`` describes."""
+    """Writes the rotary tables in the layout that ``FixedShapes`` describes."""
     tables = constant_tables(text, positions)
     (folder / ROTARY).write_bytes(b"".join(table.float().numpy().tobytes() for table in tables))

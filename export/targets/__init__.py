@@ -11,8 +11,9 @@ from phantom_edge.export.targets.executorch.target import TARGET as EXECUTORCH
 from phantom_edge.export.targets.jetson.target import TARGET as JETSON
 from phantom_edge.export.targets.onnx.target import TARGET as ONNX
 from phantom_edge.export.targets.qnn.target import TARGET as QNN
-from phantom_edge.export.targets.target import Options, Target, flag_of
+from phantom_edge.export.targets.target import Options, Target, check_choice, flag_of
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.typed import WrongJson, from_json
 
 TARGETS: dict[str, Target] = {
     "onnx": ONNX,
@@ -62,11 +63,15 @@ def options_of(target: Target, given: Mapping[str, Any]) -> Options:
             owners = [one for one in TARGETS.values() if name in {known.name for known in fields(one.options)}]
             if not owners:
                 raise EdgeError(
-                    f"there is no option '{name}' of any target", f"options of {target.name}: {', '.join(own)}"
+                    f"no target has an option '{name}'", f"give {', '.join(own)}" if own else "leave it out"
                 )
             about = next(one.metadata for one in fields(owners[0].options) if one.name == name)
             raise EdgeError(
                 f"{flag_of(name, about)} is for target {' and '.join(one.name for one in owners)}, not {target.name}",
                 f"leave it out, or give --target {owners[0].name}",
             )
-    return target.options(**given)
+        check_choice(name, own[name].metadata, given[name])
+    try:
+        return from_json(target.options, dict(given), "options")
+    except WrongJson as error:
+        raise EdgeError(str(error), "see: phantom-edge export --help") from None

@@ -49,9 +49,13 @@ class Options:
 
     def __post_init__(self) -> None:
         for one in fields(self):
-            value, choices = getattr(self, one.name), one.metadata["choices"]
-            if choices and value not in choices:
-                raise EdgeError(f"{flag_of(one.name, one.metadata)} is {value}", f"choose from {listed(choices)}")
+            check_choice(one.name, one.metadata, getattr(self, one.name))
+
+
+def check_choice(name: str, about: Mapping[str, Any], value: object) -> None:
+    """Raises EdgeError for a value outside an option's choices."""
+    if about["choices"] and value not in about["choices"]:
+        raise EdgeError(f"{flag_of(name, about)} is {value}", f"choose from {listed(about['choices'])}")
 
 
 def flag_of(name: str, about: Mapping[str, Any]) -> str:

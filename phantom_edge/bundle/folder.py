@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -89,7 +89,7 @@ def read_manifest(folder: Path) -> Manifest:
             "update it: pip install --upgrade phantom-edge",
         )
     try:
-        manifest = from_json(Manifest, upgraded(document) if version == 1 else document)
+        manifest = from_json(Manifest, upgraded(document) if type(version) is int and version == 1 else document)
     except WrongJson as error:
         raise EdgeError(f"{folder / MANIFEST}: {error}", AGAIN) from error
     _check_names(folder, manifest)
@@ -161,12 +161,12 @@ def listing(folder: Path, names: Iterable[str]) -> dict[str, File]:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write ``phantom.json``."""
-    (folder / MANIFEST).write_text(_text(manifest), encoding="utf-8")
+    (folder / MANIFEST).write_text(_text(to_json(manifest)), encoding="utf-8")
 
 
-def _text(manifest: Manifest) -> str:
-    """The sealed text of a manifest; the seal changes only with the rest."""
-    document = to_json(replace(manifest, seal=UNSEALED))
+def _text(document: dict[str, Any]) -> str:
+    """The sealed text of a manifest's document; the seal changes only with the rest."""
+    document = document | {"seal": UNSEALED}
     return sealed(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -180,7 +180,11 @@ def _seal(digest: str) -> str:
 
 
 def record_proof(bundle: Bundle, proof: Proof) -> Bundle:
-    """Write ``proof`` into the manifest. Returns the new bundle."""
+    """Write ``proof`` into the manifest, and nothing else: programs inside a bundle read it as it was exported.
+
+    Returns the new bundle.
+    """
+    document = _read_document(bundle.path)
     with whole_file(bundle.path / MANIFEST) as file:
-        file.write(_text(replace(bundle.manifest, proof=proof)))
+        file.write(_text(document | {"proof": to_json(proof)}))
     return Bundle(bundle.path, read_manifest(bundle.path))

@@ -31,7 +31,7 @@ class Pictures:
         check_rules(
             tile_size=0 < self.tile_size <= 2**14,
             tiles=0 < self.min_tiles <= self.max_tiles <= 1024,
-            tokens_per_tile=0 < self.tokens_per_tile <= MOST_TOKENS // self.max_tiles,
+            tokens_per_tile=0 < self.tokens_per_tile <= MOST_TOKENS // max(self.max_tiles, 1),
             mean=len(self.mean) == 3,
             std=len(self.std) == 3 and all(one > 0 for one in self.std),
         )

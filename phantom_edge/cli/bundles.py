@@ -1,16 +1,12 @@
 """Open a bundle to run it, and check which model was given."""
 
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING
 
 from phantom_edge.bundle.folder import is_bundle
 from phantom_edge.cli.console import note, progress
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.shipped import NAME
-
-UNVERIFIED = "unverified: no proof that it computes its model"
-
 
 if TYPE_CHECKING:
     from phantom_edge.bundle.folder import Bundle
@@ -19,17 +15,13 @@ if TYPE_CHECKING:
 
 def open_bundle(folder: str) -> "Session":
     """Open the session of a bundle, with a note where it is not verified."""
-    from phantom_edge.export.sessions import open_session
+    from phantom_edge.export.sessions import notes_on, open_session
 
     note("loading ...")
     with progress("checking") as begin:
         session = open_session(folder, begin=begin)
-    proof = session.manifest.proof
-    if proof is None:
-        note(f"{folder} is {UNVERIFIED}; run: phantom-edge verify {quote(folder)} --record")
-    elif not proof.passed:
-        note(f"{folder} FAILED its verification: it does not compute its model; export it again: phantom-edge export")
-    note_caution(session.bundle)
+    for line in notes_on(session.bundle):
+        note(line)
     return session
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from phantom_edge import api
-from phantom_edge.cli.bundles import UNVERIFIED, check_model, note_caution
+from phantom_edge.cli.bundles import check_model
 from phantom_edge.cli.console import ForceOption, JsonOption, friendly, note, print_json, print_table, tasks
 from phantom_edge.cli.target_flags import with_target_flags
 from phantom_edge.export.targets import TARGETS
@@ -133,9 +133,11 @@ def _show(exported: "Exported") -> None:
         dim = bundle.manifest.model.head_dim
         kept = str(min(ranks)) if min(ranks) == max(ranks) else f"{min(ranks)} to {max(ranks)}"
         note(f"phantom halves kept in {kept} of {dim} numbers")
-    if not bundle.manifest.verified:
-        note(exported.unproved or f"{UNVERIFIED}; run: phantom-edge verify {quote(str(bundle.path))} --record")
     if exported.unproved:
+        note(exported.unproved)
         return
-    note_caution(bundle)
+    from phantom_edge.export.sessions import notes_on
+
+    for line in notes_on(bundle):
+        note(line)
     note(f'next: phantom-edge run --model {quote(str(bundle.path))} --image PICTURE "What is this?"')

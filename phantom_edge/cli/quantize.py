@@ -107,4 +107,4 @@ def quantize(
     from phantom_edge.export.targets import TARGETS
 
     takes = [one.name for one in TARGETS.values() if recipe in {variant.weights for variant in one.variants}]
-    note(f"next: phantom-edge export {quote(str(out))} --target {next(iter(takes), 'TARGET')} --out BUNDLE")
+    note(f"next: phantom-edge export {quote(str(out))} --target {next(iter(takes or TARGETS))} --out BUNDLE")

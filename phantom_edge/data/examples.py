@@ -94,6 +94,8 @@ def choose(
 
     The order stays, and a picture keeps all its questions. Raises EdgeError for a kind that no example has.
     """
+    if limit is not None and limit < 1:
+        raise EdgeError(f"--limit is {limit}", "give 1 or more")
     known = list(dict.fromkeys(example.kind for example in examples))
     unknown = [kind for kind in kinds if kind not in known]
     if unknown:

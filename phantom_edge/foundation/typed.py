@@ -5,6 +5,7 @@ Nothing is guessed: an unknown or missing field, a wrong type or an impossible n
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from functools import cache, reduce
 from typing import Any, TypeVar
 
@@ -46,7 +47,21 @@ def from_json(kind: type[T], document: Any, place: str = "") -> T:
         where = reduce(_inside, steps, "")
         words = {"place": where or "the document", "inside": f"{where}." if where else "", **fault}
         raise WrongJson(FAULTS.get(fault["type"], "{place} cannot be read: {msg}").format(**words)) from error
+    _check_literals(value, document, place)
     return value
+
+
+def _check_literals(value: Any, document: Any, place: str) -> None:
+    """Refuse what pydantic takes for the literal 1: ``true`` and 1.0."""
+    held: dict[Any, Any]
+    if is_dataclass(value):
+        held = {one.name: getattr(value, one.name) for one in fields(value) if one.name in document}
+    else:
+        held = value if isinstance(value, dict) else dict(enumerate(value)) if isinstance(value, list | tuple) else {}
+    for step, one in held.items():
+        _check_literals(one, document[step], _inside(place, step))
+    if isinstance(value, int) and type(value) is not type(document):
+        raise WrongJson(f"{place} is {document!r}, not {value!r}")
 
 
 @cache
