@@ -136,7 +136,9 @@ def test_sdist_and_wheel_hold_the_package_and_nothing_else(tmp_path: Path) -> No
 
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    version = re.search(r'__version__ = "(.+)"', (ROOT / "phantom_edge/__init__.py").read_text(encoding="utf-8"))
+    version = re.search(
+        r'__version__ = "(.+)"', (ROOT / "phantom_edge/foundation/versions.py").read_text(encoding="utf-8")
+    )
     assert version is not None
     command = "optimum/commands/register/register_phantom.py"
     tops = {name.partition("/")[0] for name in names - {command}}
