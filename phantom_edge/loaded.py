@@ -42,8 +42,8 @@ class Statistics:
     prompt_tokens: int
     seconds_to_first_token: float
     seconds: float
-    tokens_per_second: float
     stopped_by: str
+    tokens_per_second: float
 
 
 class _Answer(Protocol):

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,21 +13,14 @@ from phantom_edge.cli.bundles import check_model, open_bundle
 from phantom_edge.cli.choices import Dtype, torch_dtype
 from phantom_edge.cli.console import JsonOption, err, friendly, load_torch, note, print_json
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.loaded import Statistics
 from phantom_edge.models.shipped import NANO
 
 if TYPE_CHECKING:
     from phantom_edge.generate import Answer
     from phantom_edge.runtime.session import Answer as BundleAnswer
 
-FIGURES = (
-    "text",
-    "tokens",
-    "prompt_tokens",
-    "seconds_to_first_token",
-    "seconds",
-    "stopped_by",
-    "tokens_per_second",
-)
+FIGURES = ("text", *(figure.name for figure in fields(Statistics)))
 """Fields of the --json document, the same for bundles and checkpoints."""
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,9 +11,6 @@ from phantom_edge.checkpoint.writing import SHARD_BYTES, Progress, write_shards
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import whole_folder
 from phantom_edge.models import official_config
-
-if TYPE_CHECKING:
-    pass
 
 
 def convert(

@@ -1,14 +1,10 @@
 """config.json of a folder in either layout."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.json_file import read_json
 from phantom_edge.models.config import PhantomConfig
-
-if TYPE_CHECKING:
-    pass
 
 
 def read_config(folder: Path) -> PhantomConfig:
