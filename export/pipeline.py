@@ -6,7 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from phantom_edge.bundle.folder import Bundle, listing, read_manifest, write_manifest
-from phantom_edge.bundle.manifest import UNSEALED, Integers, Manifest, Model, Phantom, Pictures
+from phantom_edge.bundle.manifest import UNSEALED, Integers, Manifest, Model, Phantom
+from phantom_edge.bundle.pictures import Pictures
+from phantom_edge.bundle.prompt import Generation
 from phantom_edge.bundle.proof import RELATIVE, Proof
 from phantom_edge.checkpoint.loading import matrices, open_checkpoint
 from phantom_edge.checkpoint.source import Source
@@ -122,11 +124,13 @@ def export_bundle(
                 cache=lowered.cache,
                 pictures=pictures,
                 prompt=prompt,
+                generation=Generation(),
                 phantom=phantom,
                 prefill_chunk=settings.prefill_chunk,
                 tools={name: installed(name) or "unknown" for name in lowered.tools},
                 files=listing(parts.folder, parts.files),
                 seal=UNSEALED,
+                golden=None,
                 integers=_integers(source),
                 facts={} if lowered.facts is None else to_json(lowered.facts),
             )
@@ -222,6 +226,10 @@ def _model(name: str, source: Source, fingerprint: str) -> Model:
         head_dim=text.head_dim,
         vocab_size=text.vocab_size,
         eta=text.eta,
+        license=None,
+        uses=None,
+        out_of_scope=None,
+        card=None,
     )
 
 

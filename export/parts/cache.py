@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from phantom_edge.bundle.cache import Cache
+from phantom_edge.bundle.cache import Cache, FirstRow, Layout, Positions
 from phantom_edge.bundle.numbers import Kept
 from phantom_edge.export.passes.layer_form import LayerForm
 from phantom_edge.models.config import PhantomTextConfig
@@ -18,10 +18,12 @@ def cache_of(
     forms: Sequence[LayerForm],
     dtype: Kept,
     max_context: int,
+    layout: Layout,
+    positions: Positions,
     *,
     rounded: bool = False,
     square: bool = False,
-    together: bool = False,
+    first_row: FirstRow | None = None,
 ) -> Cache:
     """The cache for the manifest; ``square`` gives keys and values of a layer the width of the wider of both."""
     widths = [row_widths(config, form) for form in forms]
@@ -30,10 +32,14 @@ def cache_of(
     return Cache(
         layers=config.num_hidden_layers,
         kv_heads=config.num_key_value_heads,
+        plain_width=config.head_dim,
         key_widths=tuple(key for key, _ in widths),
         value_widths=tuple(value for _, value in widths),
         dtype=dtype,
         max_context=max_context,
+        layout=layout,
+        positions=positions,
         rounded=rounded,
-        together=together,
+        together=layout == "one growing array",
+        first_row=first_row,
     )

@@ -1,6 +1,7 @@
 """The embedding table as a file of its own, whose rows any host can read without a graph."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -30,11 +31,12 @@ def write_embedding(source: Source, dtype: torch.dtype, parts: Unfinished, begin
         parts.part("embedding", partial(_write_floats, source, dtype, begin))
         return Embedding(TABLE, 0, *shape)
     parts.part("embedding", partial(_write_integers, integers.quantized(EMBEDDING), dtype, begin))
-    rounded = Rounded(*carried(scheme), 0, None)
+    bits, block = carried(scheme)
+    rounded = Rounded(bits, block, 0, None, NUMBERS[dtype], 2 ** (bits - 1))
     scales = text.vocab_size * rounded.row_bytes(text.hidden_size)
     zero_points = scales + text.vocab_size * rounded.blocks(text.hidden_size) * dtype.itemsize
     places = (scales, None if is_plain(scheme) else zero_points)
-    return Embedding(TABLE, 0, *shape, Rounded(rounded.bits, rounded.block, *places))
+    return Embedding(TABLE, 0, *shape, replace(rounded, scales=places[0], zero_points=places[1]))
 
 
 def _write_floats(source: Source, dtype: torch.dtype, begin: Progress, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """The cache of keys and values: its buffers and their rows."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from phantom_edge.bundle.numbers import BYTES, MOST_CONTEXT, Kept, Number, check_rules
 
@@ -8,33 +9,69 @@ ALIGNED = 256
 """Alignment of tensors for TensorRT, bytes."""
 
 
+Layout = Literal["growing arrays", "one growing array", "fixed arrays", "graph state"]
+"""Places of the rows."""
+
+Positions = Literal["position_ids", "start_pos", "start and rotary rows", "rotary rows"]
+"""Inputs with positions."""
+
+
+@dataclass(frozen=True)
+class FirstRow:
+    """The cached rows of ``prompt.first_token`` at position 0: a constant of the model."""
+
+    file: str
+    """File with the row of every buffer, little-endian, in the order of the decoder's ``past_`` inputs, without gaps:
+    for runtimes that take no empty cache. A reader that begins with it feeds the prompt from its second token on."""
+
+
 @dataclass(frozen=True)
 class Cache:
-    """The cache of keys and values: one buffer for keys and one for values, for each layer and kv head.
+    """The cache of keys and values: for each layer and kv head a row of keys and one of values for every token.
 
-    A token takes a row of ``key_widths[layer]`` and ``value_widths[layer]`` numbers of ``dtype``, or, in a ``rounded``
-    cache, of int8 with a scale of ``dtype``. The scales of a layer are one more buffer, one row per token: first those
-    of the keys of every kv head, then those of their values.
-
-    ``together``: one buffer holds all rows, layer by layer the keys of every kv head and then their values, and is
-    padded so that every row begins at a multiple of 256 bytes. Its first row is blank and always present: tokens follow
-    it, and none attends to it. So no device gets an empty input or an unaligned address.
-
-    Rows of ``int16`` are integers whose scales the graphs hold: the host only moves them.
+    A row's first ``plain_width`` numbers are those of ordinary attention, the others belong to the phantom dimension.
     """
 
     layers: int
+    """Number of layers."""
     kv_heads: int
+    """Number of kv heads of a layer."""
+    plain_width: int
+    """Numbers of a row that belong to ordinary attention: the head_dim. The phantom part follows them."""
     key_widths: tuple[int, ...]
+    """Numbers of a row of keys, by layer."""
     value_widths: tuple[int, ...]
+    """Numbers of a row of values, by layer."""
     dtype: Kept
+    """Number format of the rows, or, where they are ``rounded``, of their scales. Rows of int16 are integers whose
+    scales the graphs hold: the host only moves them."""
     max_context: int
+    """Most tokens that the cache holds, prompt and answer together."""
+    layout: Layout
+    """Place of the rows. Growing arrays: the decoder's inputs ``past_NAME`` (P, width) hold the P tokens read so far,
+    and its outputs ``new_NAME`` (N, width) are rows that the host appends. One growing array: the same with all rows of
+    a token in one row of ``past_rows``, see ``together``. Fixed arrays: inputs ``past_NAME`` have ``max_context``
+    rows, zeros at first, and the host writes the real ones of ``new_NAME`` at their positions. Graph state: the graphs
+    keep it themselves."""
+    positions: Positions
+    """Inputs by which the decoder gets the positions of its tokens, whose first one in a conversation is 0.
+    ``position_ids`` (1, N) holds the position of each token. ``start_pos`` or ``start`` (1,) is that of the first.
+    Rotary rows: ``cosines`` and ``sines`` are rows of the file of rotations at these positions."""
     rounded: bool = False
+    """True where rows are int8. Every row of keys and of values has a scale then, in the ports ``past_scale.LAYER`` and
+    ``new_scale.LAYER``: (tokens, 2 * kv_heads), the keys' before the values'. The host only moves them."""
     together: bool = False
+    """True where one array holds all rows of a token: layer by layer the keys of every kv head, then their values,
+    padded with zeros to a multiple of 256 bytes. Its first row is blank and always present: tokens follow it, and none
+    attends to it, so the array has 1 + P rows."""
+    first_row: FirstRow | None = None
+    """Rows of the first token, for runtimes that take no empty array; null where none is needed or the host has none.
+    The first row of a cache is always that of ``prompt.first_token``, whether it was fed or read from this file."""
 
     def __post_init__(self) -> None:
         check_rules(
-            together=not (self.together and self.rounded),
+            together=not (self.together and self.rounded) and self.together == (self.layout == "one growing array"),
+            plain_width=0 < self.plain_width <= min((*self.key_widths, *self.value_widths), default=0),
             max_context=0 < self.max_context <= MOST_CONTEXT,
             kv_heads=0 < self.kv_heads <= 1024,
             layers=0 < self.layers <= 1024,

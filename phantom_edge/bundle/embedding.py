@@ -8,23 +8,33 @@ from phantom_edge.bundle.numbers import BYTES, Float, check_rules
 
 @dataclass(frozen=True)
 class Rounded:
-    """A table of integers: a number is ``(integer - zero point) * scale``, with a scale for every ``block`` of a row.
+    """A table of unsigned integers: a number is ``(integer - zero point) * scale``, with a scale for every block.
 
-    A row is padded to whole blocks. Four bits lie two in a byte, the first in the low half. ``scales`` and
-    ``zero_points`` are offsets in the file, (rows, blocks) each; no zero points: ``2 ** (bits - 1)``. Zero points of
-    four bits are padded to whole bytes, row by row.
+    A row is padded to whole blocks: it takes ``blocks * block * bits / 8`` bytes, blocks = ceil(width / block).
     """
 
     bits: Literal[4, 8]
+    """Bits of an integer. Four bits lie two in a byte."""
     block: int
+    """Numbers of a row that share a scale."""
     scales: int
+    """Offset of the scales in the file, in bytes: (rows, blocks), little-endian numbers of ``scale_dtype``."""
     zero_points: int | None
+    """Offset of the zero points in the file, in bytes: (rows, blocks) integers of ``bits`` bits, packed like the rows
+    and padded to whole bytes row by row; null where every zero point is ``zero_offset``."""
+    scale_dtype: Float
+    """Number format of the scales."""
+    zero_offset: int
+    """Zero point, an integer of ``bits`` bits, where the file has none: 2 ** (bits - 1)."""
+    first_nibble: Literal["low"] = "low"
+    """Half of a byte with the first of its two integers, for 4 bits: the low one, ``byte & 15``."""
 
     def __post_init__(self) -> None:
         check_rules(
             block=16 <= self.block <= 2**16 and self.block & (self.block - 1) == 0,
             scales=self.scales >= 0,
             zero_points=self.zero_points is None or self.zero_points >= 0,
+            zero_offset=self.zero_offset == 2 ** (self.bits - 1),
         )
 
     def blocks(self, width: int) -> int:
@@ -42,17 +52,20 @@ class Rounded:
 
 @dataclass(frozen=True)
 class Embedding:
-    """The table of token embeddings, rows one after another in ``file`` from ``offset`` on; the head may share it.
-
-    ``dtype`` is that of its numbers, or of the scales where it is ``rounded``.
-    """
+    """The table of token embeddings in a file, little-endian, row after row without gaps."""
 
     file: str
+    """File that holds the table; the decoder's head may share it."""
     offset: int
+    """Offset of the first row in the file, in bytes."""
     rows: int
+    """Number of rows: the vocabulary."""
     width: int
+    """Numbers of a row: the hidden size."""
     dtype: Float
+    """Number format of the rows, or, where they are ``rounded``, of their scales."""
     rounded: Rounded | None = None
+    """Packing of the rows where they are integers; null where they are floats."""
 
     def __post_init__(self) -> None:
         size = BYTES[self.dtype]
@@ -60,6 +73,7 @@ class Embedding:
             offset=self.offset >= 0 and (self.offset if self.rounded is None else self.rounded.scales) % size == 0,
             rows=self.rows > 0,
             width=self.width > 0,
+            scale_dtype=self.rounded is None or self.rounded.scale_dtype == self.dtype,
         )
 
     @property

@@ -9,15 +9,17 @@ from phantom_edge.bundle.numbers import check_rules
 class FixedShapes:
     """The host's part where parts ``prefill``, ``decoder`` (one token) and ``head`` stand for one decoder.
 
-    The host feeds rows of ``rotary``: a file of float32 cosines (positions, head_dim / 2) followed by sines. It feeds a
-    mask of 0 and ``masked``, which hides later tokens and, with a ``window``, those that many tokens back. New rows
-    enter the cache as the target's facts specify. A chunk of ``prefill_chunk`` tokens that is not full is padded with
-    its last row: no later token attends to the padding, but a NaN there would reach the others.
+    A chunk of ``prefill_chunk`` tokens that is not full is padded with its last row: no later token attends to the
+    padding, but a NaN there would reach the others. Where a whole chunk does not fit into the rest of the cache, its
+    tokens are fed to ``decoder`` one by one.
     """
 
     rotary: str
+    """File of rotations, little-endian float32: cosines (max_context positions, head_dim / 2), then as many sines."""
     masked: float
+    """Number that the mask adds to a score to hide a token: those behind it and, with a window, those far before."""
     window: int | None
+    """Number of tokens, itself included, to which a token attends; null where it attends to all before it."""
 
     def __post_init__(self) -> None:
         check_rules(masked=-65504 <= self.masked < 0, window=self.window is None or self.window > 0)

@@ -5,8 +5,10 @@ from typing import Any, Literal
 
 from phantom_edge.bundle.cache import Cache
 from phantom_edge.bundle.embedding import Embedding
-from phantom_edge.bundle.numbers import MOST_TOKENS, Number, check_rules
+from phantom_edge.bundle.numbers import Number, check_rules
 from phantom_edge.bundle.part import File, Part, Port
+from phantom_edge.bundle.pictures import Pictures
+from phantom_edge.bundle.prompt import Generation, Prompt
 from phantom_edge.bundle.proof import Proof
 
 SCHEMA_VERSION = 2
@@ -16,79 +18,65 @@ FIXED_PARTS = ("prefill", "head")
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Tiling and normalization of pictures."""
-
-    tile_size: int
-    min_tiles: int
-    max_tiles: int
-    thumbnail: bool
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    tokens_per_tile: int
-
-    def __post_init__(self) -> None:
-        check_rules(
-            tile_size=0 < self.tile_size <= 2**14,
-            tiles=0 < self.min_tiles <= self.max_tiles <= 1024,
-            tokens_per_tile=0 < self.tokens_per_tile <= MOST_TOKENS // max(self.max_tiles, 1),
-            mean=len(self.mean) == 3,
-            std=len(self.std) == 3 and all(one > 0 for one in self.std),
-        )
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """Tokenization. Every prompt must begin with ``first_token``, which is folded into the graph."""
-
-    tokenizer: str
-    chat_template: str
-    first_token: int
-    image_token: int
-    stop_tokens: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        check_rules(stop_tokens=bool(self.stop_tokens))
-
-
-@dataclass(frozen=True)
 class Phantom:
-    """The phantom dimension in one layer: ranks kept, and bounds on the error from leaving out the rest.
-
-    ``logit_error`` bounds an attention logit, ``value_error`` a value relative to its norm: for all inputs where
-    ``is_proved``, else for the sampled points of the phantom surface.
-    """
+    """The phantom dimension in one layer: ranks kept, and bounds on the error from leaving out the rest."""
 
     key_rank: int
+    """Numbers of a key's phantom part."""
     value_rank: int
+    """Numbers of a value's phantom part."""
     logit_error: float
+    """Bound on the error of an attention logit."""
     value_error: float
+    """Bound on the error of a value, as a share of its norm."""
     is_proved: bool
+    """True where the bounds hold for all inputs, else for the sampled points of the phantom surface."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """The exported checkpoint: its name, a SHA-256 over its config and weights, and its shape."""
+    """The exported checkpoint: its name, its shape, and what its model card says."""
 
     name: str
+    """Folder or hub id of the checkpoint."""
     fingerprint: str
+    """SHA-256 over its config and weights, in hexadecimal."""
     family: str
+    """Family of its backbone."""
     hidden_size: int
+    """Numbers of a token's embedding."""
     layers: int
+    """Number of the decoder's layers."""
     heads: int
+    """Number of query heads of a layer."""
     kv_heads: int
+    """Number of kv heads of a layer."""
     head_dim: int
+    """Numbers of a head without its phantom part."""
     vocab_size: int
+    """Number of token ids; logits have as many numbers."""
     eta: float
+    """Factor on the phantom branch, a pure number."""
+    license: str | None
+    """Licence of the weights, an SPDX identifier where there is one; null where the checkpoint states none."""
+    uses: str | None
+    """Intended use, by the model card; null where it states none."""
+    out_of_scope: str | None
+    """Uses that the model card excludes; null where it states none."""
+    card: str | None
+    """File of the model card, Markdown; null where the checkpoint has none."""
 
 
 @dataclass(frozen=True)
 class Integers:
-    """Origin of a quantized model: recipe, algorithm, and number of weights of each scheme."""
+    """Origin of a quantized model."""
 
     recipe: str
+    """Name of the recipe."""
     algorithm: str
+    """Name of the algorithm that chose the integers."""
     weights: dict[str, int]
+    """Number of weights by scheme."""
 
 
 UNSEALED = "0" * 64
@@ -96,36 +84,54 @@ UNSEALED = "0" * 64
 
 @dataclass(frozen=True)
 class Manifest:
-    """A bundle. ``proof`` is None where the bundle was never compared with its model: *unverified*.
-
-    ``integers`` is None where no weight is quantized, ``embedding`` where the part of that name does the look-up.
-    ``facts`` are the target's own: a union that ``target`` tags, and that the target's room reads.
-
-    ``seal`` is the SHA-256 of the manifest's own file, with 64 zeros in place of the seal.
-    """
+    """A bundle: everything that a program needs to run it, beside the files that it lists."""
 
     schema_version: Literal[2]
+    """Version of this format, a whole number."""
     made_by: str
+    """Program and version that wrote the bundle."""
     target: str
+    """Name of the runtime for which the graphs were made; it determines the form of ``facts``."""
     model: Model
+    """The checkpoint."""
     parts: dict[str, Part]
+    """Graphs by name. ``vision``: a tile to image tokens. ``decoder``: rows of embeddings to logits. ``embedding``,
+    where ``embedding`` is null: token ids to rows. ``prefill`` and ``head``, where shapes are fixed: a chunk of rows to
+    hidden states, and one of these to logits."""
     embedding: Embedding | None
+    """The table from which a program reads rows of embeddings; null where the part of that name does the look-up."""
     cache: Cache
+    """The cache of keys and values."""
     pictures: Pictures
+    """Rules from a picture to tiles."""
     prompt: Prompt
+    """Rules from a conversation to token ids."""
+    generation: Generation
+    """Settings for choosing the next token."""
     phantom: tuple[Phantom, ...]
+    """The phantom dimension by layer."""
     prefill_chunk: int
+    """Most tokens of a prompt that are fed to the decoder at once, in tokens."""
     tools: dict[str, str]
+    """Versions of the packages that made the files."""
     files: dict[str, File]
+    """Every file of the bundle but ``phantom.json`` and ``proof.json``, by its path inside the folder."""
     seal: str
+    """SHA-256 of this file, in hexadecimal, with 64 zeros in place of the seal."""
+    golden: str | None
+    """File of inputs and expected outputs for self-tests; null in bundles of an older format."""
     integers: Integers | None = None
+    """Origin of the integers; null where no weight is quantized."""
     proof: Proof | None = None
+    """Comparison with the checkpoint; null where there was none: the bundle is unverified."""
     facts: dict[str, Any] = field(default_factory=dict)
+    """Facts of the target alone."""
 
     def __post_init__(self) -> None:
         """ValueError where two places contradict each other."""
         model, table, cache, prompt = self.model, self.embedding, self.cache, self.prompt
-        tokens = (prompt.first_token, prompt.image_token, *prompt.stop_tokens)
+        suppressed = (*self.generation.suppress_tokens, *self.generation.begin_suppress_tokens)
+        tokens = (prompt.first_token, prompt.image_token, *prompt.stop_tokens, *suppressed)
         buffers = cache.buffers()
         check_rules(
             parts={"vision", "decoder", *(FIXED_PARTS if self.has_fixed_shapes else ())} <= self.parts.keys()
@@ -137,12 +143,14 @@ class Manifest:
                 and (table.file not in self.files or table.end <= self.files[table.file].bytes)
             ),
             cache=(cache.layers, cache.kv_heads) == (model.layers, model.kv_heads)
+            and cache.plain_width == model.head_dim
             and len(self.phantom) == cache.layers
             and all(
                 (key, value) in _widths(model.head_dim, layer)
                 for layer, key, value in zip(self.phantom, cache.key_widths, cache.value_widths, strict=False)
             ),
             prompt=all(0 <= token < model.vocab_size for token in tokens),
+            special_tokens=all(0 <= token < model.vocab_size for token in prompt.special_tokens.values()),
             ports=self.has_fixed_shapes
             or all(_fits(port, self, buffers) for part in self.parts.values() for port in part.inputs + part.outputs),
         )

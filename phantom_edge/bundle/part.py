@@ -9,10 +9,12 @@ from phantom_edge.bundle.numbers import Number, check_rules
 
 @dataclass(frozen=True)
 class File:
-    """A file of the bundle: size in bytes and SHA-256."""
+    """A file of the bundle."""
 
     bytes: int
+    """Size in bytes."""
     sha256: str
+    """SHA-256 of its bytes, in hexadecimal."""
 
     def __post_init__(self) -> None:
         if self.bytes < 0 or not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
@@ -21,26 +23,38 @@ class File:
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of a part. A dimension is a number, or a name where it may differ from run to run."""
+    """An input, output or state of a part."""
 
     name: str
+    """Name in the graph. ``pixel_values``: a normalized tile; ``pixels``: a tile in 8 bits, which the graph normalizes.
+    ``image_tokens``: its image tokens. ``ids``: token ids. ``inputs_embeds``: rows of embeddings. ``position_ids``,
+    ``start_pos``, ``start``: positions, see ``cache.positions``. ``cosines``, ``sines``: rows of rotations. ``mask``:
+    numbers added to scores. ``logits_to_keep``: places, counted from the first row fed, of the R rows whose logits are
+    computed. ``past_*``, ``new_*``: the cache, and the rows to append. ``hidden``: hidden states for the head.
+    ``logits``, or in pieces to be joined ``logits_0``, ``logits_1`` ...: logits over the vocabulary."""
     shape: tuple[int | str, ...]
+    """Dimensions; a name stands for one that differs from run to run: N or tokens rows fed, P rows cached (one more for
+    the blank row of ``cache.together``), R logits kept."""
     dtype: Number
+    """Number format."""
 
 
 @dataclass(frozen=True)
 class Delegation:
-    """Operators of a part in delegates of ``backend``: their number and that of subgraphs, and the others by name.
-
-    ``multiply_adds`` counts those of all operators, for one token with a full cache, or one tile.
-    """
+    """Operators of a part in delegates of a backend."""
 
     backend: str
+    """Name of the backend."""
     subgraphs: int
+    """Number of delegates."""
     delegated: int
+    """Number of operators inside delegates."""
     outside: dict[str, int]
+    """Number of operators outside of delegates, by kind."""
     multiply_adds: int
+    """Multiply-adds of all operators, for one token with a full cache, or one tile."""
     multiply_adds_outside: dict[str, int]
+    """Multiply-adds outside of delegates, by kind of operator."""
 
     def __post_init__(self) -> None:
         check_rules(
@@ -64,22 +78,27 @@ class Delegation:
 
 @dataclass(frozen=True)
 class Part:
-    """A graph: its file, the files of its weights, its inputs and outputs.
-
-    ``operators`` counts its nodes by kind, ``weight_bytes`` its weights by number format, without those that it shares
-    with an earlier part. ``function`` is its name where the file holds several; ``states`` persist from one run to the
-    next, and are shared with other functions of the file. ``delegation`` is for targets with delegates. ``source`` is
-    the graph of a compiled file.
-    """
+    """A graph: its file, the files of its weights, its inputs and outputs."""
 
     file: str
+    """File or folder of the graph."""
     weights: tuple[str, ...]
+    """Files of its weights, which the graph names itself; empty where the graph's file holds them."""
     precision: Literal["fp32", "fp16", "int16"]
+    """Number format in which it computes."""
     operators: dict[str, int]
+    """Number of nodes by kind."""
     weight_bytes: dict[str, int]
+    """Size of its weights in bytes, by number format, without those shared with an earlier part."""
     inputs: tuple[Port, ...]
+    """Inputs, in the graph's order."""
     outputs: tuple[Port, ...]
+    """Outputs, in the graph's order."""
     function: str = ""
+    """Name of the function where the file holds several; empty where it holds one."""
     states: tuple[Port, ...] = ()
+    """Arrays that persist from one run to the next, shared with other functions of the file."""
     delegation: Delegation | None = None
+    """Operators in delegates; null for targets without delegates."""
     source: str = ""
+    """File of the graph that a compiled file was made from; empty where nothing was compiled."""

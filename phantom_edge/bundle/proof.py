@@ -28,16 +28,18 @@ next-token distributions, and the share of positions whose likeliest token diffe
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison with the reference model: the measured value, and its bound, if any.
-
-    ``value`` is None where it is not finite.
-    """
+    """One comparison with the reference model."""
 
     stage: Stage
+    """Stage of an answer."""
     case: str
+    """Name of the prompt or picture."""
     measure: Literal["relative error", "absolute error", "divergence, nats", "other tokens"]
+    """Measure of the difference; "other tokens" is a share of positions, from 0 to 1."""
     value: float | None
+    """Measured difference, in the unit of ``measure``; null where it is not finite."""
     bound: float | None
+    """Largest allowed difference, in the unit of ``measure``; null where it is reported only."""
 
     @property
     def passed(self) -> bool:
@@ -59,45 +61,50 @@ class Check:
 
 @dataclass(frozen=True)
 class Hazard:
-    """Effects of float16 on an operator of a part, over the first compared runs.
-
-    Counts of numbers that became NaN or passed float16's range, and of softmax rows that were masked whole; shares of
-    numbers that vanished, and that lost bits as subnormals.
-    """
+    """Effects of float16 on an operator of a part, over the first compared runs."""
 
     part: str
+    """Name of the part."""
     operator: str
+    """Name of the operator."""
     kind: str
+    """Kind of the operator."""
     nans: int
+    """Count of numbers that became NaN."""
     overflows: int
+    """Count of numbers that passed float16's range."""
     masked_rows: int
+    """Count of softmax rows that were masked whole."""
     vanished: float
+    """Share of numbers, from 0 to 1, that became 0."""
     subnormal: float
+    """Share of numbers, from 0 to 1, that lost bits as subnormals."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Signal-to-noise ratio of a layer's output against the checkpoint, in decibels; None where it is not finite.
-
-    The noise includes that of all earlier layers.
-    """
+    """Signal-to-noise ratio of a layer's output against the checkpoint; the noise includes that of earlier layers."""
 
     part: str
+    """Name of the part."""
     layer: int
+    """Number of the layer, from 0 on."""
     decibels: float | None
+    """Ratio in decibels; null where it is not finite."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """A comparison with the checkpoint. ``left_out`` names the cases whose prompts did not fit into the cache.
-
-    ``hazards`` are for bundles that the interpreter runs, ``layers`` for bundles in fixed point; both the worst first.
-    """
+    """A comparison with the checkpoint."""
 
     checks: tuple[Check, ...]
+    """All comparisons."""
     left_out: tuple[str, ...]
+    """Names of the cases whose prompts did not fit into the cache."""
     hazards: tuple[Hazard, ...] = ()
+    """Effects of float16, the worst first, for bundles that the interpreter runs."""
     layers: tuple[Layer, ...] = ()
+    """Noise by layer, the worst first, for bundles in fixed point."""
 
     @property
     def passed(self) -> bool:

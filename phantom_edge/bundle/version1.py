@@ -1,13 +1,19 @@
-"""Upgrades manifests of schema version 1."""
+"""Upgrades manifests of schema version 1, whose readers had many rules in their own code."""
 
 from typing import Any
+
+from phantom_edge.bundle.pictures import grids
 
 OWN = ("fixed", "board", "chip")
 """Keys of version 1 for single targets; version 2 has ``facts``."""
 
+IMAGES = {"mark": "<image>", "start": "<img>", "context": "<IMG_CONTEXT>", "end": "</img>"}
+STATE = {"executorch": "start_pos", "coreml": "start and rotary rows"}
+"""Inputs with positions where graphs keep the cache, by target."""
+
 
 def upgraded(document: dict[str, Any]) -> dict[str, Any]:
-    """A document of version 2 from one of version 1."""
+    """A document of version 2 from one of version 1. Missing objects stay missing: the reader reports them."""
     found = {key: value for key, value in document.items() if key not in OWN}
     facts: dict[str, Any] = {}
     for name in OWN:
@@ -17,4 +23,48 @@ def upgraded(document: dict[str, Any]) -> dict[str, Any]:
     if facts.get("compute") == "npu":
         del facts["compute"]
         facts.pop("ios", None)
-    return {**found, "schema_version": 2, "facts": facts}
+    model, cache, pictures, table = (_object(found, key) for key in ("model", "cache", "pictures", "embedding"))
+    added: dict[str, dict[str, Any]] = {
+        "model": dict.fromkeys(("license", "uses", "out_of_scope", "card")),
+        "cache": {"plain_width": model.get("head_dim"), **_place(document.get("target"), cache, facts)},
+        "pictures": {"grids": _grids(pictures)},
+        "prompt": {
+            "images": IMAGES,
+            "reserved": [text for name, text in IMAGES.items() if name != "mark"],
+            "special_tokens": {},
+            "variables": {},
+        },
+    }
+    for key, fields in added.items():
+        if isinstance(found.get(key), dict):
+            found[key] = fields | found[key]
+    rounded = table.get("rounded")
+    if isinstance(rounded, dict) and rounded.get("bits") in (4, 8):
+        more = {"scale_dtype": table.get("dtype"), "zero_offset": 2 ** (rounded["bits"] - 1)}
+        found["embedding"] = {**table, "rounded": more | rounded}
+    return {**found, "schema_version": 2, "generation": {}, "golden": None, "facts": facts}
+
+
+def _object(document: dict[str, Any], key: str) -> dict[str, Any]:
+    """The object of that name, empty where there is none."""
+    found = document.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _place(target: Any, cache: dict[str, Any], facts: dict[str, Any]) -> dict[str, str]:
+    """Layout of the cache, and the inputs with positions."""
+    if cache.get("together"):
+        return {"layout": "one growing array", "positions": "position_ids"}
+    if target == "executorch" or facts.get("compute") == "gpu":
+        return {"layout": "graph state", "positions": STATE.get(str(target), STATE["coreml"])}
+    if "rotary" in facts:
+        return {"layout": "fixed arrays", "positions": "rotary rows"}
+    return {"layout": "growing arrays", "positions": "position_ids"}
+
+
+def _grids(pictures: dict[str, Any]) -> list[list[int]]:
+    """The table of grids, empty where the numbers of tiles are impossible."""
+    least, most = pictures.get("min_tiles"), pictures.get("max_tiles")
+    if type(least) is not int or type(most) is not int or not 0 < least <= most <= 1024:
+        return []
+    return [list(grid) for grid in grids(least, most)]

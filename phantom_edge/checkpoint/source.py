@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from phantom_edge.bundle.manifest import Pictures, Prompt
+from phantom_edge.bundle.pictures import Pictures, grids
+from phantom_edge.bundle.prompt import ImageMarks, Prompt
 from phantom_edge.checkpoint.bnb import BnbFiles
 from phantom_edge.checkpoint.fingerprint import fingerprint
 from phantom_edge.checkpoint.loading import open_checkpoint, read_generation_config
@@ -21,7 +22,15 @@ from phantom_edge.models.config import PhantomConfig
 from phantom_edge.models.decoder import PhantomDecoderLayer
 from phantom_edge.models.tensor_names import EMBEDDING
 from phantom_edge.processing.processor import PhantomProcessor
-from phantom_edge.processing.prompt import IMAGE_MARK, Message, expand
+from phantom_edge.processing.prompt import (
+    IMAGE_CONTEXT,
+    IMAGE_END,
+    IMAGE_MARK,
+    IMAGE_START,
+    IMAGE_TOKENS,
+    Message,
+    expand,
+)
 
 LAYERS = "model.language_model.layers."
 
@@ -95,14 +104,16 @@ class Source:
     def pictures(self, max_tiles: int | None = None) -> Pictures:
         """Tiling and normalization of pictures; ``max_tiles`` overrides the checkpoint's own."""
         tiling = self.processor.image_processor.tiling
+        most = tiling.max_tiles if max_tiles is None else max_tiles
         return Pictures(
             tile_size=tiling.tile_size,
             min_tiles=tiling.min_tiles,
-            max_tiles=tiling.max_tiles if max_tiles is None else max_tiles,
+            max_tiles=most,
             thumbnail=tiling.thumbnail,
             mean=tuple(tiling.mean),
             std=tuple(tiling.std),
             tokens_per_tile=self.processor.tokens_per_tile,
+            grids=grids(tiling.min_tiles, most),
         )
 
     def prompt(self, tokenizer: str, chat_template: str) -> Prompt:
@@ -113,7 +124,16 @@ class Source:
             first_token=self.first_token(),
             image_token=self.config.image_token_id,
             stop_tokens=self.stop_tokens(),
+            images=ImageMarks(IMAGE_MARK, IMAGE_START, IMAGE_CONTEXT, IMAGE_END),
+            reserved=IMAGE_TOKENS,
+            special_tokens=self._special_tokens(),
+            variables={},
         )
+
+    def _special_tokens(self) -> dict[str, int]:
+        """Texts and ids of the tokenizer's special tokens."""
+        added = self.processor.tokenizer.added_tokens_decoder
+        return {token.content: index for index, token in sorted(added.items()) if token.special}
 
     def stop_tokens(self) -> tuple[int, ...]:
         """Tokens that end an answer: those of generation_config.json and that of config.json."""

@@ -65,11 +65,15 @@ def _check_literals(value: Any, document: Any, place: str) -> None:
 
 
 @cache
-def _adapter(kind: Any) -> Any:
-    """Reads one ``kind`` by its place: a dataclass of the standard library is configured by what holds it."""
+def _adapter(kind: Any, *, has_descriptions: bool = False) -> Any:
+    """Reads one ``kind`` by its place: a dataclass of the standard library is configured by what holds it.
+
+    ``has_descriptions``: the schema has the docstrings below fields, for which pydantic parses the classes' source.
+    """
     from pydantic import ConfigDict, TypeAdapter
 
-    return TypeAdapter(dict[str, kind], config=ConfigDict(strict=True, extra="forbid"))
+    config = ConfigDict(strict=True, extra="forbid", use_attribute_docstrings=has_descriptions)
+    return TypeAdapter(dict[str, kind], config=config)
 
 
 def _inside(place: str, step: Any) -> str:
@@ -123,5 +127,6 @@ def _schemas(kinds: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The schema of each kind, and the definitions that they share."""
     from pydantic import TypeAdapter
 
-    held, shared = TypeAdapter.json_schemas([(name, "validation", _adapter(kind)) for name, kind in kinds.items()])
+    adapters = {name: _adapter(kind, has_descriptions=True) for name, kind in kinds.items()}
+    held, shared = TypeAdapter.json_schemas([(name, "validation", adapter) for name, adapter in adapters.items()])
     return {name: held[name, "validation"]["additionalProperties"] for name in kinds}, shared["$defs"]

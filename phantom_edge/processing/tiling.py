@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from phantom_edge.bundle.pictures import TIE_AREA, grids
 from phantom_edge.foundation.errors import EdgeError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -51,13 +52,11 @@ def choose_grid(width: int, height: int, tiling: Tiling) -> tuple[int, int]:
     Of two equally near grids the larger one wins when the picture covers more than half of its area in pixels.
     Source: ``find_closest_aspect_ratio`` of the released code's utils.
     """
-    least, most = tiling.min_tiles, tiling.max_tiles
-    grids = [(cols, rows) for cols in range(1, most + 1) for rows in range(1, most // cols + 1) if cols * rows >= least]
     aspect = width / height
     best, best_distance = (1, 1), float("inf")
-    for cols, rows in sorted(grids, key=lambda grid: grid[0] * grid[1]):
+    for cols, rows in grids(tiling.min_tiles, tiling.max_tiles):
         distance = abs(aspect - cols / rows)
-        tie_won = distance == best_distance and width * height > 0.5 * tiling.tile_size**2 * cols * rows
+        tie_won = distance == best_distance and width * height > TIE_AREA * tiling.tile_size**2 * cols * rows
         if distance < best_distance or tie_won:
             best, best_distance = (cols, rows), distance
     return best

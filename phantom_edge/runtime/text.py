@@ -9,7 +9,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
 from phantom_edge.bundle.folder import AGAIN
-from phantom_edge.bundle.manifest import Prompt
+from phantom_edge.bundle.prompt import Prompt
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.processing.prompt import IMAGE_MARK, Message, expand, read_message
 from phantom_edge.runtime.engine import Ints

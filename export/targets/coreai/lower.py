@@ -71,7 +71,7 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
         step(1)
     embedding = write_embedding(source, torch.float16, parts, begin)
     parts.part("rotary", partial(write_rotary, text, settings.max_context))
-    cache = cache_of(text, forms, "float16", settings.max_context)
+    cache = cache_of(text, forms, "float16", settings.max_context, "fixed arrays", "rotary rows")
     return Lowered(described, embedding, cache, TOOLS, AppleFacts(ROTARY, MASKED, text.sliding_window, "ane", IOS))
 
 

@@ -9,14 +9,12 @@ from phantom_edge.bundle.numbers import check_rules
 
 @dataclass(frozen=True)
 class AppleFacts(FixedShapes):
-    """Compute unit (``gpu``, or ``ane``, the Neural Engine), and the least release of iOS.
-
-    For the GPU the cache is state, and ``start``, the position of new rows, is an input. For the Neural Engine the
-    cache is an input, into which the host writes the rows that are outputs.
-    """
+    """Facts about packages for Apple's systems."""
 
     compute: Literal["gpu", "ane"]
+    """Compute unit: the GPU, or ane, the Neural Engine."""
     ios: int
+    """Least release of iOS, its major version, and the macOS of its year."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

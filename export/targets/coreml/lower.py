@@ -6,6 +6,8 @@ from functools import partial
 
 import torch
 
+from phantom_edge.bundle.cache import Layout as CacheLayout
+from phantom_edge.bundle.cache import Positions
 from phantom_edge.bundle.part import Part
 from phantom_edge.checkpoint.loading import matrices
 from phantom_edge.checkpoint.quantized.schemes import Scheme
@@ -35,6 +37,12 @@ MASKED = -4e4
 
 LAYOUTS: dict[str, type[Layout]] = {"gpu": Rows, "ane": Channels}
 MAIN = "main"
+PLACES: dict[str, tuple[CacheLayout, Positions]] = {
+    "gpu": ("graph state", "start and rotary rows"),
+    "ane": ("fixed arrays", "rotary rows"),
+}
+"""Place of the cache, and inputs with positions, by compute unit."""
+
 FUNCTIONS = {"decoder": DECODE, "prefill": PREFILL, "head": ONLY_HEAD}
 """Functions by part."""
 
@@ -109,8 +117,8 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
         described |= _package(file, functions, options.ios, draw, parts, begin)
     embedding = write_embedding(source, torch.float16, parts, begin)
     parts.part("rotary", partial(write_rotary, text, settings.max_context))
-    cache = cache_of(text, forms, "float16", settings.max_context)
     assert options.compute != "auto"
+    cache = cache_of(text, forms, "float16", settings.max_context, *PLACES[options.compute])
     facts = AppleFacts(ROTARY, MASKED, text.sliding_window, options.compute, options.ios)
     return Lowered(described, embedding, cache, ("coremltools", "torch"), facts)
 

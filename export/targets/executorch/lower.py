@@ -128,7 +128,8 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
         parts.part("self test", lambda folder: lowering().write_self_test(folder / SELF_TEST))
     if options.etrecord:
         parts.part("etrecord", lambda folder: lowering().write_etrecord(folder / ETRECORD))
-    held = cache_of(source.config.text, [one.form for one in chosen], "float32", settings.max_context, square=True)
+    forms = [one.form for one in chosen]
+    held = cache_of(source.config.text, forms, "float32", settings.max_context, "graph state", "start_pos", square=True)
     backend = BACKENDS[options.backend]
     tools = ("executorch", "torch", "torchao", *backend.tools)
     return Lowered(described, None, held, tools, unproved="" if backend.fused else NOT_RUN.format(backend.name))

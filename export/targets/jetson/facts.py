@@ -8,18 +8,20 @@ from phantom_edge.bundle.numbers import check_rules
 
 @dataclass(frozen=True)
 class BoardFacts:
-    """Facts by which a bundle's own runner builds engines on the board.
-
-    ``tensorrt`` is the least version, ``jetpack`` the first that has it. The builder may use ``workspace_megabytes``.
-    ``golden`` is a file of inputs and the checkpoint's outputs: a new engine is checked against it.
-    """
+    """Facts by which a bundle's own runner builds engines on the board."""
 
     name: str
+    """Name of the board."""
     tensorrt: str
+    """Least version of TensorRT."""
     jetpack: str
+    """First version of JetPack with that TensorRT."""
     workspace_megabytes: int
+    """Most memory, in megabytes, that the builder may use beside the weights."""
     runner: str
+    """File of the program that builds, checks and runs engines."""
     golden: str
+    """File of inputs and the checkpoint's outputs, against which a new engine is checked."""
 
     def __post_init__(self) -> None:
         check_rules(

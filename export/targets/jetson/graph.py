@@ -75,7 +75,7 @@ class TrtDecoderDrawing(PlainDrawing, DecoderDrawing):
     """DecoderDrawing for TensorRT, over one buffer of rows for all layers (``bundle.manifest.Cache.together``)."""
 
     def _past(self, forms: Sequence[LayerForm]) -> dict[str, Value]:
-        cache = cache_of(self.config, forms, NUMBERS[self.dtype], 1, together=True)
+        cache = cache_of(self.config, forms, NUMBERS[self.dtype], 1, "one growing array", "position_ids")
         self.width, _ = cache.buffers()["rows"]
         widths = {
             cache_inputs(layer, head)[place]: width

@@ -79,7 +79,7 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
     for drawing in drawings.values():
         drawing.limit()
     described = written(drawings, settings, parts, begin)
-    cache = cache_of(text, forms, NUMBERS[dtype], settings.max_context, together=True)
+    cache = cache_of(text, forms, NUMBERS[dtype], settings.max_context, "one growing array", "position_ids")
     embedding = embedding_of(source, dtype, parts, begin, opset_only=True)
     step = begin("golden vectors", text.num_hidden_layers)
     parts.part("golden", partial(write_golden, source, settings, lambda: step(1)))

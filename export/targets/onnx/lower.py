@@ -52,7 +52,10 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
         ),
     }
     described = written(drawings, settings, parts, begin)
-    cache = cache_of(text, forms, NUMBERS[dtype], settings.max_context, rounded=options.cache == "int8")
+    rounded = options.cache == "int8"
+    cache = cache_of(
+        text, forms, NUMBERS[dtype], settings.max_context, "growing arrays", "position_ids", rounded=rounded
+    )
     embedding = embedding_of(source, dtype, parts, begin, opset_only=options.opset_only)
     return Lowered(described, embedding, cache, ("onnx", "onnx-ir", "torch"))
 
@@ -118,7 +121,8 @@ def embedding_of(
         return Embedding(file, place.offset(EMBEDDING), *shape)
     bits, block = carried(scheme)
     offset, scales, zero_points = (place.offset(f"{EMBEDDING}.{part}") for part in (INTEGERS, SCALES, ZEROS))
-    return Embedding(file, offset, *shape, Rounded(bits, block, scales, None if is_plain(scheme) else zero_points))
+    packing = (bits, block, scales, None if is_plain(scheme) else zero_points, NUMBERS[dtype], 2 ** (bits - 1))
+    return Embedding(file, offset, *shape, Rounded(*packing))
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,20 @@ from phantom_edge.export.targets.qnn.chips import SOCS
 
 @dataclass(frozen=True)
 class HexagonFacts(FixedShapes):
-    """The chip, its number and the architecture of its tensor processor, as in Qualcomm's compiler.
-
-    ``sdk`` is the compiler's version: an older one does not load its files. ``shared``: one file holds the weights of
-    all functions of the decoder. ``ranges`` is a file of the least and largest number of every tensor. The cache is an
-    input, into which the host writes the rows that are outputs.
-    """
+    """Facts about a chip with a Hexagon tensor processor."""
 
     name: str
+    """Name of the chip."""
     soc: int
+    """Identifier of the chip in Qualcomm's compiler, a whole number."""
     arch: int
+    """Version of the processor's architecture, as in Qualcomm's compiler."""
     sdk: str
+    """Version of the compiler; an older one does not load its files."""
     shared: bool
+    """True where one file holds the weights of all functions of the decoder."""
     ranges: str
+    """File of the least and the largest number of every tensor."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -96,7 +96,7 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
     }
     embedding = write_embedding(source, torch.float16, parts, begin)
     parts.part("rotary", partial(write_rotary, text, settings.max_context))
-    cache = cache_of(text, forms, "int16", settings.max_context)
+    cache = cache_of(text, forms, "int16", settings.max_context, "fixed arrays", "rotary rows")
     (version,) = versions
     facts = HexagonFacts(
         ROTARY,
