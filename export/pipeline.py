@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from phantom_edge.bundle.folder import Bundle, listing, read_manifest, write_manifest
+from phantom_edge.bundle.folder import Bundle, listing, write_manifest
 from phantom_edge.bundle.manifest import UNSEALED, Integers, Manifest, Model, Phantom
 from phantom_edge.bundle.pictures import Pictures
 from phantom_edge.bundle.prompt import Generation
@@ -45,7 +45,7 @@ class Exported:
     @property
     def errors(self) -> dict[str, float]:
         """Largest relative error of each part that was compared."""
-        proof = self.bundle.manifest.proof
+        proof = self.bundle.proof
         fixed = self.bundle.manifest.has_fixed_shapes
         stages: dict[str, tuple[str, ...]] = {"vision": ("vision",)}
         stages["decoder"] = ("decode",) if fixed else ("prefill", "decode")
@@ -134,16 +134,14 @@ def export_bundle(
                 integers=_integers(source),
                 facts={} if lowered.facts is None else to_json(lowered.facts),
             )
-            if prove and not lowered.unproved:
-                manifest = replace(manifest, proof=_proved(Bundle(parts.folder, manifest), to, source, parts, begin))
+            is_proved = prove and not lowered.unproved
+            proof = _proved(Bundle(parts.folder, manifest), to, source, parts, begin) if is_proved else None
             parts.link_to(folder)
-            write_manifest(folder, manifest)
+            write_manifest(folder, manifest, proof)
         done = dict(parts.done)
         parts.discard()
     files = {name: list(part.files) for name, part in done.items()}
-    return Exported(
-        Bundle(out, read_manifest(out)), files, {name: part.seconds for name, part in done.items()}, lowered.unproved
-    )
+    return Exported(Bundle.unchecked(out), files, {name: part.seconds for name, part in done.items()}, lowered.unproved)
 
 
 def quantize_for(

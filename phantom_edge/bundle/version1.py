@@ -1,4 +1,7 @@
-"""Upgrades manifests of schema version 1, whose readers had many rules in their own code."""
+"""Upgrades manifests of schema version 1, whose readers had many rules in their own code.
+
+Their proof stands inside, and is read from there.
+"""
 
 from typing import Any
 
@@ -12,7 +15,7 @@ IMAGES = {"mark": "<image>", "start": "<img>", "context": "<IMG_CONTEXT>", "end"
 
 def upgraded(document: dict[str, Any]) -> dict[str, Any]:
     """A document of version 2 from one of version 1. Missing objects stay missing: the reader reports them."""
-    found = {key: value for key, value in document.items() if key not in OWN}
+    found = {key: value for key, value in document.items() if key not in (*OWN, "proof")}
     facts: dict[str, Any] = {}
     for name in OWN:
         own = document.get(name)
