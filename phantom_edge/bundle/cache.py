@@ -71,6 +71,7 @@ class Cache:
     def __post_init__(self) -> None:
         check_rules(
             together=not (self.together and self.rounded) and self.together == (self.layout == "one growing array"),
+            first_row=self.first_row is None or self.layout == "growing arrays",
             max_context=0 < self.max_context <= MOST_CONTEXT,
             kv_heads=0 < self.kv_heads <= 1024,
             layers=0 < self.layers <= 1024,

@@ -133,6 +133,9 @@ class Manifest:
         check_rules(
             parts={"vision", "decoder", *(FIXED_PARTS if self.has_fixed_shapes else ())} <= self.parts.keys()
             and (table is not None or "embedding" in self.parts),
+            first_row=cache.first_row is None
+            or cache.first_row.file not in self.files
+            or self.files[cache.first_row.file].bytes == cache.bytes_per_token,
             prefill_chunk=0 < self.prefill_chunk <= cache.max_context,
             embedding=table is None
             or (
