@@ -133,9 +133,6 @@ class Manifest:
         check_rules(
             parts={"vision", "decoder", *(FIXED_PARTS if self.has_fixed_shapes else ())} <= self.parts.keys()
             and (table is not None or "embedding" in self.parts),
-            first_row=cache.first_row is None
-            or cache.first_row.file not in self.files
-            or self.files[cache.first_row.file].bytes == cache.bytes_per_token,
             prefill_chunk=0 < self.prefill_chunk <= cache.max_context,
             embedding=table is None
             or (
@@ -153,6 +150,9 @@ class Manifest:
             special_tokens=all(0 <= token < model.vocab_size for token in prompt.special_tokens.values()),
             ports=self.has_fixed_shapes
             or all(_fits(port, self, buffers) for part in self.parts.values() for port in part.inputs + part.outputs),
+            first_row=cache.first_row is None
+            or cache.first_row.file not in self.files
+            or self.files[cache.first_row.file].bytes == cache.bytes_per_token,
         )
 
     @property
