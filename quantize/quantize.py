@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from phantom_edge.checkpoint.fingerprint import fingerprint
-from phantom_edge.checkpoint.loading import matrices, read_generation_config
+from phantom_edge.checkpoint.loading import matrices
 from phantom_edge.checkpoint.quantized.files import (
     QUANTIZATION,
     Quantization,
@@ -75,7 +75,7 @@ def quantize_checkpoint(
             f"{recipe.algorithm} trains palettes of decoder and head, and the recipe has none",
             "choose a recipe with some, such as --recipe lut4, or another algorithm",
         )
-    read_generation_config(source)
+    opened.carried()
     digest = opened.fingerprint(partial(begin, "reading"))
     quantization = partial(
         Quantization,

@@ -7,6 +7,7 @@ decoded the same answer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 
 import torch
 from PIL import Image
@@ -37,6 +38,7 @@ def check_source(bundle: Bundle, source: Source, begin: Counting = no_progress) 
     """Warnings about comparing ``bundle`` with ``source``. Raises EdgeError where they are different models."""
     manifest, text = bundle.manifest, source.config.text
     model = manifest.model
+    _check_generation(bundle, source)
     pairs: dict[str, tuple[object, object]] = {
         "family": (model.family, source.config.family),
         "hidden_size": (model.hidden_size, text.hidden_size),
@@ -60,6 +62,18 @@ def check_source(bundle: Bundle, source: Source, begin: Counting = no_progress) 
     if model.fingerprint == source.fingerprint(begin):
         return []
     return [f"{source.folder} is not the checkpoint that {bundle.path} was made from: its weights or config differ"]
+
+
+def _check_generation(bundle: Bundle, source: Source) -> None:
+    """Raises EdgeError where bundle and checkpoint choose tokens by different settings."""
+    ours, theirs = asdict(bundle.manifest.generation), asdict(source.carried().generation)
+    for name, value in ours.items():
+        if value != theirs[name]:
+            raise EdgeError(
+                f"{bundle.path} answers otherwise than {source.folder}: its generation settings have {name} {value}, "
+                f"and the checkpoint's {theirs[name]}",
+                "export it again: phantom-edge export; or give the right checkpoint: --against CHECKPOINT",
+            )
 
 
 def verify(bundle: Bundle, source: Source, begin: Counting = no_progress, *, strict: bool = False) -> Proof:
