@@ -82,7 +82,7 @@ def export_bundle(
     making = to.making()
     settings = replace(settings, options=settings.options or to.options())
     source = Source.open(find_folder(model))
-    carried = source.carried()
+    carried = source.carried
     longest = source.config.text.max_position_embeddings
     if settings.max_context > longest:
         raise EdgeError(

@@ -4,9 +4,8 @@ Six settings of ``generation_config.json`` and the stop tokens are *carried*: a 
 the checkpoint itself apply them. All other settings that change answers are *ignored* by both: the caller's own count.
 """
 
-import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -174,22 +173,20 @@ def _length(value: object, place: str) -> int:
 
 def _tokens(value: object, place: str, words: int) -> tuple[int, ...]:
     """Distinct ids from one id or a list of them."""
-    listed = [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+    listed = [] if value is None else value if isinstance(value, list | tuple) else [value]
+    found: set[int] = set()
     for one in listed:
         if not isinstance(one, int) or isinstance(one, bool) or not 0 <= one < words:
             raise EdgeError(f"{place} has {_shown(one)}, and the tokens are 0 to {words - 1:,}", "correct or remove it")
-    return tuple(sorted(set(listed)))
+        found.add(one)
+    return tuple(sorted(found))
 
 
 def _numbers(value: Any, place: str, folder: Path) -> Any:
     """The same id or list of ids, with texts turned into ids by the folder's tokenizer."""
-    if isinstance(value, str):
-        return _number(value, place, folder)
-    return [_numbers(one, place, folder) if isinstance(one, str) else one for one in value] if _is_list(value) else value
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, list | tuple)
+    if isinstance(value, list | tuple):
+        return [_number(one, place, folder) if isinstance(one, str) else one for one in value]
+    return _number(value, place, folder) if isinstance(value, str) else value
 
 
 def _number(text: str, place: str, folder: Path) -> int:

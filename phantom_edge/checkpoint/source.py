@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -124,7 +125,7 @@ class Source:
             chat_template=chat_template,
             first_token=self.first_token(),
             image_token=self.config.image_token_id,
-            stop_tokens=self.carried().stop_tokens,
+            stop_tokens=self.carried.stop_tokens,
             images=ImageMarks(IMAGE_MARK, IMAGE_START, IMAGE_CONTEXT, IMAGE_END),
             reserved=IMAGE_TOKENS,
             special_tokens=self._special_tokens(),
@@ -136,6 +137,7 @@ class Source:
         added = self.processor.tokenizer.added_tokens_decoder
         return {token.content: index for index, token in sorted(added.items()) if token.special}
 
+    @cached_property
     def carried(self) -> Carried:
         """Settings for choosing tokens. Raises EdgeError for impossible ones, and where no token ends an answer."""
         found = read_carried(self.folder, self.config)

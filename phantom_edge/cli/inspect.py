@@ -131,9 +131,7 @@ def _show(bundle: "Bundle") -> None:
 def _generation(manifest: "Manifest") -> Iterator[tuple[str, str]]:
     """A row of the settings that change which tokens are chosen, if there are any."""
     settings = manifest.generation
-    found = [
-        f"{one.name} {value}" for one in fields(settings) if (value := getattr(settings, one.name)) != one.default
-    ]
+    found = [f"{one.name} {value}" for one in fields(settings) if (value := getattr(settings, one.name)) != one.default]
     if found:
         yield "generation", ", ".join(found)
 

@@ -69,4 +69,5 @@ def _completing(ids: Ints, length: int) -> Ints:
         return ids[:0]
     windows = np.lib.stride_tricks.sliding_window_view(ids, length)  # (N - length + 1, length)
     matches = (windows[:, :-1] == ids[len(ids) + 1 - length :]).all(axis=-1)
-    return windows[matches, -1]
+    completing: Ints = windows[matches, -1]
+    return completing

@@ -197,9 +197,7 @@ class Session:
             holds[place] = (int(ids[place]), name)
         return holds, embeds
 
-    def _decode(
-        self, prompt: Ints, logits: NDArray[np.float32], sampling: Sampling, answer: Answer
-    ) -> Iterator[str]:
+    def _decode(self, prompt: Ints, logits: NDArray[np.float32], sampling: Sampling, answer: Answer) -> Iterator[str]:
         words = DecodeStream(skip_special_tokens=True)
         ids: list[int] = []
         for token in self._tokens(prompt, logits, sampling, answer):
@@ -214,9 +212,7 @@ class Session:
             rest, answer.text = whole.removeprefix(answer.text), whole
             yield rest
 
-    def _tokens(
-        self, prompt: Ints, logits: NDArray[np.float32], sampling: Sampling, answer: Answer
-    ) -> Iterator[int]:
+    def _tokens(self, prompt: Ints, logits: NDArray[np.float32], sampling: Sampling, answer: Answer) -> Iterator[int]:
         """The answer's tokens without the one that stops it."""
         start = time.perf_counter()
         choose = sampling.chooser(constraint(self.manifest.generation, self.manifest.prompt.stop_tokens, len(prompt)))
