@@ -8,8 +8,8 @@ from pathlib import Path
 from phantom_edge.bundle.folder import Bundle, listing, write_manifest
 from phantom_edge.bundle.manifest import UNSEALED, Integers, Manifest, Model, Phantom
 from phantom_edge.bundle.pictures import Pictures
-from phantom_edge.bundle.prompt import Generation
 from phantom_edge.bundle.proof import RELATIVE, Proof
+from phantom_edge.checkpoint.generation import Carried
 from phantom_edge.checkpoint.loading import matrices, open_checkpoint
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.parts.precision import DTYPES
@@ -35,11 +35,15 @@ TOKENIZER, TEMPLATE, README = "tokenizer.json", "chat_template.jinja", "README.m
 
 @dataclass(frozen=True)
 class Exported:
-    """A bundle, and the files and seconds of each part; ``unproved`` as in ``Lowered``."""
+    """A bundle, and the files and seconds of each part; ``unproved`` as in ``Lowered``.
+
+    ``carried`` are the checkpoint's settings for choosing tokens, with those that the bundle ignores.
+    """
 
     bundle: Bundle
     files: dict[str, list[str]]
     seconds: dict[str, float]
+    carried: Carried
     unproved: str = ""
 
     @property
@@ -78,6 +82,7 @@ def export_bundle(
     making = to.making()
     settings = replace(settings, options=settings.options or to.options())
     source = Source.open(find_folder(model))
+    carried = source.carried
     longest = source.config.text.max_position_embeddings
     if settings.max_context > longest:
         raise EdgeError(
@@ -102,6 +107,7 @@ def export_bundle(
         "target": target,
         "model": fingerprint,
         "first_token": prompt.first_token,
+        "stop_tokens": list(prompt.stop_tokens),
         "phantom": [asdict(layer) for layer in phantom],
     }
     weights = (
@@ -124,7 +130,7 @@ def export_bundle(
                 cache=lowered.cache,
                 pictures=pictures,
                 prompt=prompt,
-                generation=Generation(),
+                generation=carried.generation,
                 phantom=phantom,
                 prefill_chunk=settings.prefill_chunk,
                 tools={name: installed(name) or "unknown" for name in lowered.tools},
@@ -141,7 +147,8 @@ def export_bundle(
         done = dict(parts.done)
         parts.discard()
     files = {name: list(part.files) for name, part in done.items()}
-    return Exported(Bundle.unchecked(out), files, {name: part.seconds for name, part in done.items()}, lowered.unproved)
+    seconds = {name: part.seconds for name, part in done.items()}
+    return Exported(Bundle.unchecked(out), files, seconds, carried, lowered.unproved)
 
 
 def quantize_for(

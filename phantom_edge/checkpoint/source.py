@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -12,7 +13,8 @@ from phantom_edge.bundle.pictures import Pictures, grids
 from phantom_edge.bundle.prompt import ImageMarks, Prompt
 from phantom_edge.checkpoint.bnb import BnbFiles
 from phantom_edge.checkpoint.fingerprint import fingerprint
-from phantom_edge.checkpoint.loading import open_checkpoint, read_generation_config
+from phantom_edge.checkpoint.generation import Carried, read_carried
+from phantom_edge.checkpoint.loading import open_checkpoint
 from phantom_edge.checkpoint.planning import plan, read_processor
 from phantom_edge.checkpoint.quantized.files import QuantizedFiles
 from phantom_edge.checkpoint.writing import Planned
@@ -123,7 +125,7 @@ class Source:
             chat_template=chat_template,
             first_token=self.first_token(),
             image_token=self.config.image_token_id,
-            stop_tokens=self.stop_tokens(),
+            stop_tokens=self.carried.stop_tokens,
             images=ImageMarks(IMAGE_MARK, IMAGE_START, IMAGE_CONTEXT, IMAGE_END),
             reserved=IMAGE_TOKENS,
             special_tokens=self._special_tokens(),
@@ -135,15 +137,13 @@ class Source:
         added = self.processor.tokenizer.added_tokens_decoder
         return {token.content: index for index, token in sorted(added.items()) if token.special}
 
-    def stop_tokens(self) -> tuple[int, ...]:
-        """Tokens that end an answer: those of generation_config.json and that of config.json."""
-        found: set[int] = set()
-        generation = read_generation_config(self.folder)
-        for ids in (self.config.eos_token_id, None if generation is None else generation.eos_token_id):
-            found.update([] if ids is None else [ids] if isinstance(ids, int) else ids)
-        if not found:
+    @cached_property
+    def carried(self) -> Carried:
+        """Settings for choosing tokens. Raises EdgeError for impossible ones, and where no token ends an answer."""
+        found = read_carried(self.folder, self.config)
+        if not found.stop_tokens:
             raise EdgeError(f"{self.folder} names no token that ends an answer", "add eos_token_id to its config.json")
-        return tuple(sorted(found))
+        return found
 
     def fingerprint(self, begin: Counting = no_progress) -> str:
         """SHA-256 over the config and the bytes of every file of weights; ``begin`` counts the bytes."""

@@ -108,6 +108,7 @@ def document(exported: "Exported") -> dict[str, object]:
         "files": {name: file.bytes for name, file in manifest.files.items()},
         "seconds": exported.seconds,
         "relative_error": exported.errors,
+        "ignored_settings": exported.carried.ignored,
         "phantom_ranks": [[layer.key_rank, layer.value_rank] for layer in manifest.phantom],
     }
 

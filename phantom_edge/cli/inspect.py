@@ -1,7 +1,7 @@
 """``phantom-edge inspect``: contents of a bundle, and differences between two."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,6 +94,7 @@ def _show(bundle: "Bundle") -> None:
                 f"{cache.bytes_per_token / 1e3:,.1f} KB a token ({cache.stored}), up to {cache.max_context:,} tokens",
             ),
             ("prefill", f"{manifest.prefill_chunk} tokens at a time"),
+            *_generation(manifest),
             *(() if facts is None else facts.lines()),
             ("made by", ", ".join([manifest.made_by, *(f"{name} {v}" for name, v in manifest.tools.items())])),
         ],
@@ -126,6 +127,14 @@ def _show(bundle: "Bundle") -> None:
         ],
         "maximum errors; a value's is relative to its norm",
     )
+
+
+def _generation(manifest: "Manifest") -> Iterator[tuple[str, str]]:
+    """A row of the settings that change which tokens are chosen, if there are any."""
+    settings = manifest.generation
+    found = [f"{one.name} {value}" for one in fields(settings) if (value := getattr(settings, one.name)) != one.default]
+    if found:
+        yield "generation", ", ".join(found)
 
 
 def _show_delegation(manifest: "Manifest") -> None:
