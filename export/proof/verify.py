@@ -7,11 +7,13 @@ decoded the same answer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from PIL import Image
 
 from phantom_edge.bundle.folder import Bundle
+from phantom_edge.bundle.prompt import Prompt
 from phantom_edge.bundle.proof import Check, Hazard, Layer, Proof
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.proof.cases import Case, cases, picture
@@ -46,7 +48,7 @@ def check_source(bundle: Bundle, source: Source, begin: Counting = no_progress) 
         "head_dim": (model.head_dim, text.head_dim),
         "vocab_size": (model.vocab_size, text.vocab_size),
         "pictures": (manifest.pictures, source.pictures(manifest.pictures.max_tiles)),
-        "prompt": (manifest.prompt, source.prompt(manifest.prompt.tokenizer, manifest.prompt.chat_template)),
+        "prompt": (manifest.prompt, _prompt_for(manifest.prompt, source)),
     }
     for name, (ours, theirs) in pairs.items():
         if ours != theirs:
@@ -60,6 +62,12 @@ def check_source(bundle: Bundle, source: Source, begin: Counting = no_progress) 
     if model.fingerprint == source.fingerprint(begin):
         return []
     return [f"{source.folder} is not the checkpoint that {bundle.path} was made from: its weights or config differ"]
+
+
+def _prompt_for(ours: Prompt, source: Source) -> Prompt:
+    """The checkpoint's tokenization settings, as far as a bundle of its version holds them."""
+    theirs = source.prompt(ours.tokenizer, ours.chat_template)
+    return theirs if ours.special_tokens else replace(theirs, special_tokens={}, variables={}, turns=None)
 
 
 def verify(bundle: Bundle, source: Source, begin: Counting = no_progress, *, strict: bool = False) -> Proof:
