@@ -135,7 +135,7 @@ def _tojson(
 
 def _refuse_underscore(name: object) -> None:
     if isinstance(name, str) and name.startswith("_"):
-        raise jinja2.sandbox.SecurityError(f"namespaces hold no underscored attributes such as {name!r}")
+        raise jinja2.exceptions.SecurityError(f"namespaces hold no underscored attributes such as {name!r}")
 
 
 def _message(message: Message) -> dict[str, Any]:

@@ -35,7 +35,7 @@ ODD: dict[str, str] = {
     "braces": "{{ messages }} {% if x %} {# no #} {0} %s",
     "quotes and backslashes": "\"Is\" it 'red'? \\n \\",
     "markup": "<b>&amp; red</b> <think>It is.</think> far",
-    "other scripts": "Ist es süß? 它是红色的吗？ הוא אדום؟ नमस्ते",
+    "other scripts": "Ist es süß? 它是红色的。 הוא אדום؟ नमस्ते",
     "marks of more than one code": "e\u0301 👩‍👩‍👧 🇺🇳 \u200b\ufeff",
     "JSON": '{"role": "system", "content": null}',
     "a number": "0",

@@ -49,7 +49,10 @@ def _derived(template: ChatTemplate) -> Turns | None:
     if alone is None or whole is None or not whole.startswith(alone):
         return None
     found = {"user": alone}
-    first, second = _rendered(template, [system, user], opens=False), _rendered(template, [user, assistant], opens=False)
+    first, second = (
+        _rendered(template, [system, user], opens=False),
+        _rendered(template, [user, assistant], opens=False),
+    )
     if first is not None:
         if not first.endswith(alone):
             return None

@@ -113,8 +113,8 @@ class Session:
     ) -> Iterator[str]:
         """Yield the answer's text piece by piece; ``answer`` is filled as it goes.
 
-        Raises EdgeError for pictures that cannot be read, marks that do not match them, token ids beyond the embedding, or a
-        prompt that leaves no room in the cache.
+        Raises EdgeError for pictures that cannot be read, marks that do not match them, token ids beyond
+        the embedding, or a prompt that leaves no room in the cache.
         """
         if isinstance(images, str | bytes | Path):
             raise EdgeError("images is one picture, not a list", "put it into a list: [picture]")
