@@ -102,11 +102,6 @@ class Source:
                 f"the chat template of {self.folder} cannot write a question about a picture: {error.problem}",
                 "give the checkpoint a chat_template.jinja that writes the words of a user, and <image> in them",
             ) from error
-        if first == {()}:
-            raise EdgeError(
-                f"the chat template of {self.folder} writes empty prompts",
-                "give the checkpoint a chat_template.jinja that writes the words of a user",
-            )
         if len(first) != 1:
             raise EdgeError(
                 f"prompts of {self.folder} begin with different tokens",
