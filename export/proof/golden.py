@@ -147,7 +147,8 @@ def write_golden(
 def _fitting(session: Session, tiles: Sequence[int], *, by_bundle: bool) -> tuple[list[Fitted], tuple[str, ...]]:
     """The questions that leave room for an answer in the cache, and the names of the others."""
     manifest = session.manifest
-    found, left_out = [], []
+    found: list[Fitted] = []
+    left_out: list[str] = []
     for asked in (*ASKED, WORDS):
         if asked is WORDS and found:
             break
@@ -186,6 +187,7 @@ def _picture(name: str, image: Image.Image, pixels: Floats, tokens: Floats, sess
         grid=choose_grid(*image.size, session.tiling),
         tiles=digests(pixels, pictures.mean, pictures.std),
         image_tokens=ends(tokens, sorted(rows), END),
+        column=numbers(tokens[:, 0]),
         largest=float(np.abs(tokens).max()),
     )
 

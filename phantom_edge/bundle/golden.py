@@ -46,6 +46,8 @@ class Picture:
     each is three bytes, R, G, B. Tiles are in the order that ``pictures.order`` of ``phantom.json`` names."""
     image_tokens: tuple[Row, ...]
     """Image tokens of the first and the last tile, counted through all tiles of the picture."""
+    column: tuple[float, ...]
+    """The first number of every image token, in their order: it shows tokens in another order."""
     largest: float
     """Largest magnitude in all image tokens of the picture, a pure number."""
 
@@ -185,8 +187,8 @@ def _contradictions(bundle: Bundle, golden: Golden) -> Iterator[str]:
         count = len(picture.tiles) * manifest.pictures.tokens_per_tile
         if picture.file not in manifest.files:
             yield f"pictures[{number}].file is {picture.file!r}, which is no file of the bundle"
-        if any(not 0 <= row.row < count for row in picture.image_tokens):
-            yield f"pictures[{number}].image_tokens has a row that is not one of {count}"
+        if len(picture.column) != count or any(not 0 <= row.row < count for row in picture.image_tokens):
+            yield f"pictures[{number}] has rows that are not among its {count} image tokens"
     for number, question in enumerate(golden.questions):
         tokens |= set(question.ids) | set(question.answer.ids) | {id for step in question.steps for id in step.ids}
         if any(not 0 <= place < len(golden.pictures) for place in question.pictures):

@@ -168,8 +168,11 @@ def _picture(name: str, picture: Picture, session: Session, path: Path, seen: Se
     if len(found) != len(picture.tiles):
         said = _tiles(len(found))
     yield Finding(f"{name}: tiles", _tiles(len(picture.tiles)), said, found == picture.tiles)
-    rows = [seen.tokens[row.row] if row.row < len(seen.tokens) else np.zeros(0) for row in picture.image_tokens]
+    nothing = np.zeros(0, np.float32)
+    rows = [seen.tokens[row.row] if row.row < len(seen.tokens) else nothing for row in picture.image_tokens]
     yield _rows(f"{name}: image tokens", picture.image_tokens, rows, picture.largest, bound)
+    error = _error(picture.column, seen.tokens[:, 0], picture.largest)
+    yield Finding(f"{name}: order of image tokens", f"within {bound:.1e}", f"{error:.1e}", error <= bound)
 
 
 def _tiles(count: int) -> str:
@@ -240,7 +243,7 @@ def _rows(name: str, rows: Sequence[Row], found: Sequence[Floats], largest: floa
 
 
 def _error(wanted: Sequence[float], found: Floats, largest: float) -> float:
-    """Largest difference as a share of the largest magnitude; infinite where one is no number, or not there."""
+    """The largest difference as a share of the largest magnitude; infinite where one is no number, or not there."""
     if len(wanted) != len(found):
         return inf
     error = float(np.abs(np.asarray(wanted, np.float64) - found).max()) / largest
