@@ -14,7 +14,7 @@ import pytest
 from bundles import export_onnx, resealed
 from command_line import document, edge_inside, refusal
 from PIL import Image
-from target_bundles import BUNDLES, nano_bundle
+from target_bundles import BUNDLES
 
 import phantom_edge
 from phantom_edge.bundle.folder import Bundle
@@ -118,15 +118,21 @@ def exchanged(rows: Floats) -> Floats:
     return found
 
 
+def turned(rows: Floats) -> Floats:
+    """Image tokens from the last to the first."""
+    return np.ascontiguousarray(rows[::-1])
+
+
 def swapped_rows_of_the_table(session: Session, golden: Golden, patch: pytest.MonkeyPatch) -> None:
-    first = golden.questions[0].ids
-    image = session.manifest.prompt.image_token
-    one, other = [token for token in dict.fromkeys(first) if token != image][-4:-2]
+    of_words = set(golden.questions[0].ids) - {session.manifest.prompt.image_token}
+    one, other = [row.row for row in golden.embeddings if row.row in of_words][-2:]
     session.engine = Altered(session.engine, ids=swapped(one, other))
 
 
 def swapped_image_tokens(session: Session, golden: Golden, patch: pytest.MonkeyPatch) -> None:
-    session.engine = Altered(session.engine, image_tokens=exchanged)
+    """Neighbours are much alike: where activations are rounded to integers, only those far apart show."""
+    is_rounded = golden.tolerances.image_tokens > BOUNDS["float16"][VISION]
+    session.engine = Altered(session.engine, image_tokens=turned if is_rounded else exchanged)
 
 
 def filtered(kind: Image.Resampling) -> Callable[..., None]:
@@ -216,7 +222,7 @@ def test_the_files_of_nano(answered: Bundle) -> None:
 
 
 def test_a_verified_bundle_and_an_unverified_one_have_the_same_numbers(answered: Bundle, tmp_path: Path) -> None:
-    """One is answered by the bundle and read by the checkpoint, the other answered by the checkpoint, in fewer steps."""
+    """The bundle's answer is read by the checkpoint; without verification the checkpoint answers, in fewer steps."""
     other = read_golden(export_onnx(Path("nano"), tmp_path / "bundle", max_context=512))
     golden = read_golden(answered)
     assert (other.pictures, other.embeddings, other.tolerances) == (
@@ -258,15 +264,16 @@ def test_a_tie_is_no_fault_and_another_answer_is_named(answered: Bundle) -> None
         path.write_text(text)
 
 
-def test_what_does_not_fit_is_left_out_by_name(tmp_path: Path) -> None:
-    """Nano takes 49 tokens for a tile: with 40 no picture fits, with 16 no question."""
+def test_what_does_not_fit_is_left_out_by_name(checkpoint: Path, tmp_path: Path) -> None:
+    """Nano takes 49 tokens for a tile: with 40 no picture fits; a tokenizer of bytes fits no question into 16."""
     pytest.importorskip("onnxruntime")
-    for context, left_out, asked in (
-        (100, ("several tiles",), ["one picture", "the same picture again"]),
-        (40, ("one picture", "the same picture again", "several tiles"), ["text alone"]),
-        (16, ("one picture", "the same picture again", "several tiles", "text alone"), []),
+    pictures = ("one picture", "the same picture again", "several tiles")
+    for model, context, left_out, asked in (
+        ("nano", 100, pictures[2:], list(pictures[:2])),
+        ("nano", 40, pictures, ["text alone"]),
+        (checkpoint, 16, (*pictures, "text alone"), []),
     ):
-        bundle = nano_bundle(tmp_path, "onnx", max_context=context, prefill_chunk=16)
+        bundle = export_onnx(Path(model), tmp_path / str(context), max_context=context, prefill_chunk=16)
         golden = read_golden(bundle)
         assert golden.left_out == left_out and [one.name for one in golden.questions] == asked
         assert all(len(one.ids) + len(one.answer.ids) <= context for one in golden.questions)

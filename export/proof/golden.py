@@ -48,7 +48,7 @@ TOP = 8
 END = 32
 """Number of numbers kept of either end of a row."""
 
-EMBEDDINGS = 16
+EMBEDDINGS = 32
 """Largest number of rows kept of the embedding table."""
 
 COPIED, STORED = 1e-6, 4e-3
