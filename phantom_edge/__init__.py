@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         plan_bundles,
         profile_bundle,
         quantize_checkpoint,
+        self_test_bundle,
         verify_bundle,
     )
 
@@ -27,6 +28,7 @@ __all__ = [
     "plan_bundles",
     "profile_bundle",
     "quantize_checkpoint",
+    "self_test_bundle",
     "verify_bundle",
 ]
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from phantom_edge.profile.plan.search import Plan
     from phantom_edge.profile.result import Run
     from phantom_edge.quantize.result import Result
+    from phantom_edge.runtime.self_test import SelfTest
 
 __all__ = [
     "evaluate_model",
@@ -37,6 +38,7 @@ __all__ = [
     "plan_bundles",
     "profile_bundle",
     "quantize_checkpoint",
+    "self_test_bundle",
     "verify_bundle",
 ]
 
@@ -161,6 +163,15 @@ def verify_bundle(
     if record:
         record_proof(opened, proof)
     return proof
+
+
+def self_test_bundle(bundle: Source, *, threads: int = 0, progress: Progress = no_progress) -> "SelfTest":
+    """Asks a bundle the questions of its golden files, and compares every stage with them; needs no checkpoint."""
+    from phantom_edge.export.sessions import open_session
+    from phantom_edge.runtime.self_test import self_test
+
+    session = open_session(bundle, threads, partial(progress, "reading the bundle"))
+    return self_test(session.bundle, session, partial(progress, "asking"))
 
 
 def evaluate_model(

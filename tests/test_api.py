@@ -20,6 +20,7 @@ VERBS = (
     "plan_bundles",
     "profile_bundle",
     "quantize_checkpoint",
+    "self_test_bundle",
     "verify_bundle",
 )
 QUESTION = "What is in the picture?"

@@ -101,7 +101,7 @@ def verify(bundle: Bundle, source: Source, begin: Counting = no_progress, *, str
     """
     todo = cases(bundle.manifest)
     images = {id(image): image for case in todo for image in case.images}
-    judges = [Judge(one, Session(bundle, one.engine(bundle, 0))) for one in _trials(bundle, source, strict=strict)]
+    judges = [Judge(one, Session(bundle, one.engine(bundle, 0))) for one in trials_of(bundle, source, strict=strict)]
     references = list({id(judge.reference): judge.reference for judge in judges}.values())
     layers = source.config.text.num_hidden_layers * len(references)
     step = begin((len(images) + 2 * len(todo)) * len(judges) + layers + LAYERED * (judges[0].trial.layers is not None))
@@ -132,8 +132,8 @@ def verify(bundle: Bundle, source: Source, begin: Counting = no_progress, *, str
     return Proof(tuple(checks), tuple(left_out), _hazards(judges[0].runner.engine), by_layer)
 
 
-def _trials(bundle: Bundle, source: Source, *, strict: bool) -> list[Trial]:
-    """All trials of the bundle's target."""
+def trials_of(bundle: Bundle, source: Source, *, strict: bool) -> list[Trial]:
+    """All trials of the bundle's target, the plain one first."""
     target, reference = target_of(bundle), Reference(source)
     if target.exact is None:
         found = trials(bundle, reference, target.engine(), rounds=target.rounds)

@@ -152,6 +152,7 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
     """Raises EdgeError unless every used file is listed, and inside the folder."""
     used = {manifest.prompt.tokenizer, manifest.prompt.chat_template}
     used |= {one.file for one in (manifest.embedding, manifest.cache.first_row) if one is not None}
+    used |= set() if manifest.golden is None else {manifest.golden}
     for part in manifest.parts.values():
         is_folder = any(name.startswith(f"{part.file}/") for name in part.weights)
         used |= set(part.weights) | (set() if is_folder else {part.file}) | ({part.source} if part.source else set())

@@ -118,7 +118,8 @@ class Manifest:
     seal: str
     """SHA-256 of this file, in hexadecimal, with 64 zeros in place of the seal."""
     golden: str | None
-    """File of inputs and expected outputs for self-tests; null in bundles of an older format."""
+    """File of inputs and expected outputs for self-tests, which has a schema of its own; null in bundles of an older
+    format."""
     integers: Integers | None = None
     """Origin of the integers; null where no weight is quantized."""
     facts: dict[str, Any] = field(default_factory=dict)

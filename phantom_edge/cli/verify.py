@@ -11,6 +11,7 @@ from phantom_edge import api
 from phantom_edge.bundle.folder import Bundle, read_manifest
 from phantom_edge.cli.bundles import note_caution
 from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table, tasks
+from phantom_edge.cli.golden import verify_golden
 from phantom_edge.foundation.errors import EdgeError
 
 if TYPE_CHECKING:
@@ -29,10 +30,17 @@ def verify(
         typer.Option("--strict", help="Compare with float16 inside operators, too, where the target supports it."),
     ] = False,
     record: Annotated[bool, typer.Option("--record", help="Write the result into the bundle.")] = False,
+    golden: Annotated[
+        bool, typer.Option("--golden", help="Compare with the bundle's own golden files instead of a checkpoint.")
+    ] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Run a bundle and its checkpoint on the same fixed inputs and compare them; exit code 1 past a bound."""
     read_manifest(bundle)  # before torch is loaded
+    if golden:
+        given = {"--against": against, "--html": html, "--strict": strict, "--record": record}
+        verify_golden(bundle, [flag for flag, value in given.items() if value], json=json)
+        return
     if html is not None and not html.absolute().parent.is_dir():
         raise EdgeError(f"there is no folder {html.absolute().parent}", "make it, or choose another file for --html")
     with tasks() as begin:

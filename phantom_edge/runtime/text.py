@@ -34,14 +34,7 @@ class Text:
         Raises EdgeError where marks and pictures differ in number, or the prompt begins with another token than the
         one folded into the graph.
         """
-        for message in messages:
-            read_message(message)
-        try:
-            text = self.template.render(messages)
-        except TemplateFault as error:
-            raise EdgeError(
-                f"the chat template cannot write this conversation ({error})", "use plain messages"
-            ) from error
+        text = self.rendered(messages)
         encoded = self.tokenizer.encode(expand(text, tiles_per_image, tokens_per_tile), add_special_tokens=False)
         ids = np.array(encoded.ids, np.int64)
         if list(ids[:1]) != [self.prompt.first_token]:
@@ -52,6 +45,17 @@ class Text:
                 "begin with the message of a user",
             )
         return ids
+
+    def rendered(self, messages: Sequence[Message]) -> str:
+        """The prompt's text, in which pictures are marks. Raises EdgeError for messages that no template can write."""
+        for message in messages:
+            read_message(message)
+        try:
+            return self.template.render(messages)
+        except TemplateFault as error:
+            raise EdgeError(
+                f"the chat template cannot write this conversation ({error})", "use plain messages"
+            ) from error
 
 
 def question_of(question: str, images: int) -> list[Message]:
