@@ -137,7 +137,7 @@ def _schemas(kinds: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _inherit(kind: Any, definitions: dict[str, Any]) -> None:
     """Describe fields that a dataclass inherits: pydantic reads the docstrings of its own ones only."""
-    for base in kind.__mro__[1:] if is_dataclass(kind) else ():
+    for base in kind.__mro__[1:] if isinstance(kind, type) and is_dataclass(kind) else ():
         if is_dataclass(base):
             own = schema(base, "base")["$defs"][base.__name__]["properties"]
             for name, field in own.items():
