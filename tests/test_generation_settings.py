@@ -82,13 +82,16 @@ def queries(tmp_path_factory: pytest.TempPathFactory) -> list[Query]:
 # the same text
 
 
+@pytest.mark.parametrize("count", [16, pytest.param(QUESTIONS, marks=pytest.mark.slow)])
 def test_every_setting_is_the_same_in_checkpoint_and_bundle(
+    count: int,
     nano: tuple[PhantomForConditionalGeneration, PhantomProcessor],
     queries: list[Query],
     nano_with: Written,
     tmp_path: Path,
 ) -> None:
-    """200 questions for each; a few of them also one by one, as transformers generates."""
+    """The same text for every question; for a few also one by one, as transformers generates."""
+    queries = queries[:count]
     comma, colour = (nano[1].tokenizer.encode(text, add_special_tokens=False) for text in (",", "red"))
     assert len(comma) == len(colour) == 1
     seen = TorchAnswerer(*nano, None, NEW).answer(queries)
@@ -119,21 +122,21 @@ def test_every_setting_is_the_same_in_checkpoint_and_bundle(
         expected = TorchAnswerer(*model, None, NEW).answer(queries)
         found = BundleAnswerer(open_session(bundle.path, 1), NEW).answer(queries)
         assert found == expected, name
-        assert (expected != seen) is matters, name
+        assert (expected != seen) is matters or count < QUESTIONS, name
         for query, text in list(zip(queries, expected, strict=True))[:: QUESTIONS // STREAMED]:
             assert "".join(stream(*model, query.question, query.images, Sampling(NEW))) == text, name
         shutil.rmtree(bundle.path)
 
 
 def test_beams_apply_what_is_carried_and_nothing_else(nano_with: Written, queries: list[Query]) -> None:
-    penalized = load(str(nano_with(repetition_penalty=3.0, length_penalty=-9.0, num_beams=7)), torch.float32)
+    banning = load(str(nano_with(no_repeat_ngram_size=1, length_penalty=-9.0, num_beams=7)), torch.float32)
     plain = load(str(NANO), torch.float32)
     query = Query("Describe the picture briefly.", queries[0].images)
     inputs = make_inputs(*plain, query.question, query.images)
-    out = plain[0].generate(**inputs, max_new_tokens=NEW, num_beams=3, repetition_penalty=3.0, do_sample=False)
+    out = plain[0].generate(**inputs, max_new_tokens=NEW, num_beams=3, no_repeat_ngram_size=1, do_sample=False)
     wanted = plain[1].tokenizer.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     sampling = Sampling(NEW, beams=3)
-    assert list(stream(*penalized, query.question, query.images, sampling)) == [wanted]
+    assert list(stream(*banning, query.question, query.images, sampling)) == [wanted]
     assert list(stream(*plain, query.question, query.images, sampling)) != [wanted]
 
 
