@@ -151,7 +151,7 @@ def verify_bundle(
     from phantom_edge.export.proof.verify import check_source, verify
     from phantom_edge.models.hub import find_folder
 
-    opened = Bundle.open(bundle, begin=partial(progress, "reading the bundle"))
+    opened = Bundle.open(bundle, begin=partial(progress, "reading the bundle"), with_proof=False)
     source = Checkpoint.open(find_folder(against or opened.manifest.model.name))
     if record and opened.manifest.integers is not None and source.integers is None:
         raise EdgeError("--record is for a proof, which a checkpoint that is not quantized cannot give", "leave it out")

@@ -24,6 +24,7 @@ from phantom_edge.models.hub import find_folder
 from phantom_edge.processing.images import ImageSource
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.processing.prompt import IMAGE_MARK
+from phantom_edge.processing.token_ids import check_ids
 from phantom_edge.runtime import sampling as runtime
 from phantom_edge.runtime.constraints import all_banned
 
@@ -164,11 +165,7 @@ def make_inputs(
     inputs = processor(text=[text], images=tuple(images) or None, return_tensors="pt")
     ids = inputs["input_ids"]
     vocabulary, context = model.config.text.vocab_size, model.config.text.max_position_embeddings
-    if int(ids.max()) >= vocabulary:
-        raise EdgeError(
-            f"the tokenizer gives id {int(ids.max())}, the model's vocabulary has {vocabulary}",
-            "the tokenizer belongs to another model; fetch its files again from the checkpoint's source",
-        )
+    check_ids(ids[0].tolist(), vocabulary, processor.tokenizer.convert_ids_to_tokens)
     if ids.shape[1] >= context:
         raise EdgeError(
             f"the prompt has {ids.shape[1]} tokens, the model's context is {context}",

@@ -61,6 +61,7 @@ def quantize_checkpoint(
     if opened.integers is not None:
         raise EdgeError(f"{source} is quantized already", "give the checkpoint that it was made from")
     check_target(out, force)
+    opened.check_ids()
     algorithm = ALGORITHMS[recipe.algorithm]
     schemes = recipe.schemes(matrices(opened.config))
     if (algorithm.calibrates or is_static(schemes)) and calibration is None:

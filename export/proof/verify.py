@@ -7,12 +7,13 @@ decoded the same answer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 from PIL import Image
 
 from phantom_edge.bundle.folder import Bundle
+from phantom_edge.bundle.prompt import Prompt
 from phantom_edge.bundle.proof import Check, Hazard, Layer, Proof
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.proof.cases import Case, cases, picture
@@ -49,7 +50,7 @@ def check_source(bundle: Bundle, source: Source, begin: Counting = no_progress) 
     }
     inputs: dict[str, tuple[object, object]] = {
         "pictures": (manifest.pictures, source.pictures(manifest.pictures.max_tiles)),
-        "prompt": (manifest.prompt, source.prompt(manifest.prompt.tokenizer, manifest.prompt.chat_template)),
+        "prompt": (manifest.prompt, _prompt_for(manifest.prompt, source)),
     }
     _check_alike(bundle, source, shape)
     _check_generation(bundle, source)
@@ -82,6 +83,12 @@ def _check_generation(bundle: Bundle, source: Source) -> None:
                 f"and the checkpoint's {theirs[name]}",
                 "export it again: phantom-edge export; or give the right checkpoint: --against CHECKPOINT",
             )
+
+
+def _prompt_for(ours: Prompt, source: Source) -> Prompt:
+    """The checkpoint's tokenization settings, as far as a bundle of its version holds them."""
+    theirs = source.prompt(ours.tokenizer, ours.chat_template)
+    return theirs if ours.special_tokens else replace(theirs, special_tokens={}, variables={}, turns=None)
 
 
 def verify(bundle: Bundle, source: Source, begin: Counting = no_progress, *, strict: bool = False) -> Proof:

@@ -17,7 +17,7 @@ class FixedShapes:
     rotary: str
     """File of rotations, little-endian float32: cosines (max_context positions, head_dim / 2), then as many sines."""
     masked: float
-    """Number that the mask adds to a score to hide a token: those behind it and, with a window, those far before."""
+    """A pure number that the mask adds to the score of a hidden key: later tokens, and those before a window."""
     window: int | None
     """Number of tokens, itself included, to which a token attends; null where it attends to all before it."""
 

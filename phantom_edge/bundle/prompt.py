@@ -54,7 +54,11 @@ class Prompt:
     tokenizer: str
     """File of the tokenizer, in the format of Hugging Face's tokenizers."""
     chat_template: str
-    """File of the chat template: Jinja, rendered with ``messages``, ``add_generation_prompt`` and ``variables``."""
+    """File of the chat template, for Jinja with ``trim_blocks`` and ``lstrip_blocks``. It is rendered with
+    ``messages``, ``add_generation_prompt`` true, ``tools`` and ``documents`` null, and ``variables``. As in
+    transformers, it may use ``break`` and ``continue``, ``{% generation %}`` (only its body is rendered),
+    ``raise_exception(text)`` (refuses the conversation), ``strftime_now(format)`` (local time), and a ``tojson`` that
+    escapes nothing for HTML."""
     first_token: int
     """Token id with which every prompt begins. Its effect on later tokens is a constant of the graphs, so a prompt
     with another first token is refused. The token itself is fed like any other, at position 0."""
@@ -70,9 +74,10 @@ class Prompt:
     """Special tokens by their texts. A message that contains such a text would be read as that token; answers are
     decoded without them."""
     variables: dict[str, str]
-    """Variables of the chat template, such as ``bos_token``."""
+    """Variables of the chat template: texts of the tokenizer's named tokens, such as ``bos_token``."""
     turns: Turns | None = None
-    """The chat template written out, equal to it for text and picture messages; null where only Jinja renders it."""
+    """The chat template written out, for apps without Jinja. Image parts of a message are written as ``images.mark``;
+    a role that is not listed is refused. Null where the template is more than texts around messages."""
 
     def __post_init__(self) -> None:
         check_rules(

@@ -103,7 +103,7 @@ def document(exported: "Exported") -> dict[str, object]:
     manifest = exported.bundle.manifest
     return {
         "bundle": str(exported.bundle.path),
-        "verified": manifest.verified,
+        "verified": exported.bundle.verified,
         "unproved": exported.unproved,
         "files": {name: file.bytes for name, file in manifest.files.items()},
         "seconds": exported.seconds,

@@ -35,7 +35,7 @@ def inspect(
     opened = Bundle.open(bundle)
     manifest = opened.manifest
     if diff is not None:
-        _show_difference((diff, Bundle.open(diff).manifest), (bundle, manifest), json)
+        _show_difference(Bundle.open(diff), opened, json)
         return
     if etdump is not None:
         _show_profile(bundle, manifest, etdump, json)
@@ -44,7 +44,8 @@ def inspect(
     contexts = contexts if context is None else [context]
     memory = {tokens: _memory(manifest, tokens) for tokens in contexts}
     if json:
-        print_json(to_json(manifest) | {"verified": manifest.verified, "memory_bytes": memory})
+        proof = {"proof": to_json(opened.proof), "verified": opened.verified}
+        print_json(to_json(manifest) | proof | {"memory_bytes": memory})
         return
     _show(opened)
     print_table(
@@ -71,7 +72,7 @@ def _show(bundle: "Bundle") -> None:
     target = TARGETS.get(manifest.target)
     facts = None if target is None or target.facts is None else bundle.facts(target.facts)
     model, cache = manifest.model, manifest.cache
-    proof = manifest.proof
+    proof = bundle.proof
     verdict = "unverified" if proof is None else f"{len(proof.checks)} measures kept" if proof.passed else "FAILED"
     if proof is not None and facts is not None and facts.caution():
         verdict += f" ({facts.caution()})"
@@ -186,8 +187,8 @@ def _show_profile(bundle: Path, manifest: "Manifest", etdump: Path, as_json: boo
     )
 
 
-def _show_difference(one: tuple[Path, "Manifest"], other: tuple[Path, "Manifest"], as_json: bool) -> None:
-    first, second = (dict(_leaves(manifest)) for _, manifest in (one, other))
+def _show_difference(one: "Bundle", other: "Bundle", as_json: bool) -> None:
+    first, second = (dict(_leaves(bundle)) for bundle in (one, other))
     names = [name for name in [*first, *(n for n in second if n not in first)] if first.get(name) != second.get(name)]
     if as_json:
         print_json({name: [first.get(name), second.get(name)] for name in names})
@@ -197,25 +198,23 @@ def _show_difference(one: tuple[Path, "Manifest"], other: tuple[Path, "Manifest"
         return
     print_table(
         "Differences",
-        ("field", str(one[0]), str(other[0])),
+        ("field", str(one.path), str(other.path)),
         [(name, *(_cell(found.get(name)) for found in (first, second))) for name in names],
     )
 
 
-def _leaves(manifest: "Manifest") -> Iterator[tuple[str, Any]]:
+def _leaves(bundle: "Bundle") -> Iterator[tuple[str, Any]]:
     from phantom_edge.foundation.typed import to_json
 
-    document = to_json(manifest)
+    document = to_json(bundle.manifest)
     for part in document["parts"].values():
         for ports in ("inputs", "outputs"):  # the cache's ports follow from its own numbers
             part[ports] = [port for port in part[ports] if not port["name"].startswith(("past_", "new_"))]
-    proof = document.pop("proof")
     del document["seal"]  # differs for every file
     yield from _walk(document, "")
-    yield "verified", manifest.verified
-    if proof is not None:
-        for check in proof["checks"]:
-            yield f"{check['stage']}, {check['case']}, {check['measure']}", check["value"]
+    yield "verified", bundle.verified
+    for check in () if bundle.proof is None else bundle.proof.checks:
+        yield f"{check.stage}, {check.case}, {check.measure}", check.value
 
 
 def _walk(value: Any, name: str) -> Iterator[tuple[str, Any]]:

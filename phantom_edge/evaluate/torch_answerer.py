@@ -27,6 +27,7 @@ from phantom_edge.processing.images import open_image
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.processing.prompt import IMAGE_MARK, expand
 from phantom_edge.processing.tiling import Tiling, choose_grid
+from phantom_edge.processing.token_ids import check_ids
 from phantom_edge.runtime.constraints import constraint
 
 MOST_ROWS = 64
@@ -133,11 +134,7 @@ class TorchAnswerer:
 
     def _row(self, number: int, query: Query, ids: list[int]) -> _Row:
         config = self.model.config.text
-        if max(ids) >= config.vocab_size:
-            raise EdgeError(
-                f"the tokenizer gives id {max(ids)}, the model's vocabulary has {config.vocab_size}",
-                "the tokenizer belongs to another model; fetch its files again from the checkpoint's source",
-            )
+        check_ids(ids, config.vocab_size, self.processor.tokenizer.convert_ids_to_tokens)
         if len(ids) >= config.max_position_embeddings:
             raise EdgeError(
                 f"a prompt has {len(ids)} tokens, the model's context is {config.max_position_embeddings}: "

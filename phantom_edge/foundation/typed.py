@@ -129,4 +129,17 @@ def _schemas(kinds: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
     adapters = {name: _adapter(kind, has_descriptions=True) for name, kind in kinds.items()}
     held, shared = TypeAdapter.json_schemas([(name, "validation", adapter) for name, adapter in adapters.items()])
-    return {name: held[name, "validation"]["additionalProperties"] for name in kinds}, shared["$defs"]
+    definitions = shared["$defs"]
+    for kind in kinds.values():
+        _inherit(kind, definitions)
+    return {name: held[name, "validation"]["additionalProperties"] for name in kinds}, definitions
+
+
+def _inherit(kind: Any, definitions: dict[str, Any]) -> None:
+    """Describe fields that a dataclass inherits: pydantic reads the docstrings of its own ones only."""
+    for base in kind.__mro__[1:] if is_dataclass(kind) else ():
+        if is_dataclass(base):
+            own = schema(base, "base")["$defs"][base.__name__]["properties"]
+            for name, field in own.items():
+                if "description" in field:
+                    definitions[kind.__name__]["properties"][name].setdefault("description", field["description"])

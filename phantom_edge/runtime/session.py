@@ -20,6 +20,7 @@ from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.processing.images import ImageSource, open_image
 from phantom_edge.processing.prompt import Message
 from phantom_edge.processing.tiling import Tiling, to_pixel_values
+from phantom_edge.processing.token_ids import check_ids
 from phantom_edge.runtime.constraints import constraint
 from phantom_edge.runtime.engine import Engine, Floats, Ints
 from phantom_edge.runtime.sampling import Sampling
@@ -113,8 +114,8 @@ class Session:
     ) -> Iterator[str]:
         """Yield the answer's text piece by piece; ``answer`` is filled as it goes.
 
-        Raises EdgeError for pictures that cannot be read, marks that do not match them, or a prompt that leaves no room
-        in the cache.
+        Raises EdgeError for pictures that cannot be read, marks that do not match them, token ids beyond
+        the embedding, or a prompt that leaves no room in the cache.
         """
         if isinstance(images, str | bytes | Path):
             raise EdgeError("images is one picture, not a list", "put it into a list: [picture]")
@@ -125,6 +126,7 @@ class Session:
         tiles = [len(one) for one in pixels]
         with self.trace("words"):
             ids = self.text.ids(messages, tiles, self.manifest.pictures.tokens_per_tile)
+            check_ids(ids.tolist(), self.manifest.model.vocab_size, self.text.tokenizer.id_to_token)
         self._check_room(len(ids))
         answer.prompt_tokens = len(ids)
         with self.trace("preprocess"):
