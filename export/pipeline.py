@@ -86,13 +86,7 @@ def export_bundle(
     making = to.making()
     settings = replace(settings, options=settings.options or to.options())
     source = Source.open(find_folder(model))
-    carried = source.carried
-    longest = source.config.text.max_position_embeddings
-    if settings.max_context > longest:
-        raise EdgeError(
-            f"--max-context is {settings.max_context:,}, and this model was made for {longest:,} tokens",
-            f"give {longest} or less",
-        )
+    _check_context(source, settings)
     pictures = source.pictures(settings.max_tiles)
     _check_tiles(pictures, settings)
     check_target(out, force)
@@ -138,7 +132,7 @@ def export_bundle(
                 cache=lowered.cache,
                 pictures=pictures,
                 prompt=prompt,
-                generation=carried.generation,
+                generation=source.carried.generation,
                 phantom=phantom,
                 prefill_chunk=settings.prefill_chunk,
                 tools={name: installed(name) or "unknown" for name in lowered.tools},
@@ -157,7 +151,7 @@ def export_bundle(
         parts.discard()
     files = {name: list(part.files) for name, part in done.items()}
     seconds = {name: part.seconds for name, part in done.items()}
-    return Exported(Bundle.unchecked(out), files, seconds, carried, lowered.unproved)
+    return Exported(Bundle.unchecked(out), files, seconds, source.carried, lowered.unproved)
 
 
 def quantize_for(
@@ -191,6 +185,16 @@ def quantize_for(
         force=force,
         begin=begin,
     )
+
+
+def _check_context(source: Source, settings: Settings) -> None:
+    """Raises EdgeError for a cache of more tokens than the model was made for."""
+    longest = source.config.text.max_position_embeddings
+    if settings.max_context > longest:
+        raise EdgeError(
+            f"--max-context is {settings.max_context:,}, and this model was made for {longest:,} tokens",
+            f"give {longest} or less",
+        )
 
 
 def _check_tiles(pictures: Pictures, settings: Settings) -> None:

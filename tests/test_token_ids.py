@@ -68,7 +68,7 @@ def test_ids_of_the_config_are_compared_with_the_tokenizer(model: Path) -> None:
     (model / "config.json").write_text(json.dumps(config))
     generation = json.loads((model / "generation_config.json").read_text())
     (model / "generation_config.json").write_text(json.dumps(generation | {"eos_token_id": [2, 5000]}))
-    with pytest.raises(EdgeError, match="ends answers at id 5000, the model's vocabulary has 1024"):
+    with pytest.raises(EdgeError, match="eos_token_id has 5000, and the tokens are 0 to 1,023"):
         Source.open(model).check_ids()
 
 

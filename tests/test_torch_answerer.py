@@ -3,6 +3,7 @@
 Float32, eta 1.0: with random weights every part of the phantom branch and every image token decides about the answer.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -132,7 +133,7 @@ def test_windows_and_long_rope_do_not_see_the_padding(golden, tiny: Loaded, name
     lengths = [n for n in (5, 11, 17, 23, 29, 31) if n < config.max_position_embeddings]
     rows = [[1, *((7 * i * i + 3 * n) % (config.vocab_size - 30) for i in range(1, n))] for n in lengths]
     answerer = TorchAnswerer(g.model, tiny[1], 4, NEW)
-    answerer.ends = answerer.ends[:0]
+    answerer.carried = replace(answerer.carried, stop_tokens=())
     made = [answerer._row(number, Query("x"), row) for number, row in enumerate(rows)]
     found: dict[int, list[int]] = {}
     for some in answerer._by_prefix(made):

@@ -101,6 +101,7 @@ def read_generation_config(folder: Path, config: PhantomConfig) -> GenerationCon
     for name in (STOPS, *TOKENS):
         if name in document:
             document[name] = _numbers(document[name], f"{path}: {name}", folder)
+            _tokens(document[name], f"{path}: {name}", config.text.vocab_size)  # transformers would hash its items
     try:
         found = GenerationConfig.from_dict(document)
     except (TypeError, ValueError, AttributeError) as error:

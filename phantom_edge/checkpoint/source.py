@@ -123,11 +123,7 @@ class Source:
                 f"{IMAGE_CONTEXT}",
                 "copy the tokenizer files of the checkpoint's source into it",
             )
-        if beyond := [token for token in self.stop_tokens() if not 0 <= token < rows]:
-            raise EdgeError(
-                f"{self.folder} ends answers at id {beyond[0]}, the model's vocabulary has {rows}",
-                "mend eos_token_id in its config.json and generation_config.json",
-            )
+        _ = self.carried  # read, so that its ids are compared with the vocabulary
 
     def pictures(self, max_tiles: int | None = None) -> Pictures:
         """Tiling and normalization of pictures; ``max_tiles`` overrides the checkpoint's own."""
