@@ -15,12 +15,11 @@ import pytest
 import torch
 from comparison import BOUND, relative_error
 from coreml_packages import CoremlPackages, lower_coreml
-from golden_checkpoints import FIRST, golden_source
+from golden_checkpoints import FIRST, add_tokenizer, golden_source
 from numpy.typing import NDArray
 
 from phantom_edge.export.interpreters.mil.importing import coremltools
 from phantom_edge.export.targets.coreml.graph import MODEL, WEIGHTS
-from phantom_edge.models.shipped import NANO
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import Recipe
 
@@ -291,8 +290,7 @@ def sound(golden: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
             if name in RECIPES:
                 compute, scheme = RECIPES[name]
                 folder = scratch / f"{name}.quantized"
-                for file in (*NANO.glob("tokenizer*"), NANO / "chat_template.jinja"):
-                    shutil.copy(file, g.folder)
+                add_tokenizer(g)
                 quantize_checkpoint(g.folder, Recipe({"decoder": scheme}), folder, name=name)
             made = lower_coreml(golden_source(g, folder), scratch / name, compute=compute)
             reference = made.reference()

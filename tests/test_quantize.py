@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from export_settings import settings_for
+from golden_checkpoints import add_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_checkpoints import write_checkpoint
@@ -232,8 +233,7 @@ def test_a_tied_head_and_the_embedding_are_one_copy(tmp_path: Path) -> None:
 def test_tied_and_untied_in_the_official_layout(name: str, golden: Any, tmp_path: Path) -> None:
     """Weights that the official layout fuses are quantized apart, as the model has them."""
     g = golden(name)
-    for file in (*NANO.glob("tokenizer*"), NANO / "chat_template.jinja"):
-        shutil.copy(file, g.folder)
+    add_tokenizer(g)
     quantize_checkpoint(g.folder, Recipe(dict.fromkeys(PARTS, "int8")), tmp_path / "out", name="int8")
     config, files, _ = open_checkpoint(tmp_path / "out")
     assert isinstance(files, QuantizedFiles) and (HEAD in files.schemes) is not config.tie_word_embeddings

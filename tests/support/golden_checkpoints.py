@@ -1,7 +1,7 @@
 """The golden checkpoints: tiny official ones, with the activations of the reference implementation."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from phantom_edge.checkpoint.planning import plan
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.checkpoint.quantized.files import QuantizedFiles
 from phantom_edge.checkpoint.source import Source
+from phantom_edge.convert.random_tokenizer import make_tokenizer
 from phantom_edge.models.config import PhantomConfig
+from phantom_edge.models.sizes import SIZES
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ARCHITECTURES = ("0_5b", "1_8b", "3_8b", "7b")
@@ -52,6 +54,15 @@ def open_golden(name: str, scratch: Path) -> Golden:
     config.text.eta = eta
     model = PhantomForConditionalGeneration.from_pretrained(folder, config=config).eval()
     return Golden(folder, model, load_file(GOLDEN / name / "io.safetensors"), eta)
+
+
+def add_tokenizer(g: Golden) -> None:
+    """Write a tokenizer that knows the ids of the checkpoint's embedding, and no others."""
+    image, names = g.model.config.image_token_id, ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<img>", "</img>")
+    free = (index for index in range(g.model.config.text.vocab_size) if index != image)
+    marks = {"<IMG_CONTEXT>": image, **dict(zip(names, free, strict=False))}
+    size = replace(SIZES["tiny"], vocab=g.model.config.text.vocab_size, special_tokens=marks)
+    make_tokenizer(size).save_pretrained(g.folder)
 
 
 class GoldenSource(Source):
