@@ -10,6 +10,7 @@ from phantom_edge.bundle.manifest import UNSEALED, Integers, Manifest, Model, Ph
 from phantom_edge.bundle.pictures import Pictures
 from phantom_edge.bundle.prompt import Generation
 from phantom_edge.bundle.proof import RELATIVE, Proof
+from phantom_edge.checkpoint.card import Card, read_card
 from phantom_edge.checkpoint.loading import matrices, open_checkpoint
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.parts.precision import DTYPES
@@ -31,16 +32,18 @@ from phantom_edge.quantize.quantize import quantized_beside
 from phantom_edge.quantize.recipe import read_recipe
 
 TOKENIZER, TEMPLATE, README = "tokenizer.json", "chat_template.jinja", "README.md"
+MODEL_CARD = "MODEL_CARD.md"
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A bundle, and the files and seconds of each part; ``unproved`` as in ``Lowered``."""
+    """A bundle, files and seconds of each part, and ``notes`` to read; ``unproved`` as in ``Lowered``."""
 
     bundle: Bundle
     files: dict[str, list[str]]
     seconds: dict[str, float]
     unproved: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def errors(self) -> dict[str, float]:
@@ -78,6 +81,7 @@ def export_bundle(
     making = to.making()
     settings = replace(settings, options=settings.options or to.options())
     source = Source.open(find_folder(model))
+    card = read_card(source.folder)
     longest = source.config.text.max_position_embeddings
     if settings.max_context > longest:
         raise EdgeError(
@@ -111,14 +115,14 @@ def export_bundle(
     with unfinished(out, about) as parts:
         with whole_folder(out, force=force, bytes_needed=max(weights - parts.bytes, 0)) as folder:
             lowered = making.lower(source, chosen, settings, parts, begin)
-            parts.part("words", partial(_write_words, source), anew=True)
+            parts.part("words", partial(_write_words, source, card), anew=True)
             if making.readme is not None:
                 parts.part("readme", partial(_write_readme, making.readme(lowered)), anew=True)
             manifest = Manifest(
                 schema_version=2,
                 made_by=f"phantom-edge {__version__}",
                 target=target,
-                model=_model(model, source, fingerprint),
+                model=_model(model, source, fingerprint, card),
                 parts=lowered.parts,
                 embedding=lowered.embedding,
                 cache=lowered.cache,
@@ -141,7 +145,8 @@ def export_bundle(
         done = dict(parts.done)
         parts.discard()
     files = {name: list(part.files) for name, part in done.items()}
-    return Exported(Bundle.unchecked(out), files, {name: part.seconds for name, part in done.items()}, lowered.unproved)
+    seconds = {name: part.seconds for name, part in done.items()}
+    return Exported(Bundle.unchecked(out), files, seconds, lowered.unproved, card.notes)
 
 
 def quantize_for(
@@ -190,9 +195,11 @@ def _write_readme(text: str, folder: Path) -> None:
     (folder / README).write_text(text, encoding="utf-8")
 
 
-def _write_words(source: Source, folder: Path) -> None:
+def _write_words(source: Source, card: Card, folder: Path) -> None:
     source.processor.tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
     (folder / TEMPLATE).write_text(source.processor.chat_template, encoding="utf-8")
+    if card.text is not None:
+        (folder / MODEL_CARD).write_bytes(card.text.encode())
 
 
 def _proved(bundle: Bundle, target: Target, source: Source, parts: Unfinished, begin: Progress) -> Proof:
@@ -211,7 +218,7 @@ def _proved(bundle: Bundle, target: Target, source: Source, parts: Unfinished, b
     return proof
 
 
-def _model(name: str, source: Source, fingerprint: str) -> Model:
+def _model(name: str, source: Source, fingerprint: str, card: Card) -> Model:
     text = source.config.text
     return Model(
         name=NAME if Path(name) == NANO else name,
@@ -224,10 +231,10 @@ def _model(name: str, source: Source, fingerprint: str) -> Model:
         head_dim=text.head_dim,
         vocab_size=text.vocab_size,
         eta=text.eta,
-        license=None,
-        uses=None,
-        out_of_scope=None,
-        card=None,
+        license=card.license,
+        uses=card.uses,
+        out_of_scope=card.out_of_scope,
+        card=None if card.text is None else MODEL_CARD,
     )
 
 

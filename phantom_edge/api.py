@@ -87,7 +87,10 @@ def export_bundle(
         assert weights is not None
         name = str(quantize_for(name, weights, calibration, to, settings, place, force=force, begin=progress))
         note(f"quantized by {weights}; {name} is kept to verify the bundle against")
-    return export(name, target, place, settings, prove=verify, force=force, begin=progress)
+    exported = export(name, target, place, settings, prove=verify, force=force, begin=progress)
+    for line in exported.notes:
+        note(line)
+    return exported
 
 
 def quantize_checkpoint(
