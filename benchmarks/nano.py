@@ -24,16 +24,33 @@ from phantom_edge.train.collate import Collator
 from phantom_edge.train.nano.scenes import SCENE_KINDS, SceneGroups, SceneRange
 from phantom_edge.train.trainer import read_targets
 
-CARD = """# phantom-nano
+CARD = """---
+license: apache-2.0
+language: en
+library_name: phantom-edge
+pipeline_tag: image-text-to-text
+tags:
+- phantom
+- vision-language
+---
+# phantom-nano
 
 A Phantom (arXiv 2409.14713) of {parameters:.1f} M parameters, trained from nothing by phantom-edge on pictures that
 `phantom-edge data scenes` draws. It answers ten kinds of questions about such pictures, in English, in a few words:
-right in {right:.1f} % of {questions:,} questions about scenes that training never saw. It knows nothing else, and says
-something about every picture all the same: it is there to try and to test the toolkit with, not to be relied on.
+right in {right:.1f} % of {questions:,} questions about scenes that training never saw.
+
+## Direct Use
+
+Trying and testing phantom-edge on pictures that `phantom-edge data scenes` draws.
+
+## Out-of-Scope Use
+
+Anything else, photos above all: it knows these drawn scenes only, and says something about every picture all the same.
+
+## Origin
 
 Whole architecture (InternViT, tiles and thumbnail, pixel shuffle, grouped queries, phantom attention with eta 1),
 weights in float16. The handwriting is that of the UCI digits that scikit-learn brings. Made by `make train-nano`.
-Licence: Apache-2.0.
 """
 PICTURES = 1050
 """Test scenes drawn; somewhat more than 5,000 questions."""
@@ -84,6 +101,15 @@ def training_seconds(run: Path) -> dict[str, float]:
     return {line["stage"]: round(line["train_runtime"]) for line in lines if "train_runtime" in line}
 
 
+def card(overall: dict[str, Any]) -> str:
+    """The model card, with the accuracy on all questions."""
+    return CARD.format(
+        parameters=sum(SIZES["nano"].parameters().values()) / 1e6,
+        right=100 * overall["accuracy"]["value"],
+        questions=overall["questions"],
+    )
+
+
 def main() -> None:
     """Ship and measure."""
     bench = begin("nano", __doc__, {"dest": "trained", "type": Path, "nargs": "?"})
@@ -95,13 +121,7 @@ def main() -> None:
     report["branch"] = measure_branch()
     report["machine"] = machine()
     report["data"] = f"phantom-edge data scenes --split test --pictures {PICTURES}"
-    overall = report["overall"]
-    card = CARD.format(
-        parameters=sum(SIZES["nano"].parameters().values()) / 1e6,
-        right=100 * overall["accuracy"]["value"],
-        questions=overall["questions"],
-    )
-    (NANO / "README.md").write_text(card, encoding="utf-8")
+    (NANO / "README.md").write_text(card(report["overall"]), encoding="utf-8")
     bench.write(report)
 
 

@@ -10,6 +10,7 @@ from phantom_edge.bundle.golden import GOLDEN
 from phantom_edge.bundle.manifest import UNSEALED, Integers, Manifest, Model, Phantom
 from phantom_edge.bundle.pictures import Pictures
 from phantom_edge.bundle.proof import RELATIVE, Proof
+from phantom_edge.checkpoint.card import Card, read_card
 from phantom_edge.checkpoint.generation import Carried
 from phantom_edge.checkpoint.loading import matrices, open_checkpoint
 from phantom_edge.checkpoint.source import Source
@@ -34,12 +35,12 @@ from phantom_edge.quantize.calibration import Calibration
 from phantom_edge.quantize.quantize import quantized_beside
 from phantom_edge.quantize.recipe import read_recipe
 
-README = "README.md"
+MODEL_CARD, README = "MODEL_CARD.md", "README.md"
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A bundle, and the files and seconds of each part; ``unproved`` as in ``Lowered``.
+    """A bundle, files and seconds of each part, and ``notes`` to read; ``unproved`` as in ``Lowered``.
 
     ``carried`` are the checkpoint's settings for choosing tokens, with those that the bundle ignores.
     """
@@ -49,6 +50,7 @@ class Exported:
     seconds: dict[str, float]
     carried: Carried
     unproved: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def errors(self) -> dict[str, float]:
@@ -86,6 +88,7 @@ def export_bundle(
     making = to.making()
     settings = replace(settings, options=settings.options or to.options())
     source = Source.open(find_folder(model))
+    card = read_card(source.folder)
     _check_context(source, settings)
     pictures = source.pictures(settings.max_tiles)
     _check_tiles(pictures, settings)
@@ -119,14 +122,14 @@ def export_bundle(
     with unfinished(out, about) as parts:
         with whole_folder(out, force=force, bytes_needed=max(weights - parts.bytes, 0)) as folder:
             lowered = making.lower(source, chosen, settings, parts, begin)
-            parts.part("words", partial(write_words, source), anew=True)
+            parts.part("words", partial(_write_words, source, card), anew=True)
             if making.readme is not None:
                 parts.part("readme", partial(_write_readme, making.readme(lowered)), anew=True)
             manifest = Manifest(
                 schema_version=2,
                 made_by=f"phantom-edge {__version__}",
                 target=target,
-                model=_model(model, source, fingerprint),
+                model=_model(model, source, fingerprint, card),
                 parts=lowered.parts,
                 embedding=lowered.embedding,
                 cache=lowered.cache,
@@ -151,7 +154,7 @@ def export_bundle(
         parts.discard()
     files = {name: list(part.files) for name, part in done.items()}
     seconds = {name: part.seconds for name, part in done.items()}
-    return Exported(Bundle.unchecked(out), files, seconds, source.carried, lowered.unproved)
+    return Exported(Bundle.unchecked(out), files, seconds, source.carried, lowered.unproved, card.notes)
 
 
 def quantize_for(
@@ -225,6 +228,12 @@ def _write_readme(text: str, folder: Path) -> None:
     (folder / README).write_text(text, encoding="utf-8")
 
 
+def _write_words(source: Source, card: Card, folder: Path) -> None:
+    write_words(source, folder)
+    if card.text is not None:
+        (folder / MODEL_CARD).write_bytes(card.text.encode())
+
+
 def _proved(bundle: Bundle, target: Target, source: Source, parts: Unfinished, begin: Progress) -> Proof:
     """Verifies a bundle. Raises EdgeError where the proof fails, and removes the parts unless the target keeps them."""
     proof = verify(bundle, source, partial(begin, "verifying"))
@@ -264,7 +273,7 @@ def _with_golden(
     return replace(bundle.manifest, golden=GOLDEN, files=dict(sorted((bundle.manifest.files | files).items())))
 
 
-def _model(name: str, source: Source, fingerprint: str) -> Model:
+def _model(name: str, source: Source, fingerprint: str, card: Card) -> Model:
     text = source.config.text
     return Model(
         name=NAME if Path(name) == NANO else name,
@@ -277,10 +286,10 @@ def _model(name: str, source: Source, fingerprint: str) -> Model:
         head_dim=text.head_dim,
         vocab_size=text.vocab_size,
         eta=text.eta,
-        license=None,
-        uses=None,
-        out_of_scope=None,
-        card=None,
+        license=card.license,
+        uses=card.uses,
+        out_of_scope=card.out_of_scope,
+        card=None if card.text is None else MODEL_CARD,
     )
 
 

@@ -90,7 +90,7 @@ def export_bundle(
         name = str(quantize_for(name, weights, calibration, to, settings, place, force=force, begin=progress))
         note(f"quantized by {weights}; {name} is kept to verify the bundle against")
     exported = export(name, target, place, settings, prove=verify, force=force, begin=progress)
-    if line := exported.carried.note():
+    for line in filter(None, (exported.carried.note(), *exported.notes)):
         note(line)
     return exported
 

@@ -28,6 +28,10 @@ BY_ROWS = SCHEMES["int8"]
 """The grid of bitsandbytes' int8 weights."""
 
 
+PREFACE = "Quantized by {3}, recipe {0}, algorithm {1}, from {2}, whose card follows with measurements of its own."
+"""Line in the card of a quantized checkpoint."""
+
+
 def write(
     source: Source,
     quantization: Quantization,
@@ -63,7 +67,8 @@ def write(
     total = sum(tensor.bytes for tensor in written)
     with whole_folder(out, force=force, bytes_needed=total) as folder:
         write_shards(folder, written, progress=begin("quantizing", total))
-        write_companions(source.folder, folder, source.config, source.processor)
+        preface = PREFACE.format(quantization.recipe, quantization.algorithm, quantization.source, quantization.made_by)
+        write_companions(source.folder, folder, source.config, source.processor, preface=preface)
         write_quantization(folder, quantization)
     twice = [name for name in before if name in quantization.weights and name not in kept]
     return Result(quantization, weights, tuple(kept), tuple(twice))

@@ -151,6 +151,7 @@ def _checked(path: Path, text: str) -> Any:
 def _check_names(folder: Path, manifest: Manifest) -> None:
     """Raises EdgeError unless every used file is listed, and inside the folder."""
     used = {manifest.prompt.tokenizer, manifest.prompt.chat_template}
+    used |= set() if manifest.model.card is None else {manifest.model.card}
     used |= {one.file for one in (manifest.embedding, manifest.cache.first_row) if one is not None}
     used |= set() if manifest.golden is None else {manifest.golden}
     for part in manifest.parts.values():

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from phantom_edge.checkpoint import official
+from phantom_edge.checkpoint.card import carry_card
 from phantom_edge.checkpoint.loading import is_finite, our_shapes
 from phantom_edge.checkpoint.reading import DTYPES, TensorFiles
 from phantom_edge.checkpoint.writing import Planned
@@ -40,13 +41,19 @@ TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.
 
 
 def write_companions(
-    source: Path, folder: Path, config: PhantomConfig, processor: "PhantomProcessor | None", to_official: bool = False
+    source: Path,
+    folder: Path,
+    config: PhantomConfig,
+    processor: "PhantomProcessor | None",
+    to_official: bool = False,
+    preface: str = "",
 ) -> None:
-    """Write the files beside a checkpoint's weights: config, tokenizer, processor."""
+    """Write the files beside a checkpoint's weights: config, tokenizer, processor, card; ``preface`` is the card's."""
     save_config(config, folder, to_official)
     for name in TOKENIZER_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
+    carry_card(source, folder, preface)
     if processor is not None and not to_official:
         processor.save_pretrained(folder)
 

@@ -40,7 +40,7 @@ class PhantomForConditionalGeneration(PhantomGenerationModel):
         """
         from phantom_edge.checkpoint.saving import save
 
-        save(super().save_pretrained, Path(save_directory), kwargs)
+        save(super().save_pretrained, Path(save_directory), kwargs, self.name_or_path or "")
 
     @classmethod
     def load_checked(cls, *args: Any, **kwargs: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from phantom_edge.checkpoint.card import carry_card_of
 from phantom_edge.checkpoint.reading import INDEX, SINGLE
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import plain_words
@@ -17,11 +18,12 @@ WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 PREFIX = ".saving-"
 
 
-def save(write: Callable[..., None], folder: Path, arguments: dict[str, Any]) -> None:
+def save(write: Callable[..., None], folder: Path, arguments: dict[str, Any], loaded_from: str) -> None:
     """Implements :meth:`PhantomForConditionalGeneration.save_pretrained` around ``write``, transformers' own.
 
     The files are written beside their places and renamed, so a model that was loaded from ``folder`` keeps its mapped
-    weights; then weights of another shard layout are removed.
+    weights; then weights of another shard layout are removed. Card and licence come from the checkpoint that it was
+    ``loaded_from``, "" for none, unless ``folder`` has its own.
     """
     if arguments.get("variant"):
         raise EdgeError("weights of a variant cannot be loaded again", "leave variant out and save to another folder")
@@ -40,6 +42,8 @@ def save(write: Callable[..., None], folder: Path, arguments: dict[str, Any]) ->
             try:
                 write(staging, **arguments)
                 _move(staging, folder)
+                if loaded_from:
+                    carry_card_of(loaded_from, folder)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
     except SafetensorError as error:

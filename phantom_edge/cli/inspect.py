@@ -87,6 +87,8 @@ def _show(bundle: "Bundle") -> None:
                 f"{model.name} ({model.family}, {model.layers} layers of {model.hidden_size:,}, eta {model.eta:g})",
             ),
             ("checkpoint", model.fingerprint[:16]),
+            ("licence", model.license or "not stated"),
+            *((label, text) for label, text in (("for", model.uses), ("not for", model.out_of_scope)) if text),
             ("target", manifest.target),
             ("verification", verdict),
             (

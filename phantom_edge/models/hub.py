@@ -11,7 +11,10 @@ from phantom_edge.models.shipped import NAME, NANO
 SMALL_FILES = ("*.json", "*.jinja", "tokenizer.model", "merges.txt")
 """Files that prepare inputs: no weights, no code."""
 
-CHECKPOINT_FILES = (*SMALL_FILES, "*.safetensors")
+CARD_FILES = ("README.md", "LICENSE*")
+"""Model card and licence."""
+
+CHECKPOINT_FILES = (*SMALL_FILES, *CARD_FILES, "*.safetensors")
 """Files that are downloaded: no code, no pickles."""
 
 

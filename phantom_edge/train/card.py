@@ -1,22 +1,39 @@
 """The model card of a fine-tuned checkpoint: source, settings and measurements."""
 
+import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from jinja2 import Environment
 
+from phantom_edge.checkpoint.card import Card
 from phantom_edge.foundation.versions import __version__
 from phantom_edge.train.settings import Settings
 
 CARD = """\
 ---
-base_model: {{ source }}
+base_model: {{ quoted(source) }}
+{% for name, value in license.items() -%}
+{{ name }}: {{ quoted(value) }}
+{% endfor -%}
 library_name: phantom-edge
 pipeline_tag: image-text-to-text
 ---
 # {{ source }}, fine-tuned with Phantom Optimization
 
 Fine-tuned by phantom-edge {{ version }} on {{ "{:,}".format(pairs) }} question-answer pairs.
+
+## Direct Use
+
+It answers questions about pictures like those that it was fine-tuned on.
+{%- if uses %} The card of {{ source }} states this use: {{ uses }}{% endif %}
+{% if out_of_scope %}
+## Out-of-Scope Use
+
+The card of {{ source }} excludes: {{ out_of_scope }}
+{% endif %}
+## Settings
 
 | setting | value |
 |---|---|
@@ -39,12 +56,18 @@ No pictures were held out to measure it on.
 """
 
 
-def model_card(
-    source: str, lines: Sequence[dict[str, Any]], settings: Settings, pairs: int, kinds: Sequence[str]
-) -> str:
-    """Returns the card in Markdown."""
+def model_card(source: str, before: Card, lines: Sequence[dict[str, Any]], settings: Settings, pairs: int) -> str:
+    """Returns the card in Markdown; ``before`` is that of the checkpoint ``source``, whose licence holds on."""
     held_out = {line["stage"]: line for line in lines if "eval_exact" in line}
     template = Environment(autoescape=False, keep_trailing_newline=True).from_string(CARD)  # Markdown, not HTML
     return template.render(
-        source=source, version=__version__, pairs=pairs, settings=settings.document(), last=list(held_out.values())
+        source=source,
+        quoted=partial(json.dumps, ensure_ascii=False),  # JSON is YAML
+        license=before.license_entries,
+        uses=before.uses,
+        out_of_scope=before.out_of_scope,
+        version=__version__,
+        pairs=pairs,
+        settings=settings.document(),
+        last=list(held_out.values()),
     )

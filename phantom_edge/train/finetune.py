@@ -12,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 from transformers.integrations import TensorBoardCallback
 
+from phantom_edge.checkpoint.card import read_card
 from phantom_edge.checkpoint.loading import open_checkpoint
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.data.sources import open_triples
@@ -102,7 +103,7 @@ def finetune(
             _train_step(step, start, processor, data, run, settings, done, dtype, progress)
     if is_main_process():
         last = out / f"step-{settings.steps[-1]}-model"
-        run.finish(last, model_card(source, run.lines(), settings, data.pairs, data.kinds))
+        run.finish(last, model_card(source, read_card(folder), run.lines(), settings, data.pairs))
     return run.model
 
 
