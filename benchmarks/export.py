@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import begin, edge, listed, machine, megabytes
-from phantom_edge.bundle.folder import read_manifest
+from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.proof import RELATIVE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,8 +32,8 @@ def export(job: str, scratch: Path) -> dict[str, Any]:
     verify = "--no-verify" if rest else "--verify"
     arguments = ("--target", "onnx", "--out", bundle, "--weights", weights, verify, "--force")
     figures = edge("export", checkpoint, *arguments)
-    manifest = read_manifest(bundle)
-    checks = manifest.proof.checks if manifest.proof else ()
+    written = Bundle.unchecked(bundle)
+    checks = written.proof.checks if written.proof else ()
     relative = [check.value for check in checks if check.measure == RELATIVE and check.value is not None]
     row = {
         "size": size,
@@ -42,7 +42,7 @@ def export(job: str, scratch: Path) -> dict[str, Any]:
         **figures,
         "measures_kept": sum(check.bound is not None for check in checks),
         "largest_relative_error": max(relative, default=None),
-        "ranks": sorted({rank for layer in manifest.phantom for rank in (layer.key_rank, layer.value_rank)}),
+        "ranks": sorted({rank for layer in written.manifest.phantom for rank in (layer.key_rank, layer.value_rank)}),
     }
     shutil.rmtree(bundle)
     return row

@@ -5,18 +5,20 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from phantom_edge.bundle.folder import Bundle, listing, read_manifest, write_manifest
+from phantom_edge.bundle.folder import Bundle, listing, write_manifest
 from phantom_edge.bundle.manifest import UNSEALED, Integers, Manifest, Model, Phantom
 from phantom_edge.bundle.pictures import Pictures
-from phantom_edge.bundle.prompt import Generation
 from phantom_edge.bundle.proof import RELATIVE, Proof
+from phantom_edge.checkpoint.generation import Carried
 from phantom_edge.checkpoint.loading import matrices, open_checkpoint
 from phantom_edge.checkpoint.source import Source
+from phantom_edge.export.parts.float16_range import check_float16, check_folded
 from phantom_edge.export.parts.precision import DTYPES
 from phantom_edge.export.passes.phantom_rank import Chosen, choose_forms
 from phantom_edge.export.passes.phantom_rank import Phantom as Wanted
 from phantom_edge.export.proof.verify import verify
-from phantom_edge.export.targets import target_named
+from phantom_edge.export.proof.words import checked_prompt, write_words
+from phantom_edge.export.targets import TARGETS, target_named
 from phantom_edge.export.targets.target import Settings, Target
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import check_target, whole_folder
@@ -30,22 +32,26 @@ from phantom_edge.quantize.calibration import Calibration
 from phantom_edge.quantize.quantize import quantized_beside
 from phantom_edge.quantize.recipe import read_recipe
 
-TOKENIZER, TEMPLATE, README = "tokenizer.json", "chat_template.jinja", "README.md"
+README = "README.md"
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A bundle, and the files and seconds of each part; ``unproved`` as in ``Lowered``."""
+    """A bundle, and the files and seconds of each part; ``unproved`` as in ``Lowered``.
+
+    ``carried`` are the checkpoint's settings for choosing tokens, with those that the bundle ignores.
+    """
 
     bundle: Bundle
     files: dict[str, list[str]]
     seconds: dict[str, float]
+    carried: Carried
     unproved: str = ""
 
     @property
     def errors(self) -> dict[str, float]:
         """Largest relative error of each part that was compared."""
-        proof = self.bundle.manifest.proof
+        proof = self.bundle.proof
         fixed = self.bundle.manifest.has_fixed_shapes
         stages: dict[str, tuple[str, ...]] = {"vision": ("vision",)}
         stages["decoder"] = ("decode",) if fixed else ("prefill", "decode")
@@ -78,6 +84,7 @@ def export_bundle(
     making = to.making()
     settings = replace(settings, options=settings.options or to.options())
     source = Source.open(find_folder(model))
+    carried = source.carried
     longest = source.config.text.max_position_embeddings
     if settings.max_context > longest:
         raise EdgeError(
@@ -89,10 +96,14 @@ def export_bundle(
     check_target(out, force)
     settings = making.settle(source.config, {} if source.integers is None else source.integers.schemes, settings)
     wanted = Wanted.parse(settings.phantom, DTYPES[settings.precision])
+    prompt = checked_prompt(source)
+    _check_range(source, settings, begin)
     fingerprint = source.fingerprint(partial(begin, "reading"))
     step = begin("folding", source.config.text.num_hidden_layers)
     chosen = choose_forms(source, wanted, step, multiple=to.multiple, least=to.least)
-    prompt, phantom = source.prompt(TOKENIZER, TEMPLATE), tuple(map(_phantom, chosen))
+    if settings.precision == "fp16":
+        check_folded([one.form for one in chosen], _wider())
+    phantom = tuple(map(_phantom, chosen))
     calibration = None if settings.calibration is None else settings.calibration.digest
     about = {
         **asdict(replace(settings, calibration=None)),
@@ -102,6 +113,7 @@ def export_bundle(
         "target": target,
         "model": fingerprint,
         "first_token": prompt.first_token,
+        "stop_tokens": list(prompt.stop_tokens),
         "phantom": [asdict(layer) for layer in phantom],
     }
     weights = (
@@ -111,7 +123,7 @@ def export_bundle(
     with unfinished(out, about) as parts:
         with whole_folder(out, force=force, bytes_needed=max(weights - parts.bytes, 0)) as folder:
             lowered = making.lower(source, chosen, settings, parts, begin)
-            parts.part("words", partial(_write_words, source), anew=True)
+            parts.part("words", partial(write_words, source), anew=True)
             if making.readme is not None:
                 parts.part("readme", partial(_write_readme, making.readme(lowered)), anew=True)
             manifest = Manifest(
@@ -124,7 +136,7 @@ def export_bundle(
                 cache=lowered.cache,
                 pictures=pictures,
                 prompt=prompt,
-                generation=Generation(),
+                generation=carried.generation,
                 phantom=phantom,
                 prefill_chunk=settings.prefill_chunk,
                 tools={name: installed(name) or "unknown" for name in lowered.tools},
@@ -134,16 +146,15 @@ def export_bundle(
                 integers=_integers(source),
                 facts={} if lowered.facts is None else to_json(lowered.facts),
             )
-            if prove and not lowered.unproved:
-                manifest = replace(manifest, proof=_proved(Bundle(parts.folder, manifest), to, source, parts, begin))
+            is_proved = prove and not lowered.unproved
+            proof = _proved(Bundle(parts.folder, manifest), to, source, parts, begin) if is_proved else None
             parts.link_to(folder)
-            write_manifest(folder, manifest)
+            write_manifest(folder, manifest, proof)
         done = dict(parts.done)
         parts.discard()
     files = {name: list(part.files) for name, part in done.items()}
-    return Exported(
-        Bundle(out, read_manifest(out)), files, {name: part.seconds for name, part in done.items()}, lowered.unproved
-    )
+    seconds = {name: part.seconds for name, part in done.items()}
+    return Exported(Bundle.unchecked(out), files, seconds, carried, lowered.unproved)
 
 
 def quantize_for(
@@ -164,6 +175,9 @@ def quantize_for(
     wanted, folder = read_recipe(recipe), find_folder(model)
     config, *_ = open_checkpoint(folder)
     target.making().settle(config, wanted.schemes(matrices(config)), settings)
+    source = Source.open(folder)
+    checked_prompt(source)
+    _check_range(source, settings, begin)
     return quantized_beside(
         folder,
         wanted,
@@ -188,13 +202,20 @@ def _check_tiles(pictures: Pictures, settings: Settings) -> None:
         )
 
 
+def _check_range(source: Source, settings: Settings, begin: Progress) -> None:
+    """Raises EdgeError for weights beyond the range of the settings' number format."""
+    if settings.precision == "fp16":
+        check_float16(source, begin("checking", sum(tensor.bytes for tensor in source.tensors.values())), _wider())
+
+
+def _wider() -> str:
+    """The remedy for weights beyond float16."""
+    targets = (f"--target {target.name}" for target in TARGETS.values() if target.precision == "fp32")
+    return f"choose a target that computes in fp32: {' or '.join(targets)}, with --weights fp32"
+
+
 def _write_readme(text: str, folder: Path) -> None:
     (folder / README).write_text(text, encoding="utf-8")
-
-
-def _write_words(source: Source, folder: Path) -> None:
-    source.processor.tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
-    (folder / TEMPLATE).write_text(source.processor.chat_template, encoding="utf-8")
 
 
 def _proved(bundle: Bundle, target: Target, source: Source, parts: Unfinished, begin: Progress) -> Proof:

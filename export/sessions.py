@@ -27,7 +27,7 @@ def open_session(path: Path | str, threads: int = 0, begin: Counting = no_progre
 
 def notes_on(bundle: Bundle) -> list[str]:
     """Lines that whoever runs a bundle should read: that it is not verified, or failed, and its target's caution."""
-    proof, path = bundle.manifest.proof, bundle.path
+    proof, path = bundle.proof, bundle.path
     notes = [caution_of(bundle)]
     if proof is None:
         command = f"phantom-edge verify {quote(str(path))} --record"

@@ -87,7 +87,10 @@ def export_bundle(
         assert weights is not None
         name = str(quantize_for(name, weights, calibration, to, settings, place, force=force, begin=progress))
         note(f"quantized by {weights}; {name} is kept to verify the bundle against")
-    return export(name, target, place, settings, prove=verify, force=force, begin=progress)
+    exported = export(name, target, place, settings, prove=verify, force=force, begin=progress)
+    if line := exported.carried.note():
+        note(line)
+    return exported
 
 
 def quantize_checkpoint(
@@ -148,7 +151,7 @@ def verify_bundle(
     from phantom_edge.export.proof.verify import check_source, verify
     from phantom_edge.models.hub import find_folder
 
-    opened = Bundle.open(bundle, begin=partial(progress, "reading the bundle"))
+    opened = Bundle.open(bundle, begin=partial(progress, "reading the bundle"), with_proof=False)
     source = Checkpoint.open(find_folder(against or opened.manifest.model.name))
     if record and opened.manifest.integers is not None and source.integers is None:
         raise EdgeError("--record is for a proof, which a checkpoint that is not quantized cannot give", "leave it out")

@@ -1,14 +1,22 @@
 """Questions about pictures, answered by a model: the settings, and a stream of text with its timings."""
 
+import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, StoppingCriteria, TextIteratorStreamer
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    TextIteratorStreamer,
+)
 
+from phantom_edge.checkpoint.generation import carried
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config_file import read_config
@@ -16,7 +24,9 @@ from phantom_edge.models.hub import find_folder
 from phantom_edge.processing.images import ImageSource
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.processing.prompt import IMAGE_MARK
+from phantom_edge.processing.token_ids import check_ids
 from phantom_edge.runtime import sampling as runtime
+from phantom_edge.runtime.constraints import all_banned
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,9 @@ class Sampling(runtime.Sampling):
             raise EdgeError(f"--beams is {self.beams}", "give 1 (off) or more")
 
     def generation_config(self, model: PhantomForConditionalGeneration) -> GenerationConfig:
-        """The same settings for transformers; ids of stop and pad tokens from the model."""
+        """The same settings for transformers, with those that the checkpoint carries; see ``answering``."""
+        own = carried(model.generation_config, model.config)
+        settings = own.generation
         sample = self.temperature > 0
         chosen: dict[str, Any] = (
             {"temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k} if sample else {}
@@ -40,26 +52,32 @@ class Sampling(runtime.Sampling):
             max_new_tokens=self.max_new_tokens,
             do_sample=sample,
             num_beams=self.beams,
-            eos_token_id=stop_ids(model) or None,
-            pad_token_id=_pad_id(model),
+            eos_token_id=list(own.stop_tokens) or None,
+            pad_token_id=_pad_id(model, own.stop_tokens),
+            repetition_penalty=settings.repetition_penalty,
+            no_repeat_ngram_size=settings.no_repeat_ngram,
+            min_length=settings.min_length,
+            min_new_tokens=settings.min_new_tokens or None,  # with 0, transformers would forget min_length
+            suppress_tokens=list(settings.suppress_tokens) or None,
+            begin_suppress_tokens=list(settings.begin_suppress_tokens) or None,
             **chosen,
         )
 
 
-def stop_ids(model: PhantomForConditionalGeneration) -> list[int]:
-    """Tokens that end an answer: those of the checkpoint's generation_config.json and those of its config.json.
+def answering(model: PhantomForConditionalGeneration) -> PhantomForConditionalGeneration:
+    """The same model, weights and hooks shared, for ``generate`` with the settings of ``Sampling`` alone.
 
-    Chat models stop at more tokens than the one that config.json names; either list alone may miss one.
+    transformers takes what a call leaves open from the model's own ``generation_config``: there, also the settings that
+    do not count.
     """
-    found: set[int] = set()
-    for ids in (model.generation_config.eos_token_id, model.config.eos_token_id):
-        found.update([] if ids is None else [ids] if isinstance(ids, int) else ids)
-    return sorted(found)
+    same = copy.copy(model)
+    same.generation_config = GenerationConfig()
+    return same
 
 
-def _pad_id(model: PhantomForConditionalGeneration) -> int | None:
+def _pad_id(model: PhantomForConditionalGeneration, stop_tokens: Sequence[int]) -> int | None:
     """Token that pads finished rows, generation_config.json first; any token serves, and a stop token best."""
-    for pad in (model.generation_config.pad_token_id, model.config.pad_token_id, *stop_ids(model)):
+    for pad in (model.generation_config.pad_token_id, model.config.pad_token_id, *stop_tokens):
         if pad is not None:
             return int(pad)
     return None
@@ -103,17 +121,31 @@ class _Stop(StoppingCriteria):
         return torch.full((input_ids.shape[0],), self.stop.is_set(), device=input_ids.device, dtype=torch.bool)
 
 
+class _Left(LogitsProcessor):
+    """Raises EdgeError where the settings before it left no token; transformers would choose token 0."""
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.Tensor) -> torch.Tensor:
+        if torch.isneginf(scores).all():
+            raise all_banned()
+        return scores
+
+
 class _Clock(TextIteratorStreamer):
-    """A text stream that records the time of the first token."""
+    """A text stream that records the time of the first token, and leaves out the token that ends the answer."""
 
     first: float | None = None
     is_prompt = True
 
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop_tokens: Collection[int]) -> None:
+        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self.stop_tokens = stop_tokens
+
     def put(self, value: torch.Tensor) -> None:
         if not self.is_prompt and self.first is None:
             self.first = time.perf_counter()
+        if self.is_prompt or int(value) not in self.stop_tokens:
+            super().put(value)
         self.is_prompt = False
-        super().put(value)
 
 
 def make_inputs(
@@ -133,11 +165,7 @@ def make_inputs(
     inputs = processor(text=[text], images=tuple(images) or None, return_tensors="pt")
     ids = inputs["input_ids"]
     vocabulary, context = model.config.text.vocab_size, model.config.text.max_position_embeddings
-    if int(ids.max()) >= vocabulary:
-        raise EdgeError(
-            f"the tokenizer gives id {int(ids.max())}, the model's vocabulary has {vocabulary}",
-            "the tokenizer belongs to another model; fetch its files again from the checkpoint's source",
-        )
+    check_ids(ids[0].tolist(), vocabulary, processor.tokenizer.convert_ids_to_tokens)
     if ids.shape[1] >= context:
         raise EdgeError(
             f"the prompt has {ids.shape[1]} tokens, the model's context is {context}",
@@ -164,7 +192,8 @@ def stream(
     start = time.perf_counter()
     inputs = make_inputs(model, processor, question, images)
     answer.prompt_tokens = inputs["input_ids"].shape[1]
-    pieces = _Clock(processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
+    stops = carried(model.generation_config, model.config).stop_tokens
+    pieces = _Clock(processor.tokenizer, stops)
     run = _Run()
     worker = Thread(target=_generate, args=(model, inputs, sampling, pieces, run), daemon=True)
     worker.start()
@@ -183,9 +212,10 @@ def stream(
     assert run.ids is not None
     new = run.ids[0, answer.prompt_tokens :]
     answer.tokens = len(new)
-    answer.stopped_by = "end of turn" if int(new[-1]) in stop_ids(model) else "length"
+    has_ended = int(new[-1]) in stops
+    answer.stopped_by = "end of turn" if has_ended else "length"
     if sampling.beams > 1:
-        answer.text = processor.tokenizer.decode(new, skip_special_tokens=True)
+        answer.text = processor.tokenizer.decode(new[:-1] if has_ended else new, skip_special_tokens=True)
         yield answer.text
 
 
@@ -200,11 +230,12 @@ def _generate(
     try:
         if sampling.seed is not None:
             torch.manual_seed(sampling.seed)
-        run.ids = model.generate(
+        run.ids = answering(model).generate(
             **inputs,
             generation_config=sampling.generation_config(model),
             streamer=pieces if sampling.beams == 1 else None,
             stopping_criteria=[_Stop(run.stop)],
+            logits_processor=[_Left()],
         )
     except BaseException as error:  # handed to the reader, who raises it
         run.error = error

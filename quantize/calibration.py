@@ -91,7 +91,7 @@ def sample_of(example: Example, source: Source, tiles: Sequence[Floats] | None =
     tiles = tiles_of(example, source) if tiles is None else tiles
     prompt = source.words(question_of(example.question, len(tiles)), [len(one) for one in tiles])
     answer = source.processor.tokenizer.encode(example.gold, add_special_tokens=False)
-    ids = torch.tensor([*prompt, *answer, source.stop_tokens()[0]])
+    ids = torch.tensor([*prompt, *answer, source.carried.stop_tokens[0]])
     kinds = torch.full((len(ids),), KINDS.index("prompt"))
     kinds[len(prompt) :] = KINDS.index("answer")
     kinds[ids == source.config.image_token_id] = KINDS.index("vision")

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from phantom_edge.checkpoint.fingerprint import fingerprint
-from phantom_edge.checkpoint.loading import matrices, read_generation_config
+from phantom_edge.checkpoint.generation import read_carried
+from phantom_edge.checkpoint.loading import matrices
 from phantom_edge.checkpoint.quantized.files import (
     QUANTIZATION,
     Quantization,
@@ -60,6 +61,7 @@ def quantize_checkpoint(
     if opened.integers is not None:
         raise EdgeError(f"{source} is quantized already", "give the checkpoint that it was made from")
     check_target(out, force)
+    opened.check_ids()
     algorithm = ALGORITHMS[recipe.algorithm]
     schemes = recipe.schemes(matrices(opened.config))
     if (algorithm.calibrates or is_static(schemes)) and calibration is None:
@@ -75,7 +77,7 @@ def quantize_checkpoint(
             f"{recipe.algorithm} trains palettes of decoder and head, and the recipe has none",
             "choose a recipe with some, such as --recipe lut4, or another algorithm",
         )
-    read_generation_config(source)
+    read_carried(source, opened.config)
     digest = opened.fingerprint(partial(begin, "reading"))
     quantization = partial(
         Quantization,

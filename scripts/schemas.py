@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from phantom_edge.bundle.proof_file import ProofFile
 from phantom_edge.export.manifest_schema import manifest_schema
 from phantom_edge.foundation.typed import one_of, schema
 from phantom_edge.profile.measure.lines import KINDS
@@ -17,6 +18,9 @@ def schemas() -> dict[Path, dict[str, Any]]:
     profile = ROOT / "phantom_edge" / "profile"
     return {
         ROOT / "phantom_edge" / "bundle" / "schema.json": manifest_schema(),
+        ROOT / "phantom_edge" / "bundle" / "schema_proof.json": schema(
+            ProofFile, "proof.json of a phantom-edge bundle"
+        ),
         profile / "schema.json": schema(Run, "a profile by phantom-edge"),
         profile / "schema_lines.json": one_of(KINDS, "a line of what measures a bundle on a device"),
     }

@@ -50,7 +50,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = phantom_edge.export_bundle(
         "nano", "onnx", folder / "bundle", max_context=512, options={"opset_only": True}, verify=False
     )
-    assert made.bundle.path == folder / "bundle" and not made.bundle.manifest.verified
+    assert made.bundle.path == folder / "bundle" and not made.bundle.verified
     return folder
 
 
@@ -81,7 +81,7 @@ def test_the_other_verbs(desk: Path) -> None:
     phantom_edge.load(desk / "bundle", note=said.append)
     assert len(said) == 1 and "is unverified" in said.pop()
     proof = phantom_edge.verify_bundle(desk / "bundle", record=True, note=said.append)
-    assert proof.passed and Bundle.open(desk / "bundle").manifest.verified and said == ["loading torch ..."]
+    assert proof.passed and Bundle.open(desk / "bundle").verified and said == ["loading torch ..."]
     scores = phantom_edge.evaluate_model(desk / "bundle", desk / "triples.jsonl", max_new_tokens=2)
     assert scores.overall.questions == 3
     for wrong, said_of_it in (

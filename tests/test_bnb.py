@@ -79,7 +79,7 @@ def test_integers_are_kept_where_the_grid_is_the_same(saved: tuple[Path, str], t
     for name in files.rows:
         assert torch.equal(ours.read(name), files.read(name)), name
     bundle = export_bundle(str(tmp_path / "q"), "onnx", tmp_path / "bundle", Settings(max_context=512)).bundle
-    assert bundle.manifest.verified
+    assert bundle.verified
     other = quantize_checkpoint(folder, Recipe({"decoder": "int4-g32"}), tmp_path / "q4", name="int4")
     assert not other.kept and other.twice
     noise((112, 112), 80).save(tmp_path / "0.png")

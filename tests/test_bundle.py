@@ -150,7 +150,7 @@ def test_verification_tells_a_right_bundle_from_a_wrong_one(checkpoint: Path, bu
 def test_the_model_inside_is_proved(precision: str, bound: float, tmp_path: Path) -> None:
     """Every case fits, and nothing is near its bound: 1e-4 of the largest logit and not one other token in float32."""
     bundle = export_onnx(Path("nano"), tmp_path / "nano", prove=True, precision=precision)
-    proof = bundle.manifest.proof
+    proof = bundle.proof
     assert proof is not None and proof.passed and not proof.left_out
     assert max(check.value for check in proof.checks if check.measure == RELATIVE) < bound
     assert bundle.manifest.model.name == "nano" and bundle.manifest.model.eta == 1.0
@@ -246,7 +246,7 @@ def test_a_bundle_that_is_off_is_not_written(checkpoint: Path, tmp_path: Path) -
         export_onnx(checkpoint, tmp_path / "off", prove=True, max_context=64, phantom="rank=0")
     assert not list(tmp_path.iterdir())
     off = export_onnx(checkpoint, tmp_path / "off", max_context=64, phantom="rank=0")
-    assert off.manifest.proof is None and not off.manifest.verified
+    assert off.proof is None and not off.verified
 
 
 def test_an_interrupted_export_goes_on(

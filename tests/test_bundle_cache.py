@@ -46,7 +46,7 @@ def test_a_cache_of_int8_rows(checkpoint: Path, bundle: Bundle, tmp_path: Path) 
 def test_a_cache_of_int8_rows_is_proved(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With its rounding taken out it is the model; with it, it is near, and with the scales of values for keys not."""
     bundle = export_onnx(checkpoint, tmp_path / "bundle", prove=True, cache="int8", max_context=512)
-    proof = bundle.manifest.proof
+    proof = bundle.proof
     assert proof is not None and proof.passed
     stages = {check.stage for check in proof.checks}
     assert stages == {"vision", "prefill", "decode", "exact prefill", "exact decode"}

@@ -142,7 +142,7 @@ def test_manifest_and_schema_agree(bundle: Bundle) -> None:
         ("parts", []),
         ("schema_version", 1),
         ("phantom", None),
-        ("proof", 3),
+        ("golden", 3),
     ]
     for key, value in changes:
         wrong = {**document, key: value}

@@ -12,6 +12,7 @@ from phantom_edge.bundle.folder import MANIFEST, Bundle, read_manifest, record_p
 from phantom_edge.bundle.proof import Check, Proof
 from phantom_edge.export.targets import target_of
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.typed import to_json
 
 MANIFESTS = Path(__file__).parent / "golden" / "manifests_v1"
 FACTS: dict[str, dict[str, Any]] = {
@@ -59,15 +60,17 @@ def test_a_manifest_of_version_1_is_read(name: str, tmp_path: Path) -> None:
     }
 
 
-def test_a_proof_is_recorded_without_an_upgrade(tmp_path: Path) -> None:
-    """The runner inside such a bundle reads its facts where version 1 has them."""
-    shutil.copy(MANIFESTS / "jetson-int8.json", tmp_path / MANIFEST)
-    old = json.loads((tmp_path / MANIFEST).read_text())
+@pytest.mark.parametrize("name", FACTS)
+def test_a_proof_inside_is_read_until_another_is_recorded(name: str, tmp_path: Path) -> None:
+    """The runner inside such a bundle reads the manifest as it was written, which never changes."""
+    shutil.copy(MANIFESTS / f"{name}.json", tmp_path / MANIFEST)
+    text = (tmp_path / MANIFEST).read_bytes()
+    inside = json.loads(text)["proof"]
+    old = Bundle.unchecked(tmp_path)
+    assert (None if old.proof is None else to_json(old.proof)) == inside
     proof = Proof((Check("vision", "1 tile", "relative error", 1e-3, 1e-2),), left_out=())
-    recorded = record_proof(Bundle(tmp_path, read_manifest(tmp_path)), proof)
-    new = json.loads((tmp_path / MANIFEST).read_text())
-    assert recorded.manifest.proof == proof
-    assert {key for key in old if old[key] != new[key]} == {"proof", "seal"} and list(old) == list(new)
+    assert record_proof(old, proof).proof == proof
+    assert Bundle.unchecked(tmp_path).proof == proof and (tmp_path / MANIFEST).read_bytes() == text
 
 
 def test_a_changed_manifest_of_version_1_is_refused(tmp_path: Path) -> None:

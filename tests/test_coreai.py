@@ -177,8 +177,8 @@ def test_a_quantized_checkpoint_is_refused(golden) -> None:
 def test_the_model_inside_this_package_is_proved_and_answers(tmp_path: Path) -> None:
     settings = Settings("fp16", max_context=256, prefill_chunk=32)
     bundle = export_bundle("nano", "coreai", tmp_path / "bundle", settings).bundle
-    assert bundle.manifest.verified and bundle.facts(AppleFacts).ios == 27
-    assert {check.stage for check in bundle.manifest.proof.checks} >= {"decode", "exact decode", "exact vision"}
+    assert bundle.verified and bundle.facts(AppleFacts).ios == 27
+    assert {check.stage for check in bundle.proof.checks} >= {"decode", "exact decode", "exact vision"}
     answer = Answer()
     said = "".join(open_session(tmp_path / "bundle").ask("Who are you?", answer=answer))
     assert said and answer.tokens > 0

@@ -105,7 +105,7 @@ def test_a_bundle_holds_the_integers_and_computes_with_them(name: str, checkpoin
     files = QuantizedFiles.open(folder)
     asked = settings_for("coreml", max_context=256, prefill_chunk=32, compute="auto", ios=ios)
     bundle = export_bundle(str(folder), "coreml", checkpoint.parent / f"{name}.bundle", asked).bundle
-    proof, fixed = bundle.manifest.proof, bundle.facts(AppleFacts)
+    proof, fixed = bundle.proof, bundle.facts(AppleFacts)
     assert (fixed.compute, fixed.ios) == (compute, ios)
     assert proof is not None and proof.passed and {check.stage for check in proof.checks} > set(STAGES)
     assert {f"exact {stage}" for stage in STAGES} <= {check.stage for check in proof.checks}

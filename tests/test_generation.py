@@ -13,10 +13,11 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from phantom_edge.checkpoint.generation import carried
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.convert.random import write_random
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.generate import Answer, Sampling, load, make_inputs, stop_ids, stream
+from phantom_edge.generate import Answer, Sampling, load, make_inputs, stream
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.processing.processor import PhantomProcessor
 
@@ -233,7 +234,7 @@ def test_every_stop_token_of_the_checkpoint_ends_an_answer(
             assert (answer.tokens, answer.stopped_by) == (min(allowed, length), stopped_by)
     list(stream(model, processor, "hi", [], Sampling(max_new_tokens=40, beams=beams), answer))
     assert answer.stopped_by == "end of turn" and answer.tokens < 40
-    assert set(stop_ids(model)) == {ends, elsewhere}
+    assert set(carried(model.generation_config, model.config).stop_tokens) == {ends, elsewhere}
 
 
 def test_padding_token(tiny: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,9 @@ pytest.importorskip("coremltools")
 from export_settings import settings_for
 from mil_programs import FP16, FP32, INT32, mb, package, types
 
-from phantom_edge.bundle.folder import read_manifest, sealed
+from phantom_edge.bundle.folder import read_manifest
 from phantom_edge.bundle.manifest import MANIFEST, UNSEALED
+from phantom_edge.bundle.seal import sealed
 from phantom_edge.cli.main import app
 from phantom_edge.export.interpreters.mil import Package
 from phantom_edge.export.linting import lint_bundle as lint

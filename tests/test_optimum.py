@@ -56,6 +56,6 @@ def test_optimum_cli_exports(checkpoint: Path, tmp_path: Path) -> None:
     arguments = ["export", "phantom", "-m", str(checkpoint), "--max-context", "128", str(tmp_path / "bundle")]
     done = subprocess.run([*OPTIMUM, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "bundle" / "phantom.json").read_text())["proof"]["checks"]
+    assert json.loads((tmp_path / "bundle" / "proof.json").read_text())["proof"]["checks"]
     again = subprocess.run([*OPTIMUM, *arguments], capture_output=True, text=True, check=False)
     assert again.returncode == 1 and "exists already" in again.stderr

@@ -146,7 +146,13 @@ def test_sdist_and_wheel_hold_the_package_and_nothing_else(tmp_path: Path) -> No
     assert {name for name in names if name.endswith(".py")} == modules_on_disk(tree) | {command}
     assert "phantom_edge/export/__init__.py" in names
     assert {"phantom_edge/quantize/__init__.py", "phantom_edge/quantize/recipes/int4.toml"} <= names
-    data = ("py.typed", "weights/nano/model.safetensors", "export/proof/report.html", "bundle/schema.json")
+    data = (
+        "py.typed",
+        "weights/nano/model.safetensors",
+        "export/proof/report.html",
+        "bundle/schema.json",
+        "bundle/schema_proof.json",
+    )
     data = (*data, "profile/report/report.html", "profile/devices/devices.toml")
     data = (*data, "profile/schema.json", "profile/schema_lines.json")
     assert {f"phantom_edge/{name}" for name in data} <= names

@@ -106,7 +106,7 @@ def test_what_was_delegated_is_told(desk: Path) -> None:
 
 def test_it_was_proved_with_rounding_and_without(desk: Path) -> None:
     """Without, what it computes with its own integers is what the checkpoint's integers mean, token for token."""
-    proof = Bundle.open(desk / "bundle").manifest.proof
+    proof = Bundle.open(desk / "bundle").proof
     assert proof is not None and proof.passed
     exact = [check for check in proof.checks if check.stage.startswith("exact ")]
     assert {check.stage for check in exact} == {"exact vision", "exact prefill", "exact decode"}

@@ -207,7 +207,7 @@ def test_a_bundle_holds_the_integers_and_computes_with_them(name: str, opset_onl
     assert bool(own) is not opset_only and ("DequantizeLinear" in operators) is opset_only
     of_the_graph = {name for name in files.schemes if "phantom" not in name and name != EMBEDDING}
     assert compare_weights(bundle, files) == of_the_graph
-    proof = bundle.manifest.proof
+    proof = bundle.proof
     assert proof is not None and proof.passed and {check.stage for check in proof.checks} > set(STAGES)
     rows = Rows(bundle)[np.arange(bundle.manifest.embedding.rows)]
     assert np.array_equal(rows, files.read(EMBEDDING).float().numpy())

@@ -90,7 +90,7 @@ def test_a_bundle_holds_them_and_rounds_as_torch_does(opset_only: bool, desk: Pa
         desk / f"bundle-{opset_only}",
         settings_for("onnx", max_context=512, opset_only=opset_only),
     ).bundle
-    proof = bundle.manifest.proof
+    proof = bundle.proof
     assert proof is not None and proof.passed and "exact vision" in {check.stage for check in proof.checks}
     files = QuantizedFiles.open(desk / "quantized")
     held = onnx_weights(bundle.file("vision.onnx"))
@@ -109,7 +109,7 @@ def test_a_package_holds_them(desk: Path) -> None:
     pytest.importorskip("coremltools")
     settings = Settings("fp16", max_context=512)
     bundle = export_bundle(str(desk / "quantized"), "coreml", desk / "package", settings).bundle
-    proof, files = bundle.manifest.proof, QuantizedFiles.open(desk / "quantized")
+    proof, files = bundle.proof, QuantizedFiles.open(desk / "quantized")
     assert proof is not None and proof.passed and bundle.manifest.parts["vision"].operators["quantize"] == 2 * 4 + 2
     held = coreml_weights(bundle.path / "vision.mlpackage")
     assert held.keys() == {name.replace(".", "_") for name in files.about.inputs}
@@ -120,7 +120,7 @@ def test_a_package_holds_them(desk: Path) -> None:
 def test_a_half_precision_bundle_has_them(desk: Path) -> None:
     settings = Settings("fp16", max_context=512)
     bundle = export_bundle(str(desk / "quantized"), "onnx", desk / "half", settings).bundle
-    assert bundle.manifest.verified
+    assert bundle.verified
 
 
 def test_it_goes_on_where_it_was_stopped(desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

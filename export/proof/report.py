@@ -18,7 +18,11 @@ def write_report(path: Path, bundle: Bundle, proof: Proof) -> None:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     page = environment.get_template(TEMPLATE).render(
-        bundle=bundle.path.name, manifest=bundle.manifest, proof=proof, rows=proof.by_stage(), share=share_of_bound
+        bundle=bundle.path.name,
+        manifest=bundle.manifest,
+        proof=proof,
+        rows=proof.by_stage(),
+        share=share_of_bound,
     )
     with whole_file(path) as file:
         file.write(page)

@@ -7,11 +7,13 @@ decoded the same answer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 
 import torch
 from PIL import Image
 
 from phantom_edge.bundle.folder import Bundle
+from phantom_edge.bundle.prompt import Prompt
 from phantom_edge.bundle.proof import Check, Hazard, Layer, Proof
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.proof.cases import Case, cases, picture
@@ -37,7 +39,7 @@ def check_source(bundle: Bundle, source: Source, begin: Counting = no_progress) 
     """Warnings about comparing ``bundle`` with ``source``. Raises EdgeError where they are different models."""
     manifest, text = bundle.manifest, source.config.text
     model = manifest.model
-    pairs: dict[str, tuple[object, object]] = {
+    shape: dict[str, tuple[object, object]] = {
         "family": (model.family, source.config.family),
         "hidden_size": (model.hidden_size, text.hidden_size),
         "layers": (model.layers, text.num_hidden_layers),
@@ -45,21 +47,48 @@ def check_source(bundle: Bundle, source: Source, begin: Counting = no_progress) 
         "kv_heads": (model.kv_heads, text.num_key_value_heads),
         "head_dim": (model.head_dim, text.head_dim),
         "vocab_size": (model.vocab_size, text.vocab_size),
-        "pictures": (manifest.pictures, source.pictures(manifest.pictures.max_tiles)),
-        "prompt": (manifest.prompt, source.prompt(manifest.prompt.tokenizer, manifest.prompt.chat_template)),
     }
-    for name, (ours, theirs) in pairs.items():
-        if ours != theirs:
-            raise EdgeError(
-                f"{bundle.path} was made from another model than {source.folder}: {name} is {ours}, there {theirs}",
-                "give the right checkpoint: phantom-edge verify BUNDLE --against CHECKPOINT",
-            )
+    inputs: dict[str, tuple[object, object]] = {
+        "pictures": (manifest.pictures, source.pictures(manifest.pictures.max_tiles)),
+        "prompt": (manifest.prompt, _prompt_for(manifest.prompt, source)),
+    }
+    _check_alike(bundle, source, shape)
+    _check_generation(bundle, source)
+    _check_alike(bundle, source, inputs)
     if manifest.integers is not None and source.integers is None:
         effect = "the checks include the error of quantization, and have no bounds"
         return [f"{bundle.path} is quantized and {source.folder} is not: {effect}"]
     if model.fingerprint == source.fingerprint(begin):
         return []
     return [f"{source.folder} is not the checkpoint that {bundle.path} was made from: its weights or config differ"]
+
+
+def _check_alike(bundle: Bundle, source: Source, pairs: Mapping[str, tuple[object, object]]) -> None:
+    """Raises EdgeError for the first pair whose values, the bundle's and the checkpoint's, differ."""
+    for name, (ours, theirs) in pairs.items():
+        if ours != theirs:
+            raise EdgeError(
+                f"{bundle.path} was made from another model than {source.folder}: {name} is {ours}, there {theirs}",
+                "give the right checkpoint: phantom-edge verify BUNDLE --against CHECKPOINT",
+            )
+
+
+def _check_generation(bundle: Bundle, source: Source) -> None:
+    """Raises EdgeError where bundle and checkpoint choose tokens by different settings."""
+    ours, theirs = asdict(bundle.manifest.generation), asdict(source.carried.generation)
+    for name, value in ours.items():
+        if value != theirs[name]:
+            raise EdgeError(
+                f"{bundle.path} answers otherwise than {source.folder}: its generation settings have {name} {value}, "
+                f"and the checkpoint's {theirs[name]}",
+                "export it again: phantom-edge export; or give the right checkpoint: --against CHECKPOINT",
+            )
+
+
+def _prompt_for(ours: Prompt, source: Source) -> Prompt:
+    """The checkpoint's tokenization settings, as far as a bundle of its version holds them."""
+    theirs = source.prompt(ours.tokenizer, ours.chat_template)
+    return theirs if ours.special_tokens else replace(theirs, special_tokens={}, variables={}, turns=None)
 
 
 def verify(bundle: Bundle, source: Source, begin: Counting = no_progress, *, strict: bool = False) -> Proof:

@@ -71,7 +71,7 @@ class Cache:
     def __post_init__(self) -> None:
         check_rules(
             together=not (self.together and self.rounded) and self.together == (self.layout == "one growing array"),
-            plain_width=0 < self.plain_width <= min((*self.key_widths, *self.value_widths), default=0),
+            first_row=self.first_row is None or self.layout == "growing arrays",
             max_context=0 < self.max_context <= MOST_CONTEXT,
             kv_heads=0 < self.kv_heads <= 1024,
             layers=0 < self.layers <= 1024,
@@ -79,6 +79,7 @@ class Cache:
         )
         if not (len(self.key_widths) == len(self.value_widths) == self.layers):
             raise ValueError("key_widths or value_widths has not one width for each layer")
+        check_rules(plain_width=0 < self.plain_width <= min((*self.key_widths, *self.value_widths)))
 
     @property
     def bytes_per_token(self) -> int:

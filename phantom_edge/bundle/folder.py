@@ -1,19 +1,19 @@
 """A bundle on disk, opened only if every file matches its manifest."""
 
-import hashlib
-import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from phantom_edge.bundle.manifest import MANIFEST, SCHEMA_VERSION, UNSEALED, Manifest
+from phantom_edge.bundle.manifest import MANIFEST, SCHEMA_VERSION, Manifest
 from phantom_edge.bundle.part import File
 from phantom_edge.bundle.proof import Proof
+from phantom_edge.bundle.proof_file import PROOF, read_proof, write_proof
+from phantom_edge.bundle.seal import is_sealed, sealed_text
 from phantom_edge.bundle.version1 import upgraded
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.foundation.files import sha256_of, whole_file
+from phantom_edge.foundation.files import sha256_of
 from phantom_edge.foundation.progress import Counting, no_progress
 from phantom_edge.foundation.typed import WrongJson, from_json, strict_json, to_json
 
@@ -30,6 +30,7 @@ class HasFiles(Protocol):
 
 
 T = TypeVar("T", bound=HasFiles)
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,21 @@ class Bundle:
 
     path: Path
     manifest: Manifest
+    proof: Proof | None = None
+    """Comparison with the checkpoint; None where there was none: the bundle is unverified."""
 
     @classmethod
-    def open(cls, path: Path | str, target: str | None = None, begin: Counting = no_progress) -> "Bundle":
-        """Read the manifest and check every file against it. Raises EdgeError for a file that does not match.
+    def open(
+        cls, path: Path | str, target: str | None = None, begin: Counting = no_progress, *, with_proof: bool = True
+    ) -> "Bundle":
+        """Read manifest and proof, and check every file. Raises EdgeError for a file that does not match.
 
-        ``target`` is the only one that the caller can run, None for any; ``begin`` counts the bytes.
+        ``target`` is the only one that the caller can run, None for any; ``begin`` counts the bytes. A verification
+        opens it without the proof, which may be damaged: it makes a new one.
         """
         folder = Path(path)
-        manifest = read_manifest(folder)
+        bundle = cls.unchecked(folder) if with_proof else cls(folder, read_manifest(folder))
+        manifest = bundle.manifest
         if target is not None and manifest.target != target:
             raise EdgeError(
                 f"{folder} was made for target {manifest.target}, not for {target}",
@@ -55,7 +62,22 @@ class Bundle:
         step = begin(sum(listed.bytes for listed in manifest.files.values()))
         for name, listed in manifest.files.items():
             _check_file(folder, name, listed, step)
-        return cls(folder, manifest)
+        return bundle
+
+    @classmethod
+    def unchecked(cls, folder: Path) -> "Bundle":
+        """Manifest and proof alone: no file is compared with the manifest."""
+        document = _read_document(folder)
+        manifest = _manifest(folder, document)
+        proof = read_proof(folder, manifest.seal)
+        if proof is None and document.get("proof") is not None:
+            proof = _read_as(Proof, folder, document["proof"], "proof")  # of version 1, which had no proof.json
+        return cls(folder, manifest, proof)
+
+    @property
+    def verified(self) -> bool:
+        """True where it was compared with its checkpoint, and every bound was kept."""
+        return self.proof is not None and self.proof.passed
 
     def facts(self, kind: type[T]) -> T:
         """The facts of the target, whose type is ``kind``. Raises EdgeError where they do not match."""
@@ -81,19 +103,27 @@ def is_bundle(path: Path | str) -> bool:
 
 def read_manifest(folder: Path) -> Manifest:
     """The manifest alone. Raises EdgeError where it is missing, damaged, or of another version."""
-    document = _read_document(folder)
+    return _manifest(folder, _read_document(folder))
+
+
+def _manifest(folder: Path, document: Any) -> Manifest:
     version = document.get("schema_version") if isinstance(document, dict) else None
     if type(version) is int and version > SCHEMA_VERSION:
         raise EdgeError(
             f"{folder / MANIFEST} has schema version {version}, this phantom-edge reads {SCHEMA_VERSION}",
             "update it: pip install --upgrade phantom-edge",
         )
-    try:
-        manifest = from_json(Manifest, upgraded(document) if type(version) is int and version == 1 else document)
-    except WrongJson as error:
-        raise EdgeError(f"{folder / MANIFEST}: {error}", AGAIN) from error
+    is_old = type(version) is int and version == 1
+    manifest = _read_as(Manifest, folder, upgraded(document) if is_old else document)
     _check_names(folder, manifest)
     return manifest
+
+
+def _read_as(kind: type[R], folder: Path, document: Any, place: str = "") -> R:
+    try:
+        return from_json(kind, document, place)
+    except WrongJson as error:
+        raise EdgeError(f"{folder / MANIFEST}: {error}", AGAIN) from error
 
 
 def _read_document(folder: Path) -> Any:
@@ -112,22 +142,23 @@ def _checked(path: Path, text: str) -> Any:
     document = strict_json(text)
     seal = document.get("seal") if isinstance(document, dict) else None
     version = document.get("schema_version") if isinstance(document, dict) else None
-    if isinstance(seal, str) and (version in VERSIONS or type(version) is not int):
-        found = hashlib.sha256(text.replace(_seal(seal), _seal(UNSEALED)).encode()).hexdigest()
-        if found != seal:
-            raise EdgeError(f"{path} is not the file that was exported: its seal does not fit", AGAIN)
+    is_known = version in VERSIONS or type(version) is not int
+    if isinstance(seal, str) and is_known and not is_sealed(text, seal):
+        raise EdgeError(f"{path} is not the file that was exported: its seal does not fit", AGAIN)
     return document
 
 
 def _check_names(folder: Path, manifest: Manifest) -> None:
     """Raises EdgeError unless every used file is listed, and inside the folder."""
     used = {manifest.prompt.tokenizer, manifest.prompt.chat_template}
-    used |= set() if manifest.embedding is None else {manifest.embedding.file}
+    used |= {one.file for one in (manifest.embedding, manifest.cache.first_row) if one is not None}
     for part in manifest.parts.values():
         is_folder = any(name.startswith(f"{part.file}/") for name in part.weights)
         used |= set(part.weights) | (set() if is_folder else {part.file}) | ({part.source} if part.source else set())
     _check_listed(folder, manifest, used)
     for name in manifest.files:
+        if name in (MANIFEST, PROOF):
+            raise EdgeError(f"{folder / MANIFEST}: {name!r} is in files, where it cannot be listed", AGAIN)
         if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*){0,8}", name):
             raise EdgeError(f"{folder / MANIFEST}: {name!r} is no plain file name", AGAIN)
 
@@ -159,32 +190,18 @@ def listing(folder: Path, names: Iterable[str]) -> dict[str, File]:
     return {name: File((folder / name).stat().st_size, sha256_of(folder / name)) for name in sorted(names)}
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write ``phantom.json``."""
-    (folder / MANIFEST).write_text(_text(to_json(manifest)), encoding="utf-8")
-
-
-def _text(document: dict[str, Any]) -> str:
-    """The sealed text of a manifest's document; the seal changes only with the rest."""
-    document = document | {"seal": UNSEALED}
-    return sealed(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def sealed(text: str) -> str:
-    """A manifest's text with its seal in place of the zeros."""
-    return text.replace(_seal(UNSEALED), _seal(hashlib.sha256(text.encode()).hexdigest()))
-
-
-def _seal(digest: str) -> str:
-    return f'"seal": "{digest}"'
+def write_manifest(folder: Path, manifest: Manifest, proof: Proof | None = None) -> None:
+    """Write ``phantom.json``, and ``proof.json`` where there is a proof."""
+    text = sealed_text(to_json(manifest))
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    if proof is not None:
+        write_proof(folder, strict_json(text)["seal"], proof)
 
 
 def record_proof(bundle: Bundle, proof: Proof) -> Bundle:
-    """Write ``proof`` into the manifest, and nothing else: programs inside a bundle read it as it was exported.
+    """Write ``proof.json``, and nothing else: programs inside a bundle read its manifest as it was exported.
 
     Returns the new bundle.
     """
-    document = _read_document(bundle.path)
-    with whole_file(bundle.path / MANIFEST) as file:
-        file.write(_text(document | {"proof": to_json(proof)}))
-    return Bundle(bundle.path, read_manifest(bundle.path))
+    write_proof(bundle.path, bundle.manifest.seal, proof)
+    return replace(bundle, proof=proof)

@@ -1,4 +1,4 @@
-"""``phantom.json``: everything that a program needs to run a bundle, and its proof."""
+"""``phantom.json``: everything that a program needs to run a bundle."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -9,7 +9,6 @@ from phantom_edge.bundle.numbers import Number, check_rules
 from phantom_edge.bundle.part import File, Part, Port
 from phantom_edge.bundle.pictures import Pictures
 from phantom_edge.bundle.prompt import Generation, Prompt
-from phantom_edge.bundle.proof import Proof
 
 SCHEMA_VERSION = 2
 MANIFEST = "phantom.json"
@@ -122,8 +121,6 @@ class Manifest:
     """File of inputs and expected outputs for self-tests; null in bundles of an older format."""
     integers: Integers | None = None
     """Origin of the integers; null where no weight is quantized."""
-    proof: Proof | None = None
-    """Comparison with the checkpoint; null where there was none: the bundle is unverified."""
     facts: dict[str, Any] = field(default_factory=dict)
     """Facts of the target alone."""
 
@@ -153,17 +150,15 @@ class Manifest:
             special_tokens=all(0 <= token < model.vocab_size for token in prompt.special_tokens.values()),
             ports=self.has_fixed_shapes
             or all(_fits(port, self, buffers) for part in self.parts.values() for port in part.inputs + part.outputs),
+            first_row=cache.first_row is None
+            or cache.first_row.file not in self.files
+            or self.files[cache.first_row.file].bytes == cache.bytes_per_token,
         )
 
     @property
     def has_fixed_shapes(self) -> bool:
         """True where several parts of fixed shapes stand for one decoder; see ``FixedShapes``."""
         return any(part in self.parts for part in FIXED_PARTS)
-
-    @property
-    def verified(self) -> bool:
-        """True where it was compared with its model, and every bound was kept."""
-        return self.proof is not None and self.proof.passed
 
 
 def _widths(dim: int, layer: Phantom) -> tuple[tuple[int, int], ...]:

@@ -101,9 +101,9 @@ class Pictures:
             tokens_per_tile=0 < self.tokens_per_tile <= MOST_TOKENS // max(self.max_tiles, 1),
             mean=len(self.mean) == 3,
             std=len(self.std) == 3 and all(one > 0 for one in self.std),
-            grids=self.grids == grids(self.min_tiles, self.max_tiles),
             tie_area=self.tie_area == TIE_AREA,
         )
+        check_rules(grids=self.grids == grids(self.min_tiles, self.max_tiles))  # of a possible number of tiles
 
 
 def grids(least: int, most: int) -> tuple[tuple[int, ...], ...]:

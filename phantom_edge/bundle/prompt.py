@@ -1,9 +1,11 @@
 """From a conversation to token ids, and the settings by which a next token is chosen."""
 
 from dataclasses import dataclass
-from math import inf
 
 from phantom_edge.bundle.numbers import MOST_CONTEXT, check_rules
+
+LEAST_PENALTY, MOST_PENALTY = 1e-6, 1e6
+"""Limits of a repetition penalty: any logit stays far inside float32."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,11 @@ class Prompt:
     tokenizer: str
     """File of the tokenizer, in the format of Hugging Face's tokenizers."""
     chat_template: str
-    """File of the chat template: Jinja, rendered with ``messages``, ``add_generation_prompt`` and ``variables``."""
+    """File of the chat template, for Jinja with ``trim_blocks`` and ``lstrip_blocks``. It is rendered with
+    ``messages``, ``add_generation_prompt`` true, ``tools`` and ``documents`` null, and ``variables``. As in
+    transformers, it may use ``break`` and ``continue``, ``{% generation %}`` (only its body is rendered),
+    ``raise_exception(text)`` (refuses the conversation), ``strftime_now(format)`` (local time), and a ``tojson`` that
+    escapes nothing for HTML."""
     first_token: int
     """Token id with which every prompt begins. Its effect on later tokens is a constant of the graphs, so a prompt
     with another first token is refused. The token itself is fed like any other, at position 0."""
@@ -68,9 +74,10 @@ class Prompt:
     """Special tokens by their texts. A message that contains such a text would be read as that token; answers are
     decoded without them."""
     variables: dict[str, str]
-    """Variables of the chat template, such as ``bos_token``."""
+    """Variables of the chat template: texts of the tokenizer's named tokens, such as ``bos_token``."""
     turns: Turns | None = None
-    """The chat template written out, equal to it for text and picture messages; null where only Jinja renders it."""
+    """The chat template written out, for apps without Jinja. Image parts of a message are written as ``images.mark``;
+    a role that is not listed is refused. Null where the template is more than texts around messages."""
 
     def __post_init__(self) -> None:
         check_rules(
@@ -81,13 +88,18 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Generation:
-    """The checkpoint's settings for choosing tokens, applied to the logits in this order, before sampling."""
+    """The checkpoint's settings for choosing tokens, applied to the logits in this order, before sampling.
+
+    A banned token gets the logit minus infinity. Where all tokens are banned there is no answer: an error.
+    """
 
     repetition_penalty: float = 1.0
     """Factor on the logits of every token of prompt and answer, a pure number: a positive logit is divided by it, a
-    negative one multiplied. 1 changes nothing."""
+    negative one multiplied, in float32 and once however often the token occurs. Image tokens count as tokens. 1 changes
+    nothing."""
     no_repeat_ngram: int = 0
-    """Length, in tokens, of sequences that must not occur twice in prompt and answer; 0 allows all."""
+    """Length, in tokens, of sequences that must not occur twice in prompt and answer: a token that would complete such
+    a sequence gets the logit minus infinity. 0 allows all."""
     min_length: int = 0
     """Least number of tokens of prompt and answer together before a stop token may follow."""
     min_new_tokens: int = 0
@@ -99,10 +111,10 @@ class Generation:
 
     def __post_init__(self) -> None:
         check_rules(
-            repetition_penalty=0 < self.repetition_penalty < inf,
+            repetition_penalty=LEAST_PENALTY <= self.repetition_penalty <= MOST_PENALTY,
             no_repeat_ngram=0 <= self.no_repeat_ngram <= MOST_CONTEXT,
-            min_length=self.min_length >= 0,
-            min_new_tokens=self.min_new_tokens >= 0,
+            min_length=0 <= self.min_length <= MOST_CONTEXT,
+            min_new_tokens=0 <= self.min_new_tokens <= MOST_CONTEXT,
             suppress_tokens=all(token >= 0 for token in (*self.suppress_tokens, *self.begin_suppress_tokens)),
         )
 

@@ -53,6 +53,13 @@ class Check:
             return "not finite"
         return f"{100 * self.value:.1f} %" if self.measure == OTHERS else f"{self.value:.1e}"
 
+    @property
+    def bound_text(self) -> str:
+        """The bound as text."""
+        if self.bound is None:
+            return "none"
+        return f"{100 * self.bound:.1f} %" if self.measure == OTHERS else f"{self.bound:.0e}"
+
     def text(self) -> str:
         """The check in one line, for a message."""
         bound = "" if self.bound is None else f", bound {self.bound:.1e}"

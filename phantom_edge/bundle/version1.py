@@ -1,4 +1,7 @@
-"""Upgrades manifests of schema version 1, whose readers had many rules in their own code."""
+"""Upgrades manifests of schema version 1, whose readers had many rules in their own code.
+
+Their proof stands inside, and is read from there.
+"""
 
 from typing import Any
 
@@ -8,13 +11,11 @@ OWN = ("fixed", "board", "chip")
 """Keys of version 1 for single targets; version 2 has ``facts``."""
 
 IMAGES = {"mark": "<image>", "start": "<img>", "context": "<IMG_CONTEXT>", "end": "</img>"}
-STATE = {"executorch": "start_pos", "coreml": "start and rotary rows"}
-"""Inputs with positions where graphs keep the cache, by target."""
 
 
 def upgraded(document: dict[str, Any]) -> dict[str, Any]:
     """A document of version 2 from one of version 1. Missing objects stay missing: the reader reports them."""
-    found = {key: value for key, value in document.items() if key not in OWN}
+    found = {key: value for key, value in document.items() if key not in (*OWN, "proof")}
     facts: dict[str, Any] = {}
     for name in OWN:
         own = document.get(name)
@@ -23,10 +24,10 @@ def upgraded(document: dict[str, Any]) -> dict[str, Any]:
     if facts.get("compute") == "npu":
         del facts["compute"]
         facts.pop("ios", None)
-    model, cache, pictures, table = (_object(found, key) for key in ("model", "cache", "pictures", "embedding"))
+    model, pictures, table = (_object(found, key) for key in ("model", "pictures", "embedding"))
     added: dict[str, dict[str, Any]] = {
         "model": dict.fromkeys(("license", "uses", "out_of_scope", "card")),
-        "cache": {"plain_width": model.get("head_dim"), **_place(document.get("target"), cache, facts)},
+        "cache": {"plain_width": model.get("head_dim"), **_place(found)},
         "pictures": {"grids": _grids(pictures)},
         "prompt": {
             "images": IMAGES,
@@ -51,15 +52,18 @@ def _object(document: dict[str, Any], key: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _place(target: Any, cache: dict[str, Any], facts: dict[str, Any]) -> dict[str, str]:
-    """Layout of the cache, and the inputs with positions."""
-    if cache.get("together"):
-        return {"layout": "one growing array", "positions": "position_ids"}
-    if target == "executorch" or facts.get("compute") == "gpu":
-        return {"layout": "graph state", "positions": STATE.get(str(target), STATE["coreml"])}
-    if "rotary" in facts:
-        return {"layout": "fixed arrays", "positions": "rotary rows"}
-    return {"layout": "growing arrays", "positions": "position_ids"}
+def _place(document: dict[str, Any]) -> dict[str, str]:
+    """Layout of the cache, and the inputs with positions, by the names of the decoder's inputs."""
+    ports = _object(_object(document, "parts"), "decoder").get("inputs")
+    names = {port.get("name") for port in ports if isinstance(port, dict)} if isinstance(ports, list) else set()
+    if "position_ids" in names:
+        layout = "one growing array" if _object(document, "cache").get("together") is True else "growing arrays"
+        return {"layout": layout, "positions": "position_ids"}
+    if "start_pos" in names:
+        return {"layout": "graph state", "positions": "start_pos"}
+    if "start" in names:
+        return {"layout": "graph state", "positions": "start and rotary rows"}
+    return {"layout": "fixed arrays", "positions": "rotary rows"}
 
 
 def _grids(pictures: dict[str, Any]) -> list[list[int]]:

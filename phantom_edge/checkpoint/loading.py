@@ -1,6 +1,5 @@
 """Loads a model from a folder or hub id; every fault is found before the first weight is read."""
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import GenerationConfig
 
 from phantom_edge.checkpoint import official
 from phantom_edge.checkpoint.bnb import BnbFiles
+from phantom_edge.checkpoint.generation import fix_stop_tokens, read_generation_config
 from phantom_edge.checkpoint.reading import DTYPES, TensorFiles, check_tensors, raise_problems
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.json_file import read_json
@@ -54,6 +53,7 @@ def open_checkpoint(folder: Path) -> tuple[PhantomConfig, TensorFiles, bool]:
     """
     layout_is_official = is_official(read_json(folder / "config.json"))
     config = read_config(folder)
+    fix_stop_tokens(config, folder)
     files = open_files(folder)
     if layout_is_official and isinstance(files, BnbFiles):
         raise EdgeError(
@@ -110,26 +110,6 @@ def _are_equal(files: TensorFiles, first: str, second: str) -> bool:
     return all(torch.equal(a, b) if a.dtype == b.dtype else torch.equal(a.float(), b.float()) for a, b in parts)
 
 
-def read_generation_config(folder: Path) -> GenerationConfig | None:
-    """The ``generation_config.json`` of a folder, None where there is none. Raises EdgeError for a damaged one."""
-    path = folder / "generation_config.json"
-    if not os.path.lexists(path):
-        return None
-    try:
-        return GenerationConfig.from_dict(read_json(path))
-    except (TypeError, ValueError, AttributeError) as error:
-        raise EdgeError(
-            f"{path}: {' '.join(str(error).split())}", "correct it or remove it: config.json suffices"
-        ) from error
-
-
-def _fill_gaps(generation_config: GenerationConfig, config: PhantomConfig) -> None:
-    """Take the ids that the file lacks from config.json: without a stop id, generation would never end."""
-    for name in ("eos_token_id", "pad_token_id"):
-        if getattr(generation_config, name) is None:
-            setattr(generation_config, name, getattr(config, name))
-
-
 def _fix_inputs(model: torch.nn.Module, files: TensorFiles) -> None:
     """Let layers round their inputs, where a quantized checkpoint requires it."""
     from phantom_edge.checkpoint.quantized.files import QuantizedFiles
@@ -184,7 +164,7 @@ def load(cls: "type[PhantomForConditionalGeneration]", source: str | Path, **kwa
         )
     folder = find_folder(source, **{name: kwargs.pop(name) for name in HUB_OPTIONS if name in kwargs})
     config, files, layout_is_official = open_checkpoint(folder)
-    generation_config = read_generation_config(folder)  # a damaged one is reported before the weights are read
+    generation_config = read_generation_config(folder, config)  # a damaged one is reported before the weights are read
     given = kwargs.pop("config", None)
     if given is not None:
         given.tie_word_embeddings = given.text.tie_word_embeddings = config.tie_word_embeddings
@@ -194,6 +174,7 @@ def load(cls: "type[PhantomForConditionalGeneration]", source: str | Path, **kwa
                 "change only numbers that shape no weight, such as eta",
             )
         given.dtype = config.dtype
+        fix_stop_tokens(given, folder)
         config = given
     if "torch_dtype" in kwargs:  # transformers' older name for it
         kwargs.setdefault("dtype", kwargs.pop("torch_dtype"))
@@ -208,7 +189,6 @@ def load(cls: "type[PhantomForConditionalGeneration]", source: str | Path, **kwa
     check_finite(model, folder)
     _fix_inputs(model, files)
     if generation_config is not None:
-        _fill_gaps(generation_config, config)
         model.generation_config = generation_config
     model.name_or_path = str(source)
     return loaded

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -12,7 +13,8 @@ from phantom_edge.bundle.pictures import Pictures, grids
 from phantom_edge.bundle.prompt import ImageMarks, Prompt
 from phantom_edge.checkpoint.bnb import BnbFiles
 from phantom_edge.checkpoint.fingerprint import fingerprint
-from phantom_edge.checkpoint.loading import open_checkpoint, read_generation_config
+from phantom_edge.checkpoint.generation import Carried, read_carried
+from phantom_edge.checkpoint.loading import open_checkpoint
 from phantom_edge.checkpoint.planning import plan, read_processor
 from phantom_edge.checkpoint.quantized.files import QuantizedFiles
 from phantom_edge.checkpoint.writing import Planned
@@ -31,6 +33,8 @@ from phantom_edge.processing.prompt import (
     Message,
     expand,
 )
+from phantom_edge.processing.token_ids import check_vocabulary
+from phantom_edge.processing.turns import written_out
 
 LAYERS = "model.language_model.layers."
 
@@ -92,14 +96,38 @@ class Source:
 
         Raises EdgeError where prompts begin with different tokens: then nothing can be folded.
         """
-        first = {self.words([{"role": "user", "content": "a"}])[0]}
-        first.add(self.words([{"role": "user", "content": f"{IMAGE_MARK}Is it?"}], [1])[0])
+        asked: tuple[tuple[str, Sequence[int]], ...] = (("a", ()), (f"{IMAGE_MARK}Is it?", (1,)))
+        try:
+            first = {tuple(self.words([{"role": "user", "content": text}], tiles)[:1]) for text, tiles in asked}
+        except EdgeError as error:
+            raise EdgeError(
+                f"the chat template of {self.folder} cannot write a question about a picture: {error.problem}",
+                "give the checkpoint a chat_template.jinja that writes the words of a user, and <image> in them",
+            ) from error
         if len(first) != 1:
             raise EdgeError(
                 f"prompts of {self.folder} begin with different tokens",
                 "use a chat template that opens every prompt alike",
             )
-        return int(first.pop())
+        return int(first.pop()[0])
+
+    def check_ids(self) -> None:
+        """Raises EdgeError for token ids that the model has no embedding for, or that tokenizer and config give
+        different meanings."""
+        rows, vocabulary = self.config.text.vocab_size, self.processor.tokenizer.get_vocab()
+        check_vocabulary(vocabulary, rows, self.folder)
+        wanted, known = self.config.image_token_id, vocabulary[IMAGE_CONTEXT]
+        if wanted != known:
+            raise EdgeError(
+                f"config.json of {self.folder} has {wanted} as its image token, the tokenizer has {known} for "
+                f"{IMAGE_CONTEXT}",
+                "copy the tokenizer files of the checkpoint's source into it",
+            )
+        if beyond := [token for token in self.stop_tokens() if not 0 <= token < rows]:
+            raise EdgeError(
+                f"{self.folder} ends answers at id {beyond[0]}, the model's vocabulary has {rows}",
+                "mend eos_token_id in its config.json and generation_config.json",
+            )
 
     def pictures(self, max_tiles: int | None = None) -> Pictures:
         """Tiling and normalization of pictures; ``max_tiles`` overrides the checkpoint's own."""
@@ -118,16 +146,18 @@ class Source:
 
     def prompt(self, tokenizer: str, chat_template: str) -> Prompt:
         """Tokenization settings, with files of these names."""
+        variables = dict(self.processor.tokenizer.special_tokens_map)
         return Prompt(
             tokenizer=tokenizer,
             chat_template=chat_template,
             first_token=self.first_token(),
             image_token=self.config.image_token_id,
-            stop_tokens=self.stop_tokens(),
+            stop_tokens=self.carried.stop_tokens,
             images=ImageMarks(IMAGE_MARK, IMAGE_START, IMAGE_CONTEXT, IMAGE_END),
             reserved=IMAGE_TOKENS,
             special_tokens=self._special_tokens(),
-            variables={},
+            variables=variables,
+            turns=written_out(self.processor.chat_template, variables),
         )
 
     def _special_tokens(self) -> dict[str, int]:
@@ -135,15 +165,13 @@ class Source:
         added = self.processor.tokenizer.added_tokens_decoder
         return {token.content: index for index, token in sorted(added.items()) if token.special}
 
-    def stop_tokens(self) -> tuple[int, ...]:
-        """Tokens that end an answer: those of generation_config.json and that of config.json."""
-        found: set[int] = set()
-        generation = read_generation_config(self.folder)
-        for ids in (self.config.eos_token_id, None if generation is None else generation.eos_token_id):
-            found.update([] if ids is None else [ids] if isinstance(ids, int) else ids)
-        if not found:
+    @cached_property
+    def carried(self) -> Carried:
+        """Settings for choosing tokens. Raises EdgeError for impossible ones, and where no token ends an answer."""
+        found = read_carried(self.folder, self.config)
+        if not found.stop_tokens:
             raise EdgeError(f"{self.folder} names no token that ends an answer", "add eos_token_id to its config.json")
-        return tuple(sorted(found))
+        return found
 
     def fingerprint(self, begin: Counting = no_progress) -> str:
         """SHA-256 over the config and the bytes of every file of weights; ``begin`` counts the bytes."""

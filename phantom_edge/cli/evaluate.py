@@ -117,8 +117,8 @@ def _answerer(
             if given is not None:
                 raise EdgeError(f"{name} is for checkpoints, and {model} is a bundle", f"leave {name} out")
         session = open_bundle(model)
-        manifest = session.manifest
-        return BundleAnswerer(session, longest), {"dtype": manifest.cache.dtype, "verified": manifest.verified}
+        dtype_there, is_verified = session.manifest.cache.dtype, session.bundle.verified
+        return BundleAnswerer(session, longest), {"dtype": dtype_there, "verified": is_verified}
     load_torch()
     from phantom_edge.evaluate.torch_answerer import TorchAnswerer
     from phantom_edge.generate import load

@@ -103,11 +103,12 @@ def document(exported: "Exported") -> dict[str, object]:
     manifest = exported.bundle.manifest
     return {
         "bundle": str(exported.bundle.path),
-        "verified": manifest.verified,
+        "verified": exported.bundle.verified,
         "unproved": exported.unproved,
         "files": {name: file.bytes for name, file in manifest.files.items()},
         "seconds": exported.seconds,
         "relative_error": exported.errors,
+        "ignored_settings": exported.carried.ignored,
         "phantom_ranks": [[layer.key_rank, layer.value_rank] for layer in manifest.phantom],
     }
 

@@ -1,7 +1,7 @@
 """``phantom-edge inspect``: contents of a bundle, and differences between two."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,7 +35,7 @@ def inspect(
     opened = Bundle.open(bundle)
     manifest = opened.manifest
     if diff is not None:
-        _show_difference((diff, Bundle.open(diff).manifest), (bundle, manifest), json)
+        _show_difference(Bundle.open(diff), opened, json)
         return
     if etdump is not None:
         _show_profile(bundle, manifest, etdump, json)
@@ -44,7 +44,8 @@ def inspect(
     contexts = contexts if context is None else [context]
     memory = {tokens: _memory(manifest, tokens) for tokens in contexts}
     if json:
-        print_json(to_json(manifest) | {"verified": manifest.verified, "memory_bytes": memory})
+        proof = {"proof": to_json(opened.proof), "verified": opened.verified}
+        print_json(to_json(manifest) | proof | {"memory_bytes": memory})
         return
     _show(opened)
     print_table(
@@ -71,7 +72,7 @@ def _show(bundle: "Bundle") -> None:
     target = TARGETS.get(manifest.target)
     facts = None if target is None or target.facts is None else bundle.facts(target.facts)
     model, cache = manifest.model, manifest.cache
-    proof = manifest.proof
+    proof = bundle.proof
     verdict = "unverified" if proof is None else f"{len(proof.checks)} measures kept" if proof.passed else "FAILED"
     if proof is not None and facts is not None and facts.caution():
         verdict += f" ({facts.caution()})"
@@ -93,6 +94,7 @@ def _show(bundle: "Bundle") -> None:
                 f"{cache.bytes_per_token / 1e3:,.1f} KB a token ({cache.stored}), up to {cache.max_context:,} tokens",
             ),
             ("prefill", f"{manifest.prefill_chunk} tokens at a time"),
+            *_generation(manifest),
             *(() if facts is None else facts.lines()),
             ("made by", ", ".join([manifest.made_by, *(f"{name} {v}" for name, v in manifest.tools.items())])),
         ],
@@ -125,6 +127,14 @@ def _show(bundle: "Bundle") -> None:
         ],
         "maximum errors; a value's is relative to its norm",
     )
+
+
+def _generation(manifest: "Manifest") -> Iterator[tuple[str, str]]:
+    """A row of the settings that change which tokens are chosen, if there are any."""
+    settings = manifest.generation
+    found = [f"{one.name} {value}" for one in fields(settings) if (value := getattr(settings, one.name)) != one.default]
+    if found:
+        yield "generation", ", ".join(found)
 
 
 def _show_delegation(manifest: "Manifest") -> None:
@@ -177,8 +187,8 @@ def _show_profile(bundle: Path, manifest: "Manifest", etdump: Path, as_json: boo
     )
 
 
-def _show_difference(one: tuple[Path, "Manifest"], other: tuple[Path, "Manifest"], as_json: bool) -> None:
-    first, second = (dict(_leaves(manifest)) for _, manifest in (one, other))
+def _show_difference(one: "Bundle", other: "Bundle", as_json: bool) -> None:
+    first, second = (dict(_leaves(bundle)) for bundle in (one, other))
     names = [name for name in [*first, *(n for n in second if n not in first)] if first.get(name) != second.get(name)]
     if as_json:
         print_json({name: [first.get(name), second.get(name)] for name in names})
@@ -188,25 +198,23 @@ def _show_difference(one: tuple[Path, "Manifest"], other: tuple[Path, "Manifest"
         return
     print_table(
         "Differences",
-        ("field", str(one[0]), str(other[0])),
+        ("field", str(one.path), str(other.path)),
         [(name, *(_cell(found.get(name)) for found in (first, second))) for name in names],
     )
 
 
-def _leaves(manifest: "Manifest") -> Iterator[tuple[str, Any]]:
+def _leaves(bundle: "Bundle") -> Iterator[tuple[str, Any]]:
     from phantom_edge.foundation.typed import to_json
 
-    document = to_json(manifest)
+    document = to_json(bundle.manifest)
     for part in document["parts"].values():
         for ports in ("inputs", "outputs"):  # the cache's ports follow from its own numbers
             part[ports] = [port for port in part[ports] if not port["name"].startswith(("past_", "new_"))]
-    proof = document.pop("proof")
     del document["seal"]  # differs for every file
     yield from _walk(document, "")
-    yield "verified", manifest.verified
-    if proof is not None:
-        for check in proof["checks"]:
-            yield f"{check['stage']}, {check['case']}, {check['measure']}", check["value"]
+    yield "verified", bundle.verified
+    for check in () if bundle.proof is None else bundle.proof.checks:
+        yield f"{check.stage}, {check.case}, {check.measure}", check.value
 
 
 def _walk(value: Any, name: str) -> Iterator[tuple[str, Any]]:

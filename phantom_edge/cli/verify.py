@@ -137,7 +137,7 @@ def _cells(checks: Mapping[str, "Check"]) -> tuple[str, ...]:
     }
     return (
         cells[RELATIVE],
-        "none" if checks[RELATIVE].bound is None else f"{checks[RELATIVE].bound:.0e}",
+        checks[RELATIVE].bound_text if RELATIVE in checks else "-",
         cells[ABSOLUTE],
         cells[DIVERGENCE],
         cells[OTHERS],

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from phantom_edge.checkpoint.loading import open_checkpoint, read_generation_config
+from phantom_edge.checkpoint.generation import read_carried
+from phantom_edge.checkpoint.loading import open_checkpoint
 from phantom_edge.checkpoint.planning import plan, read_processor, write_companions
 from phantom_edge.checkpoint.writing import SHARD_BYTES, Progress, write_shards
 from phantom_edge.foundation.errors import EdgeError
@@ -35,7 +36,7 @@ def convert(
     planned = plan(config, files, from_official, to_official, dtype)
     total = sum(tensor.bytes for tensor in planned)
     # read here, so that faults are reported before the weights are written
-    read_generation_config(source)
+    read_carried(source, config)
     processor = read_processor(source)
     if to_official:
         official_config.write_config(config)

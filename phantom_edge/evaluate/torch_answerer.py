@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TypeVar
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from transformers import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from phantom_edge.checkpoint.generation import carried
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.data.examples import Picture, Query
 from phantom_edge.evaluate.answerer import Progress
@@ -25,6 +27,8 @@ from phantom_edge.processing.images import open_image
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.processing.prompt import IMAGE_MARK, expand
 from phantom_edge.processing.tiling import Tiling, choose_grid
+from phantom_edge.processing.token_ids import check_ids
+from phantom_edge.runtime.constraints import constraint
 
 MOST_ROWS = 64
 ROWS_TIMES_TOKENS = 1 << 14
@@ -68,8 +72,7 @@ class TorchAnswerer:
         self.max_new_tokens = max_new_tokens
         tiling = processor.image_processor.tiling
         self.batch = batch or moderate_batch(tiling, processor.tokens_per_tile, max_new_tokens)
-        ends = model.config.eos_token_id
-        self.ends: list[int] = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
+        self.carried = carried(model.generation_config, model.config)
 
     @torch.inference_mode()
     def answer(self, queries: Sequence[Query], progress: Progress = lambda _: None) -> list[str]:
@@ -131,11 +134,7 @@ class TorchAnswerer:
 
     def _row(self, number: int, query: Query, ids: list[int]) -> _Row:
         config = self.model.config.text
-        if max(ids) >= config.vocab_size:
-            raise EdgeError(
-                f"the tokenizer gives id {max(ids)}, the model's vocabulary has {config.vocab_size}",
-                "the tokenizer belongs to another model; fetch its files again from the checkpoint's source",
-            )
+        check_ids(ids, config.vocab_size, self.processor.tokenizer.convert_ids_to_tokens)
         if len(ids) >= config.max_position_embeddings:
             raise EdgeError(
                 f"a prompt has {len(ids)} tokens, the model's context is {config.max_position_embeddings}: "
@@ -182,24 +181,24 @@ class TorchAnswerer:
         ).past_key_values
         for batch in _batches(sorted(rows, key=lambda row: (len(row.suffix), row.question)), self.batch):
             chosen = torch.tensor([prefixes[row.pictures, row.prefix] for row in batch], device=ids.device)
-            answers = self._greedy([row.suffix for row in batch], _rows_of(cache, chosen), mask[chosen])
+            answers = self._greedy(batch, _rows_of(cache, chosen), mask[chosen])
             yield {row.number: answer for row, answer in zip(batch, answers, strict=True)}
 
-    def _greedy(self, suffixes: Sequence[Sequence[int]], cache: Cache, mask: Tensor) -> list[list[int]]:
-        """Decode greedily; a finished row leaves the batch."""
-        ids, more = self._pad(suffixes)
+    def _greedy(self, rows: Sequence[_Row], cache: Cache, mask: Tensor) -> list[list[int]]:
+        """Decode greedily, without the tokens that end answers; a finished row leaves the batch."""
+        ids, more = self._pad([row.suffix for row in rows])
         mask = torch.cat([mask, more], dim=1)
-        ends = torch.tensor(self.ends, dtype=torch.long, device=ids.device)
-        answers: list[list[int]] = [[] for _ in suffixes]
-        alive = torch.arange(len(suffixes), device=ids.device)
+        ends = torch.tensor(self.carried.stop_tokens, dtype=torch.long, device=ids.device)
+        answers: list[list[int]] = [[] for _ in rows]
+        alive = torch.arange(len(rows), device=ids.device)
         for _ in range(self.max_new_tokens):
             logits = self.model(
                 input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=1
             ).logits
-            tokens = logits[:, -1].argmax(dim=-1)  # (B,)
-            for row, token in zip(alive.tolist(), tokens.tolist(), strict=True):
-                answers[row].append(token)
+            tokens = self._likeliest(logits[:, -1], [(rows[row], answers[row]) for row in alive.tolist()])
             going = ~torch.isin(tokens, ends)
+            for row, token in zip(alive[going].tolist(), tokens[going].tolist(), strict=True):
+                answers[row].append(token)
             if not going.all():
                 alive, tokens, mask = alive[going], tokens[going], mask[going]
                 cache.batch_select_indices(going.nonzero().squeeze(1))
@@ -208,6 +207,17 @@ class TorchAnswerer:
             ids = tokens[:, None]
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         return answers
+
+    def _likeliest(self, logits: Tensor, rows: Sequence[tuple[_Row, list[int]]]) -> Tensor:
+        """Tokens (B,) from logits (B, vocab) and the rows with their answers so far, by the checkpoint's settings."""
+        settings = self.carried.generation
+        if settings.is_plain:
+            return logits.argmax(dim=-1)
+        changed = []
+        for (row, answer), scores in zip(rows, logits.float().cpu().numpy(), strict=True):
+            prompt = [*row.prefix, *row.suffix]
+            changed.append(constraint(settings, self.carried.stop_tokens, len(prompt))(prompt + answer, scores))
+        return torch.from_numpy(np.stack(changed)).argmax(dim=-1).to(logits.device)
 
     def _pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Returns rows as ids and mask (B, N), padded on the left."""

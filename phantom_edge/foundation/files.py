@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.foundation.replaceable import check_replaceable, mark
+from phantom_edge.foundation.replaceable import check_replaceable, mark, mark_also
 from phantom_edge.foundation.staging import left_overs, staging_folder
 
 BLOCK = 1 << 20
@@ -67,6 +67,14 @@ def whole_file(out: Path) -> Iterator[TextIO]:
         raise plain_words(error, out, "file") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_addition(folder: Path, name: str) -> Iterator[TextIO]:
+    """Yields a text file to write as ``whole_file``, which counts among the contents of a folder of ours."""
+    with whole_file(folder / name) as file:
+        yield file
+        mark_also(folder, name)
 
 
 def check_target(out: Path, force: bool) -> None:

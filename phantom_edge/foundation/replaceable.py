@@ -23,6 +23,19 @@ def mark(folder: Path) -> None:
     (folder / MARKER).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
+def mark_also(folder: Path, name: str) -> None:
+    """Add ``name`` to the recorded contents; nothing where none are recorded."""
+    about = _read(folder / MARKER)
+    known = about.get("holds")
+    if not isinstance(known, list) or name in known:
+        return
+    partial = folder / f"{MARKER}.partial"
+    partial.write_text(
+        json.dumps(about | {"holds": sorted([*map(str, known), name])}, indent=1) + "\n", encoding="utf-8"
+    )
+    partial.replace(folder / MARKER)
+
+
 def check_replaceable(folder: Path) -> None:
     """Raises EdgeError unless everything in ``folder`` was written by us or belongs to a Phantom checkpoint."""
     if Path.cwd().resolve().is_relative_to(folder):

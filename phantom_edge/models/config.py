@@ -171,7 +171,7 @@ class PhantomConfig(PreTrainedConfig):
     max_tiles: int = 6
     use_thumbnail: bool = True
     tie_word_embeddings: bool | None = None
-    eos_token_id: int | list[int] | None = None
+    eos_token_id: int | str | list[int | str] | None = None
     pad_token_id: int | None = None
 
     @classmethod

@@ -1,5 +1,6 @@
 """Text and pictures to model inputs, and chats to prompts: transformers' processor for Phantom."""
 
+import traceback
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -12,6 +13,7 @@ from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.json_file import read_json
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.models.hub import SMALL_FILES, find_folder
+from phantom_edge.processing.chat_template import reason
 from phantom_edge.processing.folder import read_settings
 from phantom_edge.processing.image_processor import Images, PhantomImageProcessor, flatten
 from phantom_edge.processing.images import ImageSource
@@ -195,7 +197,21 @@ class PhantomProcessor(ProcessorMixin):
                 raise EdgeError("the conversation is empty", 'pass at least {"role": "user", "content": "..."}')
             for message in chat:
                 read_message(message)
-        return super().apply_chat_template(conversation, chat_template, **options)
+        try:
+            return super().apply_chat_template(conversation, chat_template, **options)
+        except Exception as error:  # a template raises what any program does
+            if isinstance(error, EdgeError) or not _is_of_template(error):
+                raise
+            raise EdgeError(
+                f"the chat template cannot write this conversation ({reason(error)})",
+                "use plain messages, or another chat template",
+            ) from error
+
+
+def _is_of_template(error: BaseException) -> bool:
+    """True for an exception that came through jinja2, parsing or rendering."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(str(frame.f_globals.get("__name__")).partition(".")[0] == "jinja2" for frame, _ in frames)
 
 
 def _picture_settings(overrides: dict[str, Any]) -> dict[str, Any]:

@@ -1,24 +1,23 @@
 """Rows of an embedding table in a file, as floats or integers, read on demand."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from phantom_edge.bundle.embedding import Embedding
 from phantom_edge.bundle.folder import AGAIN, Bundle
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.runtime.engine import Floats, Ints
 
 
-class Rows:
-    """The embedding table of a bundle: ``rows[ids]`` (N, width) in float32."""
+class Table:
+    """An embedding table in a file: ``table[ids]`` (N, width) in float32."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        table = bundle.manifest.embedding
-        if table is None:
-            raise EdgeError(f"{bundle.path} has no table of embeddings", AGAIN)
+    def __init__(self, table: Embedding, path: Path) -> None:
         self.table = table
-        path, rounded = bundle.file(table.file), table.rounded
+        rounded = table.rounded
 
         def array(dtype: str, offset: int, width: int) -> NDArray[Any]:
             return np.memmap(path, np.dtype(dtype), "r", offset, (table.rows, width))
@@ -43,6 +42,16 @@ class Rows:
         scales = np.asarray(self.scales[ids], np.float32)[:, :, None]
         rows: Floats = (integers.reshape(len(ids), blocks, rounded.block) - zeros) * scales
         return np.ascontiguousarray(rows.reshape(len(ids), -1)[:, :width])
+
+
+class Rows(Table):
+    """The embedding table of a bundle."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        table = bundle.manifest.embedding
+        if table is None:
+            raise EdgeError(f"{bundle.path} has no table of embeddings", AGAIN)
+        super().__init__(table, bundle.file(table.file))
 
 
 def _integers(found: NDArray[np.uint8], bits: int) -> Floats:

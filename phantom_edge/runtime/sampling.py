@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.runtime.constraints import Constraint, Tokens, unchanged
 
 COLDEST = 1e-4
 """Lowest temperature above 0: logits of some hundreds, divided by it, stay far inside float32."""
@@ -43,13 +44,14 @@ class Sampling:
             if not holds:
                 raise EdgeError(problem, remedy)
 
-    def chooser(self) -> Callable[[NDArray[np.float32]], int]:
-        """A function from logits (vocab,) to a token, with a random state of its own."""
+    def chooser(self, constrain: Constraint = unchanged) -> Callable[[Tokens, NDArray[np.float32]], int]:
+        """A function from tokens so far (N,) and logits (vocab,) to a token, with a random state of its own."""
         random = np.random.default_rng(self.seed)
 
-        def choose(logits: NDArray[np.float32]) -> int:
+        def choose(ids: Tokens, logits: NDArray[np.float32]) -> int:
             if not np.isfinite(logits).all():
                 raise EdgeError("the bundle computed logits that are not finite", "run: phantom-edge verify BUNDLE")
+            logits = constrain(ids, logits)
             if self.temperature == 0:
                 return int(logits.argmax())
             order = np.argsort(-logits)[: self.top_k or None]

@@ -20,6 +20,8 @@ from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.processing.images import ImageSource, open_image
 from phantom_edge.processing.prompt import Message
 from phantom_edge.processing.tiling import Tiling, to_pixel_values
+from phantom_edge.processing.token_ids import check_ids
+from phantom_edge.runtime.constraints import constraint
 from phantom_edge.runtime.engine import Engine, Floats, Ints
 from phantom_edge.runtime.sampling import Sampling
 from phantom_edge.runtime.text import Text, question_of
@@ -112,8 +114,8 @@ class Session:
     ) -> Iterator[str]:
         """Yield the answer's text piece by piece; ``answer`` is filled as it goes.
 
-        Raises EdgeError for pictures that cannot be read, marks that do not match them, or a prompt that leaves no room
-        in the cache.
+        Raises EdgeError for pictures that cannot be read, marks that do not match them, token ids beyond
+        the embedding, or a prompt that leaves no room in the cache.
         """
         if isinstance(images, str | bytes | Path):
             raise EdgeError("images is one picture, not a list", "put it into a list: [picture]")
@@ -124,6 +126,7 @@ class Session:
         tiles = [len(one) for one in pixels]
         with self.trace("words"):
             ids = self.text.ids(messages, tiles, self.manifest.pictures.tokens_per_tile)
+            check_ids(ids.tolist(), self.manifest.model.vocab_size, self.text.tokenizer.id_to_token)
         self._check_room(len(ids))
         answer.prompt_tokens = len(ids)
         with self.trace("preprocess"):
@@ -135,7 +138,7 @@ class Session:
         with self.trace("prefill"):
             logits = self._prefill(ids, digests, encoded, answer)
         answer.prefill_seconds = time.perf_counter() - start - answer.vision_seconds
-        yield from self._decode(logits, sampling, answer)
+        yield from self._decode(ids, logits, sampling, answer)
 
     def _check_room(self, tokens: int) -> None:
         room = self.manifest.cache.max_context
@@ -196,10 +199,10 @@ class Session:
             holds[place] = (int(ids[place]), name)
         return holds, embeds
 
-    def _decode(self, logits: NDArray[np.float32], sampling: Sampling, answer: Answer) -> Iterator[str]:
+    def _decode(self, prompt: Ints, logits: NDArray[np.float32], sampling: Sampling, answer: Answer) -> Iterator[str]:
         words = DecodeStream(skip_special_tokens=True)
         ids: list[int] = []
-        for token in self._tokens(logits, sampling, answer):
+        for token in self._tokens(prompt, logits, sampling, answer):
             ids.append(token)
             with self.trace("words"):
                 piece = words.step(self.text.tokenizer, token)
@@ -211,15 +214,17 @@ class Session:
             rest, answer.text = whole.removeprefix(answer.text), whole
             yield rest
 
-    def _tokens(self, logits: NDArray[np.float32], sampling: Sampling, answer: Answer) -> Iterator[int]:
+    def _tokens(self, prompt: Ints, logits: NDArray[np.float32], sampling: Sampling, answer: Answer) -> Iterator[int]:
         """The answer's tokens without the one that stops it."""
         start = time.perf_counter()
-        choose = sampling.chooser()
+        choose = sampling.chooser(constraint(self.manifest.generation, self.manifest.prompt.stop_tokens, len(prompt)))
+        so_far = prompt.tolist()
         own = self.questions
         while True:
             with self.trace("choose"):
-                token = choose(logits)
+                token = choose(so_far, logits)
             answer.ids.append(token)
+            so_far.append(token)
             answer.decode_seconds = time.perf_counter() - start
             if token in self.manifest.prompt.stop_tokens:
                 answer.stopped_by = "end of turn"

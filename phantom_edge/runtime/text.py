@@ -3,19 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
 import numpy as np
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
 from phantom_edge.bundle.folder import AGAIN
 from phantom_edge.bundle.prompt import Prompt
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.processing.chat_template import ChatTemplate, TemplateFault
 from phantom_edge.processing.prompt import IMAGE_MARK, Message, expand, read_message
 from phantom_edge.runtime.engine import Ints
-
-TEMPLATE_ERRORS = (jinja2.TemplateError, ArithmeticError, TypeError, ValueError, LookupError, AttributeError)
-"""Exceptions that a template may raise."""
 
 
 class Text:
@@ -27,11 +23,9 @@ class Text:
             self.tokenizer = Tokenizer.from_file(str(tokenizer))
         except Exception as error:  # it raises nothing more specific
             raise EdgeError(f"{tokenizer} is no tokenizer ({error})", AGAIN) from error
-        # a sandbox, because the template is a program from a checkpoint
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         try:
-            self.template = environment.from_string(template.read_text(encoding="utf-8"))
-        except (ValueError, OSError, jinja2.TemplateError) as error:
+            self.template = ChatTemplate(template.read_text(encoding="utf-8"), prompt.variables)
+        except (ValueError, OSError, TemplateFault) as error:
             raise EdgeError(f"{template} is no chat template ({error})", AGAIN) from error
 
     def ids(self, messages: Sequence[Message], tiles_per_image: Sequence[int], tokens_per_tile: int) -> Ints:
@@ -43,8 +37,8 @@ class Text:
         for message in messages:
             read_message(message)
         try:
-            text = self.template.render(messages=messages, add_generation_prompt=True)
-        except TEMPLATE_ERRORS as error:
+            text = self.template.render(messages)
+        except TemplateFault as error:
             raise EdgeError(
                 f"the chat template cannot write this conversation ({error})", "use plain messages"
             ) from error

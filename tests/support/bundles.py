@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from export_settings import settings_for
 
-from phantom_edge.bundle.folder import Bundle, listing, sealed
+from phantom_edge.bundle.folder import Bundle, listing
 from phantom_edge.bundle.manifest import MANIFEST, UNSEALED
+from phantom_edge.bundle.proof_file import PROOF
+from phantom_edge.bundle.seal import sealed
 from phantom_edge.convert.random import write_random
 from phantom_edge.export.pipeline import export_bundle
 from phantom_edge.export.targets.target import Settings
@@ -35,7 +37,16 @@ def resealed(folder: Path, change: Callable[[Any], None] = lambda _: None) -> No
     text["files"] = {name: {"bytes": file.bytes, "sha256": file.sha256} for name, file in files.items()}
     text["seal"] = UNSEALED
     change(text)
-    (folder / MANIFEST).write_text(sealed(json.dumps(text, indent=1)))
+    _write(folder, sealed(json.dumps(text, indent=1)))
+
+
+def _write(folder: Path, manifest: str) -> None:
+    """Write the manifest, to which a proof belongs from then on."""
+    (folder / MANIFEST).write_text(manifest)
+    if (folder / PROOF).exists():
+        proof = json.loads((folder / PROOF).read_text())
+        proof |= {"bundle": json.loads(manifest).get("seal", ""), "seal": UNSEALED}
+        (folder / PROOF).write_text(sealed(json.dumps(proof, indent=1)))
 
 
 def manifest_edit(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
@@ -44,6 +55,6 @@ def manifest_edit(change: Callable[[dict[str, Any]], object]) -> Callable[[Path]
     def damage(folder: Path) -> None:
         document = json.loads((folder / MANIFEST).read_text()) | {"seal": UNSEALED}
         change(document)
-        (folder / MANIFEST).write_text(sealed(json.dumps(document)))
+        _write(folder, sealed(json.dumps(document)))
 
     return damage

@@ -227,7 +227,7 @@ def _constants(source: Source, context: int, backend: Backend) -> dict[str, Any]
         "get_max_seq_len": context,
         "get_max_context_len": context,
         "get_vocab_size": source.config.text.vocab_size,
-        "get_eos_ids": list(source.stop_tokens()),
+        "get_eos_ids": list(source.carried.stop_tokens),
         "enable_dynamic_shape": backend.fused,
         "use_kv_cache": True,
         "use_sdpa_with_kv_cache": backend.fused,

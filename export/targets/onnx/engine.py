@@ -40,7 +40,7 @@ class OrtEngine:
         self.threads, self.traces = threads, traces
         parts = self.manifest.parts
         self.dtype = np.dtype(self.manifest.cache.dtype)
-        self.run_errors: tuple[type[Exception], ...] = (*_errors(self.ort), RuntimeError)
+        self.run_errors: tuple[type[Exception], ...] = (*errors_of(self.ort), RuntimeError)
         self.table = Rows(bundle)
         cache = self.manifest.cache
         self.blank = int(cache.together)
@@ -72,7 +72,7 @@ class OrtEngine:
             make_exact(self.ort, options)
         try:
             return self.ort.InferenceSession(self._model(path, options), options, providers=self._providers(path))
-        except _errors(self.ort) as error:
+        except errors_of(self.ort) as error:
             raise EdgeError(
                 f"ONNX Runtime {self.ort.__version__} does not load {path} ({' '.join(str(error).split())[:200]})",
                 "export it again: phantom-edge export; if that does not help: phantom-edge doctor",
@@ -134,7 +134,7 @@ def _failed(part: str, error: Exception) -> EdgeError:
     return EdgeError(f"the {part} of this bundle does not run: {why}", AGAIN)
 
 
-def _errors(ort: Any) -> tuple[type[Exception], ...]:
+def errors_of(ort: Any) -> tuple[type[Exception], ...]:
     """Returns onnxruntime's own exceptions, which share no base but Exception."""
     state = ort.capi.onnxruntime_pybind11_state
     found = (getattr(state, name) for name in dir(state))

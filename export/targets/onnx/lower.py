@@ -10,6 +10,7 @@ import onnx_ir as ir
 import torch
 from onnx_ir import Value
 
+from phantom_edge.bundle.cache import FirstRow
 from phantom_edge.bundle.embedding import Embedding, Rounded
 from phantom_edge.bundle.numbers import Number
 from phantom_edge.bundle.part import Part, Port
@@ -23,6 +24,7 @@ from phantom_edge.export.parts.precision import DTYPES
 from phantom_edge.export.passes.phantom_rank import Chosen
 from phantom_edge.export.passes.rope import constant_tables
 from phantom_edge.export.targets.onnx.decoder import DecoderDrawing
+from phantom_edge.export.targets.onnx.first_token import FILE, write_first_token
 from phantom_edge.export.targets.onnx.graph import Drawing
 from phantom_edge.export.targets.onnx.options import OnnxOptions
 from phantom_edge.export.targets.onnx.vision import VisionDrawing
@@ -53,10 +55,19 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
     }
     described = written(drawings, settings, parts, begin)
     rounded = options.cache == "int8"
-    cache = cache_of(
-        text, forms, NUMBERS[dtype], settings.max_context, "growing arrays", "position_ids", rounded=rounded
-    )
     embedding = embedding_of(source, dtype, parts, begin, opset_only=options.opset_only)
+    token, has_integers = source.first_token(), source.integers is not None
+    parts.part("first_token", partial(write_first_token, parts.folder, embedding, token, has_integers, begin))
+    cache = cache_of(
+        text,
+        forms,
+        NUMBERS[dtype],
+        settings.max_context,
+        "growing arrays",
+        "position_ids",
+        rounded=rounded,
+        first_row=FirstRow(FILE),
+    )
     return Lowered(described, embedding, cache, ("onnx", "onnx-ir", "torch"))
 
 

@@ -10,6 +10,7 @@ from phantom_edge.runtime.tracing import Pass
 
 def _making() -> Making:
     need("onnx_ir", "export")
+    need("onnxruntime", "ort")
     from phantom_edge.export.targets.onnx.lower import MAKING
 
     return MAKING
