@@ -12,11 +12,15 @@ import jinja2.ext
 import jinja2.sandbox
 import numpy as np
 import onnxruntime
-from PIL import Image, ImageOps
+from standalone_embeddings import embedding_table
+from standalone_pictures import Array, cut_tiles, decode, normalize
 from tokenizers import Tokenizer
 
-Array = np.ndarray[Any, Any]
 Manifest = dict[str, Any]
+SETTINGS = {
+    *("repetition_penalty", "no_repeat_ngram", "min_length", "min_new_tokens"),
+    *("suppress_tokens", "begin_suppress_tokens"),
+}
 
 
 class Refusal(ValueError):
@@ -72,100 +76,19 @@ def read_manifest(folder: Path) -> Manifest:
     refuse_unless(hashlib.sha256(unsealed).hexdigest() == seal, "phantom.json is damaged")
     kind = (manifest["target"], manifest["cache"]["layout"], manifest["cache"]["positions"])
     refuse_unless(kind == ("onnx", "growing arrays", "position_ids"), f"{kind} is not for this reader")
-    known = {"repetition_penalty", "no_repeat_ngram", "min_length", "min_new_tokens"}
-    known |= {"suppress_tokens", "begin_suppress_tokens"}
-    refuse_unless(set(manifest["generation"]) <= known, "generation has an unknown setting")
+    refuse_unless(set(manifest["generation"]) <= SETTINGS, "generation has an unknown setting")
     return manifest
 
 
-# Pictures
-
-
-def decode(path: Path, background: list[int]) -> Array:
-    """Decodes a picture to upright, opaque RGB: (height, width, 3) bytes."""
-    with Image.open(path) as opened:
-        image = ImageOps.exif_transpose(opened)
-    if image.mode.startswith("I"):  # 16-bit grey
-        grey = np.floor(np.asarray(image).astype(np.float64) / 257 + 0.5).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if not image.has_transparency_data:
-        return np.asarray(image.convert("RGB"))
-    pixels = np.asarray(image.convert("RGBA")).astype(np.float64)
-    colour, alpha = pixels[:, :, :3], pixels[:, :, 3:]
-    return np.round((colour * alpha + np.array(background) * (255 - alpha)) / 255).astype(np.uint8)
-
-
-def choose_grid(width: int, height: int, pictures: Manifest) -> tuple[int, int]:
-    """Chooses the columns and rows of a picture's tiles."""
-    best, distance = (0, 0), float("inf")
-    for columns, rows in pictures["grids"]:
-        d = abs(width / height - columns / rows)
-        area = pictures["tie_area"] * pictures["tile_size"] * pictures["tile_size"] * columns * rows
-        if d < distance or (d == distance and width * height > area):
-            best, distance = (columns, rows), d
-    return best
-
-
-def cubic(x: Array, a: float) -> Array:
-    """Keys' cubic."""
-    x = np.abs(x)
-    near, far = ((a + 2) * x - (a + 3)) * x * x + 1, (((x - 5) * x + 8) * x - 4) * a
-    return np.where(x < 1, near, np.where(x < 2, far, 0.0))
-
-
-def resize_columns(pixels: Array, n: int, a: float = -0.5, bits: int = 22) -> Array:
-    """Resizes the second axis of (rows, columns, channels) bytes to n pixels, by the page's formula."""
-    m = pixels.shape[1]
-    if m == n:
-        return pixels
-    scale, whole = m / n, pixels.astype(np.int64)
-    wide = max(scale, 1.0)
-    support, out = 2 * wide, np.empty((pixels.shape[0], n, pixels.shape[2]), np.uint8)
-    for i in range(n):
-        center = (i + 0.5) * scale
-        first, last = max(int(center - support + 0.5), 0), min(int(center + support + 0.5), m)
-        weights = cubic((np.arange(first, last) - center + 0.5) / wide, a)
-        weights = weights / np.add.accumulate(weights)[-1]
-        integers = np.trunc(weights * 2**bits + np.where(weights >= 0, 0.5, -0.5)).astype(np.int64)
-        total = 2 ** (bits - 1) + np.einsum("rkc,k->rc", whole[:, first:last], integers)
-        out[:, i] = np.clip(total >> bits, 0, 255)
-    return out
-
-
-def resize(pixels: Array, width: int, height: int) -> Array:
-    """Resizes (height, width, channels) bytes: first the horizontal pass, then the vertical one."""
-    return resize_columns(resize_columns(pixels, width).swapaxes(0, 1), height).swapaxes(0, 1)
-
-
-def cut_tiles(pixels: Array, pictures: Manifest) -> list[Array]:
-    """Cuts a picture into tiles of (S, S, 3) bytes."""
-    size = pictures["tile_size"]
-    columns, rows = choose_grid(pixels.shape[1], pixels.shape[0], pictures)
-    large = resize(pixels, columns * size, rows * size)
-    corners = [(row * size, column * size) for row in range(rows) for column in range(columns)]
-    tiles = [large[y : y + size, x : x + size] for y, x in corners]
-    return [*tiles, resize(pixels, size, size)] if pictures["thumbnail"] and len(tiles) > 1 else tiles
-
-
-def normalize(tile: Array, pictures: Manifest) -> Array:
-    """Makes a tile of bytes (S, S, 3) the numbers (1, 3, S, S) of the input `pixel_values`."""
-    mean, std = (np.array(pictures[name], np.float32) for name in ("mean", "std"))
-    numbers = (tile.astype(np.float32) / np.float32(255) - mean) / std
-    return np.ascontiguousarray(numbers.transpose(2, 0, 1)[None])
-
-
-# Prompts
-
-
 class GenerationTag(jinja2.ext.Extension):
-    """The tag `generation`, whose body is rendered."""
+    """The tag `generation`, whose body is rendered in a scope of its own."""
 
     tags = {"generation"}  # noqa: RUF012 - Jinja's own declaration
 
-    def parse(self, parser: Any) -> list[Any]:
-        next(parser.stream)
-        body: list[Any] = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return body
+    def parse(self, parser: Any) -> jinja2.nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return jinja2.nodes.Scope(body).set_lineno(line)
 
 
 def chat_template(text: str) -> jinja2.Template:
@@ -177,7 +100,7 @@ def chat_template(text: str) -> jinja2.Template:
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols, GenerationTag]
     )
-    environment.globals["raise_exception"] = fail
+    environment.globals |= {"raise_exception": fail, "tools": None, "documents": None}
     environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
     environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
     return environment.from_string(text)
@@ -191,37 +114,6 @@ def expand(prompt: str, images: dict[str, str], counts: list[int]) -> str:
     return "".join(text + picture for text, picture in zip(texts, [*filled, ""], strict=True))
 
 
-# Embeddings and logits
-
-
-def unpack(data: Array, rows: int, bits: int) -> Array:
-    """Unpacks unsigned integers: (rows, integers) float32. Of two in a byte, the low one is first."""
-    table = data.reshape(rows, -1)
-    if bits == 4:
-        table = np.stack([table & 15, table >> 4], axis=2).reshape(rows, -1)
-    return table.astype(np.float32)
-
-
-def embedding_table(data: bytes, embedding: Manifest) -> Array:
-    """Reads all rows of embeddings: (rows, width) float32."""
-    rows, width, packed, offset = (embedding[name] for name in ("rows", "width", "rounded", "offset"))
-    if packed is None:
-        form = np.dtype(embedding["dtype"]).newbyteorder("<")
-        return np.frombuffer(data, form, rows * width, offset).reshape(rows, width).astype(np.float32)
-    block, bits = packed["block"], packed["bits"]
-    blocks = -(-width // block)
-    form = np.dtype(packed["scale_dtype"]).newbyteorder("<")
-    scales = np.frombuffer(data, form, rows * blocks, packed["scales"]).reshape(rows, blocks, 1).astype(np.float32)
-    integers = unpack(np.frombuffer(data, np.uint8, rows * blocks * block * bits // 8, offset), rows, bits)
-    zero: Array = np.full((1, 1, 1), packed["zero_offset"], np.float32)
-    if packed["zero_points"] is not None:
-        row_bytes = -(-blocks * bits // 8)
-        stored = np.frombuffer(data, np.uint8, rows * row_bytes, packed["zero_points"])
-        zero = unpack(stored, rows, bits)[:, :blocks, None]
-    numbers = (integers.reshape(rows, blocks, block) - zero) * scales
-    return np.ascontiguousarray(numbers.reshape(rows, -1)[:, :width])
-
-
 def repeated(ids: list[int], n: int) -> list[int]:
     """Returns the ids that would complete a sequence of n tokens for the second time."""
     tail = ids[len(ids) - n + 1 :]
@@ -230,7 +122,7 @@ def repeated(ids: list[int], n: int) -> list[int]:
 
 def apply_settings(logits: Array, ids: list[int], answer: int, generation: Manifest, stops: list[int]) -> Array:
     """Applies `generation` to the logits after the ids, of which the last `answer` ones are the answer's."""
-    logits = logits.astype(np.float32)
+    refuse_unless(bool(np.isfinite(logits).all()), "logits are not finite")
     seen, penalty = np.unique(ids), np.float32(generation["repetition_penalty"])
     logits[seen] = np.where(logits[seen] < 0, logits[seen] * penalty, logits[seen] / penalty)
     banned = repeated(ids, generation["no_repeat_ngram"]) + generation["suppress_tokens"]
@@ -239,6 +131,7 @@ def apply_settings(logits: Array, ids: list[int], answer: int, generation: Manif
     if answer == 0:
         banned = banned + generation["begin_suppress_tokens"]
     logits[banned] = -np.inf
+    refuse_unless(bool(np.isfinite(logits).any()), "the settings ban every token")
     return logits
 
 
@@ -254,13 +147,11 @@ class Reader:
         embedding = self.manifest["embedding"]
         self.table = embedding_table(self._file(folder, embedding["file"]).read_bytes(), embedding)
         self.vision, self.decoder = (self._graph(folder, name) for name in ("vision", "decoder"))
-        self.types = {
-            port["name"]: np.dtype(port["dtype"]) for part in self.manifest["parts"].values() for port in part["inputs"]
-        }
-        self.contents: list[tuple[str, int]] = []  # of each position in the cache
-        ports = self.manifest["parts"]["decoder"]["inputs"]
+        ports = [port for part in self.manifest["parts"].values() for port in part["inputs"]]
+        self.types = {port["name"]: np.dtype(port["dtype"]) for port in ports}
         past = [port for port in ports if port["name"].startswith("past_")]
         self.cache = {port["name"]: np.empty((0, port["shape"][1]), port["dtype"]) for port in past}
+        self.contents: list[tuple[str, int]] = []  # of each position in the cache
         self.pictures: dict[str, Encoded] = {}
 
     def _file(self, folder: Path, name: str) -> Path:
@@ -270,7 +161,11 @@ class Reader:
         part = self.manifest["parts"][name]
         for weights in part["weights"]:
             self._file(folder, weights)
-        return onnxruntime.InferenceSession(self._file(folder, part["file"]), providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        if self.manifest["integers"] is not None:  # x86 without VNNI would overflow in silence
+            options.add_session_config_entry("session.x64quantprecision", "1")
+        path = self._file(folder, part["file"])
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def ask(self, question: str, pictures: Sequence[Path] = (), max_new_tokens: int = 64) -> Answer:
         """Answers one question about pictures greedily."""
@@ -283,11 +178,12 @@ class Reader:
         contents, rows = self._rows(ids, encoded)
         reused = self._reuse(contents)
         logits = self._prefill(contents, rows, reused)
+        stops, settings = self.manifest["prompt"]["stop_tokens"], self.manifest["generation"]
         answer: list[int] = []
         pieces: list[str] = []
         while len(answer) < max_new_tokens:
-            chosen = self._choose(logits, ids, answer)
-            if chosen in self.manifest["prompt"]["stop_tokens"]:
+            chosen = int(np.argmax(apply_settings(logits, [*ids, *answer], len(answer), settings, stops)))
+            if chosen in stops:
                 break
             answer.append(chosen)
             self._stream(answer, pieces)
@@ -326,8 +222,8 @@ class Reader:
                 refuse_unless(text not in message["content"], f"a message contains {text}")
         if self.template is not None:
             return self.template.render(messages=messages, add_generation_prompt=True, **prompt["variables"])
-        roles = turns["roles"]
-        around = [(roles[message["role"]], message["content"]) for message in messages]
+        refuse_unless(all(message["role"] in turns["roles"] for message in messages), "a role is not written out")
+        around = [(turns["roles"][message["role"]], message["content"]) for message in messages]
         return "".join(role["before"] + text + role["after"] for role, text in around) + str(turns["generation"])
 
     def _prompt_ids(self, prompt: str, counts: list[int]) -> list[int]:
@@ -337,7 +233,6 @@ class Reader:
         refuse_unless(ids[:1] == [rules["first_token"]], "the prompt begins with another token")
         refuse_unless(max(ids) < self.manifest["model"]["vocab_size"], "a token is not in the vocabulary")
         refuse_unless(len(ids) < self.manifest["cache"]["max_context"], "the prompt is too long")
-        refuse_unless(ids.count(rules["image_token"]) == sum(counts), "image tokens stand in the text")
         return ids
 
     def _rows(self, ids: list[int], pictures: list[Encoded]) -> tuple[list[tuple[str, int]], Array]:
@@ -379,11 +274,6 @@ class Reader:
         self.cache = {name: np.concatenate([past, rows]) for (name, past), rows in pairs}
         self.contents = self.contents + contents
         return logits[-1].astype(np.float32) if is_last else logits
-
-    def _choose(self, logits: Array, prompt: list[int], answer: list[int]) -> int:
-        stops = self.manifest["prompt"]["stop_tokens"]
-        settings = self.manifest["generation"]
-        return int(np.argmax(apply_settings(logits, prompt + answer, len(answer), settings, stops)))
 
     def _stream(self, answer: list[int], pieces: list[str], is_last: bool = False) -> str:
         """Appends what is new in the decoded answer to the pieces, and returns its text."""
