@@ -1,0 +1,73 @@
+// Prompts and rows of embeddings, by "prompt" and "embedding" in phantom.json. Needs org.json, which Android has.
+import java.io.File
+import java.io.RandomAccessFile
+import java.nio.ByteBuffer
+import java.nio.ByteOrder
+import org.json.JSONObject
+
+/** Stops where the model asks for more than the likeliest token. */
+fun checkGreedy(generation: JSONObject) {
+    val plain = mapOf("repetition_penalty" to "1.0", "no_repeat_ngram" to "0", "min_length" to "0", "min_new_tokens" to "0")
+    for (name in generation.keys()) {
+        val value = generation.get(name).toString()
+        check(value in listOf(plain[name], "[]", "null", "1".takeIf { name == "repetition_penalty" })) {
+            "this program chooses tokens greedily, and the model asks for $name $value"
+        }
+    }
+}
+
+/** The texts before and behind the picture of a prompt with one picture, without its image tokens. */
+fun aroundPicture(question: String, prompt: JSONObject): Pair<String, String> {
+    val images = prompt.getJSONObject("images")
+    val reserved = prompt.getJSONArray("reserved")
+    for (text in List(reserved.length(), reserved::getString) + images.getString("mark")) {
+        require(text !in question) { "the question contains $text" }
+    }
+    val turns = checkNotNull(prompt.optJSONObject("turns")) { "the template of this model needs a renderer of Jinja" }
+    val user = turns.getJSONObject("roles").getJSONObject("user")
+    val behind = question + user.getString("after") + turns.getString("generation")
+    return user.getString("before") + images.getString("start") to images.getString("end") + behind
+}
+
+/** A number in 16 bits. */
+fun half(bits: Int): Float {
+    val exponent = bits shr 10 and 31
+    val size = if (exponent == 0) (bits and 1023) * Math.scalb(1f, -24) else Math.scalb(1024f + (bits and 1023), exponent - 25)
+    return if (bits and 0x8000 == 0) size else -size
+}
+
+/** The table of embeddings. */
+class Rows(folder: File, private val table: JSONObject) {
+    private val file = RandomAccessFile(File(folder, table.getString("file")), "r")
+    private val width = table.getInt("width")
+
+    private fun stored(id: Int, offset: Long, bytes: Int): ByteBuffer {
+        val found = ByteArray(bytes)
+        file.seek(offset + id.toLong() * bytes)
+        file.readFully(found)
+        return ByteBuffer.wrap(found).order(ByteOrder.LITTLE_ENDIAN)
+    }
+
+    private fun floats(id: Int, offset: Long, count: Int, dtype: String): FloatArray {
+        val isHalf = dtype == "float16"
+        val found = stored(id, offset, count * if (isHalf) 2 else 4)
+        return FloatArray(count) { if (isHalf) half(found.getShort(2 * it).toInt()) else found.getFloat(4 * it) }
+    }
+
+    /** A token's row in float32. */
+    operator fun get(id: Int): FloatArray {
+        val rounded = table.optJSONObject("rounded") ?: return floats(id, table.getLong("offset"), width, table.getString("dtype"))
+        val bits = rounded.getInt("bits")
+        val block = rounded.getInt("block")
+        val blocks = (width + block - 1) / block
+        val integers = stored(id, table.getLong("offset"), blocks * block * bits / 8)
+        val scales = floats(id, rounded.getLong("scales"), blocks, rounded.getString("scale_dtype"))
+        val zeros = if (rounded.isNull("zero_points")) null else stored(id, rounded.getLong("zero_points"), (blocks * bits + 7) / 8)
+        fun integer(from: ByteBuffer, place: Int) = // of two in a byte the low half is the first
+            if (bits == 8) from.get(place).toInt() and 255 else from.get(place / 2).toInt() shr (4 * (place % 2)) and 15
+        return FloatArray(width) {
+            val zero = if (zeros == null) rounded.getInt("zero_offset") else integer(zeros, it / block)
+            (integer(integers, it) - zero) * scales[it / block]
+        }
+    }
+}
