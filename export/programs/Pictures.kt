@@ -8,10 +8,12 @@ import org.json.JSONObject
 /** Opaque pixels: R, G and B of each in 8 bits, row by row. */
 class Picture(val width: Int, val height: Int, val rgb: ByteArray)
 
-fun JSONObject.numbers(name: String): List<Double> = getJSONArray(name).let { all -> List(all.length(), all::getDouble) }
+fun JSONObject.numbers(name: String): List<Double> =
+    getJSONArray(name).let { all -> List(all.length(), all::getDouble) }
 
 /** A channel over the background. */
-fun blended(value: Int, alpha: Int, background: Int) = ((value * alpha + background * (255 - alpha)) / 255.0 + 0.5).toInt()
+fun blended(value: Int, alpha: Int, background: Int) =
+    ((value * alpha + background * (255 - alpha)) / 255.0 + 0.5).toInt()
 
 /** The picture turned upright by its EXIF orientation, 1 to 8. */
 fun Picture.upright(orientation: Int): Picture {
@@ -52,7 +54,8 @@ private fun weights(from: Int, to: Int, rules: JSONObject): List<Pair<Int, IntAr
 
 /** Pixels resampled along one axis; steps and strides are bytes between pixels of a line, and between lines. */
 private fun resampled(
-    source: ByteArray, from: Int, to: Int, lines: Int, step: Int, stride: Int, newStep: Int, newStride: Int, rules: JSONObject,
+    source: ByteArray, from: Int, to: Int, lines: Int,
+    step: Int, stride: Int, newStep: Int, newStride: Int, rules: JSONObject,
 ): ByteArray {
     if (from == to) return source
     val shift = rules.getInt("fractional_bits")

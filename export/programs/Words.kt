@@ -7,10 +7,11 @@ import org.json.JSONObject
 
 /** Stops where the model asks for more than the likeliest token. */
 fun checkGreedy(generation: JSONObject) {
-    val plain = mapOf("repetition_penalty" to "1.0", "no_repeat_ngram" to "0", "min_length" to "0", "min_new_tokens" to "0")
+    val zeros = listOf("no_repeat_ngram", "min_length", "min_new_tokens").associateWith { 0.0 }
+    val plain = zeros + mapOf("repetition_penalty" to 1.0)
     for (name in generation.keys()) {
-        val value = generation.get(name).toString()
-        check(value in listOf(plain[name], "[]", "null", "1".takeIf { name == "repetition_penalty" })) {
+        val value = generation.get(name)
+        check((value as? Number)?.toDouble() == plain[name] && (value is Number || "$value" in listOf("[]", "null"))) {
             "this program chooses tokens greedily, and the model asks for $name $value"
         }
     }
@@ -32,7 +33,8 @@ fun aroundPicture(question: String, prompt: JSONObject): Pair<String, String> {
 /** A number in 16 bits. */
 fun half(bits: Int): Float {
     val exponent = bits shr 10 and 31
-    val size = if (exponent == 0) (bits and 1023) * Math.scalb(1f, -24) else Math.scalb(1024f + (bits and 1023), exponent - 25)
+    val digits = if (exponent == 0) bits and 1023 else (bits and 1023) + 1024
+    val size = Math.scalb(digits.toFloat(), maxOf(exponent, 1) - 25)
     return if (bits and 0x8000 == 0) size else -size
 }
 
@@ -56,13 +58,15 @@ class Rows(folder: File, private val table: JSONObject) {
 
     /** A token's row in float32. */
     operator fun get(id: Int): FloatArray {
-        val rounded = table.optJSONObject("rounded") ?: return floats(id, table.getLong("offset"), width, table.getString("dtype"))
+        val offset = table.getLong("offset")
+        val rounded = table.optJSONObject("rounded") ?: return floats(id, offset, width, table.getString("dtype"))
         val bits = rounded.getInt("bits")
         val block = rounded.getInt("block")
         val blocks = (width + block - 1) / block
-        val integers = stored(id, table.getLong("offset"), blocks * block * bits / 8)
+        val integers = stored(id, offset, blocks * block * bits / 8)
         val scales = floats(id, rounded.getLong("scales"), blocks, rounded.getString("scale_dtype"))
-        val zeros = if (rounded.isNull("zero_points")) null else stored(id, rounded.getLong("zero_points"), (blocks * bits + 7) / 8)
+        val points = if (rounded.isNull("zero_points")) null else rounded.getLong("zero_points")
+        val zeros = points?.let { stored(id, it, (blocks * bits + 7) / 8) }
         fun integer(from: ByteBuffer, place: Int) = // of two in a byte the low half is the first
             if (bits == 8) from.get(place).toInt() and 255 else from.get(place / 2).toInt() shr (4 * (place % 2)) and 15
         return FloatArray(width) {

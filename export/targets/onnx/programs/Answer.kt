@@ -1,6 +1,6 @@
 // Answers a question from a picture: BUNDLE PICTURE QUESTION. phantom.json holds every number.
-// With Pictures.kt and Words.kt; needs com.microsoft.onnxruntime:onnxruntime, ai.djl.huggingface:tokenizers, org.json:json.
-// On Android: onnxruntime-android, and BitmapFactory and ExifInterface instead of `decoded`.
+// With Pictures.kt and Words.kt. Needs com.microsoft.onnxruntime:onnxruntime, ai.djl.huggingface:tokenizers and
+// org.json:json. On Android: onnxruntime-android, and BitmapFactory and ExifInterface instead of `decoded`.
 import ai.djl.huggingface.tokenizers.HuggingFaceTokenizer
 import ai.onnxruntime.OnnxJavaType
 import ai.onnxruntime.OnnxTensor
@@ -41,7 +41,7 @@ fun decoded(file: File, background: List<Double>): Picture {
     for (y in 0 until image.height) for (x in 0 until image.width) {
         val stored = image.raster.getPixel(x, y, null as IntArray?)
         val values = when {
-            palette != null -> palette.getRGB(stored[0]).let { intArrayOf(it shr 16 and 255, it shr 8 and 255, it and 255, it ushr 24) }
+            palette != null -> intArrayOf(16, 8, 0, 24).map { palette.getRGB(stored[0]) ushr it and 255 }.toIntArray()
             bits == 16 && stored.size == 1 -> intArrayOf((stored[0] / 257.0 + 0.5).toInt())
             else -> IntArray(stored.size) { if (bits == 16) stored[it] shr 8 else stored[it] }
         }
@@ -66,7 +66,8 @@ fun floats(numbers: FloatArray, dtype: String, vararg shape: Long): OnnxTensor {
 fun longs(numbers: LongArray, vararg shape: Long): OnnxTensor =
     OnnxTensor.createTensor(environment, LongBuffer.wrap(numbers), shape)
 
-fun portsOf(part: JSONObject, side: String) = part.getJSONArray(side).let { all -> List(all.length(), all::getJSONObject) }
+fun portsOf(part: JSONObject, side: String) =
+    part.getJSONArray(side).let { all -> List(all.length(), all::getJSONObject) }
 
 /** The decoder and its cache: a buffer for each `past_` input, filled row by row. */
 class Decoder(folder: File, manifest: JSONObject) {
@@ -142,7 +143,8 @@ fun answer(folder: File, picture: File, question: String, most: Int = 256): Stri
     val text = before + prompt.getJSONObject("images").getString("context").repeat(seen.size) + behind
     val ids = tokenizer.encode(text, false, false).ids.map { it.toInt() }
     val decoder = Decoder(folder, manifest)
-    check(ids[0] == prompt.getInt("first_token") && ids.size < decoder.context) { "this prompt does not fit this bundle" }
+    check(ids[0] == prompt.getInt("first_token")) { "this prompt begins with another token than this bundle's" }
+    check(ids.size < decoder.context) { "this prompt is too long" }
     val rows = Rows(folder, manifest.getJSONObject("embedding"))
     val image = seen.iterator()
     val embeds = ids.map { if (it == prompt.getInt("image_token")) image.next() else rows[it] }

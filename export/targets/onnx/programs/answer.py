@@ -133,8 +133,9 @@ def answer(folder: Path, picture: str, question: str, most: int = 256) -> str:
     """Answers greedily with at most ``most`` tokens."""
     manifest = json.loads((folder / "phantom.json").read_text(encoding="utf-8"))
     prompt, context = manifest["prompt"], manifest["cache"]["max_context"]
-    if any(value != PLAIN.get(name, value and None) for name, value in manifest["generation"].items() if value):
-        raise SystemExit(f"this program chooses tokens greedily, and the model asks for {manifest['generation']}")
+    for name, value in manifest["generation"].items():
+        if value != PLAIN.get(name) and value not in ([], None):
+            raise SystemExit(f"this program chooses tokens greedily, and the model asks for {name} {value}")
     vision = manifest["parts"]["vision"]
     session, dtype = onnxruntime.InferenceSession(folder / vision["file"]), vision["inputs"][0]["dtype"]
     tiles = tiles_of(decoded(picture, manifest["pictures"]["decoding"]["background"]), manifest["pictures"])
@@ -143,8 +144,10 @@ def answer(folder: Path, picture: str, question: str, most: int = 256) -> str:
     tokenizer = Tokenizer.from_file(str(folder / prompt["tokenizer"]))
     text = prompt_of(question, len(tiles), folder, manifest)
     ids = tokenizer.encode(text, add_special_tokens=False).ids
-    if ids[0] != prompt["first_token"] or len(ids) >= context:
-        raise SystemExit("this prompt begins with another token than the graphs were made for, or is too long")
+    if ids[0] != prompt["first_token"]:
+        raise SystemExit("this prompt begins with another token than this bundle's")
+    if len(ids) >= context:
+        raise SystemExit("this prompt is too long")
     rows = rows_of(ids, folder, manifest["embedding"])
     rows[np.array(ids) == prompt["image_token"]] = np.concatenate(seen)
 
