@@ -18,6 +18,7 @@ from phantom_edge.export.passes.phantom_rank import Chosen, choose_forms
 from phantom_edge.export.passes.phantom_rank import Phantom as Wanted
 from phantom_edge.export.proof.verify import verify
 from phantom_edge.export.proof.words import checked_prompt, write_words
+from phantom_edge.export.readme import README, readme_of
 from phantom_edge.export.targets import TARGETS, target_named
 from phantom_edge.export.targets.target import Settings, Target
 from phantom_edge.foundation.errors import EdgeError
@@ -31,8 +32,6 @@ from phantom_edge.models.shipped import NAME, NANO
 from phantom_edge.quantize.calibration import Calibration
 from phantom_edge.quantize.quantize import quantized_beside
 from phantom_edge.quantize.recipe import read_recipe
-
-README = "README.md"
 
 
 @dataclass(frozen=True)
@@ -124,8 +123,6 @@ def export_bundle(
         with whole_folder(out, force=force, bytes_needed=max(weights - parts.bytes, 0)) as folder:
             lowered = making.lower(source, chosen, settings, parts, begin)
             parts.part("words", partial(write_words, source), anew=True)
-            if making.readme is not None:
-                parts.part("readme", partial(_write_readme, making.readme(lowered)), anew=True)
             manifest = Manifest(
                 schema_version=2,
                 made_by=f"phantom-edge {__version__}",
@@ -140,12 +137,15 @@ def export_bundle(
                 phantom=phantom,
                 prefill_chunk=settings.prefill_chunk,
                 tools={name: installed(name) or "unknown" for name in lowered.tools},
-                files=listing(parts.folder, parts.files),
+                files=listing(parts.folder, set(parts.files) - {README}),
                 seal=UNSEALED,
                 golden=None,
                 integers=_integers(source),
                 facts={} if lowered.facts is None else to_json(lowered.facts),
             )
+            text = readme_of(manifest, to.title, making.readme(lowered), unproved=lowered.unproved)
+            parts.part("readme", partial(_write_readme, text), anew=True)
+            manifest = replace(manifest, files=manifest.files | listing(parts.folder, (README,)))
             is_proved = prove and not lowered.unproved
             proof = _proved(Bundle(parts.folder, manifest), to, source, parts, begin) if is_proved else None
             parts.link_to(folder)

@@ -27,7 +27,7 @@ struct Pictures: Decodable {
 struct Problem: Error { var text: String }
 
 extension Pictures {
-    /// A picture's pixels. Colours are drawn into the picture's own RGB space, so that no colour management changes them.
+    /// A picture's pixels, drawn into its own RGB space, so that no colour management changes them.
     func decoded(_ file: URL) throws -> Picture {
         guard let source = CGImageSourceCreateWithURL(file as CFURL, nil),
             let image = CGImageSourceCreateImageAtIndex(source, 0, nil)
@@ -45,7 +45,7 @@ extension Pictures {
         context.draw(image, in: CGRect(x: 0, y: 0, width: width, height: height))
         context.flush()
         var rgb = [UInt8](repeating: 0, count: 3 * width * height)
-        for pixel in 0..<width * height { for channel in 0..<3 { rgb[3 * pixel + channel] = rgba[4 * pixel + channel] } }
+        for place in rgb.indices { rgb[place] = rgba[place / 3 * 4 + place % 3] }
         let about = CGImageSourceCopyPropertiesAtIndex(source, 0, nil) as? [CFString: Any]
         let orientation = about?[kCGImagePropertyOrientation] as? Int ?? 1
         return upright(Picture(width: width, height: height, rgb: rgb), orientation)

@@ -4,7 +4,11 @@ import Hub
 import Tokenizers
 
 struct Manifest: Decodable {
-    struct Port: Decodable { var name: String; var dtype: String }
+    struct Port: Decodable { var name: String; var dtype: String; var shape: [Side] }
+    struct Side: Decodable {
+        var size: Int?  // nil where it differs from run to run
+        init(from decoder: Decoder) throws { size = try? decoder.singleValueContainer().decode(Int.self) }
+    }
     struct Part: Decodable { var file: String; var function: String; var inputs: [Port]; var outputs: [Port] }
     struct Cache: Decodable { var max_context: Int }
     struct Facts: Decodable { var rotary: String?; var masked: Float?; var window: Int?; var compute: String? }
@@ -24,6 +28,7 @@ struct Manifest: Decodable {
     var generation: Generation
     var prefill_chunk: Int
     var facts: Facts
+    var seal: String
 
     init(bundle: URL) throws {
         let data = try Data(contentsOf: bundle.appendingPathComponent("phantom.json"))
@@ -88,6 +93,7 @@ struct Embedding: Decodable {
     }
     var file: String
     var offset: Int
+    var rows: Int
     var width: Int
     var dtype: String
     var rounded: Rounded?
@@ -117,7 +123,7 @@ struct Rows {
         let width = table.width
         guard let rounded = table.rounded else { return floats(id, table.offset, width, table.dtype) }
         let bits = rounded.bits, block = rounded.block, blocks = (width + block - 1) / block
-        func integer(_ offset: Int, _ rowBytes: Int, _ place: Int) -> Int {  // of two in a byte the low half is the first
+        func integer(_ offset: Int, _ rowBytes: Int, _ place: Int) -> Int {  // the low half first
             let byte = Int(data[data.startIndex + offset + id * rowBytes + (bits == 8 ? place : place / 2)])
             return bits == 8 ? byte : byte >> (4 * (place % 2)) & 15
         }
