@@ -1,1 +1,1 @@
-"""Programs for the README of a bundle for Apple's systems."""
+"""Programs for the README of a bundle for Core ML."""

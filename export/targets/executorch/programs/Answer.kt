@@ -1,31 +1,9 @@
-// Answers a question from a picture with ExecuTorch's own runner. With Pictures.kt and Words.kt.
-// Needs org.pytorch:executorch-android. Android has org.json.
-import android.graphics.BitmapFactory
-import android.graphics.ColorSpace
-import android.media.ExifInterface
+// Answers a question from a picture with ExecuTorch's own runner. With Pictures.kt, Bitmaps.kt and Words.kt.
 import java.io.File
 import java.nio.ByteBuffer
 import org.json.JSONObject
 import org.pytorch.executorch.extension.llm.LlmCallback
 import org.pytorch.executorch.extension.llm.LlmModule
-
-/** A picture's pixels: upright, opaque, in 8 bits. */
-fun decoded(file: File, background: List<Double>): Picture {
-    val settings = BitmapFactory.Options().apply {
-        inPremultiplied = false
-        inScaled = false
-        inPreferredColorSpace = ColorSpace.get(ColorSpace.Named.SRGB)
-    }
-    val bitmap = checkNotNull(BitmapFactory.decodeFile(file.path, settings)) { "$file is no picture" }
-    val pixels = IntArray(bitmap.width * bitmap.height)
-    bitmap.getPixels(pixels, 0, bitmap.width, 0, 0, bitmap.width, bitmap.height)
-    val rgb = ByteArray(3 * pixels.size) {
-        val value = pixels[it / 3] ushr (16 - 8 * (it % 3)) and 255
-        blended(value, pixels[it / 3] ushr 24, background[it % 3].toInt()).toByte()
-    }
-    val orientation = ExifInterface(file.path).getAttributeInt(ExifInterface.TAG_ORIENTATION, 1)
-    return Picture(bitmap.width, bitmap.height, rgb).upright(orientation)
-}
 
 /** Answers greedily; `heard` gets the answer piece by piece. Not for the main thread. */
 fun answer(folder: File, picture: File, question: String, heard: (String) -> Unit) {

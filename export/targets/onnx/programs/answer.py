@@ -19,6 +19,13 @@ Array = np.ndarray[Any, np.dtype[Any]]
 PLAIN = {"repetition_penalty": 1, "no_repeat_ngram": 0, "min_length": 0, "min_new_tokens": 0}
 
 
+def check_greedy(generation: dict[str, Any]) -> None:
+    """Stops where the model asks for more than the likeliest token."""
+    for name, value in generation.items():
+        if value != PLAIN.get(name) and value not in ([], None):
+            raise SystemExit(f"this program chooses tokens greedily, and the model asks for {name} {value}")
+
+
 def decoded(path: str, background: list[int]) -> Image.Image:
     """Returns a picture upright, opaque, in 8 bits."""
     image = ImageOps.exif_transpose(Image.open(path))
@@ -133,9 +140,7 @@ def answer(folder: Path, picture: str, question: str, most: int = 256) -> str:
     """Answers greedily with at most ``most`` tokens."""
     manifest = json.loads((folder / "phantom.json").read_text(encoding="utf-8"))
     prompt, context = manifest["prompt"], manifest["cache"]["max_context"]
-    for name, value in manifest["generation"].items():
-        if value != PLAIN.get(name) and value not in ([], None):
-            raise SystemExit(f"this program chooses tokens greedily, and the model asks for {name} {value}")
+    check_greedy(manifest["generation"])
     vision = manifest["parts"]["vision"]
     session, dtype = onnxruntime.InferenceSession(folder / vision["file"]), vision["inputs"][0]["dtype"]
     tiles = tiles_of(decoded(picture, manifest["pictures"]["decoding"]["background"]), manifest["pictures"])
