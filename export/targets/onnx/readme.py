@@ -6,8 +6,8 @@ from phantom_edge.export.targets.target import Lowered
 TEXT = """\
 ## Run it
 
-`vision` turns a tile into image tokens; `decoder` turns rows of embeddings into logits, reads the {buffers} arrays of the
-cache (`past_*`, all rows so far) and returns the rows to append (`new_*`). Any ONNX Runtime from 1.29 on runs both on
+`vision` turns a tile into image tokens; `decoder` turns rows of embeddings into logits, reads the {buffers} arrays of
+the cache (`past_*`, all rows so far) and returns the rows to append (`new_*`). Any ONNX Runtime from 1.29 on runs both on
 the CPU.{bytes} The programs answer one question about one picture, greedily, and stop with a message where
 `generation` in `phantom.json` asks for more.
 

@@ -129,7 +129,9 @@ fun answer(folder: File, picture: File, question: String, most: Int = 256): Stri
     checkGreedy(manifest.getJSONObject("generation"))
     val environment = OrtEnvironment.getEnvironment()
     val described = manifest.getJSONObject("parts")
-    val parts = described.keys().asSequence().toList().associateWith { Loaded(folder, described.getJSONObject(it), environment) }
+    val parts = described.keys().asSequence().toList().associateWith {
+        Loaded(folder, described.getJSONObject(it), environment)
+    }
     val rows = Rows(folder, manifest.getJSONObject("embedding"))
     val width = manifest.getJSONObject("embedding").getInt("width")
     val background = rules.getJSONObject("decoding").numbers("background")
