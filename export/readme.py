@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 
 from phantom_edge.bundle.manifest import Manifest
 from phantom_edge.bundle.part import Part
 
 README = "README.md"
+KILOBYTE = 1000
 SHORTEST_RUN = 3
 """Minimum number of equal token ids that are written as one."""
 
@@ -75,7 +77,7 @@ def readme_of(manifest: Manifest, title: str, own: str, *, unproved: str = "", e
     ``manifest`` lists every other file. ``unproved`` is the reason why nothing is compared at export, or "".
     """
     return TEXT.format(
-        model=manifest.model.name,
+        model=_name(manifest.model.name),
         title=title,
         made_by=manifest.made_by,
         target=manifest.target,
@@ -90,7 +92,7 @@ def readme_of(manifest: Manifest, title: str, own: str, *, unproved: str = "", e
 
 def megabytes(size: int) -> str:
     """Returns a size in MB (1,000,000 bytes), to the kilobyte."""
-    return f"{size / 1e6:,.3f}"
+    return f"{size / 1e6:,.3f}" if size >= KILOBYTE / 2 else "< 0.001"
 
 
 def shortened(ids: Sequence[int]) -> str:
@@ -100,6 +102,11 @@ def shortened(ids: Sequence[int]) -> str:
         count = len(list(run))
         pieces += [f"({count} x {token})"] if count >= SHORTEST_RUN else [str(token)] * count
     return f"[{', '.join(pieces)}]"
+
+
+def _name(model: str) -> str:
+    """Returns a hub id, or a folder's name without its place on this machine."""
+    return Path(model).name if Path(model).is_absolute() else model
 
 
 def _about(manifest: Manifest) -> list[tuple[str, str]]:
@@ -113,7 +120,7 @@ def _about(manifest: Manifest) -> list[tuple[str, str]]:
         ("licence of the weights", model.license or "not stated by the checkpoint"),
         ("intended use", model.uses or "not stated by the checkpoint"),
         ("not for", model.out_of_scope or "not stated by the checkpoint"),
-        ("shape", f"{model.layers} layers of {model.hidden_size:,}, vocabulary of {model.vocab_size:,} ({model.family})"),
+        ("shape", f"{model.layers} layers of {model.hidden_size:,}, {model.vocab_size:,} token ids ({model.family})"),
         ("weights", weights),
         ("context", f"{cache.max_context:,} tokens of prompt and answer, {cache.bytes_per_token:,} bytes each"),
         ("pictures", f"1 to {most} tiles of {pictures.tile_size} pixels, {pictures.tokens_per_tile} tokens each"),
@@ -125,7 +132,8 @@ def _about(manifest: Manifest) -> list[tuple[str, str]]:
 
 def _part(part: Part) -> str:
     where = f"`{part.file}`" + (f", `{part.function}`" if part.function else "")
-    weights = ", ".join(f"{kind} {megabytes(size)}" for kind, size in part.weight_bytes.items()) or "shared"
+    shown = {kind: size for kind, size in part.weight_bytes.items() if size >= KILOBYTE}
+    weights = ", ".join(f"{kind} {megabytes(size)}" for kind, size in shown.items()) or "shared"
     device = "-" if part.delegation is None else f"{part.delegation.backend}, {part.delegation.share:.0%}"
     return " | ".join((where, part.precision, weights, device))
 

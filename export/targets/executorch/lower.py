@@ -30,8 +30,8 @@ from phantom_edge.export.targets.executorch.linear import (
 )
 from phantom_edge.export.targets.executorch.options import ExecuTorchOptions
 from phantom_edge.export.targets.executorch.plain import PlainDecoder, for_half
-from phantom_edge.export.targets.executorch.self_test import Case, bundled, cases_of
 from phantom_edge.export.targets.executorch.readme import readme
+from phantom_edge.export.targets.executorch.self_test import Case, bundled, cases_of
 from phantom_edge.export.targets.executorch.vision import VisionEncoder
 from phantom_edge.export.targets.target import Lowered, Making, Settings
 from phantom_edge.foundation.errors import EdgeError

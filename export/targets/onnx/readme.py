@@ -7,9 +7,11 @@ TEXT = """\
 ## Run it
 
 `vision` turns a tile into image tokens; `decoder` turns rows of embeddings into logits, reads the {buffers} arrays of
-the cache (`past_*`, all rows so far) and returns the rows to append (`new_*`). Any ONNX Runtime from 1.29 on runs both on
-the CPU.{bytes} The programs answer one question about one picture, greedily, and stop with a message where
-`generation` in `phantom.json` asks for more.
+the cache (`past_*`, all rows so far) and returns the rows to append (`new_*`). Any ONNX Runtime from 1.29 on runs both
+on the CPU.
+{bytes}
+The programs answer one question about one picture, greedily, and stop with a message where `generation` in
+`phantom.json` asks for more.
 
 ### Python
 
@@ -40,7 +42,8 @@ integers.
 
 BYTES = """
 This bundle multiplies bytes. x86 processors without VNNI do that inexactly unless the session option
-`session.x64quantprecision` is "1"; ARM and newer x86 ones are exact."""
+`session.x64quantprecision` is "1"; ARM and newer x86 ones are exact.
+"""
 
 ROOM = "phantom_edge.export.targets.onnx.programs"
 

@@ -42,4 +42,5 @@ def answer(engines: Any, folder: Path, picture: str, question: str, most: int = 
 if __name__ == "__main__":
     from runner import Engines
 
-    sys.stdout.write(answer(Engines(Path(sys.argv[1])), Path(sys.argv[1]), *sys.argv[2:4]) + "\n")
+    _, bundle, image_file, asked = sys.argv
+    sys.stdout.write(answer(Engines(Path(bundle)), Path(bundle), image_file, asked) + "\n")

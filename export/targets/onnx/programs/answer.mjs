@@ -101,7 +101,8 @@ function promptOf(question, tiles, folder, { prompt, pictures }) {
   else {
     const template = new Template(readFileSync(`${folder}/${prompt.chat_template}`, "utf8"));
     const messages = [{ role: "user", content }];
-    text = template.render({ messages, add_generation_prompt: true, ...prompt.variables });
+    const known = { messages, add_generation_prompt: true, tools: null, documents: null };
+    text = template.render({ ...prompt.variables, ...known });
   }
   const context = images.context.repeat(tiles * pictures.tokens_per_tile);
   return text.split(images.mark).join(images.start + context + images.end);

@@ -75,9 +75,10 @@ def prompt_of(question: str, tiles: int, folder: Path, manifest: dict[str, Any])
         environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         template = environment.from_string((folder / rules["chat_template"]).read_text(encoding="utf-8"))
         messages = [{"role": "user", "content": content}]
-        text = template.render(messages=messages, add_generation_prompt=True, **rules["variables"])
+        known = {"messages": messages, "add_generation_prompt": True, "tools": None, "documents": None}
+        text = template.render(rules["variables"] | known)
     context = images["context"] * (tiles * manifest["pictures"]["tokens_per_tile"])
-    return text.replace(images["mark"], images["start"] + context + images["end"])
+    return str(text).replace(images["mark"], images["start"] + context + images["end"])
 
 
 def unpacked(numbers: Array, bits: int) -> Array:
@@ -168,4 +169,5 @@ def answer(folder: Path, picture: str, question: str, most: int = 256) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(answer(Path(sys.argv[1]), *sys.argv[2:4]) + "\n")
+    _, bundle, image_file, asked = sys.argv
+    sys.stdout.write(answer(Path(bundle), image_file, asked) + "\n")
