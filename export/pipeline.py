@@ -21,6 +21,7 @@ from phantom_edge.export.passes.phantom_rank import Phantom as Wanted
 from phantom_edge.export.proof.golden import write_golden
 from phantom_edge.export.proof.verify import verify
 from phantom_edge.export.proof.words import checked_prompt, write_words
+from phantom_edge.export.readme import README, readme_of
 from phantom_edge.export.targets import TARGETS, target_named
 from phantom_edge.export.targets.target import Settings, Target
 from phantom_edge.foundation.errors import EdgeError
@@ -35,7 +36,7 @@ from phantom_edge.quantize.calibration import Calibration
 from phantom_edge.quantize.quantize import quantized_beside
 from phantom_edge.quantize.recipe import read_recipe
 
-MODEL_CARD, README = "MODEL_CARD.md", "README.md"
+MODEL_CARD = "MODEL_CARD.md"
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,6 @@ def export_bundle(
         with whole_folder(out, force=force, bytes_needed=max(weights - parts.bytes, 0)) as folder:
             lowered = making.lower(source, chosen, settings, parts, begin)
             parts.part("words", partial(_write_words, source, card), anew=True)
-            if making.readme is not None:
-                parts.part("readme", partial(_write_readme, making.readme(lowered)), anew=True)
             manifest = Manifest(
                 schema_version=2,
                 made_by=f"phantom-edge {__version__}",
@@ -139,7 +138,7 @@ def export_bundle(
                 phantom=phantom,
                 prefill_chunk=settings.prefill_chunk,
                 tools={name: installed(name) or "unknown" for name in lowered.tools},
-                files=listing(parts.folder, parts.files),
+                files=listing(parts.folder, set(parts.files) - {README}),
                 seal=UNSEALED,
                 golden=None,
                 integers=_integers(source),
@@ -148,6 +147,9 @@ def export_bundle(
             is_run = prove and not lowered.unproved
             proof = _proved(Bundle(parts.folder, manifest), to, source, parts, begin) if is_run else None
             manifest = _with_golden(Bundle(parts.folder, manifest), to, source, parts, begin, is_run=is_run)
+            text = readme_of(manifest, to.title, making.readme(lowered), unproved=lowered.unproved)
+            parts.part("readme", partial(_write_readme, text), anew=True)
+            manifest = replace(manifest, files=manifest.files | listing(parts.folder, (README,)))
             parts.link_to(folder)
             write_manifest(folder, manifest, proof)
         done = dict(parts.done)

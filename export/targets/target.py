@@ -167,12 +167,12 @@ MakeEngine = Callable[[Bundle, int], "Engine"]
 class Making:
     """Exports a target: ``settle`` completes settings before anything is computed, ``lower`` writes the graphs.
 
-    ``readme`` returns the text of a bundle's README.md.
+    ``readme`` returns the target's part of a bundle's README.md, in Markdown: programs that answer a question.
     """
 
     settle: Settle
     lower: Lower
-    readme: Callable[[Lowered], str] | None = None
+    readme: Callable[[Lowered], str]
 
 
 @dataclass(frozen=True)

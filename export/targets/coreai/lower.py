@@ -18,6 +18,7 @@ from phantom_edge.export.parts.embedding import write_embedding
 from phantom_edge.export.parts.rotary import ROTARY, write_rotary
 from phantom_edge.export.passes.phantom_rank import Chosen
 from phantom_edge.export.targets.coreai.drawing import FILES, AssetDrawing
+from phantom_edge.export.targets.coreai.readme import readme
 from phantom_edge.export.targets.coreai.scales import scaled
 from phantom_edge.export.targets.coreml.decoder import DecoderFunctions
 from phantom_edge.export.targets.coreml.facts import AppleFacts
@@ -99,4 +100,4 @@ def _save(asset: AssetDrawing, name: str, folder: Path) -> None:
     asset.save(folder / name)
 
 
-MAKING = Making(settle, lower)
+MAKING = Making(settle, lower, readme)

@@ -1,15 +1,13 @@
-"""The README of a bundle for Apple's systems: its functions, and the Swift lines that load them."""
+"""The README's part for Apple's systems: a bundle's functions, and the Swift program that runs them."""
 
 from phantom_edge.bundle.part import Part, Port
 from phantom_edge.export.parts.embedding import TABLE
-from phantom_edge.export.targets.coreml.facts import AppleFacts
+from phantom_edge.export.programs import blocks
+from phantom_edge.export.targets.coreml.facts import COMPUTES, AppleFacts
 from phantom_edge.export.targets.target import Lowered
 
-UNITS = {"gpu": ".cpuAndGPU", "ane": ".cpuAndNeuralEngine"}
-
 STATE = """\
-Keys and values are state: make it once, with `let state = decoder.makeState()`, and give it to `prefill` and `decoder`
-alike, `try await decoder.prediction(from: inputs, using: state)`. `start` is the position of the first input row.
+Keys and values are state, which `prefill` and `decoder` share; `start` is the position of the first input row.
 """
 
 ROWS = """\
@@ -18,28 +16,10 @@ width) and `new_value_N` (1, width, kv heads, rows), write the rows of real toke
 at their positions, before the next call.
 """
 
-TEXT = """\
-# A Phantom model for Core ML
-
-Made by `phantom-edge export --target coreml` for {system}, {compute}. `phantom.json` holds all of this for programs.
-
+FUNCTIONS = """\
 | part | file | function | inputs | states | outputs |
 |---|---|---|---|---|---|
 {rows}
-
-Add the `.mlpackage` folders to an Xcode target, which compiles them, or compile them on the device:
-
-```swift
-import CoreML
-
-func load(_ package: URL, _ function: String?) async throws -> MLModel {{
-    let configuration = MLModelConfiguration()
-    configuration.computeUnits = {units}
-{choose}    return try await MLModel.load(contentsOf: MLModel.compileModel(at: package), configuration: configuration)
-}}
-
-{loads}
-```
 
 1. A picture is cut into tiles by the rules under `pictures` in `phantom.json`; each goes through `vision`.
 2. Words become rows of `{embedding}`; image tokens take the places of `image_token`.
@@ -54,27 +34,42 @@ many of sines. `mask` is added to scores: 0 where a token attends, {masked:g} el
 
 {cache}"""
 
+TEXT = """\
+## Run it
+
+For iOS {ios} and the macOS of its year, computed by the {compute}.
+
+{functions}
+### Swift
+
+Not compiled by phantom-edge's tests, which run on Linux; there the packages themselves are computed and compared. The
+program compiles a package once and keeps the result in Application Support. It answers one question about one picture,
+greedily, and stops with a message where `generation` in `phantom.json` asks for more. Package: `swift-transformers`.
+
+{programs}"""
+
+ROOM = "phantom_edge.export.targets.coreml.programs"
+
 
 def readme(lowered: Lowered) -> str:
-    """Returns the text of ``README.md``."""
+    """Returns the text of this target's part of ``README.md``."""
+    facts = lowered.facts
+    assert isinstance(facts, AppleFacts)
+    programs = blocks("Answer.swift", "Steps.swift", room=ROOM) + "\n" + blocks("Pictures.swift", "Words.swift")
+    return TEXT.format(
+        ios=facts.ios, compute=COMPUTES[facts.compute], functions=functions_of(lowered), programs=programs
+    )
+
+
+def functions_of(lowered: Lowered) -> str:
+    """Returns a table of the functions, and the loop around them."""
     facts, parts, cache = lowered.facts, lowered.parts, lowered.cache
     assert isinstance(facts, AppleFacts) and lowered.embedding is not None
     embeds = parts["prefill"].inputs[0].shape
     cosines = next(port for port in parts["decoder"].inputs if port.name == "cosines")
-    has_functions = any(part.function for part in parts.values())
-    choose = "    if let function { configuration.functionName = function }\n" if has_functions else ""
-    loads = "\n".join(
-        f'let {name} = try await load(bundle.appending(path: "{part.file}"), {_quoted(part.function)})'
-        for name, part in parts.items()
-    )
     is_gpu = facts.compute == "gpu"
-    return TEXT.format(
-        system=f"iOS {facts.ios} and the macOS of its year",
-        compute="to be run by the GPU" if is_gpu else "to be run by the Neural Engine",
+    return FUNCTIONS.format(
         rows="\n".join(_row(name, part) for name, part in parts.items()),
-        units=UNITS[facts.compute],
-        choose=choose,
-        loads=loads,
         embedding=TABLE,
         chunk=embeds[1] if is_gpu else embeds[3],
         words=f"{lowered.embedding.rows:,}",
@@ -88,10 +83,6 @@ def readme(lowered: Lowered) -> str:
         else f" Its first {cache.max_context:,} rows are for the cache, the others for the input tokens.",
         cache=STATE if is_gpu else ROWS,
     )
-
-
-def _quoted(function: str) -> str:
-    return f'"{function}"' if function else "nil"
 
 
 def _row(name: str, part: Part) -> str:

@@ -30,6 +30,7 @@ from phantom_edge.export.targets.executorch.linear import (
 )
 from phantom_edge.export.targets.executorch.options import ExecuTorchOptions
 from phantom_edge.export.targets.executorch.plain import PlainDecoder, for_half
+from phantom_edge.export.targets.executorch.readme import readme
 from phantom_edge.export.targets.executorch.self_test import Case, bundled, cases_of
 from phantom_edge.export.targets.executorch.vision import VisionEncoder
 from phantom_edge.export.targets.target import Lowered, Making, Settings
@@ -297,4 +298,4 @@ def check_delegation(parts: Mapping[str, Part], options: ExecuTorchOptions) -> N
         )
 
 
-MAKING = Making(settle, lower)
+MAKING = Making(settle, lower, readme)

@@ -1,14 +1,15 @@
-"""The README of a bundle for NVIDIA's boards."""
+"""The README's part for NVIDIA's boards: the runner, and a program that answers with it."""
 
+from phantom_edge.export.programs import blocks
 from phantom_edge.export.targets.jetson import runner
 from phantom_edge.export.targets.jetson.facts import BoardFacts
+from phantom_edge.export.targets.onnx.readme import ROOM as READING
 from phantom_edge.export.targets.target import Lowered
 
 TEXT = """\
-# A Phantom model for NVIDIA Jetson
+## Run it
 
-Made by `phantom-edge export --target jetson --board {board}`. It needs TensorRT {tensorrt} or later: JetPack {jetpack}.
-`phantom.json` holds all of this for programs.
+For Jetson {board}, with TensorRT {tensorrt} or later: JetPack {jetpack}.
 
 Copy this folder to the board, and there:
 
@@ -26,13 +27,22 @@ Where Python is 3.11 or later, `pip install phantom-edge` brings the rest, and t
 `phantom-edge run --model FOLDER --image PICTURE "What is this?"`. With `onnxruntime-gpu` instead of TensorRT's own
 package, ONNX Runtime's TensorRT provider is used, which copies the cache at every step.
 
-The builder may use {workspace:,} MB beside the weights. Weights of 8 bits make the file smaller; that TensorRT keeps
+The builder may use {workspace} MB beside the weights. Weights of 8 bits make the file smaller; that TensorRT keeps
 weights quantized in memory, beside float16 activations, is documented only for 4 bits.
-"""
+
+### Python
+
+`pip install onnxruntime tokenizers jinja2 pillow`, put these two files beside `runner.py`, and run `python3 board.py
+BUNDLE PICTURE QUESTION`. phantom-edge's tests run this program with ONNX Runtime in TensorRT's place. It answers one
+question about one picture, greedily, and stops with a message where `generation` in `phantom.json` asks for more.
+
+{programs}"""
+
+ROOM = "phantom_edge.export.targets.jetson.programs"
 
 
 def readme(lowered: Lowered) -> str:
-    """Returns the text of ``README.md``."""
+    """Returns the text of this target's part of ``README.md``."""
     board = lowered.facts
     assert isinstance(board, BoardFacts)
     return TEXT.format(
@@ -42,5 +52,6 @@ def readme(lowered: Lowered) -> str:
         golden=board.golden,
         vision=runner.VISION_BOUND,
         logits=runner.LOGITS_BOUND,
-        workspace=board.workspace_megabytes,
+        workspace=f"{board.workspace_megabytes:,}",
+        programs=blocks("board.py", room=ROOM) + "\n" + blocks("answer.py", room=READING),
     )

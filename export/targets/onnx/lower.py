@@ -27,6 +27,7 @@ from phantom_edge.export.targets.onnx.decoder import DecoderDrawing
 from phantom_edge.export.targets.onnx.first_token import FILE, write_first_token
 from phantom_edge.export.targets.onnx.graph import Drawing
 from phantom_edge.export.targets.onnx.options import OnnxOptions
+from phantom_edge.export.targets.onnx.readme import readme
 from phantom_edge.export.targets.onnx.vision import VisionDrawing
 from phantom_edge.export.targets.target import Lowered, Making, Settings
 from phantom_edge.foundation.errors import EdgeError
@@ -154,4 +155,4 @@ class _Places:
         return {entry.key: entry.value for entry in tensor.external_data}
 
 
-MAKING = Making(settle, lower)
+MAKING = Making(settle, lower, readme)

@@ -1,18 +1,19 @@
-"""The README of a bundle for Qualcomm's chips: its files, and their inputs and outputs in an app."""
+"""The README's part for Qualcomm's chips: inputs and outputs of the graphs, and a Kotlin program that runs them."""
 
 from pathlib import Path
 
 from phantom_edge.bundle.part import Port
 from phantom_edge.export.parts.embedding import TABLE
+from phantom_edge.export.programs import blocks
 from phantom_edge.export.targets.qnn.chips import soc_named
 from phantom_edge.export.targets.qnn.facts import HexagonFacts
 from phantom_edge.export.targets.target import Lowered
 
 TEXT = """\
-# A Phantom model for Qualcomm's Hexagon processor
+## Run it
 
-Made by `phantom-edge export --target qnn --soc {soc}` for {sold_as}, compiled by QNN {sdk}: an older QNN does not load
-it, another chip may not. `phantom.json` holds all of this for programs.
+For the Hexagon processor of {sold_as} (`--soc {soc}`), compiled by QNN {sdk}: an older QNN does not load it, another
+chip may not.
 
 | part | file | inputs | outputs |
 |---|---|---|---|
@@ -35,7 +36,16 @@ An answer, as `phantom-edge run` computes it:
    into `past_key.N` (kv heads, width, places) as columns; of `new_value.N` into `past_value.N` as rows. They are
    integers with scales that the graphs hold, the same in `prefill` and `decoder`: copy them unchanged.
 4. `head` of the last row's `hidden` to logits; from there on `decoder`, one token at a time.
-"""
+
+### Kotlin
+
+For Android, with `com.microsoft.onnxruntime:onnxruntime-android-qnn`. phantom-edge's tests compile this program and do
+not run it: they have no such phone. It answers one question about one picture, greedily, and stops with a message where
+`generation` in `phantom.json` asks for more.
+
+{programs}"""
+
+ROOM = "phantom_edge.export.targets.qnn.programs"
 
 WINDOW = " No query attends {window} places back or further."
 
@@ -46,7 +56,7 @@ SHARED = """
 
 
 def readme(lowered: Lowered) -> str:
-    """Returns the text of ``README.md``."""
+    """Returns the text of this target's part of ``README.md``."""
     facts, parts = lowered.facts, lowered.parts
     assert isinstance(facts, HexagonFacts)
     prefill = {port.name: port.shape for port in parts["prefill"].inputs}
@@ -70,6 +80,7 @@ def readme(lowered: Lowered) -> str:
         masked=facts.masked,
         groups=int(prefill["mask"][1]) // chunk,
         window="" if facts.window is None else WINDOW.format(window=facts.window),
+        programs=blocks("Answer.kt", room=ROOM) + "\n" + blocks("Pictures.kt", "Bitmaps.kt", "Words.kt"),
     )
 
 

@@ -52,7 +52,7 @@ def _making() -> Making:
         parts.part("note", lambda folder: (folder / "fake.txt").write_text("fake") and None)
         return replace(lowered, facts=FakeFacts(settings.own(FakeOptions).level, "fake.txt"))
 
-    return Making(settle, lower, lambda lowered: f"# Fake, {len(lowered.parts)} parts\n")
+    return Making(settle, lower, lambda lowered: f"## Fake, {len(lowered.parts)} parts\n")
 
 
 def _engine() -> MakeEngine:

@@ -1,0 +1,61 @@
+"""The README's part for ONNX Runtime: how the graphs run, and programs in the languages that have it."""
+
+from phantom_edge.export.programs import blocks
+from phantom_edge.export.targets.target import Lowered
+
+TEXT = """\
+## Run it
+
+`vision` turns a tile into image tokens; `decoder` turns rows of embeddings into logits, reads the {buffers} arrays of
+the cache (`past_*`, all rows so far) and returns the rows to append (`new_*`). Any ONNX Runtime from 1.29 on runs both
+on the CPU.
+{bytes}
+The programs answer one question about one picture, greedily, and stop with a message where `generation` in
+`phantom.json` asks for more.
+
+### Python
+
+`pip install onnxruntime tokenizers jinja2 numpy pillow`; `python answer.py BUNDLE PICTURE QUESTION`
+
+{python}
+### JavaScript
+
+`npm install onnxruntime-node @huggingface/tokenizers @huggingface/jinja sharp`; `node answer.mjs BUNDLE PICTURE
+QUESTION` (Node 20; bundles of float16 need 24). In a browser `onnxruntime-web` has the same interface and gets the
+weights as `externalData`; `createImageBitmap` with `imageOrientation: "from-image"`, `colorSpaceConversion: "none"` and
+`premultiplyAlpha: "none"` decodes pictures. WebGPU takes no empty array: where `cache.first_row` names a file, put its
+rows into the cache and feed the prompt from its second token on.
+
+{javascript}
+### Kotlin
+
+Three files, for the JVM and, with what the first comment names, for Android.
+
+{kotlin}
+### Swift
+
+Not compiled by phantom-edge's tests, which run on Linux. Packages: `onnxruntime-swift-package-manager`
+(`OnnxRuntimeBindings`) and `swift-transformers`. These bindings have no float16: use bundles of `--weights fp32` or
+integers.
+
+{swift}"""
+
+BYTES = """
+This bundle multiplies bytes. x86 processors without VNNI do that inexactly unless the session option
+`session.x64quantprecision` is "1"; ARM and newer x86 ones are exact.
+"""
+
+ROOM = "phantom_edge.export.targets.onnx.programs"
+
+
+def readme(lowered: Lowered) -> str:
+    """Returns the text of this target's part of ``README.md``."""
+    operators = {name for part in lowered.parts.values() for name in part.operators}
+    return TEXT.format(
+        buffers=len(lowered.cache.buffers()),
+        bytes=BYTES if "MatMulIntegerToFloat" in operators or "MatMulNBits" in operators else "",
+        python=blocks("answer.py", room=ROOM),
+        javascript=blocks("answer.mjs", room=ROOM),
+        kotlin=blocks("Answer.kt", room=ROOM) + "\n" + blocks("Pictures.kt", "Words.kt"),
+        swift=blocks("Answer.swift", room=ROOM) + "\n" + blocks("Pictures.swift", "Words.swift"),
+    )

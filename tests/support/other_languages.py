@@ -1,0 +1,84 @@
+"""Programs of READMEs in other languages, with the packages that they need; where these cannot be had, tests skip."""
+
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+SUPPORT = Path(__file__).parent
+EXPORT = SUPPORT.parents[1] / "export"
+SHARED = EXPORT / "programs"
+PATIENCE = 600
+"""Maximum seconds to install packages, or to compile."""
+
+
+def javascript(place: Path) -> list[str]:
+    """The command that runs the program in JavaScript, with its packages installed once in ``place``."""
+    program = EXPORT / "targets/onnx/programs/answer.mjs"
+    package = SUPPORT / "javascript" / "package.json"
+
+    def install(folder: Path) -> None:
+        for one in (program, package):
+            shutil.copy(one, folder)
+        words = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"]
+        _run_or_skip(words, folder)
+
+    return ["node", str(_made_once(place, ("node", "npm"), (program, package), install) / program.name)]
+
+
+def kotlin(place: Path, room: str) -> list[str]:
+    """The command that runs a room's program in Kotlin, compiled once in ``place``; Android's classes are stand-ins."""
+    support = SUPPORT / "kotlin"
+    on_android = () if room == "onnx" else (SHARED / "Bitmaps.kt", *sorted(support.glob("*.kt")))
+    sources = (EXPORT / f"targets/{room}/programs/Answer.kt", SHARED / "Pictures.kt", SHARED / "Words.kt", *on_android)
+
+    def compile_all(folder: Path) -> None:
+        shutil.copy(support / "pom.xml", folder)
+        (folder / "src").mkdir()
+        for one in sources:
+            shutil.copy(one, folder / "src")
+        _run_or_skip(["mvn", "-q", "-B", "dependency:build-classpath", "-Dmdep.outputFile=classpath"], folder)
+        ran = subprocess.run(
+            ["mvn", "-q", "-B", "-o", "compile"], cwd=folder, capture_output=True, text=True, timeout=PATIENCE
+        )
+        if "in offline mode" in ran.stdout:
+            _run_or_skip(["mvn", "-q", "-B", "dependency:go-offline"], folder)
+            ran = subprocess.run(
+                ["mvn", "-q", "-B", "-o", "compile"], cwd=folder, capture_output=True, text=True, timeout=PATIENCE
+            )
+        assert ran.returncode == 0, ran.stdout[-3000:]
+
+    folder = _made_once(place, ("java", "mvn"), (*sources, support / "pom.xml"), compile_all)
+    return ["java", "-cp", f"{folder / 'target/classes'}:{(folder / 'classpath').read_text()}", "AnswerKt"]
+
+
+def answer_of(command: Sequence[str], bundle: Path, picture: Path, question: str) -> str:
+    """Runs a program, and returns its answer."""
+    words = [*command, str(bundle), str(picture), question]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    return ran.stdout.removesuffix("\n")
+
+
+def _made_once(place: Path, tools: Sequence[str], files: Sequence[Path], make: Callable[[Path], None]) -> Path:
+    missing = [tool for tool in tools if not shutil.which(tool)]
+    if missing:
+        pytest.skip(f"no {' and '.join(missing)} here")
+    folder = place / hashlib.sha256(b"".join(one.read_bytes() for one in files)).hexdigest()[:16]
+    if folder.is_dir():
+        return folder
+    making = Path(tempfile.mkdtemp(dir=place))
+    make(making)
+    making.rename(folder)
+    return folder
+
+
+def _run_or_skip(words: Sequence[str], folder: Path) -> None:
+    """Runs a package manager; skips the test where it does not bring the packages."""
+    ran = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    if ran.returncode:
+        pytest.skip(f"{words[0]} does not bring its packages: {(ran.stderr or ran.stdout).strip()[-200:]}")
