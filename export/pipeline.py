@@ -21,7 +21,7 @@ from phantom_edge.export.passes.phantom_rank import Phantom as Wanted
 from phantom_edge.export.proof.golden import write_golden
 from phantom_edge.export.proof.verify import verify
 from phantom_edge.export.proof.words import checked_prompt, write_words
-from phantom_edge.export.readme import README, readme_of
+from phantom_edge.export.readme import README, example_of, readme_of
 from phantom_edge.export.targets import TARGETS, target_named
 from phantom_edge.export.targets.target import Settings, Target
 from phantom_edge.foundation.errors import EdgeError
@@ -147,7 +147,8 @@ def export_bundle(
             is_run = prove and not lowered.unproved
             proof = _proved(Bundle(parts.folder, manifest), to, source, parts, begin) if is_run else None
             manifest = _with_golden(Bundle(parts.folder, manifest), to, source, parts, begin, is_run=is_run)
-            text = readme_of(manifest, to.title, making.readme(lowered), unproved=lowered.unproved)
+            own, example = making.readme(lowered), example_of(Bundle(parts.folder, manifest))
+            text = readme_of(manifest, to.title, own, unproved=lowered.unproved, example=example)
             parts.part("readme", partial(_write_readme, text), anew=True)
             manifest = replace(manifest, files=manifest.files | listing(parts.folder, (README,)))
             parts.link_to(folder)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.bundle.golden import read_golden
 from phantom_edge.bundle.manifest import Manifest
 from phantom_edge.bundle.part import Part
 
@@ -69,6 +71,16 @@ class Example:
     prompt: str
     ids: Sequence[int]
     answer: str
+
+
+def example_of(bundle: Bundle) -> Example | None:
+    """Returns the first golden question about one picture; None where no picture fits into the cache."""
+    golden = read_golden(bundle)
+    for one in golden.questions:
+        if len(one.pictures) == 1:
+            picture = golden.pictures[one.pictures[0]].file
+            return Example(picture, one.question, one.prompt, one.ids, one.answer.text)
+    return None
 
 
 def readme_of(manifest: Manifest, title: str, own: str, *, unproved: str = "", example: Example | None = None) -> str:
