@@ -18,7 +18,7 @@ WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 PREFIX = ".saving-"
 
 
-def save(write: Callable[..., None], folder: Path, arguments: dict[str, Any], loaded_from: str) -> None:
+def save(write: Callable[..., None], folder: Path, arguments: dict[str, Any], loaded_from: str = "") -> None:
     """Implements :meth:`PhantomForConditionalGeneration.save_pretrained` around ``write``, transformers' own.
 
     The files are written beside their places and renamed, so a model that was loaded from ``folder`` keeps its mapped
