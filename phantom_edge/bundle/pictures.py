@@ -17,13 +17,15 @@ class Decoding:
     """Pixels of an encoded picture: upright, opaque, RGB, 8 bits a channel, without colour management."""
 
     orientation: Literal["exif"] = "exif"
-    """Source of the orientation: EXIF tag 0x0112 (1 to 8) turns or mirrors the picture before anything else."""
+    """Source of the orientation: EXIF tag 0x0112 (1 to 8) turns or mirrors the picture before anything else. Where
+    EXIF has none, it is ``tiff:Orientation`` of XMP."""
     channels: Literal["RGB"] = "RGB"
     """Order of the channels. Grey is repeated three times, palettes are looked up."""
     background: tuple[int, ...] = WHITE
     """Colour (R, G, B) behind transparent pixels, 0 to 255: round((c * a + background * (255 - a)) / 255)."""
     sixteen_bits: Literal["floor(value / 257 + 0.5)"] = SIXTEEN_BITS
-    """Formula from a 16-bit grey value, 0 to 65535, to one of 8 bits."""
+    """Formula from an opaque 16-bit grey value, 0 to 65535, to one of 8 bits. Other 16-bit channels keep their high
+    byte."""
 
     def __post_init__(self) -> None:
         check_rules(background=len(self.background) == 3 and all(0 <= one <= 255 for one in self.background))
@@ -31,7 +33,7 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Resizing:
-    """Resampling of 8-bit pixels, as Pillow's ``resize`` with BICUBIC does it: one pass per axis.
+    """Resampling of 8-bit pixels, as Pillow's ``resize`` with BICUBIC does it in one call per axis.
 
     Output pixel i of n, over m input pixels: scale = m / n, support = 2 * max(scale, 1), center = (i + 0.5) * scale.
     Input pixels from max(int(center - support + 0.5), 0) up to, but not including, min(int(center + support + 0.5), m)
