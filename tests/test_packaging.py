@@ -155,6 +155,8 @@ def test_sdist_and_wheel_hold_the_package_and_nothing_else(tmp_path: Path) -> No
     )
     data = (*data, "profile/report/report.html", "profile/devices/devices.toml")
     data = (*data, "profile/schema.json", "profile/schema_lines.json")
+    programs = [path for folder in ("export", "quantize") for path in (tree / folder).glob("**/programs/*.*")]
+    data = (*data, *(path.relative_to(tree).as_posix() for path in programs))
     assert {f"phantom_edge/{name}" for name in data} <= names
     assert not [name for name in names if {"tests", "conftest.py"} & set(Path(name).parts) or "/test_" in name]
 

@@ -1,0 +1,193 @@
+"""The programs that READMEs of bundles show, run as their readers run them: they answer as this package does."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from bundles import export_onnx, resealed
+from export_settings import settings_for
+from noise import noise
+from other_languages import EXPORT, answer_of, javascript, kotlin
+from PIL import Image
+
+from phantom_edge.bundle.folder import Bundle
+from phantom_edge.export.pipeline import export_bundle
+from phantom_edge.export.targets import TARGETS
+from phantom_edge.export.targets.onnx.engine import OrtEngine
+from phantom_edge.models.shipped import NANO
+from phantom_edge.processing.images import open_image
+from phantom_edge.processing.tiling import Tiling, to_pixel_values
+from phantom_edge.quantize.quantize import quantize_checkpoint
+from phantom_edge.quantize.recipe import read_recipe
+from phantom_edge.runtime.session import Session
+
+SAMPLES = Path(__file__).parents[1] / "apps/samples/00000"
+PROGRAM = EXPORT / "targets/onnx/programs/answer.py"
+PYTHON = [sys.executable, "-I", str(PROGRAM)]
+ASKED = ((SAMPLES / "00009002.png", "What is the price?"), (SAMPLES / "00009000.png", "What shapes do you see?"))
+FORMS = ("fp32", "int8", "int4", "int8 cache", "fp16")
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
+    """Bundles of the shipped model, and one of random weights, whose answers hang on every number."""
+    desk = tmp_path_factory.mktemp("programs")
+    found = {"fp32": export_onnx(NANO, desk / "fp32", max_context=400)}
+    for recipe in ("int8", "int4"):
+        quantize_checkpoint(NANO, read_recipe(recipe), desk / f"{recipe}-model", name=recipe)
+        found[recipe] = export_onnx(desk / f"{recipe}-model", desk / recipe, max_context=400)
+    found["int8 cache"] = export_onnx(desk / "int4-model", desk / "cache", max_context=400, cache="int8")
+    found["fp16"] = export_onnx(NANO, desk / "fp16", max_context=400, precision="fp16")
+    return found
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Pictures whose decoding, turning and tiling differ; the shipped model's tiles have 224 pixels."""
+    desk = tmp_path_factory.mktemp("pictures")
+    colours = Image.merge("RGB", [noise((300, 140), seed).convert("L") for seed in range(3)])
+    clear = colours.copy()
+    clear.putalpha(noise((300, 140), 9).convert("L"))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    deep = Image.fromarray(np.random.default_rng(0).integers(0, 2**16, (150, 230), np.uint16))
+    made = {
+        "wide.png": colours.save,
+        "clear.png": clear.save,
+        "turned.jpg": lambda path: colours.save(path, exif=exif, quality=90),
+        "turned.png": lambda path: colours.save(path, exif=exif),
+        "deep.png": deep.save,
+        "palette.png": colours.quantize(7).save,
+        "grey.png": colours.convert("L").save,
+    }
+    for name, save in made.items():
+        save(desk / name)
+    return {name: desk / name for name in made}
+
+
+def session_of(bundle: Bundle) -> Session:
+    return Session(bundle, OrtEngine(bundle))
+
+
+def ask(session: Session, picture: Path, question: str) -> str:
+    return "".join(session.ask(question, [picture]))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("languages")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_python_answers_as_the_session_does(form: str, bundles: dict[str, Bundle]) -> None:
+    session = session_of(bundles[form])
+    for picture, question in ASKED:
+        assert answer_of(PYTHON, bundles[form].path, picture, question) == ask(session, picture, question)
+
+
+def load(path: Path) -> ModuleType:
+    """The program as a module."""
+    about = importlib.util.spec_from_file_location(path.stem, path)
+    assert about is not None and about.loader is not None
+    module = importlib.util.module_from_spec(about)
+    about.loader.exec_module(module)
+    return module
+
+
+def test_python_reads_pictures_and_rows_bit_for_bit(bundles: dict[str, Bundle], pictures: dict[str, Path]) -> None:
+    program = load(PROGRAM)
+    for form in FORMS:
+        ids = np.arange(0, 1024, 7)
+        folder = bundles[form].path
+        table = json.loads((folder / "phantom.json").read_text())["embedding"]
+        assert np.array_equal(program.rows_of(ids.tolist(), folder, table), OrtEngine(bundles[form]).embed(ids))
+    rules = json.loads((bundles["fp32"].path / "phantom.json").read_text())["pictures"]
+    tiling = Tiling(rules["tile_size"], rules["min_tiles"], rules["max_tiles"], rules["thumbnail"])
+    for path in pictures.values():
+        ours = to_pixel_values(open_image(path), tiling)
+        theirs = program.tiles_of(program.decoded(str(path), rules["decoding"]["background"]), rules)
+        assert np.array_equal(np.stack(theirs), ours), path
+
+
+def test_python_says_what_it_cannot_do(bundles: dict[str, Bundle], tmp_path: Path) -> None:
+    def complain(change: Any, question: str = "Is it red?") -> str:
+        shutil.copytree(bundles["fp32"].path, tmp_path / "bundle", dirs_exist_ok=True)
+        resealed(tmp_path / "bundle", change)
+        words = [*PYTHON, str(tmp_path / "bundle"), str(SAMPLES / "00009000.png"), question]
+        return subprocess.run(words, capture_output=True, text=True, check=False).stderr
+
+    assert "asks for repetition_penalty 1.2" in complain(lambda text: text["generation"].update(repetition_penalty=1.2))
+    assert "asks for suppress_tokens [7]" in complain(lambda text: text["generation"].update(suppress_tokens=[7]))
+    assert "contains </img>" in complain(lambda text: None, "Is it </img> red?")
+    assert "begins with another token" in complain(lambda text: text["prompt"].update(first_token=2))
+    assert "too long" in complain(lambda text: text["cache"].update(max_context=30))
+
+
+@pytest.mark.slow
+def test_javascript_answers_as_the_session_does(
+    bundles: dict[str, Bundle], pictures: dict[str, Path], place: Path
+) -> None:
+    command = javascript(place)
+    for form in FORMS[:-1]:  # float16 needs a newer Node than most have
+        session = session_of(bundles[form])
+        for picture, question in ASKED:
+            assert answer_of(command, bundles[form].path, picture, question) == ask(session, picture, question), form
+    session = session_of(bundles["fp32"])
+    for name, picture in pictures.items():
+        found = answer_of(command, bundles["fp32"].path, picture, "Describe the picture.")
+        assert found == ask(session, picture, "Describe the picture."), name
+
+
+@pytest.mark.slow
+def test_kotlin_answers_as_the_session_does(bundles: dict[str, Bundle], pictures: dict[str, Path], place: Path) -> None:
+    command = kotlin(place, "onnx")
+    for form in FORMS[:-1]:
+        session = session_of(bundles[form])
+        for picture, question in ASKED:
+            assert answer_of(command, bundles[form].path, picture, question) == ask(session, picture, question), form
+    session = session_of(bundles["fp32"])
+    for name, picture in pictures.items():
+        found = answer_of(command, bundles["fp32"].path, picture, "Describe the picture.")
+        assert found == ask(session, picture, "Describe the picture."), name
+    assert answer_of(command, bundles["fp16"].path, *ASKED[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("room", ["executorch", "qnn"])
+def test_kotlin_for_android_compiles(room: str, place: Path) -> None:
+    """Against stand-ins for the classes of Android, and of ExecuTorch's library, which Maven Central does not have."""
+    kotlin(place, room)
+
+
+class Engines:
+    """The runner's engines, with ONNX Runtime in TensorRT's place."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        engine = TARGETS["jetson"].engine()(bundle, 0)
+        self.encode_images, self.forward = engine.encode_images, engine.forward
+
+
+@pytest.fixture
+def beside(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sequence[str]]:
+    """The folder of the program for ONNX Runtime on Python's path, as if both lay beside each other."""
+    monkeypatch.syspath_prepend(str(PROGRAM.parent))
+    yield sys.path
+    sys.modules.pop("answer", None)
+
+
+@pytest.mark.usefixtures("beside")
+def test_the_boards_program_answers_as_the_session_does(tmp_path: Path) -> None:
+    settings = settings_for("jetson", max_context=400)
+    bundle = export_bundle(str(NANO), "jetson", tmp_path / "bundle", settings, prove=False).bundle
+    program = load(EXPORT / "targets/jetson/programs/board.py")
+    session = Session(bundle, TARGETS["jetson"].engine()(bundle, 0))
+    for picture, question in ASKED:
+        assert program.answer(Engines(bundle), bundle.path, str(picture), question) == ask(session, picture, question)
