@@ -4,6 +4,7 @@ How long anything takes is for benchmarks; here only nodes are counted.
 """
 
 import json
+import shutil
 import tempfile
 from collections import Counter
 from dataclasses import replace
@@ -131,10 +132,7 @@ def test_a_bundle_whose_nodes_say_no_places(desk: Path, tmp_path: Path) -> None:
     """As those that were exported before they did: operators are told, and why there is no more."""
     onnx = pytest.importorskip("onnx")
     folder = tmp_path / "bundle"
-    folder.mkdir()
-    source = bundle_of(desk, "rank").path
-    for file in source.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(bundle_of(desk, "rank").path, folder)
     for name in ("vision.onnx", "decoder.onnx"):
         model = onnx.load(folder / name, load_external_data=False)
         for number, node in enumerate(model.graph.node):

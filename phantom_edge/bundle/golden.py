@@ -99,7 +99,7 @@ class GoldenQuestion:
     question: str
     """Text of the question. The pictures' marks come before it."""
     pictures: tuple[int, ...]
-    """Places of its pictures in ``pictures``, from 0 on."""
+    """Positions of its pictures in ``pictures``, from 0 on."""
     prompt: str
     """The rendered chat template, in which each picture is still its mark."""
     ids: tuple[int, ...]
