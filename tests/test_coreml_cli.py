@@ -61,7 +61,7 @@ def test_where_no_place_is_given_it_is_named_after_model_and_target(desk: Path, 
 
 
 def test_two_exports_are_the_same_bytes(desk: Path, tmp_path: Path) -> None:
-    """All but the golden answers, which are shorter where no engine of the bundle gave them, and the README with one."""
+    """All but golden answers, which are shorter where no engine of the bundle gave them, and their README."""
     done = edge_inside(*export(desk / "checkpoint", tmp_path / "again", "--no-verify"))
     assert done.returncode == 0, done.stderr
     ours, theirs = (Bundle.open(path).manifest.files for path in (tmp_path / "again", desk / "bundle"))
