@@ -123,7 +123,7 @@ class Source:
                 f"{IMAGE_CONTEXT}",
                 "copy the tokenizer files of the checkpoint's source into it",
             )
-        if beyond := [token for token in self.stop_tokens() if not 0 <= token < rows]:
+        if beyond := [token for token in self.carried.stop_tokens if not 0 <= token < rows]:
             raise EdgeError(
                 f"{self.folder} ends answers at id {beyond[0]}, the model's vocabulary has {rows}",
                 "mend eos_token_id in its config.json and generation_config.json",
