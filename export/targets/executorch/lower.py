@@ -193,10 +193,8 @@ def linear_of(source: Source) -> MakeLinear:
 def modules_of(source: Source, chosen: Sequence[Chosen], context: int, backend: Backend) -> dict[str, nn.Module]:
     """Makes the torch modules of all parts."""
     linear = linear_of(source)
-    is_rounded = source.integers is not None and EMBEDDING in source.integers.schemes
     table: nn.Module = FloatEmbedding(source.read(EMBEDDING))
-    if is_rounded:
-        assert source.integers is not None
+    if source.integers is not None and EMBEDDING in source.integers.schemes:
         table = RoundedEmbedding(source.integers.quantized(EMBEDDING))
     forms = [one.form for one in chosen]
     decoder = (TextDecoder if backend.fused else PlainDecoder)(source.config.text, forms, source.read, linear, context)
