@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 from phantom_edge.bundle.folder import Bundle, listing, write_manifest
-from phantom_edge.bundle.golden import GOLDEN
 from phantom_edge.bundle.manifest import UNSEALED, Integers, Manifest, Model, Phantom
 from phantom_edge.bundle.pictures import Pictures
 from phantom_edge.bundle.proof import RELATIVE, Proof
@@ -18,7 +17,7 @@ from phantom_edge.export.parts.float16_range import check_float16, check_folded
 from phantom_edge.export.parts.precision import DTYPES
 from phantom_edge.export.passes.phantom_rank import Chosen, choose_forms
 from phantom_edge.export.passes.phantom_rank import Phantom as Wanted
-from phantom_edge.export.proof.golden import write_golden
+from phantom_edge.export.proof.golden_part import add_golden
 from phantom_edge.export.proof.verify import verify
 from phantom_edge.export.proof.words import checked_prompt, write_words
 from phantom_edge.export.targets import TARGETS, target_named
@@ -147,7 +146,7 @@ def export_bundle(
             )
             is_run = prove and not lowered.unproved
             proof = _proved(Bundle(parts.folder, manifest), to, source, parts, begin) if is_run else None
-            manifest = _with_golden(Bundle(parts.folder, manifest), to, source, parts, begin, is_run=is_run)
+            manifest = add_golden(Bundle(parts.folder, manifest), to, source, parts, begin, is_proved=is_run)
             parts.link_to(folder)
             write_manifest(folder, manifest, proof)
         done = dict(parts.done)
@@ -248,29 +247,6 @@ def _proved(bundle: Bundle, target: Target, source: Source, parts: Unfinished, b
             f"try {cache}--phantom full or {target.other}; to investigate: --no-verify, then phantom-edge verify",
         )
     return proof
-
-
-def _with_golden(
-    bundle: Bundle, target: Target, source: Source, parts: Unfinished, begin: Progress, *, is_run: bool
-) -> Manifest:
-    """The manifest with golden files. With ``is_run`` the bundle answers their questions, and is compared with them.
-
-    Raises EdgeError where it then differs, and removes the parts unless the target keeps them.
-    """
-
-    def write(folder: Path) -> list[str]:
-        tested = write_golden(bundle, source, folder, partial(begin, "golden files"), by_bundle=is_run)
-        return [] if tested is None else [f"{one.name}: {one.found}, not {one.expected}" for one in tested.faults()]
-
-    if faults := parts.part("golden files", write, anew=True):
-        if not target.keeps_parts:
-            parts.discard()
-        raise EdgeError(
-            f"this bundle differs from its own golden files, and was not written: {faults[0]}",
-            f"try --phantom full or {target.other}; to investigate: --no-verify, then phantom-edge verify --golden",
-        )
-    files = listing(parts.folder, parts.done["golden files"].files)
-    return replace(bundle.manifest, golden=GOLDEN, files=dict(sorted((bundle.manifest.files | files).items())))
 
 
 def _model(name: str, source: Source, fingerprint: str, card: Card) -> Model:

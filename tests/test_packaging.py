@@ -152,6 +152,7 @@ def test_sdist_and_wheel_hold_the_package_and_nothing_else(tmp_path: Path) -> No
         "export/proof/report.html",
         "bundle/schema.json",
         "bundle/schema_proof.json",
+        "bundle/schema_golden.json",
     )
     data = (*data, "profile/report/report.html", "profile/devices/devices.toml")
     data = (*data, "profile/schema.json", "profile/schema_lines.json")

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phantom_edge.processing.images import ImageSource
+from phantom_edge.runtime.constraints import Constraint, Tokens, unchanged
 from phantom_edge.runtime.engine import Engine, Floats, Ints
 from phantom_edge.runtime.sampling import Sampling
 from phantom_edge.runtime.session import Answer, Session
@@ -73,12 +74,12 @@ class Forced(Sampling):
     ids: tuple[int, ...] = ()
     choices: list[int] = field(default_factory=list)
 
-    def chooser(self) -> Callable[[NDArray[np.float32]], int]:
+    def chooser(self, constrain: Constraint = unchanged) -> Callable[[Tokens, NDArray[np.float32]], int]:
         """See Sampling."""
-        choose = super().chooser()
+        choose = super().chooser(constrain)
 
-        def forced(logits: NDArray[np.float32]) -> int:
-            token = choose(logits)
+        def forced(ids: Tokens, logits: NDArray[np.float32]) -> int:
+            token = choose(ids, logits)
             self.choices.append(token)
             place = len(self.choices) - 1
             return self.ids[place] if place < len(self.ids) else token
