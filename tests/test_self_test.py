@@ -19,12 +19,14 @@ from target_bundles import BUNDLES
 import phantom_edge
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.golden import GOLDEN, Golden, read_golden
+from phantom_edge.bundle.prompt import Generation
 from phantom_edge.bundle.proof import RELATIVE
 from phantom_edge.export.proof import golden_pictures
 from phantom_edge.export.sessions import open_session, session_of
 from phantom_edge.export.targets.trials import BOUNDS, VISION
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.typed import from_json, schema, to_json
+from phantom_edge.models.shipped import NANO
 from phantom_edge.processing import tiling
 from phantom_edge.processing.images import open_image
 from phantom_edge.runtime.engine import Engine, Floats, Ints
@@ -262,6 +264,20 @@ def test_a_tie_is_no_fault_and_another_answer_is_named(answered: Bundle) -> None
         assert choices.found == "another token in step 0, a tie" and "1 of them ties" in choices.expected
     finally:
         path.write_text(text)
+
+
+def test_settings_of_generation_count(tmp_path: Path) -> None:
+    """Golden answers keep the checkpoint's settings, logits are those before them; a program without them differs."""
+    pytest.importorskip("onnxruntime")
+    shutil.copytree(NANO, tmp_path / "nano")
+    config = json.loads((tmp_path / "nano/generation_config.json").read_text())
+    (tmp_path / "nano/generation_config.json").write_text(json.dumps({**config, "repetition_penalty": 3.0}))
+    bundle = export_onnx(tmp_path / "nano", tmp_path / "bundle", prove=True, max_context=512)
+    golden, session = read_golden(bundle), session_of(bundle)
+    assert any(step.choice not in (None, step.ids[0]) for one in golden.questions for step in one.steps)
+    assert self_test(bundle, session).faults() == []
+    session.manifest = replace(session.manifest, generation=Generation())
+    assert any(name.endswith("choices") for name in names(self_test(bundle, session)))
 
 
 def test_what_does_not_fit_is_left_out_by_name(checkpoint: Path, tmp_path: Path) -> None:
