@@ -9,7 +9,7 @@ DEMO := .[export,scenes]
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint wheel train-nano clean
+.PHONY: help demo test long lint wheel train-nano clean
 
 help: ## list these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -17,10 +17,13 @@ help: ## list these targets
 demo: $(VENV)/core ## set up, then export the model inside, prove it, and ask it ten questions
 	@$(PY) scripts/demo.py
 
-test: lint ## set up, then lint and the whole test suite, slow tests included
+test: lint ## set up, then lint and the test suite, slow tests included, those of make long left out
 	@printf '\n== pytest\n'
 	@# One thread for each of the two workers: more only get in each other's way on the tiny test models.
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -n 2
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -n 2 -m "not long"
+
+long: $(VENV)/dev ## set up, then the tests that take minutes each: a verification's page for every target and scheme
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -n 2 -m long
 
 lint: $(VENV)/dev ## set up, then ruff, mypy and the import contracts
 	@printf '\n== ruff check\n'

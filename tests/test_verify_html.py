@@ -66,6 +66,7 @@ def variants() -> list[tuple[str, str, tuple[str, ...]]]:
     return list(found.values())
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(("target", "weights", "options"), variants(), ids=lambda one: str(one))
 def test_a_page_for_every_target_and_scheme(
