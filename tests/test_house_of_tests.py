@@ -33,5 +33,5 @@ def test_beside_the_tests_lies_nothing_else() -> None:
 
 
 def test_each_module_of_support_serves_a_test() -> None:
-    used = set().union(*(imports(file) for file in TESTS.glob("test_*.py")))
+    used = set().union(*(imports(file) for file in (*TESTS.glob("test_*.py"), *SUPPORT.glob("standalone_*.py"))))
     assert {file.stem for file in SUPPORT.glob("*.py")} <= used
