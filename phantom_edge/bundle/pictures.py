@@ -37,9 +37,9 @@ class Resizing:
 
     Output pixel i of n, over m input pixels: scale = m / n, support = 2 * max(scale, 1), center = (i + 0.5) * scale.
     Input pixels from max(int(center - support + 0.5), 0) up to, but not including, min(int(center + support + 0.5), m)
-    are weighted by the cubic at (pixel - center + 0.5) / max(scale, 1). Weights are divided by their sum and become
-    integers, half away from zero, of 22 fractional bits. A sum starts at 2 ** 21, is shifted right by 22 bits, and is
-    clipped to 0..255. An axis that keeps its length is not resampled.
+    are weighted by the cubic at (pixel - center + 0.5) * (1 / max(scale, 1)). Weights are divided by their sum and
+    become integers, half away from zero, of 22 fractional bits. A sum starts at 2 ** 21, is shifted right by 22 bits,
+    and is clipped to 0..255. An axis that keeps its length is not resampled.
     """
 
     filter: Literal["bicubic"] = "bicubic"

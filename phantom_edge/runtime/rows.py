@@ -36,7 +36,7 @@ class Table:
         if rounded is None:
             return np.asarray(self.numbers[ids], np.float32)
         integers, blocks = _integers(self.numbers[ids], rounded.bits), rounded.blocks(width)
-        zeros: NDArray[Any] = np.array(2 ** (rounded.bits - 1), np.float32)
+        zeros: NDArray[Any] = np.array(rounded.zero_offset, np.float32)
         if self.zero_points is not None:
             zeros = _integers(self.zero_points[ids], rounded.bits)[:, :blocks, None]
         scales = np.asarray(self.scales[ids], np.float32)[:, :, None]

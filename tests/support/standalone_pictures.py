@@ -54,7 +54,7 @@ def resize_columns(pixels: Array, n: int, a: float = -0.5, bits: int = 22) -> Ar
     for i in range(n):
         center = (i + 0.5) * scale
         first, last = max(int(center - support + 0.5), 0), min(int(center + support + 0.5), m)
-        weights = cubic((np.arange(first, last) - center + 0.5) / wide, a)
+        weights = cubic((np.arange(first, last) - center + 0.5) * (1 / wide), a)
         weights = weights / np.add.accumulate(weights)[-1]
         integers = np.trunc(weights * 2**bits + np.where(weights >= 0, 0.5, -0.5)).astype(np.int64)
         total = 2 ** (bits - 1) + np.einsum("rkc,k->rc", whole[:, first:last], integers)
