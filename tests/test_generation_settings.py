@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -211,10 +212,16 @@ def test_constraints_are_those_of_transformers(
 def test_an_answer_that_no_token_is_left_for_ends_in_one_error(
     nano_with: Written, queries: list[Query], tmp_path: Path
 ) -> None:
-    """Where a checkpoint bans all but the token that it must not begin with."""
+    """Where a checkpoint bans all but the token that it must not begin with; such a bundle is never written."""
     folder = nano_with(suppress_tokens=list(range(1023)), begin_suppress_tokens=[1023])
     model = load(str(folder), torch.float32)
-    session = open_session(export_onnx(folder, tmp_path / "bundle", max_context=512).path, 1)
+    with pytest.raises(EdgeError, match="ban every token"):
+        export_onnx(folder, tmp_path / "refused", max_context=512)
+    assert not (tmp_path / "refused").exists()
+    bundle = export_onnx(NANO, tmp_path / "bundle", max_context=512)
+    bans = Generation(suppress_tokens=tuple(range(1023)), begin_suppress_tokens=(1023,))
+    session = open_session(bundle.path, 1)
+    session.manifest = replace(session.manifest, generation=bans)
     for answer in (
         lambda: list(stream(*model, "hi", [], Sampling(4))),
         lambda: list(stream(*model, "hi", [], Sampling(4, beams=2))),

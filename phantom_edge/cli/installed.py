@@ -43,7 +43,7 @@ def _targets() -> "Iterable[Target]":
 IMPORTED = ("core", "model")
 """Extras whose packages are imported to check them."""
 
-MODULES = {"pillow": "PIL"}
+MODULES = {"pillow": "PIL", "pyyaml": "yaml"}
 """Import names that differ from the package's name."""
 
 

@@ -53,7 +53,7 @@ def all_banned() -> EdgeError:
     """The error where no token is left; transformers would answer with token 0, or end in a traceback."""
     return EdgeError(
         "the checkpoint's generation settings ban every token at this place of the answer",
-        "give a smaller --max-new-tokens, or loosen no_repeat_ngram_size or suppress_tokens in generation_config.json",
+        "loosen no_repeat_ngram_size or suppress_tokens in generation_config.json, or ask for fewer tokens",
     )
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers.decoders import DecodeStream
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.foundation.errors import EdgeError
@@ -24,7 +23,7 @@ from phantom_edge.processing.token_ids import check_ids
 from phantom_edge.runtime.constraints import constraint
 from phantom_edge.runtime.engine import Engine, Floats, Ints
 from phantom_edge.runtime.sampling import Sampling
-from phantom_edge.runtime.text import Text, question_of
+from phantom_edge.runtime.text import Streamed, Text, question_of
 
 Trace = Callable[[str], AbstractContextManager[object]]
 """Entered around each stage of an answer: preprocess, words, vision, prefill, decode, choose."""
@@ -200,18 +199,15 @@ class Session:
         return holds, embeds
 
     def _decode(self, prompt: Ints, logits: NDArray[np.float32], sampling: Sampling, answer: Answer) -> Iterator[str]:
-        words = DecodeStream(skip_special_tokens=True)
-        ids: list[int] = []
+        streamed = Streamed(self.text.tokenizer)
         for token in self._tokens(prompt, logits, sampling, answer):
-            ids.append(token)
             with self.trace("words"):
-                piece = words.step(self.text.tokenizer, token)
+                piece = streamed.add(token)
             if piece:
-                answer.text += piece
+                answer.text = streamed.text
                 yield piece
-        whole = self.text.tokenizer.decode(ids, skip_special_tokens=True)
-        if whole != answer.text and whole.startswith(answer.text):  # a partial letter, which the stream held back
-            rest, answer.text = whole.removeprefix(answer.text), whole
+        answer.text = streamed.text
+        if rest := streamed.rest():
             yield rest
 
     def _tokens(self, prompt: Ints, logits: NDArray[np.float32], sampling: Sampling, answer: Answer) -> Iterator[int]:

@@ -58,6 +58,35 @@ class Text:
             ) from error
 
 
+PARTIAL = "\ufffd"
+"""Last character of a text that ends within a letter."""
+
+
+class Streamed:
+    """Text of an answer that grows token by token, in pieces of whole letters.
+
+    All tokens are decoded each time: with byte fallback, a letter may still change when more bytes come.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.ids: list[int] = []
+        self.text = ""
+        self.shown = 0  # characters
+
+    def add(self, token: int) -> str:
+        """The piece that the token completes, empty where the text ends within a letter."""
+        self.ids.append(token)
+        self.text = self.tokenizer.decode(self.ids, skip_special_tokens=True)
+        return "" if self.text.endswith(PARTIAL) else self.rest()
+
+    def rest(self) -> str:
+        """The text beyond the pieces so far."""
+        piece = self.text[self.shown :]
+        self.shown = max(self.shown, len(self.text))
+        return piece
+
+
 def question_of(question: str, images: int) -> list[Message]:
     """One user's turn. Raises EdgeError for an empty question."""
     if not question.strip():

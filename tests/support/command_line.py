@@ -58,7 +58,7 @@ def edge_inside(*arguments: object, cwd: Path | None = None, stdin: bytes = b"")
 def document(*arguments: object) -> Any:
     """The document of a command with ``--json``, run in this process."""
     done = edge_inside(*arguments, "--json", cwd=ROOT)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr + done.stdout
     return json.loads(done.stdout)  # exactly one document: anything beside it would not parse
 
 
