@@ -15,6 +15,7 @@ from transformers.integrations import TensorBoardCallback
 from phantom_edge.checkpoint.card import read_card
 from phantom_edge.checkpoint.loading import open_checkpoint
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
+from phantom_edge.checkpoint.source import Source
 from phantom_edge.data.sources import open_triples
 from phantom_edge.foundation.errors import EdgeError, need
 from phantom_edge.models.hub import find_folder
@@ -84,6 +85,7 @@ def finetune(
         need("apollo_torch")  # in no extra: few use it
     _check_processes()
     folder = find_folder(source)
+    Source.open(folder).check_ids()
     data = read_data(data_source, settings)
     run = RunFolder(out)
     asked = {"checkpoint": fingerprint(folder), "data": _data_fingerprint(data_source), **settings.document()}
