@@ -17,8 +17,6 @@ import java.nio.ByteBuffer
 import java.nio.ByteOrder
 
 private val DECODER_INPUTS = setOf("inputs_embeds", "position_ids", "logits_to_keep")
-private const val PRECISE = "session.x64quantprecision"
-private val X86 = setOf("x86", "i386", "i686", "amd64", "x86_64")
 
 /** Runs a bundle of target onnx on the CPU. */
 internal class OrtEngine(private val bundle: BundleFolder, private val threads: Int) : Engine {
@@ -43,6 +41,7 @@ internal class OrtEngine(private val bundle: BundleFolder, private val threads: 
             "this bundle has no table of embeddings",
             PhantomError.EXPORT_AGAIN,
         )
+        if (manifest.recipe != null) running("test of byte products") { checkByteProducts(environment) }
         try {
             rows = Rows(bundle.file(table.file), table).also(opened::add)
             vision = session(manifest.vision, setOf("pixel_values"))
@@ -59,9 +58,6 @@ internal class OrtEngine(private val bundle: BundleFolder, private val threads: 
             OrtSession.SessionOptions().use { options ->
                 options.setIntraOpNumThreads(threads)
                 options.setSessionLogLevel(OrtLoggingLevel.ORT_LOGGING_LEVEL_ERROR)
-                // x86 without VNNI adds products of bytes in 16 bits, which overflow in silence; the setting is exact.
-                val isX86 = System.getProperty("os.arch") in X86
-                if (manifest.recipe != null && isX86) options.addConfigEntry(PRECISE, "1")
                 environment.createSession(file.path, options)
             }
         } catch (error: OrtException) {

@@ -15,15 +15,19 @@ import java.io.IOException
  */
 internal class Tokenizer private constructor(
     private val bpe: Bpe,
-    private val tokens: Map<Int, String>,
+    tokens: Map<Int, String>,
     added: List<AddedToken>,
     private val normalizers: List<Rewriting>,
     private val cuttings: List<Cutting>,
     private val joinings: List<Joining>,
 ) {
-    private val special: Set<Int> = added.filter { it.special }.map { it.id }.toSet()
+    private val special: Set<String> = added.filter { it.special }.map { it.content }.toSet()
     private val asWritten = AddedTokens(added.filterNot { it.normalized }.map { it.content to it })
     private val asNormalized = AddedTokens(added.filter { it.normalized }.map { normalize(it.content) to it })
+
+    /** Texts of tokens, where those of added ones are as they are found: normalized, if that comes first. */
+    private val texts: Map<Int, String> =
+        tokens + added.associate { it.id to if (it.normalized) normalize(it.content) else it.content }
 
     private fun normalize(text: String): String = normalizers.fold(text) { found, step -> step(found) }
 
@@ -48,12 +52,12 @@ internal class Tokenizer private constructor(
 
     /** The text of [ids] together, without special tokens. */
     fun decode(ids: List<Int>): String {
-        val found = ids.filter { it !in special }.mapNotNull { tokens[it] }
+        val found = ids.mapNotNull { texts[it] }.filter { it !in special }
         if (joinings.isEmpty()) return found.joinToString(" ")
         return joinings.fold(found) { texts, join -> join(texts) }.joinToString("")
     }
 
-    fun token(id: Int): String? = tokens[id]
+    fun token(id: Int): String? = texts[id]
 
     fun id(token: String): Int? = bpe.id(token)
 
@@ -87,7 +91,6 @@ internal class Tokenizer private constructor(
             val vocabulary = model.entries()["vocab"]?.entries() ?: throw WrongJson("model.vocab is missing")
             val tokens = HashMap<Int, String>()
             for ((token, id) in vocabulary) tokens[id.int()] = token
-            for (one in added) tokens[one.id] = one.content
             return Tokenizer(
                 Bpe.read(model),
                 tokens,
