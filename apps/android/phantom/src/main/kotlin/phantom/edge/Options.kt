@@ -35,7 +35,7 @@ public class Options(
 
     private companion object {
         const val PHONE_THREADS = 4
-        const val PICTURES = 8
+        const val PICTURES = 4
     }
 }
 

@@ -82,7 +82,7 @@ public class Phantom private constructor(
     /** The engine, which is closed between its runs alone. */
     private inner class Guarded(private val inner: Engine) : Engine {
         private fun <T> guarded(work: () -> T): T = synchronized(lock) {
-            if (shown.value == State.Closed) throw PhantomError.Closed()
+            if (engine !== inner) throw PhantomError.Closed()
             work()
         }
 

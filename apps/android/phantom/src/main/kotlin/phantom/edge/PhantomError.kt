@@ -6,11 +6,8 @@ package phantom.edge
  * @property problem The fault in one line.
  * @property remedy A choice to make, or a command to paste.
  */
-public sealed class PhantomError(
-    public val problem: String,
-    public val remedy: String,
-    cause: Throwable? = null,
-) : Exception("$problem\n  $remedy", cause) {
+public sealed class PhantomError(public val problem: String, public val remedy: String, cause: Throwable? = null) :
+    Exception("$problem\n  $remedy", cause) {
     /** A bundle whose files are absent, damaged, or contradict each other. */
     public class DamagedBundle(problem: String, remedy: String = EXPORT_AGAIN, cause: Throwable? = null) :
         PhantomError(problem, remedy, cause)

@@ -60,7 +60,9 @@ public class Picture internal constructor(
         public companion object {
             /** The rotation by so many degrees, clockwise, a multiple of 90. */
             public fun ofDegrees(degrees: Int): Rotation {
-                if (degrees % 90 != 0) throw PhantomError.BadPicture("a rotation by $degrees degrees", "give 0, 90, 180 or 270")
+                if (degrees % 90 != 0) {
+                    throw PhantomError.BadPicture("a rotation by $degrees degrees", "give 0, 90, 180 or 270")
+                }
                 return values()[Math.floorMod(degrees / 90, 4)]
             }
         }

@@ -34,7 +34,8 @@ internal class AnswersTest {
 
     @Test
     fun `answers in half precision hardly ever differ`() {
-        open(Conformance.bundle("fp16")).use { phantom -> // on CPUs without such products it takes seconds for a tile
+        open(Conformance.bundle("fp16")).use { phantom ->
+            // on CPUs without such products it takes seconds for a tile
             val some = asked.zip(data["answers"]["fp16"].list).filter { it.first.pictures.size < 2 }.take(HALF)
             val same = some.count { (one, answer) -> phantom.note(one)["text"] == answer["text"].text }
             assertTrue(same >= HALF - 1, "$same of $HALF") // two versions of ONNX Runtime may break a tie in two ways
@@ -70,7 +71,8 @@ internal class AnswersTest {
             assertTrue(cut.ids.size <= 4, "${cut.ids.size} tokens") // one more may have been under way
             assertEquals(End.INTERRUPTED, cut.end)
             val again = Answer()
-            assertEquals(all.map { it.text }, phantom.ask(question, listOf(picture), answer = again).toList().map { it.text })
+            val pieces = phantom.ask(question, listOf(picture), answer = again).toList()
+            assertEquals(all.map { it.text }, pieces.map { it.text })
             assertEquals(again.promptTokens - 1, again.reusedTokens)
             assertEquals(State.Ready, phantom.state.value)
         }
@@ -163,7 +165,8 @@ internal class AnswersTest {
             val resident = residentBytes()
             repeat(questions) { ask(it) }
             val grown = used() - before
-            println("$questions questions: heap ${grown / 1024} kB, resident ${(residentBytes() ?: 0) - (resident ?: 0)} bytes more")
+            val more = (residentBytes() ?: 0) - (resident ?: 0)
+            println("$questions questions: heap ${grown / 1024} kB, resident ${more / 1024} kB more")
             assertTrue(grown < 4_000_000, "the heap grew by $grown bytes")
         }
     }

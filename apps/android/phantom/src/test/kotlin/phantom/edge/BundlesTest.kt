@@ -16,6 +16,7 @@ import java.util.Random
 /** Changes a bundle's manifest, and seals it again. */
 internal fun reseal(folder: File, change: (MutableMap<String, Any?>) -> Unit) {
     val file = File(folder, "phantom.json")
+
     @Suppress("UNCHECKED_CAST")
     val manifest = parseJson(file.readText()) as MutableMap<String, Any?>
     change(manifest)

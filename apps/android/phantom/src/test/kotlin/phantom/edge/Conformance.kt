@@ -30,7 +30,9 @@ internal object Conformance {
 internal class Json(val value: Any?) {
     operator fun get(name: String) = Json((value as Map<*, *>)[name])
 
-    val entries: Map<String, Json> get() = (value as Map<*, *>).entries.associate { (it.key as String) to Json(it.value) }
+    val entries: Map<String, Json> get() = (value as Map<*, *>).entries.associate {
+        (it.key as String) to Json(it.value)
+    }
     val list: List<Json> get() = (value as List<*>).map { Json(it) }
     val text: String get() = value as String
     val int: Int get() = (value as Long).toInt()

@@ -18,11 +18,11 @@ internal class ProfileTest {
         val sensors = Sensors { Sensed(celsius = 30.5, battery = 80.0, state = "on battery") }
         val lines = open(Conformance.bundle("int4"), Options(sensors = sensors)).use { phantom ->
             val lines = phantom.profile(wish).toList()
-            assertTrue(phantom.ask("Why?", settings = Settings(2)).toList().isNotEmpty()) // it is loaded again, and answers
+            assertTrue(phantom.ask("Why?", settings = Settings(2)).toList().isNotEmpty()) // it was loaded again
             lines
         }
         val kinds = lines.map { it.kind }.filter { it != "reading" }
-        val stages = listOf("stage", "stage", "stage", "stage", "depth", "depth", "tokens", "answer", "answer", "answer", "tokens")
+        val stages = List(4) { "stage" } + List(2) { "depth" } + "tokens" + List(3) { "answer" } + "tokens"
         assertEquals(listOf("device", "subject", "steps") + stages + listOf("operators", "end"), kinds)
         val counted = kinds.count { it in setOf("stage", "depth", "answer", "operators") }
         assertEquals("""{"steps": $counted}""", lines.first { it.kind == "steps" }.json)

@@ -47,9 +47,9 @@ private fun Embedding.end(): Long {
 private fun fits(cache: Cache, manifest: Manifest): Boolean {
     val model = manifest.model
     val layers = manifest.phantom
-    if (cache.layers != model.layers || cache.kvHeads != model.kvHeads || cache.plainWidth != model.headDim) return false
-    return layers.size == cache.layers && layers.withIndex().all { (number, layer) ->
-        val own = listOf(model.headDim + layer.keyRank, model.headDim + layer.valueRank)
+    val isOfModel = cache.layers == model.layers && cache.kvHeads == model.kvHeads && cache.plainWidth == model.headDim
+    return isOfModel && layers.size == cache.layers && layers.withIndex().all { (number, layer) ->
+        val own = listOf(model.headDim + layer.key, model.headDim + layer.value)
         val found = listOf(cache.keyWidths[number], cache.valueWidths[number])
         found == own || found == List(2) { own.max() }
     }

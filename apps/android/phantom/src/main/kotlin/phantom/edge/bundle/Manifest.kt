@@ -127,7 +127,8 @@ internal class Generation(
 
 internal class ListedFile(val bytes: Long, val sha256: String)
 
-internal class Phantom(val keyRank: Int, val valueRank: Int)
+/** Numbers of the phantom part that a layer keeps. */
+internal class Ranks(val key: Int, val value: Int)
 
 /** `phantom.json`: everything that a program needs to run a bundle. */
 internal class Manifest(
@@ -139,7 +140,7 @@ internal class Manifest(
     val pictures: Pictures,
     val prompt: Prompt,
     val generation: Generation,
-    val phantom: List<Phantom>,
+    val phantom: List<Ranks>,
     val prefillChunk: Int,
     val tools: Map<String, String>,
     val files: Map<String, ListedFile>,

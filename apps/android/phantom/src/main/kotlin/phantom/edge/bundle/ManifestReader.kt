@@ -264,11 +264,11 @@ private fun Fields.generation(): Generation {
     return found
 }
 
-private fun Fields.phantom(): Phantom {
+private fun Fields.phantom(): Ranks {
     get("logit_error").double()
     get("value_error").double()
     get("is_proved").boolean()
-    return Phantom(get("key_rank").int(), get("value_rank").int())
+    return Ranks(get("key_rank").int(), get("value_rank").int())
 }
 
 private fun Fields.file(): ListedFile {

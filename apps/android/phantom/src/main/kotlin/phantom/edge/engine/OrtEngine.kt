@@ -61,7 +61,11 @@ internal class OrtEngine(private val bundle: BundleFolder, private val threads: 
                 environment.createSession(file.path, options)
             }
         } catch (error: OrtException) {
-            throw PhantomError.Failed("ONNX Runtime does not load $file (${said(error)})", PhantomError.EXPORT_AGAIN, error)
+            throw PhantomError.Failed(
+                "ONNX Runtime does not load $file (${said(error)})",
+                PhantomError.EXPORT_AGAIN,
+                error,
+            )
         }
         opened.add(session)
         val isListed = ports(session.inputInfo) == part.inputs && ports(session.outputInfo) == part.outputs
@@ -155,7 +159,11 @@ internal class OrtEngine(private val bundle: BundleFolder, private val threads: 
     private fun <T> running(part: String, run: () -> T): T = try {
         run()
     } catch (error: OrtException) {
-        throw PhantomError.Failed("the $part of this bundle does not run: ${said(error)}", PhantomError.EXPORT_AGAIN, error)
+        throw PhantomError.Failed(
+            "the $part of this bundle does not run: ${said(error)}",
+            PhantomError.EXPORT_AGAIN,
+            error,
+        )
     }
 
     private fun said(error: OrtException) = error.message.orEmpty().split(Regex("\\s+")).joinToString(" ").take(SAID)

@@ -22,7 +22,11 @@ internal class Node(val place: String, val value: Any?) {
         return found.toInt()
     }
 
-    fun double(): Double = if (value is Double) value else if (value is Number) long().toDouble() else wrong("number")
+    fun double(): Double = when (value) {
+        is Double -> value
+        is Number -> long().toDouble()
+        else -> wrong("number")
+    }
 
     fun oneOf(vararg names: String): String =
         string().also { if (it !in names) throw WrongJson("$place is '${shown()}', not ${names.joinToString(" or ")}") }
@@ -53,7 +57,8 @@ internal class Node(val place: String, val value: Any?) {
 
     fun <T> orNull(read: Node.() -> T): T? = if (isNull) null else read()
 
-    private fun inside(name: String) = if (place.isEmpty()) name else "$place.$name"
+    /** The place of a field. */
+    fun inside(name: String): String = if (place.isEmpty()) name else "$place.$name"
 
     private fun wrong(kind: String): Nothing = throw WrongJson("$place is ${shown()}, not $kind")
 
@@ -70,8 +75,7 @@ internal class Fields(private val node: Node, private val entries: Map<String, N
     private val taken = HashSet<String>()
 
     /** A field that must be there. */
-    operator fun get(name: String): Node =
-        find(name) ?: throw WrongJson("${if (node.place.isEmpty()) name else "${node.place}.$name"} is missing")
+    operator fun get(name: String): Node = find(name) ?: throw WrongJson("${node.inside(name)} is missing")
 
     /** A field, or null where it is absent. */
     fun find(name: String): Node? {
@@ -91,9 +95,7 @@ internal class Fields(private val node: Node, private val entries: Map<String, N
     /** Raises WrongJson that names the first rule that does not hold. */
     fun rules(vararg rules: Pair<String, Boolean>) {
         for ((name, holds) in rules) {
-            if (!holds) {
-                throw WrongJson(if (node.place.isEmpty()) "$name is impossible" else "${node.place}.$name is impossible")
-            }
+            if (!holds) throw WrongJson("${node.inside(name)} is impossible")
         }
     }
 }

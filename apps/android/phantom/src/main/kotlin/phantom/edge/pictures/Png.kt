@@ -24,7 +24,8 @@ internal class Png(private val bytes: ByteArray) {
     private val depth = bytes[header.start + 8].toInt()
     private val colour = bytes[header.start + 9].toInt()
     private val isInterlaced = bytes[header.start + 12].toInt() == 1
-    private val channels = mapOf(GREY to 1, RGB to 3, PALETTE to 1, GREY_ALPHA to 2, RGBA to 4)[colour] ?: broken("colour")
+    private val channels =
+        mapOf(GREY to 1, RGB to 3, PALETTE to 1, GREY_ALPHA to 2, RGBA to 4)[colour] ?: broken("colour")
     private val pixelBits = channels * depth
     private val palette = chunks.find { it.kind == "PLTE" }
     private val transparency = chunks.find { it.kind == "tRNS" }
@@ -135,7 +136,11 @@ internal class Png(private val bytes: ByteArray) {
         val toLeft = abs(sum - left)
         val toUp = abs(sum - up)
         val toCorner = abs(sum - corner)
-        return if (toLeft <= toUp && toLeft <= toCorner) left else if (toUp <= toCorner) up else corner
+        return when {
+            toLeft <= toUp && toLeft <= toCorner -> left
+            toUp <= toCorner -> up
+            else -> corner
+        }
     }
 
     /** A channel as it is stored, in [depth] bits. */

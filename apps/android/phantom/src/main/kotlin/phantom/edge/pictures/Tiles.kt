@@ -1,7 +1,7 @@
 package phantom.edge.pictures
 
-import phantom.edge.Picture
 import phantom.edge.PhantomError
+import phantom.edge.Picture
 import phantom.edge.bundle.Pictures
 import phantom.edge.bundle.hexadecimal
 import phantom.edge.bundle.sha256

@@ -50,7 +50,10 @@ internal class Profiler(
         val room = manifest.cache.maxContext - DEPTH_TOKENS
         depths = wish.depths.ifEmpty { USUAL_DEPTHS.filter { it <= room } }
         depths.find { it > room }?.let {
-            throw PhantomError.BadQuestion("a depth of $it, and this bundle holds ${room + DEPTH_TOKENS} tokens", "give $room or less")
+            throw PhantomError.BadQuestion(
+                "a depth of $it, and this bundle holds ${room + DEPTH_TOKENS} tokens",
+                "give $room or less",
+            )
         }
     }
 
@@ -94,7 +97,8 @@ internal class Profiler(
         reading("after")
         if (wish.operators) {
             val empty = listOf<Any>()
-            write("operators", mapOf("groups" to empty, "traced" to empty, "untold" to UNTOLD, "widened" to widened(manifest)))
+            val wide = widened(manifest)
+            write("operators", mapOf("groups" to empty, "traced" to empty, "untold" to UNTOLD, "widened" to wide))
         }
         write("end", 1)
     }
@@ -159,7 +163,8 @@ internal class Profiler(
             }
             val seconds = since(start)
             tokens += clock.choices
-            write("answer", mapOf("seconds" to seconds, "first_token" to if (first > 0) first else seconds, "stages" to clock.stages()))
+            if (first == 0.0) first = seconds
+            write("answer", mapOf("seconds" to seconds, "first_token" to first, "stages" to clock.stages()))
         }
         write("tokens", tokens)
     }

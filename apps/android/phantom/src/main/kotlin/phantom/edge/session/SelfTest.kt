@@ -16,6 +16,7 @@ import phantom.edge.bundle.GoldenRow
 import phantom.edge.pictures.Tiles
 import phantom.edge.pictures.cutTiles
 import java.io.IOException
+import java.util.Locale
 import kotlin.math.abs
 
 private const val SHOWN = 60
@@ -202,7 +203,7 @@ internal class SelfTest(private val bundle: BundleFolder, private val session: S
     }
 
     private fun bounded(name: String, error: Double, bound: Double, place: String = "") {
-        findings.add(Finding(name, "within ${"%.1e".format(bound)}", "%.1e".format(error) + place, error <= bound))
+        findings.add(Finding(name, "within ${shown(bound)}", shown(error) + place, error <= bound))
     }
 
     /** The largest difference as a share of the largest magnitude; infinite where one is no number, or not there. */
@@ -211,6 +212,8 @@ internal class SelfTest(private val bundle: BundleFolder, private val session: S
         val error = (wanted.indices.maxOfOrNull { abs(wanted[it] - found[it]) } ?: 0.0) / largest
         return if (error.isNaN()) Double.POSITIVE_INFINITY else error
     }
+
+    private fun shown(share: Double) = "%.1e".format(Locale.ROOT, share)
 
     private fun same(name: String, wanted: Any, found: Any) {
         findings.add(Finding(name, short(wanted), short(found), wanted == found))

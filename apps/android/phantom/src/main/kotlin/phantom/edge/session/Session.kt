@@ -190,7 +190,9 @@ internal class Session(
                 answer.end = End.CONTEXT
                 break
             }
-            logits = watch.step("decode") { checkNotNull(engine.forward(engine.embed(intArrayOf(token)), 0, 1, held.size, true)) }
+            logits = watch.step("decode") {
+                checkNotNull(engine.forward(engine.embed(intArrayOf(token)), 0, 1, held.size, true))
+            }
             (held as MutableList<Place>).add(Place(token, null))
         }
         streamed.rest().let { if (it.isNotEmpty()) write(it) }

@@ -18,7 +18,8 @@ internal fun translated(pattern: String): Pattern {
     }
 }
 
-private const val SPACES = "\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
+private const val SPACES =
+    "\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
 
 private class Translation(private val pattern: String) {
     private val found = StringBuilder()
