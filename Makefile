@@ -9,7 +9,7 @@ DEMO := .[export,scenes]
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test long lint wheel train-nano clean
+.PHONY: help demo test long lint android wheel train-nano clean
 
 help: ## list these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,13 @@ lint: $(VENV)/dev ## set up, then ruff, mypy and the import contracts
 	@$(PY) -m mypy --strict
 	@printf '\n== lint-imports\n'
 	@$(VENV)/bin/lint-imports
+
+android: $(VENV)/dev ## set up, then the Kotlin library: conformance data, ktlint, its tests (needs a JDK and Maven)
+	@command -v mvn >/dev/null || { echo "error: no mvn on PATH; install Maven and a JDK and try again" >&2; exit 1; }
+	@printf '\n== conformance data\n'
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) scripts/conformance.py
+	@printf '\n== ktlint and the tests of the Kotlin library\n'
+	@mvn -q -B -f apps/android/pom.xml -Plint test
 
 wheel: $(VENV)/dev ## set up, then build sdist and wheel into dist/
 	@rm -rf build
