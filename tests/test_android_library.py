@@ -76,7 +76,8 @@ def test_its_profile_is_read_as_any_other(tested: Path) -> None:
     assert not list(faults(run))
     assert [stage.name for stage in run.stages] == ["load", "vision", "prefill", "decode"]
     assert len(run.answers) == 3 and [depth.context for depth in run.depths] == [64, 100]
-    assert all(0.9 < answer.accounted_share <= 1.001 for answer in run.answers)
+    stages = {"preprocess", "words", "vision", "prefill", "decode", "choose"}
+    assert all(answer.stages.keys() == stages and 0 < answer.accounted_share <= 1.001 for answer in run.answers)
     assert run.peak_bytes and run.untold and run.readings[0].battery == 80.0
 
 

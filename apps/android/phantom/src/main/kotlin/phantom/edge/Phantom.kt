@@ -136,17 +136,21 @@ public class Phantom private constructor(
             ready {
                 show(State.Profiling)
                 val threads = if (wish.threads > 0) wish.threads else options.threads
-                Profiler(
-                    bundle.folder.name,
-                    bundle.manifest,
-                    wish,
-                    threads,
-                    options.machine,
-                    options.memory,
-                    options.sensors,
-                    { load(threads).also { session = it } },
-                    channel,
-                ).measure(this)
+                try {
+                    Profiler(
+                        bundle.folder.name,
+                        bundle.manifest,
+                        wish,
+                        threads,
+                        options.machine,
+                        options.memory,
+                        options.sensors,
+                        { load(threads).also { session = it } },
+                        channel,
+                    ).measure(this)
+                } finally {
+                    if (threads != options.threads && shown.value != State.Closed) session = load(options.threads)
+                }
             }
         }
     }.flowOn(dispatcher)
