@@ -32,9 +32,6 @@ GIST = (
 )
 """Facts about a whole picture."""
 
-TIED = "model.lm_head.weight"
-"""Name of the head's weight in a GistReader."""
-
 
 def gist_of(scene: Scene | None) -> Tensor:
     """Facts (len(GIST),) of a scene, 0 or 1, without those of small things; none where a picture shows no scene."""
@@ -76,7 +73,7 @@ class GistReader(nn.Module):
         self.seen: list[Tensor] = []
         model.model.vision_tower.register_forward_hook(lambda _module, _inputs, found: self.seen.append(found[:, 0]))
         if model.config.tie_word_embeddings:  # Trainer saves no tensor twice
-            self.register_state_dict_post_hook(lambda _module, state, prefix, _about: state.pop(f"{prefix}{TIED}"))
+            self.register_state_dict_post_hook(_drop_tied_head)  # type: ignore[no-untyped-call]
 
     @property
     def config(self) -> PhantomConfig:
@@ -94,6 +91,10 @@ class GistReader(nn.Module):
         thumbnails = torch.cat(self.seen)[tiles_per_image.cumsum(0) - 1]  # a picture's last tile shows all of it
         scores: Tensor = self.head(self.norm(thumbnails)).float()
         return scores
+
+
+def _drop_tied_head(_module: nn.Module, state: dict[str, Any], prefix: str, _about: dict[str, Any]) -> None:
+    del state[f"{prefix}model.lm_head.weight"]
 
 
 class GistTrainer(PhantomTrainer):
