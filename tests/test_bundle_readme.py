@@ -69,6 +69,12 @@ def test_integers_are_named(checkpoint: Path, tmp_path: Path) -> None:
     assert "| weights | recipe int8 (rtn): " in text and "session.x64quantprecision" in text
 
 
+def test_float16_names_the_runtime_that_sums_in_it(bundle: Bundle, checkpoint: Path, tmp_path: Path) -> None:
+    half = export_onnx(checkpoint, tmp_path / "half", max_context=64, precision="fp16")
+    assert "Leave out ONNX Runtime 1.29" in (half.path / README).read_text(encoding="utf-8")
+    assert "1.29" not in (bundle.path / README).read_text(encoding="utf-8")
+
+
 def test_the_worked_example(bundle: Bundle) -> None:
     ids = [1, 34, *[5] * 49, 4, 7, 7, 2]
     example = Example("golden/0.png", "Is it a | ?", "<|im_start|>user\n<image>Is it?", ids, "yes\nno")

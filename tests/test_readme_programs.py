@@ -19,6 +19,7 @@ from other_languages import EXPORT, answer_of, javascript, kotlin
 from PIL import Image
 
 from phantom_edge.bundle.folder import Bundle
+from phantom_edge.bundle.golden import read_golden
 from phantom_edge.export.pipeline import export_bundle
 from phantom_edge.export.targets import TARGETS
 from phantom_edge.export.targets.onnx.engine import OrtEngine
@@ -28,12 +29,15 @@ from phantom_edge.processing.tiling import Tiling, to_pixel_values
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import read_recipe
 from phantom_edge.runtime.session import Session
+from phantom_edge.runtime.watched import watch
 
 SAMPLES = Path(__file__).parents[1] / "apps/samples/00000"
 PROGRAM = EXPORT / "targets/onnx/programs/answer.py"
 PYTHON = [sys.executable, "-I", str(PROGRAM)]
 ASKED = ((SAMPLES / "00009002.png", "What is the price?"), (SAMPLES / "00009000.png", "What shapes do you see?"))
 FORMS = ("fp32", "int8", "int4", "int8 cache", "fp16")
+CLEAR = 8
+"""Number of questions, clear in float32, that float16 is asked."""
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +83,33 @@ def session_of(bundle: Bundle) -> Session:
 
 def ask(session: Session, picture: Path, question: str) -> str:
     return "".join(session.ask(question, [picture]))
+
+
+@pytest.fixture(scope="module")
+def clear(bundles: dict[str, Bundle]) -> dict[tuple[Path, str], str]:
+    """Questions whose answers no error within the bundle's own tolerance changes, and the answers in float32.
+
+    In float16 the logits differ from one ONNX Runtime to the next: the price in ``ASKED`` hangs on two digits whose
+    logits are 0.5 % apart, and the fp16 tests leave it out.
+    """
+    session, golden = session_of(bundles["fp32"]), read_golden(bundles["fp16"])
+    found: dict[tuple[Path, str], str] = {}
+    for line in (SAMPLES.parent / "triples.jsonl").read_text(encoding="utf-8").splitlines():
+        about = json.loads(line)
+        picture, question = SAMPLES.parent / about["image"], about["question"]
+        run = watch(session, question, [picture], 256)
+        best = np.sort(run.logits, axis=-1)
+        if (best[:, -1] - best[:, -2]).min() > golden.tolerances.logits * np.abs(run.logits).max():
+            found[picture, question] = run.answer.text
+    spread = list(found.items())[:: max(len(found) // CLEAR, 1)][:CLEAR]
+    assert len(spread) == CLEAR and len({text for _, text in spread}) > CLEAR // 2
+    return dict(spread)
+
+
+def check_float16(command: Sequence[str], bundle: Bundle, clear: dict[tuple[Path, str], str]) -> None:
+    """Float16 answers clear questions as float32 does."""
+    for (picture, question), text in clear.items():
+        assert answer_of(command, bundle.path, picture, question) == text, question
 
 
 @pytest.fixture(scope="module")
@@ -151,10 +182,15 @@ def test_javascript_answers_as_the_session_does(
 
 
 @pytest.mark.slow
-def test_kotlin_answers_as_the_session_does(bundles: dict[str, Bundle], pictures: dict[str, Path], place: Path) -> None:
+def test_kotlin_answers_as_the_session_does(
+    bundles: dict[str, Bundle],
+    pictures: dict[str, Path],
+    clear: dict[tuple[Path, str], str],
+    place: Path,
+) -> None:
     command = kotlin(place, "onnx")
     check_answers(command, bundles, pictures)
-    assert answer_of(command, bundles["fp16"].path, *ASKED[0])
+    check_float16(command, bundles["fp16"], clear)
 
 
 @pytest.mark.slow

@@ -43,13 +43,10 @@ def kotlin(place: Path, room: str) -> list[str]:
             shutil.copy(one, folder / "src")
         _run_or_skip(["mvn", "-q", "-B", "dependency:build-classpath", "-Dmdep.outputFile=classpath"], folder)
         ran = subprocess.run(
-            ["mvn", "-q", "-B", "-o", "compile"], cwd=folder, capture_output=True, text=True, timeout=PATIENCE
+            ["mvn", "-q", "-B", "compile"], cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
-        if "in offline mode" in ran.stdout:
-            _run_or_skip(["mvn", "-q", "-B", "dependency:go-offline"], folder)
-            ran = subprocess.run(
-                ["mvn", "-q", "-B", "-o", "compile"], cwd=folder, capture_output=True, text=True, timeout=PATIENCE
-            )
+        if "could not be resolved" in ran.stdout or "Could not transfer" in ran.stdout:
+            pytest.skip(f"mvn does not bring the compiler: {ran.stdout.strip()[:200]}")
         assert ran.returncode == 0, ran.stdout[-3000:]
 
     folder = _made_once(place, ("java", "mvn"), (*sources, support / "pom.xml"), compile_all)

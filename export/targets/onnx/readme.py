@@ -7,9 +7,9 @@ TEXT = """\
 ## Run it
 
 `vision` turns a tile into image tokens; `decoder` turns rows of embeddings into logits, reads the {buffers} arrays of
-the cache (`past_*`, all rows so far) and returns the rows to append (`new_*`). Any ONNX Runtime from 1.29 on runs both
+the cache (`past_*`, all rows so far) and returns the rows to append (`new_*`). Any ONNX Runtime from 1.28 on runs both
 on the CPU.
-{bytes}
+{bytes}{halves}
 The programs answer one question about one picture, greedily, and stop with a message where `generation` in
 `phantom.json` asks for more.
 
@@ -45,6 +45,11 @@ This bundle multiplies bytes. x86 processors without VNNI do that inexactly unle
 `session.x64quantprecision` is "1"; ARM and newer x86 ones are exact.
 """
 
+HALVES = """
+This bundle computes in float16. Leave out ONNX Runtime 1.29 on x86 processors: its `Gemm` sums in float16 there (issue
+32255 of microsoft/onnxruntime), slowly and so inexactly that answers may change where two tokens are nearly as likely.
+"""
+
 ROOM = "phantom_edge.export.targets.onnx.programs"
 
 
@@ -54,6 +59,7 @@ def readme(lowered: Lowered) -> str:
     return TEXT.format(
         buffers=len(lowered.cache.buffers()),
         bytes=BYTES if "MatMulIntegerToFloat" in operators or "MatMulNBits" in operators else "",
+        halves=HALVES if any(part.precision == "fp16" for part in lowered.parts.values()) else "",
         python=blocks("answer.py", room=ROOM),
         javascript=blocks("answer.mjs", room=ROOM),
         kotlin=blocks("Answer.kt", room=ROOM) + "\n" + blocks("Pictures.kt", "Words.kt"),
