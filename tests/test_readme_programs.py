@@ -176,9 +176,45 @@ def check_answers(command: Sequence[str], bundles: dict[str, Bundle], pictures: 
 
 @pytest.mark.slow
 def test_javascript_answers_as_the_session_does(
-    bundles: dict[str, Bundle], pictures: dict[str, Path], place: Path
+    bundles: dict[str, Bundle],
+    pictures: dict[str, Path],
+    clear: dict[tuple[Path, str], str],
+    place: Path,
 ) -> None:
-    check_answers(javascript(place), bundles, pictures)  # float16 needs a newer Node than most have
+    command = javascript(place)
+    check_answers(command, bundles, pictures)
+    check_float16(command, bundles["fp16"], clear)
+
+
+HALVES = """
+import { readFileSync } from "node:fs";
+const given = readFileSync(0), numbers = new Float32Array(given.buffer.slice(given.byteOffset));
+const bits = Uint16Array.from(numbers, halfOf);
+process.stdout.write(new Uint8Array(bits.buffer));
+process.stdout.write(new Uint8Array(Float32Array.from(bits, numberOf).buffer));
+"""
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="no node here")
+def test_javascript_rounds_to_float16_bit_for_bit() -> None:
+    """Every float16 but NaN, every tie between two, and the float32 numbers beside a tie."""
+    text = (PROGRAM.parent / "answer.mjs").read_text(encoding="utf-8")
+    halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
+    ties = (halves[1:] + halves[:-1]) / 2
+    beside = [np.nextafter(ties, np.float32(end)) for end in (0, np.inf)]
+    positive = np.concatenate([halves, ties, *beside, np.array([65519.0, 65520.0, 1e6], np.float32)])
+    numbers = np.concatenate([positive, -positive[1:]])
+    part = text[text.index("const single") : text.index("const numbersOf")]
+    ran = subprocess.run(
+        ["node", "--input-type=module", "-e", part + HALVES], input=numbers.tobytes(), capture_output=True, check=True
+    )
+    bits = np.frombuffer(ran.stdout, np.uint16, len(numbers))
+    with np.errstate(over="ignore"):
+        assert np.array_equal(bits, numbers.astype(np.float16).view(np.uint16))
+    back = np.frombuffer(ran.stdout, np.float32, offset=bits.nbytes)
+    finite = np.isfinite(bits.view(np.float16))
+    assert np.array_equal(back[finite], bits.view(np.float16)[finite].astype(np.float32))
+    assert np.isnan(back[~finite]).all()
 
 
 @pytest.mark.slow

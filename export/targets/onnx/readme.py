@@ -21,7 +21,7 @@ The programs answer one question about one picture, greedily, and stop with a me
 ### JavaScript
 
 `npm install onnxruntime-node @huggingface/tokenizers @huggingface/jinja sharp`; `node answer.mjs BUNDLE PICTURE
-QUESTION` (Node 20; bundles of float16 need 24). In a browser `onnxruntime-web` has the same interface and gets the
+QUESTION` (Node 20 or newer). In a browser `onnxruntime-web` has the same interface and gets the
 weights as `externalData`; `createImageBitmap` with `imageOrientation: "from-image"`, `colorSpaceConversion: "none"` and
 `premultiplyAlpha: "none"` decodes pictures. WebGPU takes no empty array: where `cache.first_row` names a file, put its
 rows into the cache and feed the prompt from its second token on.
