@@ -1,27 +1,22 @@
 """The programs that READMEs of bundles show, run as their readers run them: they answer as this package does."""
 
-import importlib.util
 import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from bundles import export_onnx, resealed
-from export_settings import settings_for
 from noise import noise
-from other_languages import EXPORT, answer_of, javascript, kotlin
+from other_languages import EXPORT, answer_of, javascript, kotlin, loaded
 from PIL import Image
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.golden import read_golden
-from phantom_edge.export.pipeline import export_bundle
-from phantom_edge.export.targets import TARGETS
 from phantom_edge.export.targets.onnx.engine import OrtEngine
 from phantom_edge.models.shipped import NANO
 from phantom_edge.processing.images import open_image
@@ -113,6 +108,34 @@ def check_float16(command: Sequence[str], bundle: Bundle, clear: dict[tuple[Path
 
 
 @pytest.fixture(scope="module")
+def with_settings(bundles: dict[str, Bundle], tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
+    """Bundles of the shipped model whose checkpoint has settings for choosing tokens; all are in some bundle."""
+    desk = tmp_path_factory.mktemp("settings")
+    first, other = (watch(session_of(bundles["fp32"]), text, [picture], 2).answer.ids[0] for picture, text in ASKED)
+    cases: tuple[dict[str, object], ...] = (
+        {"repetition_penalty": 3.0},
+        {"no_repeat_ngram_size": 2, "min_new_tokens": 12},
+        {"no_repeat_ngram_size": 1, "suppress_tokens": [first]},
+        {"repetition_penalty": 0.9, "min_length": 75, "begin_suppress_tokens": [other]},
+    )
+    found = []
+    for number, changed in enumerate(cases):
+        folder = shutil.copytree(NANO, desk / f"{number}-model")
+        own = json.loads((NANO / "generation_config.json").read_text())
+        (folder / "generation_config.json").write_text(json.dumps(own | changed))
+        found.append(export_onnx(folder, desk / str(number), max_context=400))
+    return found
+
+
+def check_settings(answered: Callable[[Bundle, Path, str], str], bundles: Sequence[Bundle], plain: Bundle) -> None:
+    """A program answers as the session does, and otherwise than without the settings of each bundle."""
+    for bundle in bundles:
+        wanted = [ask(session_of(bundle), *asked) for asked in ASKED]
+        assert [answered(bundle, *asked) for asked in ASKED] == wanted, bundle.manifest.generation
+        assert wanted != [ask(session_of(plain), *asked) for asked in ASKED]
+
+
+@pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("languages")
 
@@ -124,17 +147,12 @@ def test_python_answers_as_the_session_does(form: str, bundles: dict[str, Bundle
         assert answer_of(PYTHON, bundles[form].path, picture, question) == ask(session, picture, question)
 
 
-def load(path: Path) -> ModuleType:
-    """The program as a module."""
-    about = importlib.util.spec_from_file_location(path.stem, path)
-    assert about is not None and about.loader is not None
-    module = importlib.util.module_from_spec(about)
-    about.loader.exec_module(module)
-    return module
+def test_python_applies_the_models_settings(bundles: dict[str, Bundle], with_settings: list[Bundle]) -> None:
+    check_settings(lambda bundle, *asked: answer_of(PYTHON, bundle.path, *asked), with_settings, bundles["fp32"])
 
 
 def test_python_reads_pictures_and_rows_bit_for_bit(bundles: dict[str, Bundle], pictures: dict[str, Path]) -> None:
-    program = load(PROGRAM)
+    program = loaded(PROGRAM)
     for form in FORMS:
         ids = np.arange(0, 1024, 7)
         folder = bundles[form].path
@@ -155,8 +173,8 @@ def test_python_says_what_it_cannot_do(bundles: dict[str, Bundle], tmp_path: Pat
         words = [*PYTHON, str(tmp_path / "bundle"), str(SAMPLES / "00009000.png"), question]
         return subprocess.run(words, capture_output=True, text=True, check=False).stderr
 
-    assert "asks for repetition_penalty 1.2" in complain(lambda text: text["generation"].update(repetition_penalty=1.2))
-    assert "asks for suppress_tokens [7]" in complain(lambda text: text["generation"].update(suppress_tokens=[7]))
+    words = list(range(bundles["fp32"].manifest.model.vocab_size))
+    assert "leave no token" in complain(lambda text: text["generation"].update(suppress_tokens=words))
     assert "contains </img>" in complain(lambda text: None, "Is it </img> red?")
     assert "begins with another token" in complain(lambda text: text["prompt"].update(first_token=2))
     assert "too long" in complain(lambda text: text["cache"].update(max_context=30))
@@ -179,11 +197,13 @@ def test_javascript_answers_as_the_session_does(
     bundles: dict[str, Bundle],
     pictures: dict[str, Path],
     clear: dict[tuple[Path, str], str],
+    with_settings: list[Bundle],
     place: Path,
 ) -> None:
     command = javascript(place)
     check_answers(command, bundles, pictures)
     check_float16(command, bundles["fp16"], clear)
+    check_settings(lambda bundle, *asked: answer_of(command, bundle.path, *asked), with_settings, bundles["fp32"])
 
 
 HALVES = """
@@ -222,11 +242,13 @@ def test_kotlin_answers_as_the_session_does(
     bundles: dict[str, Bundle],
     pictures: dict[str, Path],
     clear: dict[tuple[Path, str], str],
+    with_settings: list[Bundle],
     place: Path,
 ) -> None:
     command = kotlin(place, "onnx")
     check_answers(command, bundles, pictures)
     check_float16(command, bundles["fp16"], clear)
+    check_settings(lambda bundle, *asked: answer_of(command, bundle.path, *asked), with_settings, bundles["fp32"])
 
 
 @pytest.mark.slow
@@ -234,29 +256,3 @@ def test_kotlin_answers_as_the_session_does(
 def test_kotlin_for_android_compiles(room: str, place: Path) -> None:
     """Against stand-ins for the classes of Android, and of ExecuTorch's library, which Maven Central does not have."""
     kotlin(place, room)
-
-
-class Engines:
-    """The runner's engines, with ONNX Runtime in TensorRT's place."""
-
-    def __init__(self, bundle: Bundle) -> None:
-        engine = TARGETS["jetson"].engine()(bundle, 0)
-        self.encode_images, self.forward = engine.encode_images, engine.forward
-
-
-@pytest.fixture
-def beside(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sequence[str]]:
-    """The folder of the program for ONNX Runtime on Python's path, as if both lay beside each other."""
-    monkeypatch.syspath_prepend(str(PROGRAM.parent))
-    yield sys.path
-    sys.modules.pop("answer", None)
-
-
-@pytest.mark.usefixtures("beside")
-def test_the_boards_program_answers_as_the_session_does(tmp_path: Path) -> None:
-    settings = settings_for("jetson", max_context=400)
-    bundle = export_bundle(str(NANO), "jetson", tmp_path / "bundle", settings, prove=False).bundle
-    program = load(EXPORT / "targets/jetson/programs/board.py")
-    session = Session(bundle, TARGETS["jetson"].engine()(bundle, 0))
-    for picture, question in ASKED:
-        assert program.answer(Engines(bundle), bundle.path, str(picture), question) == ask(session, picture, question)

@@ -1,11 +1,13 @@
-"""Programs of READMEs in other languages, with the packages that they need; where these cannot be had, tests skip."""
+"""Programs of READMEs, with the packages that other languages need; where these cannot be had, tests skip."""
 
 import hashlib
+import importlib.util
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -51,6 +53,15 @@ def kotlin(place: Path, room: str) -> list[str]:
 
     folder = _made_once(place, ("java", "mvn"), (*sources, support / "pom.xml"), compile_all)
     return ["java", "-cp", f"{folder / 'target/classes'}:{(folder / 'classpath').read_text()}", "AnswerKt"]
+
+
+def loaded(path: Path) -> ModuleType:
+    """A program in Python as a module."""
+    about = importlib.util.spec_from_file_location(path.stem, path)
+    assert about is not None and about.loader is not None
+    module = importlib.util.module_from_spec(about)
+    about.loader.exec_module(module)
+    return module
 
 
 def answer_of(command: Sequence[str], bundle: Path, picture: Path, question: str) -> str:

@@ -10,8 +10,8 @@ TEXT = """\
 the cache (`past_*`, all rows so far) and returns the rows to append (`new_*`). Any ONNX Runtime from 1.28 on runs both
 on the CPU.
 {bytes}{halves}
-The programs answer one question about one picture, greedily, and stop with a message where `generation` in
-`phantom.json` asks for more.
+The programs answer one question about one picture, greedily, with the settings under `generation` in `phantom.json`.
+Each language's program is complete: read one of them.
 
 ### Python
 
@@ -36,7 +36,8 @@ Three files, for the JVM and, with what the first comment names, for Android.
 
 Not compiled by phantom-edge's tests, which run on Linux. Packages: `onnxruntime-swift-package-manager`
 (`OnnxRuntimeBindings`) and `swift-transformers`. These bindings have no float16: use bundles of `--weights fp32` or
-integers.
+integers. The program stops with a message where `generation` changes the choice: to apply it, add to the loop what
+`chosen` in `Words.kt` does.
 
 {swift}"""
 

@@ -9,7 +9,6 @@ import sharp from "sharp";
 
 delete globalThis.Float16Array; // before Node 24 there is none, and onnxruntime-node 1.30 misreads it: bits serve all
 const ARRAYS = { float32: Float32Array, float16: Uint16Array, int8: Int8Array };
-const PLAIN = { repetition_penalty: 1, no_repeat_ngram: 0, min_length: 0, min_new_tokens: 0 };
 
 const single = new Float32Array(1), singleBits = new Uint32Array(single.buffer);
 
@@ -152,13 +151,25 @@ function rowOf(id, file, table) {
   });
 }
 
+/** The likeliest token after `ids`, of which `prompted` are the prompt's, by the model's settings; changes logits. */
+function chosen(logits, ids, prompted, { generation: rules, prompt }) {
+  if (!logits.every(Number.isFinite)) throw new Error("the bundle computed logits that are not finite");
+  const penalty = Math.fround(rules.repetition_penalty), size = rules.no_repeat_ngram, banned = [];
+  for (const id of new Set(ids)) logits[id] = logits[id] < 0 ? logits[id] * penalty : logits[id] / penalty;
+  for (let end = size; size > 0 && end <= ids.length; end++)
+    if (ids.slice(ids.length + 1 - size).every((id, i) => id === ids[end - size + i])) banned.push(ids[end - 1]);
+  if (ids.length < rules.min_length || ids.length - prompted < rules.min_new_tokens) banned.push(...prompt.stop_tokens);
+  banned.push(...rules.suppress_tokens, ...(ids.length === prompted ? rules.begin_suppress_tokens : []));
+  for (const id of banned) logits[id] = -Infinity;
+  const token = logits.reduce((best, value, i) => (value > logits[best] ? i : best), 0);
+  if (logits[token] === -Infinity) throw new Error("the model's settings leave no token to choose");
+  return token;
+}
+
 /** Answers greedily with at most `most` tokens. */
 async function answer(folder, picture, question, most = 256) {
   const manifest = JSON.parse(readFileSync(`${folder}/phantom.json`, "utf8"));
   const { prompt, pictures, embedding: table, parts, cache } = manifest, { vision, decoder } = parts;
-  for (const [name, value] of Object.entries(manifest.generation))
-    if (String(value ?? "") !== String(PLAIN[name] ?? ""))
-      throw new Error(`this program chooses tokens greedily, and the model asks for ${name} ${value}`);
   const types = Object.fromEntries([...vision.inputs, ...decoder.inputs].map((port) => [port.name, port.dtype]));
 
   const encoder = await ort.InferenceSession.create(`${folder}/${vision.file}`);
@@ -210,7 +221,7 @@ async function answer(folder, picture, question, most = 256) {
   for (let start = 0; start < rows.length; start += size) logits = await forward(rows.slice(start, start + size));
   const tokens = [];
   for (;;) {
-    const token = logits.reduce((best, value, i) => (value > logits[best] ? i : best), 0);
+    const token = chosen(logits, [...ids, ...tokens], ids.length, manifest);
     if (prompt.stop_tokens.includes(token)) break;
     tokens.push(token);
     if (tokens.length === most || filled === cache.max_context) break;
