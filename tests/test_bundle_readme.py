@@ -38,6 +38,16 @@ def test_readme_of_a_bundle(target: str, checkpoint: Path, tmp_path: Path) -> No
     settings = settings_for(target, max_context=128)
     bundle = export_bundle(str(checkpoint), target, tmp_path / "bundle", settings, prove=False).bundle
     check(bundle, target)
+    check_privacy(bundle, checkpoint)
+
+
+def check_privacy(bundle: Bundle, checkpoint: Path) -> None:
+    """No file of a bundle holds a path of the machine that exported it."""
+    assert bundle.manifest.model.name == checkpoint.name
+    private = [str(path).encode() for path in (bundle.path.parent, checkpoint.parent, Path.home(), EXPORT)]
+    for path in bundle.path.rglob("*"):
+        content = path.read_bytes() if path.is_file() else b""
+        assert not [place for place in private if place in content], path
 
 
 def check(bundle: Bundle, target: str) -> None:

@@ -167,9 +167,10 @@ def answer(folder: Path, picture: str, question: str, most: int = 256) -> str:
     rows = rows_of(ids, folder, manifest["embedding"])
     rows[np.array(ids) == prompt["image_token"]] = np.concatenate(seen)
 
-    decoder, chunk, found = Decoder(folder, manifest), manifest["prefill_chunk"], []
+    decoder, chunk = Decoder(folder, manifest), manifest["prefill_chunk"]
     for start in range(0, len(ids), chunk):
         logits = decoder.forward(rows[start : start + chunk])
+    found: list[int] = []
     while (token := chosen(logits, ids + found, len(ids), manifest)) not in prompt["stop_tokens"]:
         found.append(token)
         if len(found) == most or decoder.filled == context:
