@@ -8,7 +8,18 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from phantom_edge.data.scenes.boards import INK, PAPER, STICKER, Rgb, draw_card, draw_sign, font_of
+from phantom_edge.data.scenes.boards import (
+    INK,
+    PAPER,
+    SMALL_CARD,
+    STICKER,
+    Rgb,
+    draw_card,
+    draw_sign,
+    engraved,
+    font_of,
+    mottled,
+)
 from phantom_edge.data.scenes.graph import (
     COLOURS,
     DIAL_MARKS,
@@ -29,6 +40,10 @@ Point = tuple[float, float]
 
 SUPERSAMPLING = 2
 SMALL_SUPERSAMPLING = 4
+DIAL_SPECK, DIAL_FADING = 0.24, 0.1
+"""Width of specks on a small dial, and of the blur taken out of its needle, in radii."""
+DIAL_MOTTLE = 32.0
+"""Standard deviation of a small dial's specks, levels: a needle is easier to guess than letters."""
 
 
 def draw_scene(scene: Scene, size: int = 224) -> Image.Image:
@@ -64,6 +79,8 @@ def _draw_shaped(scene: Scene, pixels: tuple[int, int]) -> Image.Image:
     sigma = scene.look.blur * side / 224
     if sigma:  # a box as wide as the bell, in a third of its time
         image = image.filter(ImageFilter.BoxBlur((math.sqrt(12 * sigma**2 + 1) - 1) / 2))
+    if scene.frame:
+        random = np.random.default_rng(zlib.crc32(f"{scene.key}/frame {scene.frame}".encode()))
     light = scene.look.light * (slope(scene.look.light_angle) - np.float32(0.5))
     covered(image, -light, (0, 0, 0))
     return grainy(image, scene.look.noise, random, grey=True)
@@ -222,7 +239,7 @@ def _dial(image: Image.Image, item: Dial, side: int) -> None:
     x, y, radius = _pixels(item.place, side)
     draw = ImageDraw.Draw(image)
     if item.small:
-        _small_dial(draw, item, x, y, radius)
+        _small_dial(image, item, x, y, radius)
     else:
         _usual_dial(draw, item, x, y, radius, side)
     if item.spoiled == "covered":
@@ -236,14 +253,20 @@ def _dial(image: Image.Image, item: Dial, side: int) -> None:
         image.paste(image.crop(box).filter(ImageFilter.GaussianBlur(radius * 0.45)), box, mask)
 
 
-def _small_dial(draw: ImageDraw.ImageDraw, item: Dial, x: float, y: float, radius: float) -> None:
-    """Draw a dial with a rim, three marks and a broad needle: more would be lost in so few pixels."""
-    line = max(2, round(radius * 0.16))
-    draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=PAPER, outline=INK, width=line)
+def _small_dial(image: Image.Image, item: Dial, x: float, y: float, radius: float) -> None:
+    """Draw a dial with a rim, three marks, and a needle engraved as small letters are."""
+    span = round(2 * radius)
+    half = span / 2
+    needle, inside = (Image.new("L", (span, span), 0) for _ in range(2))
+    ImageDraw.Draw(inside).ellipse((0, 0, span - 1, span - 1), fill=255)
+    end = _on_dial(half, half, radius * 0.75, item.value)
+    ImageDraw.Draw(needle).line((half, half, *end), fill=255, width=max(1, round(radius * 0.16)))
+    face = mottled((span, span), SMALL_CARD, radius * DIAL_SPECK, item.place, DIAL_MOTTLE)
+    image.paste(engraved(face, needle, DIAL_FADING * radius, SMALL_CARD), (round(x - half), round(y - half)), inside)
+    draw, line = ImageDraw.Draw(image), max(2, round(radius * 0.12))
+    draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=INK, width=line)
     for mark in (0, 5, 10):
-        draw.line((*_on_dial(x, y, radius * 0.7, mark), *_on_dial(x, y, radius * 0.95, mark)), fill=INK, width=line)
-    needle = (x, y, *_on_dial(x, y, radius * 0.82, item.value))
-    draw.line(needle, fill=(200, 30, 30), width=max(2, round(radius * 0.26)))
+        draw.line((*_on_dial(x, y, radius * 0.78, mark), *_on_dial(x, y, radius * 0.95, mark)), fill=INK, width=line)
 
 
 def _usual_dial(draw: ImageDraw.ImageDraw, item: Dial, x: float, y: float, radius: float, side: int) -> None:
