@@ -42,7 +42,7 @@ SUPERSAMPLING = 2
 SMALL_SUPERSAMPLING = 4
 DIAL_SPECK, DIAL_FADING = 0.24, 0.1
 """Width of specks on a small dial, and of the blur taken out of its needle, in radii."""
-DIAL_MOTTLE = 32.0
+DIAL_MOTTLE = 24.0
 """Standard deviation of a small dial's specks, levels: a needle is easier to guess than letters."""
 
 

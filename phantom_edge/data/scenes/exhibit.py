@@ -32,7 +32,7 @@ SIDE = 224
 """Side of a square scene unless another is asked for, pixels."""
 UNANSWERABLE_SHARE = 0.5
 """Share of kinds that mixes of any shape ask a question of that the picture cannot answer: one such to two others."""
-FINE_CAMERA, FINE_SCALE = 0.5, 2.0
+FINE_CAMERA, FINE_SCALE = 0.5, 1.5
 """Greatest strength of a camera for ``fine`` scenes, and its pixels to one of the scene along each axis.
 
 A harder or coarser camera would not resolve the small letters. Its photographs have at most LONGEST pixels a side."""
