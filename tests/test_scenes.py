@@ -156,10 +156,10 @@ def test_every_item_leaves_a_mark(size: int) -> None:
 
 
 def test_needle_and_bars_are_where_the_graph_says() -> None:
-    from phantom_edge.data.scenes.draw import _on_dial
+    from phantom_edge.data.scenes.dials import on_dial
 
     for value, (x, y) in {0: (-1, 1), 5: (0, -1), 10: (1, 1)}.items():
-        dx, dy = _on_dial(0, 0, 1, value)
+        dx, dy = on_dial(0, 0, 1, value)
         assert (round(dx, 1), round(dy, 1)) == (round(x * 0.7071, 1) if x else 0, round(y * 0.7071, 1) if x else -1)
 
 
