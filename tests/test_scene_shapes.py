@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
 from phantom_edge.data.scenes import graph
+from phantom_edge.data.scenes.boards import MOTTLE
 from phantom_edge.data.scenes.draw import draw_scene
 from phantom_edge.data.scenes.graph import Card, Dial, Look, Row, Scene, Sign, Solid
 from phantom_edge.data.scenes.items import reach
 from phantom_edge.data.scenes.layouts import (
     FINE_GRIDS,
-    LETTERS,
+    LEAST_LETTERS,
     ROW_RADII,
     SMALL_DIALS,
     SPOILED_SHARE,
@@ -117,41 +119,56 @@ def test_fine_things_keep_apart_and_small(seed: int) -> None:
             assert item.place.radius * max(across, down) >= SMALL_DIALS[0] - 0.5
 
 
-def ink(picture: Image.Image, item: Card, scene: Scene) -> tuple[int, int]:
-    """Width and height of the digits on a card, pixels of ``picture``, at half of their blackness."""
-    assert scene.pixels
-    x, y = item.place.x / scene.width * picture.width, item.place.y / scene.height * picture.height
-    unit_x, unit_y = picture.width / scene.width, picture.height / scene.height
-    inside = (
-        round(x - 0.48 * item.place.radius * unit_x),
-        round(y - 0.24 * item.place.radius * unit_y),
-        round(x + 0.48 * item.place.radius * unit_x),
-        round(y + 0.24 * item.place.radius * unit_y),
+def marks(scene: Scene, item: Card | Dial, without: Card | Dial) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Levels that ``item`` adds to a picture of nothing else, in the tiles and in the thumbnail."""
+    shown, hidden = (
+        tiles_and_thumbnail(draw_scene(replace(scene, items=(one,), rows=(), look=CLEAN))) for one in (item, without)
     )
-    dark = np.asarray(picture.convert("L").crop(inside)) < 170
-    rows, columns = np.flatnonzero(dark.any(1)), np.flatnonzero(dark.any(0))
-    return int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)
+    tiles, thumbnail = (
+        np.asarray(one.convert("L"), float) - np.asarray(other.convert("L"), float)
+        for one, other in zip(shown, hidden, strict=True)
+    )
+    return tiles, thumbnail
 
 
-def test_small_digits_are_readable_in_tiles_and_not_in_the_thumbnail() -> None:
-    """Measured in pixels of drawn pictures: 8 and more high in the tiles, 4 high or 2 wide in the thumbnail."""
-    heights, squeezed = [], []
-    for seed in range(120):
+def small_cards(count: int) -> list[tuple[Scene, Card]]:
+    found = []
+    for seed in range(count):
         scene = make_scene(seed, mix="fine")
-        cards = [item for item in scene.items if isinstance(item, Card) and item.small and not item.spoiled]
-        if not cards:
-            continue
-        card = replace(cards[0], digits="808", font=0)  # in one font, of the tallest digits
-        clean = replace(scene, items=(card,), rows=(), look=CLEAN)
-        whole, thumbnail = tiles_and_thumbnail(draw_scene(clean))
-        heights.append(ink(whole, card, clean)[1])
-        across, down = (side / full for side, full in zip(thumbnail.size, whole.size, strict=True))
-        width, height = ink(whole, card, clean)
-        squeezed.append((height * down, width / 3 * across))
-    assert len(heights) > 30
-    assert LETTERS[0] - 1 <= min(heights) and max(heights) <= LETTERS[1] + 1
-    for height, width in squeezed:
-        assert height <= THUMBNAIL_LETTERS[0] + 0.6 or width <= THUMBNAIL_LETTERS[1] + 0.6
+        found += [
+            (scene, replace(item, digits="808", spoiled=""))
+            for item in scene.items
+            if isinstance(item, Card) and item.small
+        ]
+    return found
+
+
+def test_small_digits_have_their_height_in_tiles_and_little_in_the_thumbnail() -> None:
+    """Measured in pixels of drawn pictures, within a pixel, against a board whose digits are tiny."""
+    cards = small_cards(100)
+    assert len(cards) > 30
+    for scene, card in cards:
+        tiles, thumbnail = marks(scene, card, replace(card, spoiled="tiny"))
+        rows = np.flatnonzero((tiles < -30).any(1))  # the dark lines
+        height = rows[-1] - rows[0] + 1
+        assert height >= LEAST_LETTERS - 1
+        assert (height - 1) * thumbnail.shape[0] / tiles.shape[0] <= THUMBNAIL_LETTERS
+
+
+def test_small_letters_vanish_in_the_thumbnail() -> None:
+    """What they add to the board is strong in the tiles, and weaker than the board's own specks in the thumbnail."""
+    for scene, card in small_cards(60):
+        tiles, thumbnail = marks(scene, card, replace(card, spoiled="tiny"))
+        strength = [np.sqrt((one[abs(one) > 1] ** 2).mean()) for one in (tiles, thumbnail)]
+        assert strength[0] > 25 and strength[1] < MOTTLE
+
+
+def test_a_small_needle_vanishes_in_the_thumbnail() -> None:
+    scene = make_scene(0, mix="fine", pixels=(448, 448))
+    for value in (0, 3, 5, 8):
+        dial = Dial(graph.Place(0.4, 0.6, 0.0185), value, small=True)
+        tiles, thumbnail = marks(scene, dial, replace(dial, value=(value + 4) % graph.DIAL_MARKS))
+        assert abs(tiles).max() > 40 and abs(thumbnail).max() < 2 * MOTTLE < abs(tiles).max()
 
 
 def truth(scene: Scene, text: str) -> str:

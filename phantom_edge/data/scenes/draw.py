@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from phantom_edge.data.scenes.boards import INK, PAPER, STICKER, Rgb, draw_card, draw_sign, font_of
+from phantom_edge.data.scenes.boards import INK, PAPER, Rgb, draw_card, draw_sign
+from phantom_edge.data.scenes.dials import draw_dial
 from phantom_edge.data.scenes.graph import (
     COLOURS,
-    DIAL_MARKS,
     Arrow,
     Bars,
     Card,
@@ -64,6 +64,8 @@ def _draw_shaped(scene: Scene, pixels: tuple[int, int]) -> Image.Image:
     sigma = scene.look.blur * side / 224
     if sigma:  # a box as wide as the bell, in a third of its time
         image = image.filter(ImageFilter.BoxBlur((math.sqrt(12 * sigma**2 + 1) - 1) / 2))
+    if scene.frame:
+        random = np.random.default_rng(zlib.crc32(f"{scene.key}/frame {scene.frame}".encode()))
     light = scene.look.light * (slope(scene.look.light_angle) - np.float32(0.5))
     covered(image, -light, (0, 0, 0))
     return grainy(image, scene.look.noise, random, grey=True)
@@ -95,7 +97,7 @@ def _draw_item(image: Image.Image, item: Item, side: int) -> None:
         case Arrow():
             _arrow(image, item, side)
         case Dial():
-            _dial(image, item, side)
+            draw_dial(image, item, side)
         case Bars():
             _bars(image, item, side)
 
@@ -216,60 +218,6 @@ def _arrow(image: Image.Image, item: Arrow, side: int) -> None:
     outline = ((-1, -0.22), (0.2, -0.22), (0.2, -0.6), (1, 0), (0.2, 0.6), (0.2, 0.22), (-1, 0.22))
     points = [(x + radius * (u * cos - v * sin), y + radius * (u * sin + v * cos)) for u, v in outline]
     ImageDraw.Draw(image).polygon(points, fill=COLOURS[item.colour], outline=INK)
-
-
-def _dial(image: Image.Image, item: Dial, side: int) -> None:
-    x, y, radius = _pixels(item.place, side)
-    draw = ImageDraw.Draw(image)
-    if item.small:
-        _small_dial(draw, item, x, y, radius)
-    else:
-        _usual_dial(draw, item, x, y, radius, side)
-    if item.spoiled == "covered":
-        cover = 0.8 * radius
-        draw.rounded_rectangle((x - cover, y - cover, x + cover, y + cover), radius=cover * 0.2, fill=STICKER)
-    elif item.spoiled:
-        inner = round(radius * 0.9)
-        box = (round(x) - inner, round(y) - inner, round(x) + inner, round(y) + inner)
-        mask = Image.new("L", (2 * inner, 2 * inner), 0)
-        ImageDraw.Draw(mask).ellipse((0, 0, 2 * inner - 1, 2 * inner - 1), fill=255)
-        image.paste(image.crop(box).filter(ImageFilter.GaussianBlur(radius * 0.45)), box, mask)
-
-
-def _small_dial(draw: ImageDraw.ImageDraw, item: Dial, x: float, y: float, radius: float) -> None:
-    """Draw a dial with a rim, three marks and a broad needle: more would be lost in so few pixels."""
-    line = max(2, round(radius * 0.16))
-    draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=PAPER, outline=INK, width=line)
-    for mark in (0, 5, 10):
-        draw.line((*_on_dial(x, y, radius * 0.7, mark), *_on_dial(x, y, radius * 0.95, mark)), fill=INK, width=line)
-    needle = (x, y, *_on_dial(x, y, radius * 0.82, item.value))
-    draw.line(needle, fill=(200, 30, 30), width=max(2, round(radius * 0.26)))
-
-
-def _usual_dial(draw: ImageDraw.ImageDraw, item: Dial, x: float, y: float, radius: float, side: int) -> None:
-    draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=PAPER, outline=INK, width=max(2, side // 120))
-    for mark in range(DIAL_MARKS):
-        inner = 0.74 if mark % 5 == 0 else 0.84
-        draw.line((*_on_dial(x, y, radius * inner, mark), *_on_dial(x, y, radius * 0.95, mark)), fill=INK, width=2)
-        if mark % 5 == 0:
-            draw.text(
-                _on_dial(x, y, radius * 0.52, mark),
-                str(mark),
-                fill=INK,
-                font=font_of(0, max(6, int(radius * 0.3))),
-                anchor="mm",
-            )
-    draw.line(
-        (x, y, *_on_dial(x, y, radius * 0.82, item.value)), fill=(200, 30, 30), width=max(2, round(radius * 0.09))
-    )
-    hub = radius * 0.1
-    draw.ellipse((x - hub, y - hub, x + hub, y + hub), fill=INK)
-
-
-def _on_dial(x: float, y: float, reach: float, value: float) -> Point:
-    """Returns a point of the scale: 0 lower left, 10 lower right, clockwise over the top."""
-    turn = math.radians(135 + 27 * value)
-    return x + reach * math.cos(turn), y + reach * math.sin(turn)
 
 
 def _bars(image: Image.Image, item: Bars, side: int) -> None:

@@ -165,6 +165,7 @@ class Scene:
 
     A scene without ``pixels`` is square and may be drawn at any size; others are made for their ``pixels``, width and
     height. Places count in shorter sides, so ``x`` runs to ``width`` and ``y`` to ``height``, one of which is 1.
+    Frames of a sequence share their key and differ in their noise.
     """
 
     key: str
@@ -172,6 +173,7 @@ class Scene:
     look: Look
     pixels: tuple[int, int] | None = None
     rows: tuple[Row, ...] = ()
+    frame: int = 0
 
     @property
     def solids(self) -> tuple[Solid, ...]:

@@ -6,7 +6,7 @@ from random import Random
 
 from phantom_edge.data.scenes import graph
 from phantom_edge.data.scenes.graph import Card, Dial, Item, Place, Row, Scene, Sign, Solid
-from phantom_edge.data.scenes.items import FONTS, GRID, appearance, make_item, moved, price, reach, visible
+from phantom_edge.data.scenes.items import GRID, appearance, make_item, moved, price, reach, visible
 from phantom_edge.data.scenes.shapes import GRIDS, VIEW, draw_pixels, pixels_per_unit
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.processing.tiling import choose_grid
@@ -16,15 +16,15 @@ EXTRAS = ("sign", "card", "arrow", "dial", "bars")
 SPOILED_SHARE = 0.2
 """Share of signs, cards and dials of the new mixes that nobody can read."""
 
-LETTERS = (8.0, 16.0)
-"""Least and greatest height of small capital letters and digits in the tiles, pixels."""
-THUMBNAIL_LETTERS = (4.4, 2.4)
-"""In the thumbnail, small letters are at most so high, or digits at most so wide, pixels."""
-DIGIT_WIDTH = 0.87
-"""Width of a digit with its space as a share of its height, in DejaVu Sans."""
+LEAST_LETTERS = 9.0
+"""Least height of small capital letters and digits in the tiles, pixels."""
+THUMBNAIL_LETTERS = 5.0
+"""Greatest height of small letters in the thumbnail, pixels, along either axis."""
+SMALL_FONTS = (0, 3)
+"""Fonts without serifs, not bold: the others are not readable so small, or still show in the thumbnail."""
 LETTER = 0.32
 """Height of a small sign's letters in its radii."""
-SMALL_DIALS = (5.5, 2.9)
+SMALL_DIALS = (8.0, 4.5)
 """Least radius of a small dial in the tiles, and greatest in the thumbnail, pixels (geometric mean of both axes)."""
 ROW_RADII = (5.0, 6.5)
 """Radii of a row's shapes in the tiles, pixels."""
@@ -33,8 +33,8 @@ ROW_PITCH = 2.7
 ROW_SHAPES = tuple(shape for shape in graph.SHAPES if shape != "hexagon")
 """A hexagon so small is a circle."""
 SMALL = ("sign", "price", "card", "dial", "row")
-FINE_GRIDS = tuple(grid for grid in GRIDS if math.prod(grid) >= 3)
-"""With two tiles, the thumbnail is only halved along one axis: it shows nearly as much as they do."""
+FINE_GRIDS = tuple(grid for grid in GRIDS if min(grid) >= 2)
+"""A strip's thumbnail is as high, or as wide, as its tiles: it shows nearly as much as they do."""
 
 Box = tuple[float, float, float, float]
 
@@ -71,21 +71,15 @@ def fine_scene(key: str, pixels: tuple[int, int] | None, *, held_out: bool) -> S
         pixels = draw_pixels(random, FINE_GRIDS)
         while not letter_heights(pixels):
             pixels = draw_pixels(random, FINE_GRIDS)
-    elif not letter_heights(pixels):
-        raise EdgeError(
-            f"a fine scene of {pixels[0]} x {pixels[1]} pixels has nothing that only tiles show",
-            "give a size such as 448x448, 672x448 or 672x224",
-        )
-    columns, rows = choose_grid(*pixels, VIEW)
-    has_area = min(columns, rows) > 1  # a strip's thumbnail is as high as the strip
+    check_fine(pixels)
     look = appearance(random)
-    blur = random.choice((0.0, 0.0, 0.25, 0.45)) * VIEW.tile_size / min(pixels_per_unit(pixels))
+    blur = random.choice((0.0, 0.0, 0.0, 0.15)) * VIEW.tile_size / min(pixels_per_unit(pixels))
     scene = Scene(key, (), replace(look, blur=blur), pixels)
-    small = random.sample([kind for kind in SMALL if kind != "dial" or has_area], k=random.randint(3, 4))
+    small = random.sample(SMALL, k=random.randint(3, 4))
     taken: list[Box] = []
     lines: list[Row] = []
     items: list[Item] = []
-    usual = [kind for kind in EXTRAS if kind not in small and (has_area or kind in ("arrow", "bars"))]
+    usual = [kind for kind in EXTRAS if kind not in small]
     for kind in random.sample(usual, k=random.randint(0, min(2, len(usual)))):
         item = make_item(kind, Place(0, 0, 0.33 / GRID), random, held_out=held_out, taken=[])
         if not (isinstance(item, Sign) and item.is_price and "price" in small):
@@ -98,13 +92,22 @@ def fine_scene(key: str, pixels: tuple[int, int] | None, *, held_out: bool) -> S
     return replace(scene, items=in_reading_order(items), rows=tuple(lines))
 
 
+def check_fine(pixels: tuple[int, int]) -> None:
+    """Raises EdgeError for ``pixels`` whose tiles could not show anything that their thumbnail hides."""
+    if not letter_heights(pixels):
+        raise EdgeError(
+            f"a fine scene of {pixels[0]} x {pixels[1]} pixels has nothing that only tiles show",
+            "give a size such as 448x448, 672x448 or 448x672",
+        )
+
+
 def letter_heights(pixels: tuple[int, int]) -> tuple[float, float] | None:
     """Returns bounds of the height of small letters in shorter sides of the picture; None where none are possible."""
     columns, rows = choose_grid(*pixels, VIEW)
+    if (columns, rows) not in FINE_GRIDS:
+        return None
     across, down = pixels_per_unit(pixels)
-    low, most = LETTERS[0] / min(across, down), LETTERS[1] / max(across, down)
-    height, width = THUMBNAIL_LETTERS
-    high = min(most, max(height * rows / down, width * columns / (DIGIT_WIDTH * across)))
+    low, high = LEAST_LETTERS / min(across, down), THUMBNAIL_LETTERS / max(across / columns, down / rows)
     return (low, high) if low <= high else None
 
 
@@ -112,7 +115,7 @@ def _small(kind: str, pixels: tuple[int, int], random: Random) -> Item:
     heights = letter_heights(pixels)
     assert heights
     radius = round(random.uniform(*heights) / LETTER, 5)
-    place, font = Place(0, 0, radius), random.randrange(FONTS)
+    place, font = Place(0, 0, radius), random.choice(SMALL_FONTS)
     angle = random.uniform(-5, 5)
     if kind == "sign":
         return Sign(place, random.choice(graph.WORDS), False, font, angle, small=True)

@@ -9,6 +9,7 @@ from random import Random
 
 from phantom_edge.data.scenes import graph
 from phantom_edge.data.scenes.closeup import MORE_KINDS
+from phantom_edge.data.scenes.descriptions import describe_in_a_form
 from phantom_edge.data.scenes.graph import Arrow, Bars, Card, Dial, Item, Scene, Sign, Solid, readable
 from phantom_edge.data.scenes.misses import (
     Maker,
@@ -27,10 +28,11 @@ from phantom_edge.data.scenes.misses import Question as Question
 def ask(scene: Scene, kinds: tuple[str, ...] | None = None, round: int = 0) -> list[Question]:
     """Returns one question of each kind that the scene can answer, in a fixed order; same scene, same questions.
 
-    Another ``round`` gives others, as far as the scene has more. Scenes of any shape have MORE_KINDS, too.
+    Another ``round`` gives others, as far as the scene has more. Scenes of any shape have MORE_KINDS, too, and several
+    forms of descriptions.
     """
     random = Random(f"questions of {scene.key}" + (f", round {round}" if round else ""))
-    makers = KINDS if scene.pixels is None else {**KINDS, **MORE_KINDS}
+    makers = KINDS if scene.pixels is None else {**KINDS, "describe": describe_in_a_form, **MORE_KINDS}
     if scene.pixels and not scene.solids:  # shapes of a row are asked about as a row
         makers = {kind: maker for kind, maker in makers.items() if kind not in ABOUT_SOLIDS}
     made = [makers[kind](scene, random) for kind in makers]  # all of them, so that a choice of kinds changes no draw
@@ -240,4 +242,5 @@ KINDS: dict[str, Maker] = {
     "bars": compare_bars,
     "describe": describe,
 }
-ABOUT_SOLIDS = ("existence", "count", "colour", "shape", "describe")
+ABOUT_SOLIDS = ("existence", "count", "colour", "shape")
+"""Kinds about coloured shapes alone."""
