@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phantom_edge.data.scenes.exhibit import MATERIALS
+from phantom_edge.data.scenes.exhibit import ALL_KINDS, MATERIALS
 from phantom_edge.data.scenes.graph import Card, Dial, Scene, Sign, Solid
 from phantom_edge.data.scenes.sample import make_scene
 from phantom_edge.data.scenes.unanswerable import KIND, UNKNOWN
@@ -13,7 +13,7 @@ from phantom_edge.models.sizes import SIZES
 from phantom_edge.processing.tiling import choose_grid
 from phantom_edge.train.nano.gist import GIST, OBJECTS, GistCollator, GistReader, gist_of, right_kinds
 from phantom_edge.train.nano.model import new_model, new_processor
-from phantom_edge.train.nano.scenes import ALL_KINDS, Exhibits
+from phantom_edge.train.nano.scenes import Exhibits
 from phantom_edge.train.trainer import read_targets
 
 NANO = SIZES["nano"]
@@ -53,7 +53,7 @@ def test_materials_take_turns_and_questions_do_not_repeat() -> None:
         group, material = shown[index], MATERIALS[index // 2]
         questions = [pair.question for pair in group.pairs]
         assert len(set(questions)) == len(questions) > 0
-        assert len(group.gists) == len(group.images) == (material != "nothing")
+        assert len(group.gists) == len(group.images) == {"nothing": 0, "frames": 2}.get(material, 1)
         assert all(pair.rejected and pair.rejected != pair.chosen for pair in group.pairs)
         assert all((pair.chosen == UNKNOWN) == (pair.kind == KIND) for pair in group.pairs)
         if material in ("blank", "nothing"):

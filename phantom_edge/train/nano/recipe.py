@@ -22,7 +22,7 @@ from torch import nn
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
-from phantom_edge.data.scenes.exhibit import Material
+from phantom_edge.data.scenes.exhibit import ALL_KINDS, Material
 from phantom_edge.data.scenes.sample import Mix
 from phantom_edge.models.sizes import Size
 from phantom_edge.processing.processor import PhantomProcessor
@@ -31,7 +31,7 @@ from phantom_edge.train.nano.facts import FactReader
 from phantom_edge.train.nano.gist import GistCollator, GistReader, GistTrainer
 from phantom_edge.train.nano.model import NANO_ETA, new_model, new_processor
 from phantom_edge.train.nano.names import NameReader
-from phantom_edge.train.nano.scenes import ALL_KINDS, SCENE_KINDS, Exhibits, SceneFacts, SceneGroups, SceneRange
+from phantom_edge.train.nano.scenes import SCENE_KINDS, Exhibits, SceneFacts, SceneGroups, SceneRange
 from phantom_edge.train.optimizer import MuonAndAdamW
 from phantom_edge.train.parts import freeze_for
 from phantom_edge.train.runs import RunFolder, last_checkpoint
@@ -71,7 +71,7 @@ MICRO_BATCH = 8
 
 MATERIALS: tuple[Material, ...] = (
     *("plain", "fine", "wide", "blank", "plain", "fine", "wide", "fine"),
-    *("plain", "fine", "wide", "nothing", "plain", "fine", "wide", "blank"),
+    *("plain", "fine", "wide", "nothing", "plain", "fine", "frames", "blank"),
 )
 """Kinds of pictures of the last stages, in turn."""
 

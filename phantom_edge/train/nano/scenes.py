@@ -8,13 +8,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from phantom_edge.data.scenes.closeup import MORE_KINDS
 from phantom_edge.data.scenes.draw import draw_scene
 from phantom_edge.data.scenes.exhibit import Material, make_exhibit
 from phantom_edge.data.scenes.graph import Scene
 from phantom_edge.data.scenes.questions import KINDS, Question, ask
 from phantom_edge.data.scenes.sample import Mix, make_scene
-from phantom_edge.data.scenes.unanswerable import KIND as UNKNOWN_KIND
 from phantom_edge.data.scenes.unanswerable import unanswerable
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.train.collate import Group, Pair
@@ -24,9 +22,6 @@ from phantom_edge.train.nano.names import names_at
 
 SCENE_KINDS = tuple(KINDS)
 """The kinds of questions about square scenes, as PhantomTrainer and Collator number them."""
-
-ALL_KINDS = (*KINDS, *MORE_KINDS, UNKNOWN_KIND)
-"""The kinds of questions about any picture, and about none."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +131,7 @@ class Exhibits(Dataset[Group]):
         share = None if material in ("blank", "nothing") else self.unanswerable
         exhibit = make_exhibit(seed, self.split, material, camera=seen, share=share)
         asked = {question.text: question for question in exhibit.questions}
-        for number in range(1, self.rounds if exhibit.scenes else 1):
+        for number in range(1, self.rounds if len(exhibit.scenes) == 1 else 1):
             more = [*ask(exhibit.scenes[0], round=number), *unanswerable(exhibit.scenes[0], number, self.unanswerable)]
             asked |= {question.text: question for question in more}
         pairs = pairs_of(asked.values(), seed, self.with_rejected)
