@@ -376,7 +376,7 @@ def test_verify_compares_the_settings(penalized: tuple[Path, Path, dict[str, Any
     assert edge_inside("verify", bundle).returncode == 0
     shutil.copytree(bundle, tmp_path / "old")
     resealed(tmp_path / "old", lambda manifest: manifest.update(generation={}))
-    done = edge_inside("verify", tmp_path / "old")
+    done = edge_inside("verify", tmp_path / "old", "--against", checkpoint)
     assert done.returncode == 1
     assert "its generation settings have repetition_penalty 1.0, and the checkpoint's 3.0" in done.stderr
     with pytest.raises(EdgeError, match="generation settings"):

@@ -43,6 +43,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
     for recipe in ("int8", "int4"):
         quantize_checkpoint(NANO, read_recipe(recipe), desk / f"{recipe}-model", name=recipe)
         found[recipe] = export_onnx(desk / f"{recipe}-model", desk / recipe, max_context=400)
+    resealed(found["int8"].path, lambda text: text.update(generation={}))  # what is absent has its default
     found["int8 cache"] = export_onnx(desk / "int4-model", desk / "cache", max_context=400, cache="int8")
     found["fp16"] = export_onnx(NANO, desk / "fp16", max_context=400, precision="fp16")
     return found

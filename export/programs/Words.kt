@@ -6,18 +6,18 @@ import java.nio.ByteOrder
 import org.json.JSONObject
 
 fun JSONObject.integers(name: String): List<Int> =
-    getJSONArray(name).let { all -> List(all.length(), all::getInt) }
+    optJSONArray(name)?.let { all -> List(all.length(), all::getInt) } ?: listOf()
 
 /** The likeliest token after `ids`, of which `prompted` are the prompt's, by the model's settings; changes logits. */
 fun chosen(logits: FloatArray, ids: List<Int>, prompted: Int, manifest: JSONObject): Int {
     check(logits.all { it.isFinite() }) { "the bundle computed logits that are not finite" }
     val rules = manifest.getJSONObject("generation")
-    val penalty = rules.getDouble("repetition_penalty").toFloat()
+    val penalty = rules.optDouble("repetition_penalty", 1.0).toFloat()
     for (id in ids.toSet()) logits[id] = if (logits[id] < 0) logits[id] * penalty else logits[id] / penalty
-    val size = rules.getInt("no_repeat_ngram")
+    val size = rules.optInt("no_repeat_ngram")
     val runs = if (size > 0) ids.windowed(size) else listOf()
     val banned = runs.filter { it.dropLast(1) == ids.takeLast(size - 1) }.map { it.last() }.toMutableList()
-    val isShort = ids.size < rules.getInt("min_length") || ids.size - prompted < rules.getInt("min_new_tokens")
+    val isShort = ids.size < rules.optInt("min_length") || ids.size - prompted < rules.optInt("min_new_tokens")
     if (isShort) banned += manifest.getJSONObject("prompt").integers("stop_tokens")
     banned += rules.integers("suppress_tokens")
     if (ids.size == prompted) banned += rules.integers("begin_suppress_tokens")

@@ -152,14 +152,16 @@ function rowOf(id, file, table) {
 }
 
 /** The likeliest token after `ids`, of which `prompted` are the prompt's, by the model's settings; changes logits. */
-function chosen(logits, ids, prompted, { generation: rules, prompt }) {
+function chosen(logits, ids, prompted, { generation, prompt }) {
+  const { repetition_penalty = 1, no_repeat_ngram: size = 0, min_length = 0, min_new_tokens = 0 } = generation;
+  const { suppress_tokens = [], begin_suppress_tokens = [] } = generation;
   if (!logits.every(Number.isFinite)) throw new Error("the bundle computed logits that are not finite");
-  const penalty = Math.fround(rules.repetition_penalty), size = rules.no_repeat_ngram, banned = [];
+  const penalty = Math.fround(repetition_penalty), banned = [];
   for (const id of new Set(ids)) logits[id] = logits[id] < 0 ? logits[id] * penalty : logits[id] / penalty;
   for (let end = size; size > 0 && end <= ids.length; end++)
     if (ids.slice(ids.length + 1 - size).every((id, i) => id === ids[end - size + i])) banned.push(ids[end - 1]);
-  if (ids.length < rules.min_length || ids.length - prompted < rules.min_new_tokens) banned.push(...prompt.stop_tokens);
-  banned.push(...rules.suppress_tokens, ...(ids.length === prompted ? rules.begin_suppress_tokens : []));
+  if (ids.length < min_length || ids.length - prompted < min_new_tokens) banned.push(...prompt.stop_tokens);
+  banned.push(...suppress_tokens, ...(ids.length === prompted ? begin_suppress_tokens : []));
   for (const id of banned) logits[id] = -Infinity;
   const token = logits.reduce((best, value, i) => (value > logits[best] ? i : best), 0);
   if (logits[token] === -Infinity) throw new Error("the model's settings leave no token to choose");

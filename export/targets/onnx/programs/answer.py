@@ -105,14 +105,15 @@ def chosen(logits: Array, ids: list[int], prompted: int, manifest: dict[str, Any
     rules, changed = manifest["generation"], logits.astype(np.float32)
     if not np.isfinite(changed).all():
         raise SystemExit("the bundle computed logits that are not finite")
-    seen, penalty = np.unique(ids), np.float32(rules["repetition_penalty"])
+    seen, penalty = np.unique(ids), np.float32(rules.get("repetition_penalty", 1))
     changed[seen] = np.where(changed[seen] < 0, changed[seen] * penalty, changed[seen] / penalty)
-    size = rules["no_repeat_ngram"]
+    size = rules.get("no_repeat_ngram", 0)
     runs = [ids[end - size : end] for end in range(size, len(ids) + 1)] if size else []
     banned = [run[-1] for run in runs if run[:-1] == ids[len(ids) + 1 - size :]]
-    if len(ids) < rules["min_length"] or len(ids) - prompted < rules["min_new_tokens"]:
+    if len(ids) < rules.get("min_length", 0) or len(ids) - prompted < rules.get("min_new_tokens", 0):
         banned += manifest["prompt"]["stop_tokens"]
-    banned += rules["suppress_tokens"] + (rules["begin_suppress_tokens"] if len(ids) == prompted else [])
+    banned += rules.get("suppress_tokens", [])
+    banned += rules.get("begin_suppress_tokens", []) if len(ids) == prompted else []
     changed[banned] = -np.inf
     if np.isneginf(changed).all():
         raise SystemExit("the model's settings leave no token to choose")
