@@ -49,7 +49,7 @@ wheel: $(VENV)/dev ## set up, then build sdist and wheel into dist/
 
 train-nano: $(VENV)/dev ## set up, then train the model inside from its seed, put it into the package and measure it (hours)
 	@$(PY) -m phantom_edge train nano runs/nano
-	@$(PY) -m benchmarks.nano runs/nano/finish/model --scratch runs/nano-measured --out benchmarks/results/nano.json
+	@$(PY) -m benchmarks.nano runs/nano/camera/model --scratch runs/nano-measured --out benchmarks/results/nano.json
 	@$(PY) scripts/readme.py
 
 clean: ## remove what was built and every cache; .venv stays

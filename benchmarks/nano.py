@@ -1,6 +1,6 @@
 """Put a trained phantom-nano into the package, and measure what was put there on scenes that training never sees.
 
-    python -m benchmarks.nano runs/nano/finish/model --scratch runs/nano-measured      copy it, then measure
+    python -m benchmarks.nano runs/nano/camera/model --scratch runs/nano-measured      copy it, then measure
     python -m benchmarks.nano --scratch runs/nano-measured                             measure only
 
 Weights are kept in float16. The figures of the docs are those of ``--out benchmarks/results/nano.json``.

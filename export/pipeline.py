@@ -29,8 +29,7 @@ from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import Unfinished, unfinished
 from phantom_edge.foundation.typed import to_json
 from phantom_edge.foundation.versions import __version__, installed
-from phantom_edge.models.hub import find_folder
-from phantom_edge.models.shipped import NAME, NANO
+from phantom_edge.models.hub import find_folder, name_of
 from phantom_edge.quantize.calibration import Calibration
 from phantom_edge.quantize.quantize import quantized_beside
 from phantom_edge.quantize.recipe import read_recipe
@@ -255,7 +254,7 @@ def _proved(bundle: Bundle, target: Target, source: Source, parts: Unfinished, b
 def _model(name: str, source: Source, fingerprint: str, card: Card) -> Model:
     text = source.config.text
     return Model(
-        name=NAME if Path(name) == NANO else name,
+        name=name_of(name),
         fingerprint=fingerprint,
         family=source.config.family,
         hidden_size=text.hidden_size,

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.golden import read_golden
@@ -89,7 +88,7 @@ def readme_of(manifest: Manifest, title: str, own: str, *, unproved: str = "", e
     ``manifest`` lists every other file. ``unproved`` is the reason why nothing is compared at export, or "".
     """
     return TEXT.format(
-        model=_name(manifest.model.name),
+        model=manifest.model.name,
         title=title,
         made_by=manifest.made_by,
         target=manifest.target,
@@ -114,11 +113,6 @@ def shortened(ids: Sequence[int]) -> str:
         count = len(list(run))
         pieces += [f"({count} x {token})"] if count >= SHORTEST_RUN else [str(token)] * count
     return f"[{', '.join(pieces)}]"
-
-
-def _name(model: str) -> str:
-    """Returns a hub id, or a folder's name without its place on this machine."""
-    return Path(model).name if Path(model).is_absolute() else model
 
 
 def _about(manifest: Manifest) -> list[tuple[str, str]]:

@@ -150,11 +150,11 @@ def verify_bundle(
     load_torch_quietly(note, progress)
     from phantom_edge.bundle.folder import Bundle, record_proof
     from phantom_edge.checkpoint.source import Source as Checkpoint
-    from phantom_edge.export.proof.verify import check_source, verify
+    from phantom_edge.export.proof.verify import check_source, find_origin, verify
     from phantom_edge.models.hub import find_folder
 
     opened = Bundle.open(bundle, begin=partial(progress, "reading the bundle"), with_proof=False)
-    source = Checkpoint.open(find_folder(against or opened.manifest.model.name))
+    source = Checkpoint.open(find_origin(opened) if against is None else find_folder(against))
     if record and opened.manifest.integers is not None and source.integers is None:
         raise EdgeError("--record is for a proof, which a checkpoint that is not quantized cannot give", "leave it out")
     for line in check_source(opened, source, partial(progress, "reading the checkpoint")):

@@ -22,6 +22,7 @@ from phantom_edge.foundation.files import check_target
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import Unfinished, unfinished
 from phantom_edge.foundation.versions import __version__
+from phantom_edge.models.hub import name_of
 from phantom_edge.quantize.algorithms import ALGORITHMS, Algorithm
 from phantom_edge.quantize.calibration import MAKE, Calibration, Sample, digest_of, read_samples, sensitivities
 from phantom_edge.quantize.dkm import train_palettes, trainable
@@ -83,7 +84,7 @@ def quantize_checkpoint(
         Quantization,
         schema_version=1,
         made_by=f"phantom-edge {__version__}",
-        source=model or str(source),
+        source=name_of(model or source),
         fingerprint=digest,
         recipe=name,
         digest=recipe.digest,

@@ -38,6 +38,16 @@ def test_readme_of_a_bundle(target: str, checkpoint: Path, tmp_path: Path) -> No
     settings = settings_for(target, max_context=128)
     bundle = export_bundle(str(checkpoint), target, tmp_path / "bundle", settings, prove=False).bundle
     check(bundle, target)
+    check_privacy(bundle, checkpoint)
+
+
+def check_privacy(bundle: Bundle, checkpoint: Path) -> None:
+    """No file of a bundle holds a path of the machine that exported it."""
+    assert bundle.manifest.model.name == checkpoint.name
+    private = [str(path).encode() for path in (bundle.path.parent, checkpoint.parent, Path.home(), EXPORT)]
+    for path in bundle.path.rglob("*"):
+        content = path.read_bytes() if path.is_file() else b""
+        assert not [place for place in private if place in content], path
 
 
 def check(bundle: Bundle, target: str) -> None:
@@ -67,6 +77,12 @@ def test_integers_are_named(checkpoint: Path, tmp_path: Path) -> None:
     bundle = export_onnx(tmp_path / "eight", tmp_path / "bundle", max_context=64)
     text = (bundle.path / README).read_text(encoding="utf-8")
     assert "| weights | recipe int8 (rtn): " in text and "session.x64quantprecision" in text
+
+
+def test_float16_names_the_runtime_that_sums_in_it(bundle: Bundle, checkpoint: Path, tmp_path: Path) -> None:
+    half = export_onnx(checkpoint, tmp_path / "half", max_context=64, precision="fp16")
+    assert "Leave out ONNX Runtime 1.29" in (half.path / README).read_text(encoding="utf-8")
+    assert "1.29" not in (bundle.path / README).read_text(encoding="utf-8")
 
 
 def test_the_worked_example(bundle: Bundle) -> None:

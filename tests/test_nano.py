@@ -224,7 +224,7 @@ def test_stage_by_stage(tmp_path: Path) -> None:
                 validation=8,
                 begin=lambda stage: begun.append(stage.name),
             )
-    assert begun == [stage.name for stage in stages] and model == tmp_path / "finish" / "model"
+    assert begun == [stage.name for stage in stages] and model == tmp_path / NANO_STAGES[-1].name / "model"
     read, prefer = (load(str(tmp_path / name / "model"))[0].state_dict() for name in ("read", "prefer"))
     moved = {name for name in read if not torch.equal(read[name], prefer[name])}
     assert moved and all(in_first_step(name) for name in moved)

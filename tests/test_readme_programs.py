@@ -1,26 +1,22 @@
 """The programs that READMEs of bundles show, run as their readers run them: they answer as this package does."""
 
-import importlib.util
 import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from bundles import export_onnx, resealed
-from export_settings import settings_for
 from noise import noise
-from other_languages import EXPORT, answer_of, javascript, kotlin
+from other_languages import EXPORT, answer_of, javascript, kotlin, loaded
 from PIL import Image
 
 from phantom_edge.bundle.folder import Bundle
-from phantom_edge.export.pipeline import export_bundle
-from phantom_edge.export.targets import TARGETS
+from phantom_edge.bundle.golden import read_golden
 from phantom_edge.export.targets.onnx.engine import OrtEngine
 from phantom_edge.models.shipped import NANO
 from phantom_edge.processing.images import open_image
@@ -28,12 +24,15 @@ from phantom_edge.processing.tiling import Tiling, to_pixel_values
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import read_recipe
 from phantom_edge.runtime.session import Session
+from phantom_edge.runtime.watched import watch
 
 SAMPLES = Path(__file__).parents[1] / "apps/samples/00000"
 PROGRAM = EXPORT / "targets/onnx/programs/answer.py"
 PYTHON = [sys.executable, "-I", str(PROGRAM)]
 ASKED = ((SAMPLES / "00009002.png", "What is the price?"), (SAMPLES / "00009000.png", "What shapes do you see?"))
 FORMS = ("fp32", "int8", "int4", "int8 cache", "fp16")
+CLEAR = 8
+"""Number of questions, clear in float32, that float16 is asked."""
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +43,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
     for recipe in ("int8", "int4"):
         quantize_checkpoint(NANO, read_recipe(recipe), desk / f"{recipe}-model", name=recipe)
         found[recipe] = export_onnx(desk / f"{recipe}-model", desk / recipe, max_context=400)
+    resealed(found["int8"].path, lambda text: text.update(generation={}))  # what is absent has its default
     found["int8 cache"] = export_onnx(desk / "int4-model", desk / "cache", max_context=400, cache="int8")
     found["fp16"] = export_onnx(NANO, desk / "fp16", max_context=400, precision="fp16")
     return found
@@ -82,6 +82,61 @@ def ask(session: Session, picture: Path, question: str) -> str:
 
 
 @pytest.fixture(scope="module")
+def clear(bundles: dict[str, Bundle]) -> dict[tuple[Path, str], str]:
+    """Questions whose answers no error within the bundle's own tolerance changes, and the answers in float32.
+
+    In float16 the logits differ from one ONNX Runtime to the next: the price in ``ASKED`` hangs on two digits whose
+    logits are 0.5 % apart, and the fp16 tests leave it out.
+    """
+    session, golden = session_of(bundles["fp32"]), read_golden(bundles["fp16"])
+    found: dict[tuple[Path, str], str] = {}
+    for line in (SAMPLES.parent / "triples.jsonl").read_text(encoding="utf-8").splitlines():
+        about = json.loads(line)
+        picture, question = SAMPLES.parent / about["image"], about["question"]
+        run = watch(session, question, [picture], 256)
+        best = np.sort(run.logits, axis=-1)
+        if (best[:, -1] - best[:, -2]).min() > golden.tolerances.logits * np.abs(run.logits).max():
+            found[picture, question] = run.answer.text
+    spread = list(found.items())[:: max(len(found) // CLEAR, 1)][:CLEAR]
+    assert len(spread) == CLEAR and len({text for _, text in spread}) > CLEAR // 2
+    return dict(spread)
+
+
+def check_float16(command: Sequence[str], bundle: Bundle, clear: dict[tuple[Path, str], str]) -> None:
+    """Float16 answers clear questions as float32 does."""
+    for (picture, question), text in clear.items():
+        assert answer_of(command, bundle.path, picture, question) == text, question
+
+
+@pytest.fixture(scope="module")
+def with_settings(bundles: dict[str, Bundle], tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
+    """Bundles of the shipped model whose checkpoint has settings for choosing tokens; all are in some bundle."""
+    desk = tmp_path_factory.mktemp("settings")
+    first, other = (watch(session_of(bundles["fp32"]), text, [picture], 2).answer.ids[0] for picture, text in ASKED)
+    cases: tuple[dict[str, object], ...] = (
+        {"repetition_penalty": 3.0},
+        {"no_repeat_ngram_size": 2, "min_new_tokens": 12},
+        {"no_repeat_ngram_size": 1, "suppress_tokens": [first]},
+        {"repetition_penalty": 0.9, "min_length": 75, "begin_suppress_tokens": [other]},
+    )
+    found = []
+    for number, changed in enumerate(cases):
+        folder = shutil.copytree(NANO, desk / f"{number}-model")
+        own = json.loads((NANO / "generation_config.json").read_text())
+        (folder / "generation_config.json").write_text(json.dumps(own | changed))
+        found.append(export_onnx(folder, desk / str(number), max_context=400))
+    return found
+
+
+def check_settings(answered: Callable[[Bundle, Path, str], str], bundles: Sequence[Bundle], plain: Bundle) -> None:
+    """A program answers as the session does, and otherwise than without the settings of each bundle."""
+    for bundle in bundles:
+        wanted = [ask(session_of(bundle), *asked) for asked in ASKED]
+        assert [answered(bundle, *asked) for asked in ASKED] == wanted, bundle.manifest.generation
+        assert wanted != [ask(session_of(plain), *asked) for asked in ASKED]
+
+
+@pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("languages")
 
@@ -93,17 +148,12 @@ def test_python_answers_as_the_session_does(form: str, bundles: dict[str, Bundle
         assert answer_of(PYTHON, bundles[form].path, picture, question) == ask(session, picture, question)
 
 
-def load(path: Path) -> ModuleType:
-    """The program as a module."""
-    about = importlib.util.spec_from_file_location(path.stem, path)
-    assert about is not None and about.loader is not None
-    module = importlib.util.module_from_spec(about)
-    about.loader.exec_module(module)
-    return module
+def test_python_applies_the_models_settings(bundles: dict[str, Bundle], with_settings: list[Bundle]) -> None:
+    check_settings(lambda bundle, *asked: answer_of(PYTHON, bundle.path, *asked), with_settings, bundles["fp32"])
 
 
 def test_python_reads_pictures_and_rows_bit_for_bit(bundles: dict[str, Bundle], pictures: dict[str, Path]) -> None:
-    program = load(PROGRAM)
+    program = loaded(PROGRAM)
     for form in FORMS:
         ids = np.arange(0, 1024, 7)
         folder = bundles[form].path
@@ -124,8 +174,8 @@ def test_python_says_what_it_cannot_do(bundles: dict[str, Bundle], tmp_path: Pat
         words = [*PYTHON, str(tmp_path / "bundle"), str(SAMPLES / "00009000.png"), question]
         return subprocess.run(words, capture_output=True, text=True, check=False).stderr
 
-    assert "asks for repetition_penalty 1.2" in complain(lambda text: text["generation"].update(repetition_penalty=1.2))
-    assert "asks for suppress_tokens [7]" in complain(lambda text: text["generation"].update(suppress_tokens=[7]))
+    words = list(range(bundles["fp32"].manifest.model.vocab_size))
+    assert "leave no token" in complain(lambda text: text["generation"].update(suppress_tokens=words))
     assert "contains </img>" in complain(lambda text: None, "Is it </img> red?")
     assert "begins with another token" in complain(lambda text: text["prompt"].update(first_token=2))
     assert "too long" in complain(lambda text: text["cache"].update(max_context=30))
@@ -145,16 +195,61 @@ def check_answers(command: Sequence[str], bundles: dict[str, Bundle], pictures: 
 
 @pytest.mark.slow
 def test_javascript_answers_as_the_session_does(
-    bundles: dict[str, Bundle], pictures: dict[str, Path], place: Path
+    bundles: dict[str, Bundle],
+    pictures: dict[str, Path],
+    clear: dict[tuple[Path, str], str],
+    with_settings: list[Bundle],
+    place: Path,
 ) -> None:
-    check_answers(javascript(place), bundles, pictures)  # float16 needs a newer Node than most have
+    command = javascript(place)
+    check_answers(command, bundles, pictures)
+    check_float16(command, bundles["fp16"], clear)
+    check_settings(lambda bundle, *asked: answer_of(command, bundle.path, *asked), with_settings, bundles["fp32"])
+
+
+HALVES = """
+import { readFileSync } from "node:fs";
+const given = readFileSync(0), numbers = new Float32Array(given.buffer.slice(given.byteOffset));
+const bits = Uint16Array.from(numbers, halfOf);
+process.stdout.write(new Uint8Array(bits.buffer));
+process.stdout.write(new Uint8Array(Float32Array.from(bits, numberOf).buffer));
+"""
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="no node here")
+def test_javascript_rounds_to_float16_bit_for_bit() -> None:
+    """Every float16 but NaN, every tie between two, and the float32 numbers beside a tie."""
+    text = (PROGRAM.parent / "answer.mjs").read_text(encoding="utf-8")
+    halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
+    ties = (halves[1:] + halves[:-1]) / 2
+    beside = [np.nextafter(ties, np.float32(end)) for end in (0, np.inf)]
+    positive = np.concatenate([halves, ties, *beside, np.array([65519.0, 65520.0, 1e6], np.float32)])
+    numbers = np.concatenate([positive, -positive[1:]])
+    part = text[text.index("const single") : text.index("const numbersOf")]
+    ran = subprocess.run(
+        ["node", "--input-type=module", "-e", part + HALVES], input=numbers.tobytes(), capture_output=True, check=True
+    )
+    bits = np.frombuffer(ran.stdout, np.uint16, len(numbers))
+    with np.errstate(over="ignore"):
+        assert np.array_equal(bits, numbers.astype(np.float16).view(np.uint16))
+    back = np.frombuffer(ran.stdout, np.float32, offset=bits.nbytes)
+    finite = np.isfinite(bits.view(np.float16))
+    assert np.array_equal(back[finite], bits.view(np.float16)[finite].astype(np.float32))
+    assert np.isnan(back[~finite]).all()
 
 
 @pytest.mark.slow
-def test_kotlin_answers_as_the_session_does(bundles: dict[str, Bundle], pictures: dict[str, Path], place: Path) -> None:
+def test_kotlin_answers_as_the_session_does(
+    bundles: dict[str, Bundle],
+    pictures: dict[str, Path],
+    clear: dict[tuple[Path, str], str],
+    with_settings: list[Bundle],
+    place: Path,
+) -> None:
     command = kotlin(place, "onnx")
     check_answers(command, bundles, pictures)
-    assert answer_of(command, bundles["fp16"].path, *ASKED[0])
+    check_float16(command, bundles["fp16"], clear)
+    check_settings(lambda bundle, *asked: answer_of(command, bundle.path, *asked), with_settings, bundles["fp32"])
 
 
 @pytest.mark.slow
@@ -162,29 +257,3 @@ def test_kotlin_answers_as_the_session_does(bundles: dict[str, Bundle], pictures
 def test_kotlin_for_android_compiles(room: str, place: Path) -> None:
     """Against stand-ins for the classes of Android, and of ExecuTorch's library, which Maven Central does not have."""
     kotlin(place, room)
-
-
-class Engines:
-    """The runner's engines, with ONNX Runtime in TensorRT's place."""
-
-    def __init__(self, bundle: Bundle) -> None:
-        engine = TARGETS["jetson"].engine()(bundle, 0)
-        self.encode_images, self.forward = engine.encode_images, engine.forward
-
-
-@pytest.fixture
-def beside(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sequence[str]]:
-    """The folder of the program for ONNX Runtime on Python's path, as if both lay beside each other."""
-    monkeypatch.syspath_prepend(str(PROGRAM.parent))
-    yield sys.path
-    sys.modules.pop("answer", None)
-
-
-@pytest.mark.usefixtures("beside")
-def test_the_boards_program_answers_as_the_session_does(tmp_path: Path) -> None:
-    settings = settings_for("jetson", max_context=400)
-    bundle = export_bundle(str(NANO), "jetson", tmp_path / "bundle", settings, prove=False).bundle
-    program = load(EXPORT / "targets/jetson/programs/board.py")
-    session = Session(bundle, TARGETS["jetson"].engine()(bundle, 0))
-    for picture, question in ASKED:
-        assert program.answer(Engines(bundle), bundle.path, str(picture), question) == ask(session, picture, question)

@@ -110,9 +110,14 @@ def test_on_the_command_line(bad_file: Path, tmp_path: Path) -> None:
         (("data", "validate", str(bad_file), "--repaired", str(bad_file)), "replace the file itself"),
         (("data", "validate", str(tmp_path)), "cannot be read"),
         (("data", "scenes", str(tmp_path), "-n", "3"), "exists already"),
+        (("data", "scenes", str(tmp_path / "w"), "--size", "448x"), "--size 448x is no size"),
+        (("data", "scenes", str(tmp_path / "w"), "--size", "448x224"), "a plain scene is square"),
+        (("data", "scenes", str(tmp_path / "w"), "--mix", "wide", "--size", "100"), "cannot have 100x100"),
+        (("data", "scenes", str(tmp_path / "w"), "--mix", "fine", "--size", "672x224"), "nothing that only tiles show"),
     ):
         done = edge(*wrong)
         assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr, wrong
+    assert not (tmp_path / "w").exists()
     written = document("data", "scenes", str(tmp_path / "s"), "-n", "3", "--size", "56", "--split", "validation")
     assert written["pictures"] == 3 and sum(written["questions"].values()) >= 9
     assert edge("data", "validate", str(tmp_path / "s" / "triples.jsonl")).returncode == 0

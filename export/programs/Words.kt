@@ -1,20 +1,30 @@
-// Prompts and rows of embeddings, by "prompt" and "embedding" in phantom.json. Needs org.json, which Android has.
+// Prompts, rows of embeddings and choice of tokens, by phantom.json. Needs org.json, which Android has.
 import java.io.File
 import java.io.RandomAccessFile
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
 import org.json.JSONObject
 
-/** Stops where the model asks for more than the likeliest token. */
-fun checkGreedy(generation: JSONObject) {
-    val zeros = listOf("no_repeat_ngram", "min_length", "min_new_tokens").associateWith { 0.0 }
-    val plain = zeros + mapOf("repetition_penalty" to 1.0)
-    for (name in generation.keys()) {
-        val value = generation.get(name)
-        check((value as? Number)?.toDouble() == plain[name] && (value is Number || "$value" in listOf("[]", "null"))) {
-            "this program chooses tokens greedily, and the model asks for $name $value"
-        }
-    }
+fun JSONObject.integers(name: String): List<Int> =
+    optJSONArray(name)?.let { all -> List(all.length(), all::getInt) } ?: listOf()
+
+/** The likeliest token after `ids`, of which `prompted` are the prompt's, by the model's settings; changes logits. */
+fun chosen(logits: FloatArray, ids: List<Int>, prompted: Int, manifest: JSONObject): Int {
+    check(logits.all { it.isFinite() }) { "the bundle computed logits that are not finite" }
+    val rules = manifest.getJSONObject("generation")
+    val penalty = rules.optDouble("repetition_penalty", 1.0).toFloat()
+    for (id in ids.toSet()) logits[id] = if (logits[id] < 0) logits[id] * penalty else logits[id] / penalty
+    val size = rules.optInt("no_repeat_ngram")
+    val runs = if (size > 0) ids.windowed(size) else listOf()
+    val banned = runs.filter { it.dropLast(1) == ids.takeLast(size - 1) }.map { it.last() }.toMutableList()
+    val isShort = ids.size < rules.optInt("min_length") || ids.size - prompted < rules.optInt("min_new_tokens")
+    if (isShort) banned += manifest.getJSONObject("prompt").integers("stop_tokens")
+    banned += rules.integers("suppress_tokens")
+    if (ids.size == prompted) banned += rules.integers("begin_suppress_tokens")
+    for (id in banned) logits[id] = Float.NEGATIVE_INFINITY
+    val token = logits.indices.reduce { best, id -> if (logits[id] > logits[best]) id else best }
+    check(logits[token].isFinite()) { "the model's settings leave no token to choose" }
+    return token
 }
 
 /** The texts before and behind the picture of a prompt with one picture, without its image tokens. */

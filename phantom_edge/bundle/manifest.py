@@ -37,7 +37,7 @@ class Model:
     """The exported checkpoint: its name, its shape, and what its model card says."""
 
     name: str
-    """Folder or hub id of the checkpoint."""
+    """Name of the checkpoint: a hub id, or a folder's own name without its place on the exporting machine."""
     fingerprint: str
     """SHA-256 over its config and weights, in hexadecimal."""
     family: str

@@ -131,14 +131,14 @@ def carry_card(source: Path, folder: Path, preface: str = "") -> None:
 
 def carry_card_of(name: str, folder: Path) -> None:
     """Copy card and licence of the checkpoint from which a model was loaded, where it is on this machine."""
-    from phantom_edge.models.hub import CARD_FILES, find_folder
+    from phantom_edge.models.hub import CARD_FILES, find_folder, name_of
 
     try:
         source = find_folder(name, CARD_FILES, local_files_only=True)
     except EdgeError:
         return
     if source.resolve() != folder.resolve():
-        carry_card(source, folder, f"Saved from {name}, whose card follows; the weights may be others.")
+        carry_card(source, folder, f"Saved from {name_of(name)}, whose card follows; the weights may be others.")
 
 
 def _prefaced(text: str, preface: str) -> str:

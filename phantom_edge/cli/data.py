@@ -1,5 +1,6 @@
 """``phantom-edge data``: make and check training data."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,9 @@ import typer
 from phantom_edge.cli import curate
 from phantom_edge.cli.console import ForceOption, JsonOption, display, friendly, note, print_json, print_table
 from phantom_edge.foundation.errors import EdgeError
+
+SMALLEST, LARGEST = 28, 4096
+"""Bounds of a square picture's side, pixels."""
 
 app = typer.Typer(help="Make and check training data.", no_args_is_help=True)
 app.command()(curate.curate)
@@ -22,6 +26,31 @@ class Split(StrEnum):
     test = "test"
 
 
+class Mix(StrEnum):
+    """Contents of pictures; those of shapes any size are wide, fine, blank and frames."""
+
+    plain = "plain"
+    rich = "rich"
+    wide = "wide"
+    fine = "fine"
+    blank = "blank"
+    nothing = "nothing"
+    frames = "frames"
+
+
+def _size(text: str | None) -> int | tuple[int, int] | None:
+    """Returns a side, or width and height."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
+    sides = [int(side) for side in found.groups() if side] if found else []
+    if not sides or not all(SMALLEST <= side <= LARGEST for side in sides):
+        raise EdgeError(
+            f"--size {text} is no size from {SMALLEST} to {LARGEST} pixels", "give a side or both: --size 448x224"
+        )
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
 @app.command()
 @friendly
 def scenes(
@@ -29,13 +58,28 @@ def scenes(
     pictures: Annotated[int, typer.Option("--pictures", "-n", min=1, help="Number of pictures.")] = 1000,
     split: Annotated[Split, typer.Option(help="Splits never share a scene or a handwritten digit.")] = Split.train,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first picture.")] = 0,
-    size: Annotated[int, typer.Option(min=28, max=4096, help="Side of a picture, pixels.")] = 224,
+    mix: Annotated[
+        list[Mix] | None,
+        typer.Option(help="Contents, in turn if given several times: see docs/data.md.", show_default="plain"),
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Side, or width x height, pixels.", show_default="224; wide and fine: any")
+    ] = None,
+    camera: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Maximum strength of a simulated camera, 0 (mild) to 1 (hard).")
+    ] = None,
+    unanswerable: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Share of kinds with a question without an answer.", show_default="0; wide and fine: 0.5"
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 2,
     ray: Annotated[bool, typer.Option("--ray", help="Draw on a Ray cluster that shares OUT.")] = False,
     force: Annotated[bool, ForceOption] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
-    """Draw AR-like pictures with ten kinds of questions, right answers and near misses."""
+    """Draw AR-like pictures with questions of many kinds, right answers and near misses."""
     from phantom_edge.data.scenes.write import TRIPLES, write_scenes
 
     with display() as bars:
@@ -45,7 +89,10 @@ def scenes(
             pictures,
             split=split.value,
             first_seed=seed,
-            size=size,
+            size=_size(size),
+            mixes=tuple(one.value for one in mix or [Mix.plain]),
+            camera=camera,
+            unanswerable=unanswerable,
             workers=workers,
             ray=ray,
             force=force,

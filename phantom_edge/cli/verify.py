@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def verify(
     bundle: Annotated[Path, typer.Argument(help="Folder that phantom-edge export wrote.")],
     against: Annotated[
-        str | None, typer.Option(help="Checkpoint folder or hub id; default: the bundle's own source.")
+        str | None,
+        typer.Option(help="Checkpoint folder or hub id; default: the one that the bundle names."),
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write an HTML report to this file.")] = None,
     strict: Annotated[

@@ -1,5 +1,6 @@
 """Finds a checkpoint: a folder, a model on a hub, or the one inside this package."""
 
+import os
 import re
 from pathlib import Path, PurePosixPath
 
@@ -69,6 +70,20 @@ def find_folder(
             "check the spelling and the connection, or give the path of a folder",
         ) from error
     return _inside(Path(fetched), subfolder)
+
+
+def name_of(source: str | Path) -> str:
+    """Returns a checkpoint's name without its place on this machine: nano, a hub id, or the folder's own name.
+
+    The folder of a hub's model in huggingface_hub's cache has the hub id.
+    """
+    if not Path(source).expanduser().is_dir():
+        return str(source)
+    folder = Path(os.path.abspath(Path(source).expanduser()))
+    if folder == NANO:
+        return NAME
+    cached = re.search(r"/models--([^/]+?)--([^/]+)/snapshots/[^/]+$", folder.as_posix())
+    return "/".join(cached.groups()) if cached else folder.name
 
 
 def _inside(folder: Path, subfolder: str) -> Path:

@@ -68,7 +68,8 @@ class Batch(TypedDict):
     """Groups as tensors: R rows of N tokens, A answers with T tokens in all, P pairs.
 
     ``input_ids``, ``position_ids``, ``questions``, ``answers`` (R, N): the last two number the branches of a row,
-    0 for the part that branches share, -1 for padding, which lies on the right. ``pixel_values`` (tiles, 3, S, S).
+    0 for the part that branches share, -1 for padding, which lies on the right. ``pixel_values`` (tiles, 3, S, S) and
+    ``tiles_per_image`` (pictures,), in the order of the rows.
     ``target_row``, ``target_from``, ``target_id``, ``target_answer`` (T,): an answer's token ``target_id`` is
     predicted at position ``target_from``. ``chosen`` and ``rejected`` (P,) number answers; ``kinds`` (P,) number
     the collator's kinds.
@@ -86,6 +87,7 @@ class Batch(TypedDict):
     kinds: Tensor
     rejected: NotRequired[Tensor]
     pixel_values: NotRequired[Tensor]
+    tiles_per_image: NotRequired[Tensor]
 
 
 class _Row:
@@ -166,7 +168,7 @@ class Collator:
         targets, rows = _Targets(), []
         chosen: list[int] = []
         rejected: list[int] = []
-        prompts, pixels = self._prompts(groups)
+        prompts, pixels, tiles = self._prompts(groups)
         for number, (group, ids) in enumerate(zip(groups, prompts, strict=True)):
             trunk = _shared(ids)
             row = _Row(ids[0][:trunk])
@@ -195,8 +197,8 @@ class Collator:
         )
         if has_rejected:
             batch["rejected"] = torch.tensor(rejected)
-        if pixels is not None:
-            batch["pixel_values"] = pixels
+        if pixels:
+            batch["pixel_values"], batch["tiles_per_image"] = torch.cat(pixels), torch.tensor(tiles)
         return batch
 
     def _place(self, text: str, branch: "_Branch", row: _Row, number: int, targets: _Targets) -> int:
@@ -225,19 +227,21 @@ class Collator:
             filled([row.answers for row in rows], -1),
         )
 
-    def _prompts(self, groups: Sequence[Group]) -> tuple[list[list[list[int]]], Tensor | None]:
-        """Returns prompt ids of every pair, and the tiles of every group once."""
+    def _prompts(self, groups: Sequence[Group]) -> tuple[list[list[list[int]]], list[Tensor], list[int]]:
+        """Returns prompt ids of every pair, the tiles of every group once, and their number in each picture."""
         ids: list[list[list[int]]] = []
         pixels: list[Tensor] = []
+        counts: list[int] = []
         for group in groups:
             tiles: list[int] = []
             if group.images:
                 cut = self.processor.image_processor(group.images)
                 pixels.append(torch.as_tensor(cut["pixel_values"]))
                 tiles = cut["tiles_per_image"]
+                counts += tiles
             texts = [self._text(pair.question, len(group.images)) for pair in group.pairs]
             ids.append(self._ids([expand(text, tiles, self.processor.tokens_per_tile) for text in texts]))
-        return ids, torch.cat(pixels) if pixels else None
+        return ids, pixels, counts
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
         return [list(ids) for ids in self.processor.tokenizer(texts, add_special_tokens=False)["input_ids"]]

@@ -18,7 +18,7 @@ from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.data.sources import open_triples
 from phantom_edge.foundation.errors import EdgeError, need
-from phantom_edge.models.hub import find_folder
+from phantom_edge.models.hub import find_folder, name_of
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.train.adapters import adapted, load_base, merged
 from phantom_edge.train.card import model_card
@@ -105,7 +105,7 @@ def finetune(
             _train_step(step, start, processor, data, run, settings, done, dtype, progress)
     if is_main_process():
         last = out / f"step-{settings.steps[-1]}-model"
-        run.finish(last, model_card(source, read_card(folder), run.lines(), settings, data.pairs))
+        run.finish(last, model_card(name_of(source), read_card(folder), run.lines(), settings, data.pairs))
     return run.model
 
 

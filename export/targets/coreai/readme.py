@@ -16,8 +16,9 @@ packages for the Neural Engine. No device has run these assets; Apple's own inte
 ### Swift
 
 Not compiled by phantom-edge's tests, which run on Linux; Core AI was a beta when this was written, and its names may
-have changed. The program answers one question about one picture, greedily, and stops with a message where `generation`
-in `phantom.json` asks for more. Package: `swift-transformers`.
+have changed. The program answers one question about one picture, greedily. It stops with a message where `generation`
+in `phantom.json` changes the choice: to apply it, add to the loop what "Choosing a token" in `docs/bundle-format.md` of
+phantom-edge says. Package: `swift-transformers`.
 
 {programs}"""
 

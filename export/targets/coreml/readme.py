@@ -44,7 +44,8 @@ For iOS {ios} and the macOS of its year, computed by the {compute}.
 
 Not compiled by phantom-edge's tests, which run on Linux; there the packages themselves are computed and compared. The
 program compiles a package once and keeps the result in Application Support. It answers one question about one picture,
-greedily, and stops with a message where `generation` in `phantom.json` asks for more. Package: `swift-transformers`.
+greedily. It stops with a message where `generation` in `phantom.json` changes the choice: to apply it, add to the loop
+what "Choosing a token" in `docs/bundle-format.md` of phantom-edge says. Package: `swift-transformers`.
 
 {programs}"""
 

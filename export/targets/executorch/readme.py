@@ -22,8 +22,9 @@ TEXT = """\
 * The tokenizer is read from `tokenizer.json`. The runner stops at every id of `prompt.stop_tokens`.
 * The cache holds {context} tokens; one call takes a text or a picture as a whole{chunk}.
 * The runner chooses by temperature alone. It applies nothing of `generation` in `phantom.json` (penalties, bans,
-  minimum lengths, suppressed tokens): the programs stop with a message where that asks for anything. It checks neither
-  the length of a prompt nor `prompt.reserved`.
+  minimum lengths, suppressed tokens), so the programs stop with a message where that changes the choice. Then write a
+  loop around the methods, by `docs/bundle-format.md` of phantom-edge, or take the settings out of the checkpoint's
+  `generation_config.json` and export again. The runner checks neither the length of a prompt nor `prompt.reserved`.
 * `self_test.bpte`, where it is among the files, is the program once more with inputs and outputs of every method, for a
   device to try itself: leave it out of what you ship.
 

@@ -34,7 +34,7 @@ weights quantized in memory, beside float16 activations, is documented only for 
 
 `pip install onnxruntime tokenizers jinja2 pillow`, put these two files beside `runner.py`, and run `python3 board.py
 BUNDLE PICTURE QUESTION`. phantom-edge's tests run this program with ONNX Runtime in TensorRT's place. It answers one
-question about one picture, greedily, and stops with a message where `generation` in `phantom.json` asks for more.
+question about one picture, greedily, with the settings under `generation` in `phantom.json`.
 
 {programs}"""
 

@@ -7,11 +7,11 @@ TEXT = """\
 ## Run it
 
 `vision` turns a tile into image tokens; `decoder` turns rows of embeddings into logits, reads the {buffers} arrays of
-the cache (`past_*`, all rows so far) and returns the rows to append (`new_*`). Any ONNX Runtime from 1.29 on runs both
+the cache (`past_*`, all rows so far) and returns the rows to append (`new_*`). Any ONNX Runtime from 1.28 on runs both
 on the CPU.
-{bytes}
-The programs answer one question about one picture, greedily, and stop with a message where `generation` in
-`phantom.json` asks for more.
+{bytes}{halves}
+The programs answer one question about one picture, greedily, with the settings under `generation` in `phantom.json`.
+Each language's program is complete: read one of them.
 
 ### Python
 
@@ -21,7 +21,7 @@ The programs answer one question about one picture, greedily, and stop with a me
 ### JavaScript
 
 `npm install onnxruntime-node @huggingface/tokenizers @huggingface/jinja sharp`; `node answer.mjs BUNDLE PICTURE
-QUESTION` (Node 20; bundles of float16 need 24). In a browser `onnxruntime-web` has the same interface and gets the
+QUESTION` (Node 20 or newer). In a browser `onnxruntime-web` has the same interface and gets the
 weights as `externalData`; `createImageBitmap` with `imageOrientation: "from-image"`, `colorSpaceConversion: "none"` and
 `premultiplyAlpha: "none"` decodes pictures. WebGPU takes no empty array: where `cache.first_row` names a file, put its
 rows into the cache and feed the prompt from its second token on.
@@ -36,13 +36,19 @@ Three files, for the JVM and, with what the first comment names, for Android.
 
 Not compiled by phantom-edge's tests, which run on Linux. Packages: `onnxruntime-swift-package-manager`
 (`OnnxRuntimeBindings`) and `swift-transformers`. These bindings have no float16: use bundles of `--weights fp32` or
-integers.
+integers. The program stops with a message where `generation` changes the choice: to apply it, add to the loop what
+`chosen` in `Words.kt` does.
 
 {swift}"""
 
 BYTES = """
 This bundle multiplies bytes. x86 processors without VNNI do that inexactly unless the session option
 `session.x64quantprecision` is "1"; ARM and newer x86 ones are exact.
+"""
+
+HALVES = """
+This bundle computes in float16. Leave out ONNX Runtime 1.29 on x86 processors: its `Gemm` sums in float16 there (issue
+32255 of microsoft/onnxruntime), slowly and so inexactly that answers may change where two tokens are nearly as likely.
 """
 
 ROOM = "phantom_edge.export.targets.onnx.programs"
@@ -54,6 +60,7 @@ def readme(lowered: Lowered) -> str:
     return TEXT.format(
         buffers=len(lowered.cache.buffers()),
         bytes=BYTES if "MatMulIntegerToFloat" in operators or "MatMulNBits" in operators else "",
+        halves=HALVES if any(part.precision == "fp16" for part in lowered.parts.values()) else "",
         python=blocks("answer.py", room=ROOM),
         javascript=blocks("answer.mjs", room=ROOM),
         kotlin=blocks("Answer.kt", room=ROOM) + "\n" + blocks("Pictures.kt", "Words.kt"),

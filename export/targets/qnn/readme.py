@@ -40,8 +40,8 @@ An answer, as `phantom-edge run` computes it:
 ### Kotlin
 
 For Android, with `com.microsoft.onnxruntime:onnxruntime-android-qnn`. phantom-edge's tests compile this program and do
-not run it: they have no such phone. It answers one question about one picture, greedily, and stops with a message where
-`generation` in `phantom.json` asks for more.
+not run it: they have no such phone. It answers one question about one picture, greedily, with the settings under
+`generation` in `phantom.json`.
 
 {programs}"""
 

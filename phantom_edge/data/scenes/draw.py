@@ -2,31 +2,39 @@
 
 import math
 import zlib
-from collections.abc import Callable
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
-from PIL.ImageFont import FreeTypeFont
+from PIL import Image, ImageDraw, ImageFilter
 
-from phantom_edge.data.scenes.graph import COLOURS, DIAL_MARKS, Arrow, Bars, Card, Dial, Item, Place, Scene, Sign, Solid
-from phantom_edge.data.scenes.handwriting import digit_images
-from phantom_edge.foundation.errors import need
+from phantom_edge.data.scenes.boards import INK, PAPER, Rgb, draw_card, draw_sign
+from phantom_edge.data.scenes.dials import draw_dial
+from phantom_edge.data.scenes.graph import (
+    COLOURS,
+    Arrow,
+    Bars,
+    Card,
+    Dial,
+    Item,
+    Place,
+    Scene,
+    Sign,
+    Solid,
+)
+from phantom_edge.data.scenes.items import reach
+from phantom_edge.data.scenes.light import covered, grainy, slope
 
-Rgb = tuple[int, int, int]
 Point = tuple[float, float]
 
-FONT_FILES = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSerif.ttf", "DejaVuSansMono.ttf")
-"""Fonts of matplotlib, so that a picture does not depend on the system's."""
-
-INK: Rgb = (35, 35, 40)
-PAPER: Rgb = (250, 248, 240)
 SUPERSAMPLING = 2
+SMALL_SUPERSAMPLING = 4
 
 
 def draw_scene(scene: Scene, size: int = 224) -> Image.Image:
-    """Draw the picture of ``scene``, RGB, ``size`` x ``size``."""
+    """Draw the picture of ``scene``, RGB: ``size`` x ``size``, or the scene's own pixels if it has any."""
+    if scene.pixels:
+        return _draw_shaped(scene, scene.pixels)
     side = size * SUPERSAMPLING
     random = np.random.default_rng(zlib.crc32(scene.key.encode()))
     image = Image.new("RGB", (side, side), scene.look.ground)
@@ -41,18 +49,55 @@ def draw_scene(scene: Scene, size: int = 224) -> Image.Image:
     return _lit(image, scene, random)
 
 
+def _draw_shaped(scene: Scene, pixels: tuple[int, int]) -> Image.Image:
+    """Draw a picture of any shape. Only the items are supersampled, each on a patch: most of a picture is ground."""
+    side = min(pixels)
+    random = np.random.default_rng(zlib.crc32(scene.key.encode()))
+    image = Image.new("RGB", pixels, scene.look.ground)
+    draw = ImageDraw.Draw(image)
+    for _ in range(scene.look.clutter):
+        _clutter(draw, scene.look.ground, side, random, (scene.width, scene.height))
+    for item in scene.items:
+        _draw_patch(image, [item], side, SMALL_SUPERSAMPLING if getattr(item, "small", False) else SUPERSAMPLING)
+    for row in scene.rows:
+        _draw_patch(image, row.members, side, SMALL_SUPERSAMPLING)
+    sigma = scene.look.blur * side / 224
+    if sigma:  # a box as wide as the bell, in a third of its time
+        image = image.filter(ImageFilter.BoxBlur((math.sqrt(12 * sigma**2 + 1) - 1) / 2))
+    if scene.frame:
+        random = np.random.default_rng(zlib.crc32(f"{scene.key}/frame {scene.frame}".encode()))
+    light = scene.look.light * (slope(scene.look.light_angle) - np.float32(0.5))
+    covered(image, -light, (0, 0, 0))
+    return grainy(image, scene.look.noise, random, grey=True)
+
+
+def _draw_patch(image: Image.Image, items: Sequence[Item], side: int, supersampling: int) -> None:
+    """Draw items on an enlarged copy of their surroundings, and put it back."""
+    boxes = [(item.place, *reach(item)) for item in items]
+    left = max(0, math.floor(min(place.x - across for place, across, _ in boxes) * side) - 3)
+    top = max(0, math.floor(min(place.y - down for place, _, down in boxes) * side) - 3)
+    right = min(image.width, math.ceil(max(place.x + across for place, across, _ in boxes) * side) + 3)
+    bottom = min(image.height, math.ceil(max(place.y + down for place, _, down in boxes) * side) + 3)
+    patch = image.crop((left, top, right, bottom))
+    large = patch.resize((patch.width * supersampling, patch.height * supersampling), Image.Resampling.NEAREST)
+    for item in items:
+        place = Place(item.place.x - left / side, item.place.y - top / side, item.place.radius)
+        _draw_item(large, replace(item, place=place), side * supersampling)
+    image.paste(large.reduce(supersampling), (left, top))
+
+
 def _draw_item(image: Image.Image, item: Item, side: int) -> None:
     match item:
         case Solid():
             _solid(image, item, side)
         case Sign():
-            _sign(image, item, side)
+            draw_sign(image, item, side)
         case Card():
-            _card(image, item, side)
+            draw_card(image, item, side)
         case Arrow():
             _arrow(image, item, side)
         case Dial():
-            _dial(image, item, side)
+            draw_dial(image, item, side)
         case Bars():
             _bars(image, item, side)
 
@@ -67,11 +112,17 @@ def _lit(image: Image.Image, scene: Scene, random: np.random.Generator) -> Image
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def _clutter(draw: ImageDraw.ImageDraw, ground: Rgb, side: int, random: np.random.Generator) -> None:
+def _clutter(
+    draw: ImageDraw.ImageDraw,
+    ground: Rgb,
+    side: int,
+    random: np.random.Generator,
+    shape: tuple[float, float] = (1.0, 1.0),
+) -> None:
     """Draw a faint line or patch on the ground."""
     shade = int(random.integers(-22, 22))
     colour = (ground[0] + shade, ground[1] + shade, ground[2] + shade)
-    x0, y0, x1, y1 = (float(v) for v in random.uniform(0, side, 4))
+    x0, y0, x1, y1 = (float(v) for v in random.uniform(0, side, 4) * (*shape, *shape))
     if random.random() < 0.5:
         draw.line((x0, y0, x1, y1), fill=colour, width=int(random.integers(1, max(2, side // 60))))
     else:
@@ -160,58 +211,6 @@ def _shade(colour: Rgb, factor: float) -> Rgb:
     return red, green, blue
 
 
-@cache
-def _font(number: int, height: int) -> FreeTypeFont:
-    folder = Path(need("matplotlib", "scenes").get_data_path()) / "fonts" / "ttf"
-    return ImageFont.truetype(folder / FONT_FILES[number], height)
-
-
-def _fitted(text: str, font: int, width: float, height: float) -> FreeTypeFont:
-    """Returns the largest size of a font in which ``text`` fits."""
-    tall = max(5, int(height))
-    left, _, right, _ = _font(font, tall).getbbox(text)
-    return _font(font, max(5, int(tall * min(1.0, width / max(1.0, right - left)))))
-
-
-def _board(width: float, height: float, text: str, font: int, fill: Rgb, ink: Rgb) -> Image.Image:
-    """Draw a board with words in its middle, transparent around."""
-    board = Image.new("RGBA", (round(width), round(height)), (0, 0, 0, 0))
-    draw = ImageDraw.Draw(board)
-    draw.rounded_rectangle(
-        (0, 0, board.width - 1, board.height - 1), radius=height * 0.12, fill=fill, outline=ink, width=2
-    )
-    fitted = _fitted(text, font, width * 0.86, height * 0.7)
-    draw.text((board.width / 2, board.height / 2), text, fill=ink, font=fitted, anchor="mm")
-    return board
-
-
-def _paste_centred(image: Image.Image, board: Image.Image, x: float, y: float) -> None:
-    image.paste(board, (round(x - board.width / 2), round(y - board.height / 2)), board)
-
-
-def _sign(image: Image.Image, item: Sign, side: int) -> None:
-    x, y, radius = _pixels(item.place, side)
-    fill, ink = ((255, 225, 90), INK) if item.is_price else ((40, 90, 60), PAPER)
-    board = _board(2.1 * radius, 0.95 * radius, item.text, item.font, fill, ink)
-    _paste_centred(image, board.rotate(item.angle, Image.Resampling.BICUBIC, expand=True), x, y)
-
-
-def _card(image: Image.Image, item: Card, side: int) -> None:
-    x, y, radius = _pixels(item.place, side)
-    if item.samples is None:
-        _paste_centred(image, _board(2 * radius, 1.2 * radius, item.digits, item.font, PAPER, INK), x, y)
-        return
-    ink, _ = digit_images()
-    tall = round(0.95 * radius)
-    wide = min(round(tall * 0.72), round(2 * radius / (len(item.samples) + 0.5)))
-    board = Image.new("RGBA", (wide * len(item.samples) + wide // 2, round(1.2 * radius)), (*PAPER, 255))
-    ImageDraw.Draw(board).rectangle((0, 0, board.width - 1, board.height - 1), outline=INK, width=2)
-    for i, sample in enumerate(item.samples):
-        digit = Image.fromarray(ink[sample]).resize((wide, tall), Image.Resampling.BICUBIC)
-        board.paste(INK, (wide // 4 + i * wide, (board.height - tall) // 2), digit)
-    _paste_centred(image, board, x, y)
-
-
 def _arrow(image: Image.Image, item: Arrow, side: int) -> None:
     x, y, radius = _pixels(item.place, side)
     turn = {"right": 0, "down": 90, "left": 180, "up": 270}[item.direction]
@@ -219,34 +218,6 @@ def _arrow(image: Image.Image, item: Arrow, side: int) -> None:
     outline = ((-1, -0.22), (0.2, -0.22), (0.2, -0.6), (1, 0), (0.2, 0.6), (0.2, 0.22), (-1, 0.22))
     points = [(x + radius * (u * cos - v * sin), y + radius * (u * sin + v * cos)) for u, v in outline]
     ImageDraw.Draw(image).polygon(points, fill=COLOURS[item.colour], outline=INK)
-
-
-def _dial(image: Image.Image, item: Dial, side: int) -> None:
-    x, y, radius = _pixels(item.place, side)
-    draw = ImageDraw.Draw(image)
-    draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=PAPER, outline=INK, width=max(2, side // 120))
-    for mark in range(DIAL_MARKS):
-        inner = 0.74 if mark % 5 == 0 else 0.84
-        draw.line((*_on_dial(x, y, radius * inner, mark), *_on_dial(x, y, radius * 0.95, mark)), fill=INK, width=2)
-        if mark % 5 == 0:
-            draw.text(
-                _on_dial(x, y, radius * 0.52, mark),
-                str(mark),
-                fill=INK,
-                font=_font(0, max(6, int(radius * 0.3))),
-                anchor="mm",
-            )
-    draw.line(
-        (x, y, *_on_dial(x, y, radius * 0.82, item.value)), fill=(200, 30, 30), width=max(2, round(radius * 0.09))
-    )
-    hub = radius * 0.1
-    draw.ellipse((x - hub, y - hub, x + hub, y + hub), fill=INK)
-
-
-def _on_dial(x: float, y: float, reach: float, value: float) -> Point:
-    """Returns a point of the scale: 0 lower left, 10 lower right, clockwise over the top."""
-    turn = math.radians(135 + 27 * value)
-    return x + reach * math.cos(turn), y + reach * math.sin(turn)
 
 
 def _bars(image: Image.Image, item: Bars, side: int) -> None:

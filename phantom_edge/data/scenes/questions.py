@@ -5,46 +5,38 @@ count next to the right one, the digits with two swapped, the description with o
 """
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
 
 from phantom_edge.data.scenes import graph
-from phantom_edge.data.scenes.graph import Arrow, Bars, Card, Dial, Item, Scene, Sign, Solid
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question of one ``kind``, its right answer, and near misses that are all wrong."""
-
-    kind: str
-    text: str
-    answer: str
-    rejected: tuple[str, ...]
-
-
-Maker = Callable[[Scene, Random], Question | None]
+from phantom_edge.data.scenes.closeup import MORE_KINDS
+from phantom_edge.data.scenes.descriptions import describe_in_a_form
+from phantom_edge.data.scenes.graph import Arrow, Bars, Card, Dial, Item, Scene, Sign, Solid, readable
+from phantom_edge.data.scenes.misses import (
+    Maker,
+    alike_words,
+    article,
+    near_numbers,
+    other_digit,
+    plural,
+    sentence,
+    shuffled,
+    with_misses,
+)
+from phantom_edge.data.scenes.misses import Question as Question
 
 
 def ask(scene: Scene, kinds: tuple[str, ...] | None = None, round: int = 0) -> list[Question]:
     """Returns one question of each kind that the scene can answer, in a fixed order; same scene, same questions.
 
-    Another ``round`` gives others, as far as the scene has more.
+    Another ``round`` gives others, as far as the scene has more. Scenes of any shape have MORE_KINDS, too, and several
+    forms of descriptions.
     """
     random = Random(f"questions of {scene.key}" + (f", round {round}" if round else ""))
-    made = [KINDS[kind](scene, random) for kind in KINDS]  # all of them, so that a choice of kinds changes no draw
+    makers = KINDS if scene.pixels is None else {**KINDS, "describe": describe_in_a_form, **MORE_KINDS}
+    if scene.pixels and not scene.solids:  # shapes of a row are asked about as a row
+        makers = {kind: maker for kind, maker in makers.items() if kind not in ABOUT_SOLIDS}
+    made = [makers[kind](scene, random) for kind in makers]  # all of them, so that a choice of kinds changes no draw
     return [question for question in made if question and (kinds is None or question.kind in kinds)]
-
-
-def _question(kind: str, text: str, answer: str, near: list[str], most: int = 3) -> Question:
-    """Returns a question with up to ``most`` distinct near misses, the likeliest first."""
-    wrong = [miss for miss in dict.fromkeys(near) if miss != answer]
-    assert wrong, (kind, text, answer)
-    return Question(kind, text, answer, tuple(wrong[:most]))
-
-
-def _pick(pool: list[str], random: Random) -> list[str]:
-    return random.sample(pool, k=len(pool))
 
 
 def _unique(scene: Scene) -> list[Solid]:
@@ -60,7 +52,9 @@ def existence(scene: Scene, random: Random) -> Question | None:
         name, answer = random.choice(sorted(there)), "yes"
     else:
         name, answer = _absent(scene, there, random), "no"
-    return Question("existence", f"Is there {_a(name)} in the picture?", answer, ("no" if answer == "yes" else "yes",))
+    return Question(
+        "existence", f"Is there {article(name)} in the picture?", answer, ("no" if answer == "yes" else "yes",)
+    )
 
 
 def _absent(scene: Scene, there: set[str], random: Random) -> str:
@@ -91,23 +85,14 @@ def count(scene: Scene, random: Random) -> Question | None:
     way = random.choice(("shape", "colour", "all"))
     if way == "shape":
         what = random.choice(sorted(shapes) if random.random() < 0.8 else list(graph.SHAPES))
-        number, text = shapes[what], f"How many {_plural(what)} are there?"
+        number, text = shapes[what], f"How many {plural(what)} are there?"
     elif way == "colour":
         what = random.choice(sorted(colours) if random.random() < 0.8 else list(graph.COLOURS))
         number, text = colours[what], f"How many {what} shapes are there?"
     else:
         number, text = len(scene.solids), "How many coloured shapes are there?"
-    near = [str(n) for n in _pick_near(number, random)]
-    return _question("count", text, str(number), near)
-
-
-def _plural(shape: str) -> str:
-    return {"cross": "crosses"}.get(shape, shape + "s")
-
-
-def _pick_near(number: int, random: Random) -> list[int]:
-    steps = [number + 1, number - 1] if random.random() < 0.5 else [number - 1, number + 1]
-    return [step for step in [*steps, number + 2] if step >= 0]
+    near = [str(n) for n in near_numbers(number, random)]
+    return with_misses("count", text, str(number), near)
 
 
 def colour(scene: Scene, random: Random) -> Question | None:
@@ -117,8 +102,8 @@ def colour(scene: Scene, random: Random) -> Question | None:
     if not alone:
         return None
     solid = random.choice(alone)
-    near = _pick(sorted({s.colour for s in scene.solids}), random) + _pick(list(graph.COLOURS), random)
-    return _question("colour", f"What colour is the {solid.shape}?", solid.colour, near)
+    near = shuffled(sorted({s.colour for s in scene.solids}), random) + shuffled(list(graph.COLOURS), random)
+    return with_misses("colour", f"What colour is the {solid.shape}?", solid.colour, near)
 
 
 def shape(scene: Scene, random: Random) -> Question | None:
@@ -129,8 +114,8 @@ def shape(scene: Scene, random: Random) -> Question | None:
     if not alone:
         return None
     solid = random.choice(alone)
-    near = _pick(sorted({s.shape for s in scene.solids}), random) + _pick(list(graph.SHAPES), random)
-    return _question("shape", f"What shape is the {solid.colour} object?", solid.shape, near)
+    near = shuffled(sorted({s.shape for s in scene.solids}), random) + shuffled(list(graph.SHAPES), random)
+    return with_misses("shape", f"What shape is the {solid.colour} object?", solid.shape, near)
 
 
 def relation(scene: Scene, random: Random) -> Question | None:
@@ -142,8 +127,8 @@ def relation(scene: Scene, random: Random) -> Question | None:
         return None
     way = random.choice(ways)
     if way == "arrow":
-        near = _pick([d for d in graph.DIRECTIONS if d != arrows[0].direction], random)
-        return _question("relation", "Where does the arrow point?", arrows[0].direction, near)
+        near = shuffled([d for d in graph.DIRECTIONS if d != arrows[0].direction], random)
+        return with_misses("relation", "Where does the arrow point?", arrows[0].direction, near)
     if way == "side":
         return _side(unique, random)
     return _nearest(scene, unique, random)
@@ -170,7 +155,7 @@ def _nearest(scene: Scene, unique: list[Solid], random: Random) -> Question | No
     if _distance(centre, others[1]) < 1.25 * _distance(centre, others[0]):
         return None  # too close to call
     near = [other.name for other in others[1:]]
-    return _question("relation", f"Which shape is nearest to the {centre.name}?", others[0].name, near)
+    return with_misses("relation", f"Which shape is nearest to the {centre.name}?", others[0].name, near)
 
 
 def _distance(one: Item, two: Item) -> float:
@@ -179,47 +164,35 @@ def _distance(one: Item, two: Item) -> float:
 
 def read_text(scene: Scene, random: Random) -> Question | None:
     """Asks for the word of the sign, or the price of the tag."""
-    signs = [item for item in scene.items if isinstance(item, Sign)]
+    signs = [item for item in scene.items if isinstance(item, Sign) and readable(item)]
     if not signs:
         return None
     sign = signs[0]
     if sign.is_price:
-        near = [_other_digit(sign.text, random) for _ in range(4)]
-        return _question("text", "What is the price?", sign.text, near)
-    alike = sorted(graph.WORDS, key=lambda word: (-_shared(word, sign.text), word))
-    return _question("text", "What does the sign say?", sign.text, alike[:4])
-
-
-def _shared(word: str, other: str) -> int:
-    return sum(a == b for a, b in zip(word, other, strict=False)) - abs(len(word) - len(other))
+        near = [other_digit(sign.text, random) for _ in range(4)]
+        return with_misses("text", "What is the price?", sign.text, near)
+    return with_misses("text", "What does the sign say?", sign.text, alike_words(sign.text))
 
 
 def read_digits(scene: Scene, random: Random) -> Question | None:
     """Asks for the number on the card."""
-    cards = [item for item in scene.items if isinstance(item, Card)]
+    cards = [item for item in scene.items if isinstance(item, Card) and readable(item)]
     if not cards:
         return None
     digits = cards[0].digits
     near = [digits[::-1]] if len(digits) > 1 and random.random() < 0.5 else []
-    near += [_other_digit(digits, random) for _ in range(4)]
-    return _question("digits", "What number is on the card?", digits, near)
-
-
-def _other_digit(text: str, random: Random) -> str:
-    """Returns ``text`` with one of its digits changed."""
-    at = random.choice([i for i, letter in enumerate(text) if letter.isdigit()])
-    other = random.choice([d for d in "0123456789" if d != text[at]])
-    return text[:at] + other + text[at + 1 :]
+    near += [other_digit(digits, random) for _ in range(4)]
+    return with_misses("digits", "What number is on the card?", digits, near)
 
 
 def read_dial(scene: Scene, random: Random) -> Question | None:
     """Asks for the value of the dial."""
-    dials = [item for item in scene.items if isinstance(item, Dial)]
+    dials = [item for item in scene.items if isinstance(item, Dial) and readable(item)]
     if not dials:
         return None
     value = dials[0].value
-    near = [str(n) for n in _pick_near(value, random) if n < graph.DIAL_MARKS]
-    return _question("dial", "What does the dial show?", str(value), near)
+    near = [str(n) for n in near_numbers(value, random) if n < graph.DIAL_MARKS]
+    return with_misses("dial", "What does the dial show?", str(value), near)
 
 
 def compare_bars(scene: Scene, random: Random) -> Question | None:
@@ -231,7 +204,7 @@ def compare_bars(scene: Scene, random: Random) -> Question | None:
     highest = random.random() < 0.5
     order = by_height if highest else by_height[::-1]
     text = f"Which bar is the {'highest' if highest else 'lowest'}?"
-    return _question("bars", text, order[0], order[1:])
+    return with_misses("bars", text, order[0], order[1:])
 
 
 def describe(scene: Scene, random: Random) -> Question | None:
@@ -244,25 +217,17 @@ def describe(scene: Scene, random: Random) -> Question | None:
         item = scene.items[at]
         if isinstance(item, Solid):
             other = random.choice([c for c in graph.COLOURS if c != item.colour])
-            changed[at] = _a(f"{other} {item.shape}")
+            changed[at] = article(f"{other} {item.shape}")
         else:
-            changed[at] = _a(
+            changed[at] = article(
                 random.choice([n for n in ("sign", "card", "arrow", "dial", "bar chart") if n != item.name])
             )
-        near.append(_sentence(changed))
-    return _question("describe", "Describe the picture briefly.", _sentence(parts), near)
+        near.append(sentence(changed))
+    return with_misses("describe", "Describe the picture briefly.", sentence(parts), near)
 
 
 def _noun(item: Item) -> str:
-    return _a(item.name)
-
-
-def _a(noun: str) -> str:
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
-
-
-def _sentence(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return article(item.name)
 
 
 KINDS: dict[str, Maker] = {
@@ -277,3 +242,5 @@ KINDS: dict[str, Maker] = {
     "bars": compare_bars,
     "describe": describe,
 }
+ABOUT_SOLIDS = ("existence", "count", "colour", "shape")
+"""Kinds about coloured shapes alone."""

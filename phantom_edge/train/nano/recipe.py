@@ -1,4 +1,4 @@
-"""phantom-nano from a seed to a checkpoint: look, name, read, then the paper's two steps.
+"""phantom-nano from a seed to a checkpoint: look, name, read, the paper's two steps, then pictures of any shape.
 
 1. *look*: vision tower and projector learn the facts of scenes (as InternViT's pretraining for the released models).
 2. *name*: they learn to express them in the language model's words, and positions (as alignment does there).
@@ -6,12 +6,14 @@
    are frozen meanwhile: an untrained language model would spoil them.
 4. *prefer*: the paper's step 1: projector, phantom maps and gates, with the PO objective, the rest frozen.
 5. *finish*: the paper's step 2: everything, SFT.
+6. *tiles*: everything, on pictures of any shape, with things that only tiles show and questions that nobody can answer.
+7. *camera*: the same, half of the pictures seen through a camera.
 
 Each stage is a Trainer run with checkpoints of its own; a finished stage is not repeated.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,16 @@ from torch import nn
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
+from phantom_edge.data.scenes.exhibit import ALL_KINDS, Material
 from phantom_edge.data.scenes.sample import Mix
 from phantom_edge.models.sizes import Size
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.train.collate import Collator
 from phantom_edge.train.nano.facts import FactReader
+from phantom_edge.train.nano.gist import GistCollator, GistReader, GistTrainer
 from phantom_edge.train.nano.model import NANO_ETA, new_model, new_processor
 from phantom_edge.train.nano.names import NameReader
-from phantom_edge.train.nano.scenes import SCENE_KINDS, SceneFacts, SceneGroups, SceneRange
+from phantom_edge.train.nano.scenes import SCENE_KINDS, Exhibits, SceneFacts, SceneGroups, SceneRange
 from phantom_edge.train.optimizer import MuonAndAdamW
 from phantom_edge.train.parts import freeze_for
 from phantom_edge.train.runs import RunFolder, last_checkpoint
@@ -39,7 +43,9 @@ class Stage:
     """Settings of one stage.
 
     ``rounds`` of questions a scene, ``relations`` more about relations; every ``large_every``-th scene has tiles; the
-    ``mixes`` of scenes take turns. ``frozen`` names parts of the model that are not trained.
+    ``mixes`` of scenes take turns. With ``materials`` instead, which take turns by MICRO_BATCH, pictures have any
+    shape; a ``camera`` sees a share of them, and reading their gist off the CLS token weighs ``gist`` of the loss.
+    ``frozen`` names parts of the model that are not trained.
     """
 
     name: str
@@ -52,10 +58,22 @@ class Stage:
     relations: int = 0
     large_every: int = 0
     mixes: tuple[Mix, ...] = ("plain",)
+    materials: tuple[Material, ...] = ()
+    camera: float = 0.0
+    gist: float = 0.0
     frozen: tuple[str, ...] = ()
     warmup: int = 50
     final_share: float = 0.1
 
+
+MICRO_BATCH = 8
+"""Pictures of one material that are computed together: of equal material, rows are about equally long."""
+
+MATERIALS: tuple[Material, ...] = (
+    *("plain", "fine", "wide", "blank", "plain", "fine", "wide", "fine"),
+    *("plain", "fine", "wide", "nothing", "plain", "fine", "frames", "blank"),
+)
+"""Kinds of pictures of the last stages, in turn."""
 
 NANO_STAGES = (
     Stage("look", steps=4800, batch=32, learning_rate=2e-3, mixes=("crowded", "crowded", "crowded", "plain")),
@@ -75,6 +93,8 @@ NANO_STAGES = (
         warmup=10,
         final_share=0.02,
     ),
+    Stage("tiles", 400, 32, 1e-3, materials=MATERIALS, gist=1.0, warmup=20),
+    Stage("camera", 300, 32, 6e-4, materials=MATERIALS, camera=0.5, gist=1.0, warmup=10, final_share=0.02),
 )
 """phantom-nano's recipe."""
 
@@ -154,12 +174,14 @@ def run_stage(
 ) -> None:
     """Train ``model`` in place through one stage, on training scenes from ``first_scene`` on."""
     looking = stage.name in ("look", "name")
+    together = min(stage.batch, MICRO_BATCH) if stage.materials else stage.batch
     arguments = TrainingArguments(
         output_dir=str(out),
         seed=seed,
         max_steps=stage.steps,
-        per_device_train_batch_size=stage.batch,
-        per_device_eval_batch_size=32,
+        per_device_train_batch_size=together,
+        gradient_accumulation_steps=stage.batch // together,
+        per_device_eval_batch_size=together,
         learning_rate=stage.learning_rate,
         lr_scheduler_type="cosine_with_min_lr",
         lr_scheduler_kwargs={"min_lr_rate": stage.final_share},
@@ -195,6 +217,21 @@ def run_stage(
             train_dataset=SceneFacts(scenes, processor, named),
             callbacks=list(callbacks),
             optimizers=(_optimizer(reader, stage), None),
+        )
+    elif stage.materials:
+        gists = GistReader(model)
+        shown = Exhibits("train", first_scene, stage.steps * stage.batch, MICRO_BATCH, stage.materials, stage.camera)
+        trainer = GistTrainer(
+            model=gists,
+            args=arguments,
+            data_collator=GistCollator(processor, kinds=ALL_KINDS),
+            train_dataset=replace(shown, rounds=stage.rounds, with_rejected=stage.objective != "sft"),
+            eval_dataset=replace(shown, split="validation", first=0, count=validation),
+            objective=stage.objective,
+            kinds=ALL_KINDS,
+            weight=stage.gist,
+            callbacks=list(callbacks),
+            optimizers=(_optimizer(gists, stage), None),
         )
     else:
         freeze_for(model, stage.step)

@@ -1,22 +1,27 @@
 """Scenes as training data, drawn on demand: nothing is stored, and no two epochs are alike."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from random import Random
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from phantom_edge.data.scenes.draw import draw_scene
+from phantom_edge.data.scenes.exhibit import Material, make_exhibit
 from phantom_edge.data.scenes.graph import Scene
 from phantom_edge.data.scenes.questions import KINDS, Question, ask
 from phantom_edge.data.scenes.sample import Mix, make_scene
+from phantom_edge.data.scenes.unanswerable import unanswerable
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.train.collate import Group, Pair
 from phantom_edge.train.nano.facts import facts_at
+from phantom_edge.train.nano.gist import SceneGroup, gist_of
 from phantom_edge.train.nano.names import names_at
 
 SCENE_KINDS = tuple(KINDS)
-"""The kinds of questions, as PhantomTrainer and Collator number them."""
+"""The kinds of questions about square scenes, as PhantomTrainer and Collator number them."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,14 @@ class SceneFacts(Dataset[dict[str, Tensor]]):
         return {"pixel_values": pixels[0], "facts": facts_at(scene, self.side), **names}
 
 
+def pairs_of(questions: Iterable[Question], turn: int, with_rejected: bool) -> tuple[Pair, ...]:
+    """Returns questions with their answers and, where asked for, one of the near misses, another one each ``turn``."""
+    return tuple(
+        Pair(q.text, q.answer, q.rejected[(turn + place) % len(q.rejected)] if with_rejected else None, q.kind)
+        for place, q in enumerate(questions)
+    )
+
+
 class SceneGroups(Dataset[Group]):
     """Scenes with their questions, for :class:`Collator`.
 
@@ -86,11 +99,41 @@ class SceneGroups(Dataset[Group]):
             for question in ask(scene, round=number):
                 if number < self.rounds or question.kind == "relation":
                     asked[question.text] = question
-        pairs = tuple(
-            self._pair(question, self.scenes.first + index + place) for place, question in enumerate(asked.values())
-        )
+        pairs = pairs_of(asked.values(), self.scenes.first + index, self.with_rejected)
         return Group((draw_scene(scene, self.scenes.size_of(index)),), pairs)
 
-    def _pair(self, question: Question, turn: int) -> Pair:
-        rejected = question.rejected[turn % len(question.rejected)] if self.with_rejected else None
-        return Pair(question.text, question.answer, rejected, question.kind)
+
+@dataclass(frozen=True)
+class Exhibits(Dataset[Group]):
+    """Pictures of any shape with their questions, for :class:`GistCollator`, those that nobody can answer among them.
+
+    ``materials`` take turns, each for ``run`` pictures. A ``camera`` sees that share of the pictures, up to its
+    greatest strength. ``rounds`` of questions a picture, without repeats; ``unanswerable`` of the kinds ask one that
+    the picture does not answer.
+    """
+
+    split: str
+    first: int
+    count: int
+    run: int
+    materials: tuple[Material, ...]
+    camera: float = 0.0
+    rounds: int = 1
+    unanswerable: float = 0.5
+    with_rejected: bool = False
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Group:
+        seed, material = self.first + index, self.materials[index // self.run % len(self.materials)]
+        seen = 1.0 if Random(f"camera {self.split}/{seed}").random() < self.camera else None
+        share = None if material in ("blank", "nothing") else self.unanswerable
+        exhibit = make_exhibit(seed, self.split, material, camera=seen, share=share)
+        asked = {question.text: question for question in exhibit.questions}
+        for number in range(1, self.rounds if len(exhibit.scenes) == 1 else 1):
+            more = [*ask(exhibit.scenes[0], round=number), *unanswerable(exhibit.scenes[0], number, self.unanswerable)]
+            asked |= {question.text: question for question in more}
+        pairs = pairs_of(asked.values(), seed, self.with_rejected)
+        scenes = exhibit.scenes or (None,) * len(exhibit.pictures)
+        return SceneGroup(exhibit.pictures, pairs, tuple(gist_of(scene) for scene in scenes))

@@ -5,6 +5,18 @@ import org.json.JSONObject
 import org.pytorch.executorch.extension.llm.LlmCallback
 import org.pytorch.executorch.extension.llm.LlmModule
 
+/** Stops where the model asks for more than the likeliest token. */
+fun checkGreedy(generation: JSONObject) {
+    val zeros = listOf("no_repeat_ngram", "min_length", "min_new_tokens").associateWith { 0.0 }
+    val plain = zeros + mapOf("repetition_penalty" to 1.0)
+    for (name in generation.keys()) {
+        val value = generation.get(name)
+        check((value as? Number)?.toDouble() == plain[name] && (value is Number || "$value" in listOf("[]", "null"))) {
+            "this program chooses tokens greedily, and the model asks for $name $value"
+        }
+    }
+}
+
 /** Answers greedily; `heard` gets the answer piece by piece. Not for the main thread. */
 fun answer(folder: File, picture: File, question: String, heard: (String) -> Unit) {
     val manifest = JSONObject(File(folder, "phantom.json").readText())

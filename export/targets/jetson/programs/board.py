@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from answer import check_greedy, decoded, prompt_of, rows_of, tiles_of
+from answer import chosen, decoded, prompt_of, rows_of, tiles_of
 from tokenizers import Tokenizer
 
 
@@ -17,7 +17,6 @@ def answer(engines: Any, folder: Path, picture: str, question: str, most: int = 
     """Answers greedily with at most ``most`` tokens; ``engines`` encode tiles, and compute logits."""
     manifest = json.loads((folder / "phantom.json").read_text(encoding="utf-8"))
     prompt, table, context = manifest["prompt"], manifest["embedding"], manifest["cache"]["max_context"]
-    check_greedy(manifest["generation"])
     image = decoded(picture, manifest["pictures"]["decoding"]["background"])
     tiles = np.stack(tiles_of(image, manifest["pictures"]))
 
@@ -31,7 +30,7 @@ def answer(engines: Any, folder: Path, picture: str, question: str, most: int = 
 
     found: list[int] = []
     logits, filled = engines.forward(rows, 0, np.array([len(ids) - 1]))[0], len(ids)
-    while (token := int(logits.argmax())) not in prompt["stop_tokens"]:
+    while (token := chosen(logits, ids + found, len(ids), manifest)) not in prompt["stop_tokens"]:
         found.append(token)
         if len(found) == most or filled == context:
             break

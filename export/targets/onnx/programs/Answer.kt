@@ -133,7 +133,6 @@ fun imageTokens(picture: Picture, folder: File, manifest: JSONObject): List<Floa
 fun answer(folder: File, picture: File, question: String, most: Int = 256): String {
     val manifest = JSONObject(File(folder, "phantom.json").readText())
     val prompt = manifest.getJSONObject("prompt")
-    checkGreedy(manifest.getJSONObject("generation"))
     val background = manifest.getJSONObject("pictures").getJSONObject("decoding").numbers("background")
     val seen = imageTokens(decoded(picture, background), folder, manifest)
 
@@ -150,16 +149,16 @@ fun answer(folder: File, picture: File, question: String, most: Int = 256): Stri
     val embeds = ids.map { if (it == prompt.getInt("image_token")) image.next() else rows[it] }
 
     var logits = embeds.chunked(manifest.getInt("prefill_chunk")).map(decoder::forward).last()
-    val stops = prompt.getJSONArray("stop_tokens").map { (it as Number).toInt() }
-    val tokens = mutableListOf<Long>()
+    val stops = prompt.integers("stop_tokens")
+    val tokens = mutableListOf<Int>()
     while (true) {
-        val token = logits.indices.maxBy { logits[it] }
+        val token = chosen(logits, ids + tokens, ids.size, manifest)
         if (token in stops) break
-        tokens += token.toLong()
+        tokens += token
         if (tokens.size == most || decoder.filled == decoder.context) break
         logits = decoder.forward(listOf(rows[token]))
     }
-    return tokenizer.decode(tokens.toLongArray(), true)
+    return tokenizer.decode(LongArray(tokens.size) { tokens[it].toLong() }, true)
 }
 
 fun main(arguments: Array<String>) {

@@ -7,8 +7,30 @@ import { Tokenizer } from "@huggingface/tokenizers";
 import * as ort from "onnxruntime-node";
 import sharp from "sharp";
 
-const ARRAYS = { float32: Float32Array, float16: globalThis.Float16Array, int8: Int8Array };
-const PLAIN = { repetition_penalty: 1, no_repeat_ngram: 0, min_length: 0, min_new_tokens: 0 };
+delete globalThis.Float16Array; // before Node 24 there is none, and onnxruntime-node 1.30 misreads it: bits serve all
+const ARRAYS = { float32: Float32Array, float16: Uint16Array, int8: Int8Array };
+
+const single = new Float32Array(1), singleBits = new Uint32Array(single.buffer);
+
+/** The bits of a number in float16, rounded to nearest, ties to even. */
+function halfOf(number) {
+  const size = Math.abs(number), isSmall = size < 2 ** -14;
+  single[0] = isSmall ? size + 0.5 : size; // the sum is rounded to steps of 2 ** -24
+  const word = singleBits[0];
+  const rounded = isSmall ? word - 0x3f000000 : (word - 0x38000000 + 0xfff + ((word >> 13) & 1)) >> 13;
+  return Math.min(rounded, 0x7c00) | (number < 0 ? 0x8000 : 0);
+}
+
+/** The number that bits of float16 stand for. */
+function numberOf(half) {
+  const exponent = (half >> 10) & 31, digits = (half & 1023) + (exponent ? 1024 : 0);
+  const size = exponent === 31 ? NaN : digits * 2 ** (Math.max(exponent, 1) - 25);
+  return half & 0x8000 ? -size : size;
+}
+
+const numbersOf = ({ type, data }) => (type === "float16" ? Float32Array.from(data, numberOf) : data);
+const tensorOf = (dtype, numbers, shape) =>
+  new ort.Tensor(dtype, dtype === "float16" ? Uint16Array.from(numbers, halfOf) : numbers, shape);
 
 /** Pixels {width, height, data: RGB in 8 bits}: upright and opaque. */
 async function decoded(path, background) {
@@ -110,17 +132,18 @@ function promptOf(question, tiles, folder, { prompt, pictures }) {
 
 /** A row of the table of embeddings in float32. */
 function rowOf(id, file, table) {
-  const { width, rounded } = table, Numbers = ARRAYS[rounded ? rounded.scale_dtype : table.dtype];
+  const { width, rounded } = table, dtype = rounded ? rounded.scale_dtype : table.dtype;
   const stored = (Type, offset, count) => {
     const bytes = new Uint8Array(count * Type.BYTES_PER_ELEMENT);
     readSync(file, bytes, 0, bytes.length, offset + id * bytes.length);
     return new Type(bytes.buffer);
   };
-  if (!rounded) return Float32Array.from(stored(Numbers, table.offset, width));
+  const numbers = (offset, count) => numbersOf({ type: dtype, data: stored(ARRAYS[dtype], offset, count) });
+  if (!rounded) return numbers(table.offset, width);
   const { bits, block } = rounded, blocks = Math.ceil(width / block);
   const integer = (bytes, i) => (bits === 8 ? bytes[i] : (bytes[i >> 1] >> (4 * (i & 1))) & 15); // the low half first
   const integers = stored(Uint8Array, table.offset, (blocks * block * bits) / 8);
-  const scales = stored(Numbers, rounded.scales, blocks), points = rounded.zero_points;
+  const scales = numbers(rounded.scales, blocks), points = rounded.zero_points;
   const zeros = points === null ? null : stored(Uint8Array, points, Math.ceil((blocks * bits) / 8));
   return Float32Array.from({ length: width }, (_, i) => {
     const place = Math.floor(i / block);
@@ -128,28 +151,41 @@ function rowOf(id, file, table) {
   });
 }
 
+/** The likeliest token after `ids`, of which `prompted` are the prompt's, by the model's settings; changes logits. */
+function chosen(logits, ids, prompted, { generation, prompt }) {
+  const { repetition_penalty = 1, no_repeat_ngram: size = 0, min_length = 0, min_new_tokens = 0 } = generation;
+  const { suppress_tokens = [], begin_suppress_tokens = [] } = generation;
+  if (!logits.every(Number.isFinite)) throw new Error("the bundle computed logits that are not finite");
+  const penalty = Math.fround(repetition_penalty), banned = [];
+  for (const id of new Set(ids)) logits[id] = logits[id] < 0 ? logits[id] * penalty : logits[id] / penalty;
+  for (let end = size; size > 0 && end <= ids.length; end++)
+    if (ids.slice(ids.length + 1 - size).every((id, i) => id === ids[end - size + i])) banned.push(ids[end - 1]);
+  if (ids.length < min_length || ids.length - prompted < min_new_tokens) banned.push(...prompt.stop_tokens);
+  banned.push(...suppress_tokens, ...(ids.length === prompted ? begin_suppress_tokens : []));
+  for (const id of banned) logits[id] = -Infinity;
+  const token = logits.reduce((best, value, i) => (value > logits[best] ? i : best), 0);
+  if (logits[token] === -Infinity) throw new Error("the model's settings leave no token to choose");
+  return token;
+}
+
 /** Answers greedily with at most `most` tokens. */
 async function answer(folder, picture, question, most = 256) {
   const manifest = JSON.parse(readFileSync(`${folder}/phantom.json`, "utf8"));
   const { prompt, pictures, embedding: table, parts, cache } = manifest, { vision, decoder } = parts;
-  for (const [name, value] of Object.entries(manifest.generation))
-    if (String(value ?? "") !== String(PLAIN[name] ?? ""))
-      throw new Error(`this program chooses tokens greedily, and the model asks for ${name} ${value}`);
   const types = Object.fromEntries([...vision.inputs, ...decoder.inputs].map((port) => [port.name, port.dtype]));
-  if (types.pixel_values === "float16" && !ARRAYS.float16) throw new Error("this JavaScript has no Float16Array");
 
   const encoder = await ort.InferenceSession.create(`${folder}/${vision.file}`);
   const tiles = tilesOf(await decoded(picture, pictures.decoding.background), pictures), seen = [];
   for (const tile of tiles) {
-    const pixels = new ort.Tensor(types.pixel_values, ARRAYS[types.pixel_values].from(tile), vision.inputs[0].shape);
-    seen.push((await encoder.run({ pixel_values: pixels })).image_tokens.data);
+    const pixels = tensorOf(types.pixel_values, tile, vision.inputs[0].shape);
+    seen.push(numbersOf((await encoder.run({ pixel_values: pixels })).image_tokens));
   }
 
   const tokenizer = new Tokenizer(JSON.parse(readFileSync(`${folder}/${prompt.tokenizer}`, "utf8")), {});
   const { ids } = tokenizer.encode(promptOf(question, tiles.length, folder, manifest), { add_special_tokens: false });
   if (ids[0] !== prompt.first_token) throw new Error("this prompt begins with another token than this bundle's");
   if (ids.length >= cache.max_context) throw new Error("this prompt is too long");
-  const file = openSync(`${folder}/${table.file}`, "r"), Rows = ARRAYS[types.inputs_embeds];
+  const file = openSync(`${folder}/${table.file}`, "r");
   let image = 0; // image tokens used
   const rows = ids.map((id) => {
     if (id !== prompt.image_token) return rowOf(id, file, table);
@@ -166,11 +202,11 @@ async function answer(folder, picture, question, most = 256) {
     });
   let filled = 0;
   const forward = async (chunk) => {
-    const count = chunk.length, embeds = new Rows(count * table.width);
+    const count = chunk.length, embeds = new Float32Array(count * table.width);
     const places = BigInt64Array.from({ length: count }, (_, i) => BigInt(filled + i));
     chunk.forEach((row, i) => embeds.set(row, i * table.width));
     const inputs = {
-      inputs_embeds: new ort.Tensor(types.inputs_embeds, embeds, [count, table.width]),
+      inputs_embeds: tensorOf(types.inputs_embeds, embeds, [count, table.width]),
       position_ids: new ort.Tensor("int64", places, [1, count]),
       logits_to_keep: new ort.Tensor("int64", BigInt64Array.of(BigInt(count - 1)), [1]),
     };
@@ -179,7 +215,7 @@ async function answer(folder, picture, question, most = 256) {
     const found = await session.run(inputs);
     for (const { name, width, rows } of pasts) rows.set(found[name.replace("past_", "new_")].data, filled * width);
     filled += count;
-    return found.logits.data;
+    return numbersOf(found.logits);
   };
 
   let logits;
@@ -187,7 +223,7 @@ async function answer(folder, picture, question, most = 256) {
   for (let start = 0; start < rows.length; start += size) logits = await forward(rows.slice(start, start + size));
   const tokens = [];
   for (;;) {
-    const token = logits.reduce((best, value, i) => (value > logits[best] ? i : best), 0);
+    const token = chosen(logits, [...ids, ...tokens], ids.length, manifest);
     if (prompt.stop_tokens.includes(token)) break;
     tokens.push(token);
     if (tokens.length === most || filled === cache.max_context) break;

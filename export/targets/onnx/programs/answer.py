@@ -16,14 +16,6 @@ from PIL import Image, ImageOps
 from tokenizers import Tokenizer
 
 Array = np.ndarray[Any, np.dtype[Any]]
-PLAIN = {"repetition_penalty": 1, "no_repeat_ngram": 0, "min_length": 0, "min_new_tokens": 0}
-
-
-def check_greedy(generation: dict[str, Any]) -> None:
-    """Stops where the model asks for more than the likeliest token."""
-    for name, value in generation.items():
-        if value != PLAIN.get(name) and value not in ([], None):
-            raise SystemExit(f"this program chooses tokens greedily, and the model asks for {name} {value}")
 
 
 def decoded(path: str, background: list[int]) -> Image.Image:
@@ -108,6 +100,26 @@ def rows_of(ids: list[int], folder: Path, table: dict[str, Any]) -> Array:
     return found.reshape(-1, blocks * block)[:, :width]
 
 
+def chosen(logits: Array, ids: list[int], prompted: int, manifest: dict[str, Any]) -> int:
+    """Returns the likeliest token after ``ids``, of which ``prompted`` are the prompt's, by the model's settings."""
+    rules, changed = manifest["generation"], logits.astype(np.float32)
+    if not np.isfinite(changed).all():
+        raise SystemExit("the bundle computed logits that are not finite")
+    seen, penalty = np.unique(ids), np.float32(rules.get("repetition_penalty", 1))
+    changed[seen] = np.where(changed[seen] < 0, changed[seen] * penalty, changed[seen] / penalty)
+    size = rules.get("no_repeat_ngram", 0)
+    runs = [ids[end - size : end] for end in range(size, len(ids) + 1)] if size else []
+    banned = [run[-1] for run in runs if run[:-1] == ids[len(ids) + 1 - size :]]
+    if len(ids) < rules.get("min_length", 0) or len(ids) - prompted < rules.get("min_new_tokens", 0):
+        banned += manifest["prompt"]["stop_tokens"]
+    banned += rules.get("suppress_tokens", [])
+    banned += rules.get("begin_suppress_tokens", []) if len(ids) == prompted else []
+    changed[banned] = -np.inf
+    if np.isneginf(changed).all():
+        raise SystemExit("the model's settings leave no token to choose")
+    return int(changed.argmax())
+
+
 class Decoder:
     """The decoder and its cache: one array for each ``past_`` input, filled row by row."""
 
@@ -141,7 +153,6 @@ def answer(folder: Path, picture: str, question: str, most: int = 256) -> str:
     """Answers greedily with at most ``most`` tokens."""
     manifest = json.loads((folder / "phantom.json").read_text(encoding="utf-8"))
     prompt, context = manifest["prompt"], manifest["cache"]["max_context"]
-    check_greedy(manifest["generation"])
     vision = manifest["parts"]["vision"]
     session, dtype = onnxruntime.InferenceSession(folder / vision["file"]), vision["inputs"][0]["dtype"]
     tiles = tiles_of(decoded(picture, manifest["pictures"]["decoding"]["background"]), manifest["pictures"])
@@ -157,10 +168,11 @@ def answer(folder: Path, picture: str, question: str, most: int = 256) -> str:
     rows = rows_of(ids, folder, manifest["embedding"])
     rows[np.array(ids) == prompt["image_token"]] = np.concatenate(seen)
 
-    decoder, chunk, found = Decoder(folder, manifest), manifest["prefill_chunk"], []
+    decoder, chunk = Decoder(folder, manifest), manifest["prefill_chunk"]
     for start in range(0, len(ids), chunk):
         logits = decoder.forward(rows[start : start + chunk])
-    while (token := int(logits.argmax())) not in prompt["stop_tokens"]:
+    found: list[int] = []
+    while (token := chosen(logits, ids + found, len(ids), manifest)) not in prompt["stop_tokens"]:
         found.append(token)
         if len(found) == most or decoder.filled == context:
             break

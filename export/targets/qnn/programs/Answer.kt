@@ -126,7 +126,6 @@ fun answer(folder: File, picture: File, question: String, most: Int = 256): Stri
     val manifest = JSONObject(File(folder, "phantom.json").readText())
     val prompt = manifest.getJSONObject("prompt")
     val rules = manifest.getJSONObject("pictures")
-    checkGreedy(manifest.getJSONObject("generation"))
     val environment = OrtEnvironment.getEnvironment()
     val described = manifest.getJSONObject("parts")
     val parts = described.keys().asSequence().toList().associateWith {
@@ -150,14 +149,14 @@ fun answer(folder: File, picture: File, question: String, most: Int = 256): Stri
     check(ids.size < decoder.context) { "this prompt is too long" }
     val image = seen.iterator()
     var logits = decoder.forward(ids.map { if (it == prompt.getInt("image_token")) image.next() else rows[it] })
-    val stops = prompt.getJSONArray("stop_tokens").let { all -> List(all.length(), all::getInt) }
-    val tokens = mutableListOf<Long>()
+    val stops = prompt.integers("stop_tokens")
+    val tokens = mutableListOf<Int>()
     while (true) {
-        val token = logits.indices.maxByOrNull { logits[it] }!!
+        val token = chosen(logits, ids + tokens, ids.size, manifest)
         if (token in stops) break
-        tokens += token.toLong()
+        tokens += token
         if (tokens.size == most || decoder.filled == decoder.context) break
         logits = decoder.forward(listOf(rows[token]))
     }
-    return tokenizer.decode(tokens.toLongArray(), true)
+    return tokenizer.decode(LongArray(tokens.size) { tokens[it].toLong() }, true)
 }
