@@ -25,5 +25,5 @@ kotlin {
 
 dependencies {
     api("org.jetbrains.kotlinx:kotlinx-coroutines-android:1.11.0")
-    api("com.microsoft.onnxruntime:onnxruntime-android:1.29.0")
+    api("com.microsoft.onnxruntime:onnxruntime-android:1.28.0")
 }

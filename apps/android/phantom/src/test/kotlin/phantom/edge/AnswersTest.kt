@@ -22,23 +22,13 @@ internal class AnswersTest {
     private val asked = data["asked"].list.map(::Asked)
 
     @ParameterizedTest
-    @ValueSource(strings = ["fp32", "int8", "int4", "int8-cache"])
+    @ValueSource(strings = ["fp32", "fp16", "int8", "int4", "int8-cache"])
     fun `answers are Python's, in one conversation after the other`(form: String) {
         assertTrue(asked.size >= 60)
         open(Conformance.bundle(form)).use { phantom ->
             val wanted = data["answers"][form].list
             for ((one, answer) in asked.zip(wanted)) assertEquals(answer.value, phantom.note(one), "$form: $one")
             assertTrue(wanted.count { it["reused_tokens"].int > 49 } > 20)
-        }
-    }
-
-    @Test
-    fun `answers in half precision hardly ever differ`() {
-        open(Conformance.bundle("fp16")).use { phantom ->
-            // on CPUs without such products it takes seconds for a tile
-            val some = asked.zip(data["answers"]["fp16"].list).filter { it.first.pictures.size < 2 }.take(HALF)
-            val same = some.count { (one, answer) -> phantom.note(one)["text"] == answer["text"].text }
-            assertTrue(same >= HALF - 1, "$same of $HALF") // two versions of ONNX Runtime may break a tie in two ways
         }
     }
 
@@ -175,9 +165,5 @@ internal class AnswersTest {
     private fun used(): Long {
         repeat(3) { System.gc() }
         return Runtime.getRuntime().let { it.totalMemory() - it.freeMemory() }
-    }
-
-    private companion object {
-        const val HALF = 6
     }
 }

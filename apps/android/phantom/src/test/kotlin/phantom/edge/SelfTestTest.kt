@@ -5,7 +5,6 @@ import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertFalse
 import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
-import org.junit.jupiter.api.Tag
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.io.TempDir
 import org.junit.jupiter.params.ParameterizedTest
@@ -22,14 +21,8 @@ import java.io.File
 
 internal class SelfTestTest {
     @ParameterizedTest
-    @ValueSource(strings = ["fp32", "int8", "int4", "int8-cache"])
-    fun `every form passes its own golden questions`(form: String) = pass(form)
-
-    @Test
-    @Tag("long") // CPUs without products of half precision take a minute
-    fun `half precision passes its own golden questions`() = pass("fp16")
-
-    private fun pass(form: String) = runBlocking {
+    @ValueSource(strings = ["fp32", "fp16", "int8", "int4", "int8-cache"])
+    fun `every form passes its own golden questions`(form: String) = runBlocking {
         open(Conformance.bundle(form)).use { phantom ->
             val report = phantom.selfTest()
             assertTrue(report.passed, report.faults.joinToString("\n"))

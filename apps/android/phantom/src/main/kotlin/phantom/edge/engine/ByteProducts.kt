@@ -15,8 +15,8 @@ private const val LARGEST = 127 * (255 - 1)
  * Refuses to run products of bytes on a CPU where ONNX Runtime gets them wrong.
  *
  * x86 without VNNI adds pairs of products in 16 bits, which overflow in silence. ONNX Runtime 1.31 has an exact mode for
- * such CPUs, `session.x64quantprecision`; 1.29, the latest for Java, aborts the whole process when it loads these graphs
- * in that mode. So a product of the largest bytes is computed, and phones, where it is right, are not concerned.
+ * such CPUs, `session.x64quantprecision`; 1.28 and 1.29, the latest for Java, abort the process when they load these
+ * graphs in that mode. So a product of the largest bytes is computed, and phones, where it is right, are not concerned.
  */
 internal fun checkByteProducts(environment: OrtEnvironment) {
     val bytes = checkNotNull(PhantomError::class.java.getResourceAsStream(GRAPH)) { "$GRAPH is not in the library" }

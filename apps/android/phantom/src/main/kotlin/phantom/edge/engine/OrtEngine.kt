@@ -16,6 +16,8 @@ import phantom.edge.pictures.normalized
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
 
+private const val INEXACT = "1.29."
+private val X86 = setOf("x86", "i386", "i686", "amd64", "x86_64")
 private val DECODER_INPUTS = setOf("inputs_embeds", "position_ids", "logits_to_keep")
 
 /** Runs a bundle of target onnx on the CPU. */
@@ -41,6 +43,12 @@ internal class OrtEngine(private val bundle: BundleFolder, private val threads: 
             "this bundle has no table of embeddings",
             PhantomError.EXPORT_AGAIN,
         )
+        if (kind == Kind.FLOAT16 && environment.version.startsWith(INEXACT) && System.getProperty("os.arch") in X86) {
+            throw PhantomError.Unsupported(
+                "ONNX Runtime ${environment.version} sums products in float16 on x86",
+                "use another version of it, or a bundle of float32: phantom-edge export --weights fp32",
+            )
+        }
         if (manifest.recipe != null) running("test of byte products") { checkByteProducts(environment) }
         try {
             rows = Rows(bundle.file(table.file), table).also(opened::add)
