@@ -18,8 +18,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 FIRST = ("test_readme.py::test_commands_run", "test_pte_cli.py", "test_coreml_cli.py", "test_jetson.py")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long in one piece begins first: at the end, where workers meet, they would wait or make it twice."""
+    """What takes long in one piece begins first: at the end, where workers meet, they would wait or make it twice.
+
+    And what is long is slow.
+    """
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: next((place for place, one in enumerate(FIRST) if one in item.nodeid), len(FIRST)))
 
 

@@ -296,7 +296,7 @@ def test_a_dump_says_what_it_can() -> None:
     assert 1e3 * sum(one.seconds for one in found) == pytest.approx(sum(one.milliseconds for one in whole.operators))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_build_without_the_tracer_says_so(desk: Path) -> None:
     executorch = pytest.importorskip("executorch.version")
     if tuple(map(int, executorch.__version__.split(".")[:2])) >= (1, 5):

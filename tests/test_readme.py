@@ -30,6 +30,9 @@ PATH = re.compile(r"`((?:\.\./)?(?:phantom_edge|export|quantize|benchmarks|scrip
 ALONE = ("Core ML", "ExecuTorch", "Jetson", "Qualcomm")
 """Sections whose commands need nothing that others make."""
 
+LONG = ("Core ML", "ExecuTorch")
+"""Those that take minutes; tests of the targets' command lines run in every suite."""
+
 SHELL = set("|&;<>$`*~")
 """Whatever a shell takes for more than a letter, beside quotes."""
 
@@ -79,9 +82,11 @@ def test_readme_is_short_and_links_every_page() -> None:
     )
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="the README's commands are for a POSIX shell")
-@pytest.mark.parametrize("section", [*ALONE, "the rest"])
+@pytest.mark.parametrize(
+    "section",
+    [pytest.param(one, marks=pytest.mark.long if one in LONG else pytest.mark.slow) for one in (*ALONE, "the rest")],
+)
 def test_commands_run(section: str, desk: Path) -> None:
     """By a shell: the first of a section, the first of each verb, and what a shell takes apart. The rest in here."""
     if section == "Qualcomm":

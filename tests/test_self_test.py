@@ -47,8 +47,8 @@ NEEDS = {
     "coreai": "coreai_torch",
     "qnn": "onnxruntime_qnn",
 }
-SLOW = ("executorch-fp32", "executorch-int8", "coreai")
-ALL = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in BUNDLES]
+SLOW = {"executorch-fp32": pytest.mark.long, "executorch-int8": pytest.mark.slow, "coreai": pytest.mark.slow}
+ALL = [pytest.param(name, marks=SLOW[name]) if name in SLOW else name for name in BUNDLES]
 
 GetBundle = Callable[[str], Bundle]
 

@@ -79,8 +79,9 @@ def test_a_checkpoint_refuses_such_text(model: Path) -> None:
     assert f"id 1024 for '{NEW}', the model's vocabulary has 1024" in problem
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("target", ["onnx", "executorch"])
+@pytest.mark.parametrize(
+    "target", [pytest.param("onnx", marks=pytest.mark.slow), pytest.param("executorch", marks=pytest.mark.long)]
+)
 def test_a_bundle_refuses_such_text(target: str, model: Path, tmp_path: Path) -> None:
     """As a bundle that was exported before tokenizers were compared: the session answers what it can."""
     if target != "onnx":

@@ -67,7 +67,6 @@ def variants() -> list[tuple[str, str, tuple[str, ...]]]:
 
 
 @pytest.mark.long
-@pytest.mark.slow
 @pytest.mark.parametrize(("target", "weights", "options"), variants(), ids=lambda one: str(one))
 def test_a_page_for_every_target_and_scheme(
     target: str, weights: str, options: tuple[str, ...], tmp_path: Path
