@@ -67,6 +67,7 @@ def variants() -> list[tuple[str, str, tuple[str, ...]]]:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)  # Qualcomm's simulator
 @pytest.mark.parametrize(("target", "weights", "options"), variants(), ids=lambda one: str(one))
 def test_a_page_for_every_target_and_scheme(
     target: str, weights: str, options: tuple[str, ...], tmp_path: Path
