@@ -47,9 +47,11 @@ def nano(document: Row) -> str:
     columns: Columns = {
         "kind": "{name}",
         "questions": "{questions:,}",
-        "right": lambda row: _percent(row["accuracy"]["value"]),
-        "95 % interval": lambda row: _interval(row["accuracy"]["interval"]),
-        "chance": lambda row: _percent(row["chance"]),
+        "right": lambda row: f"{100 * row['accuracy']['value']:.1f} %",
+        "95 % interval": lambda row: (
+            " to ".join(f"{100 * row['accuracy']['interval'][e]:.1f}" for e in ("low", "high")) + " %"
+        ),
+        "chance": lambda row: f"{100 * row['chance']:.1f} %",
     }
     seconds, branch = document["training_seconds"], document["branch"]
     stages = ", ".join(f"{name} {taken / 60:.0f}" for name, taken in seconds.items())
@@ -64,46 +66,6 @@ def nano(document: Row) -> str:
         f"the trained model does not\nneed it to be right: of {branch['questions']:,} questions it answers {right} "
         f"correctly with the branch and {without} without."
     )
-
-
-def nano_ruler(document: Row) -> str:
-    """Accuracy on pictures of any shape, through a camera, and without an answer; and what the CLS token knows."""
-    parts = {part["name"]: part for part in document["parts"]}
-    columns: Columns = {
-        "pictures": "{name}",
-        "questions": lambda row: f"{row['overall']['questions']:,}",
-        "right": lambda row: _percent(row["overall"]["accuracy"]["value"]),
-        "95 % interval": lambda row: _interval(row["overall"]["accuracy"]["interval"]),
-        "refused": lambda row: _percent(row["refused"]),
-    }
-    whole, thumbnail = parts["all tiles"]["kinds"], parts["thumbnail alone"]["kinds"]
-    kinds: Columns = {
-        "kind": "{name}",
-        "all tiles": lambda row: _percent(row["accuracy"]["value"]),
-        "thumbnail alone": lambda row: _percent(thumbnail[row["name"]]["accuracy"]["value"]),
-    }
-    unknown, probe = parts["unanswerable"]["kinds"]["unknown"], document["probe"]
-    right = sum(probe["right"].values()) / len(probe["right"])
-    chance = sum(probe["chance"].values()) / len(probe["chance"])
-    return (
-        f"{table(columns, document['parts'])}\n\n"
-        '*refused*: answerable questions that got "I can\'t tell". '
-        f"Of {unknown['questions']:,} questions that nobody can\nanswer, "
-        f"{_percent(unknown['accuracy']['value'])} got it. With several tiles, by kind:\n\n"
-        f"{table(kinds, named(whole))}\n\n"
-        f"A linear probe of the CLS token tells whether a kind of object is there in {_percent(right)} of cases "
-        f"(always\ngiving the commoner answer: {_percent(chance)}). In the last layer "
-        f"{_percent(probe['attention_on_objects'])} of the CLS token's attention\nlies on objects, which cover "
-        f"{_percent(probe['patches_on_objects'])} of the patches."
-    )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _interval(interval: Row) -> str:
-    return " to ".join(f"{100 * interval[end]:.1f}" for end in ("low", "high")) + " %"
 
 
 def scenes(document: Row) -> str:

@@ -32,7 +32,10 @@ from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.train.nano.gist import OBJECTS, gist_of
 
 QUESTIONS = 5000
-"""Least questions of a part."""
+"""Least questions of a part, unless --questions says otherwise."""
+
+LEAST = 4
+"""Questions that every picture has on average, at least."""
 
 FIRST_SEED = 1_000_000
 """Seed of the first test picture."""
@@ -49,7 +52,6 @@ class Part:
     """Pictures with questions; ``thumbnail`` alone is what the model sees, if so."""
 
     name: str
-    pictures: int
     mixes: tuple[Material, ...]
     camera: float | None = None
     unanswerable: float = 0.0
@@ -57,11 +59,11 @@ class Part:
 
 
 PARTS = (
-    Part("one tile", 1050, ("plain",)),
-    Part("all tiles", 1000, ("wide", "fine")),
-    Part("thumbnail alone", 1000, ("wide", "fine"), thumbnail=True),
-    Part("camera", 1000, ("plain", "wide", "fine"), camera=1.0),
-    Part("unanswerable", 1000, ("plain", "wide", "fine", "blank", "nothing"), unanswerable=1.0),
+    Part("one tile", ("plain",)),
+    Part("all tiles", ("wide", "fine")),
+    Part("thumbnail alone", ("wide", "fine"), thumbnail=True),
+    Part("camera", ("plain", "wide", "fine"), camera=1.0),
+    Part("unanswerable", ("plain", "wide", "fine", "blank", "nothing"), unanswerable=1.0),
 )
 
 
@@ -76,13 +78,13 @@ def one_tile_copy(model: Path, folder: Path) -> Path:
     return folder
 
 
-def measure(part: Part, model: Path, scratch: Path) -> dict[str, Any]:
+def measure(part: Part, model: Path, scratch: Path, questions: int) -> dict[str, Any]:
     """Accuracy by kind, and the share of answerable questions that were refused."""
     drawn = scratch / f"{'-'.join(part.mixes)}-{part.camera}-{part.unanswerable}"
     if not drawn.is_dir():
         write_scenes(
             drawn,
-            part.pictures,
+            questions // LEAST,
             split="test",
             first_seed=FIRST_SEED,
             mixes=part.mixes,
@@ -91,7 +93,7 @@ def measure(part: Part, model: Path, scratch: Path) -> dict[str, Any]:
         )
     seen = one_tile_copy(model, scratch / "one-tile") if part.thumbnail else model
     out = scratch / f"eval of {part.name}"
-    asked = ("--data", drawn / TRIPLES, "--limit", QUESTIONS, "--dtype", "fp32", "--out", out, "--force")
+    asked = ("--data", drawn / TRIPLES, "--limit", questions, "--dtype", "fp32", "--out", out, "--force")
     report = edge_says("eval", seen, *asked)
     lines = map(json.loads, (out / "answers.jsonl").read_text(encoding="utf-8").splitlines())
     refused = [line["answer"].strip() == UNKNOWN for line in lines if line["kind"] != KIND]
@@ -162,11 +164,16 @@ def probe(folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Measure every part, each once."""
-    bench: Bench = begin("nano-ruler", __doc__, {"dest": "model", "nargs": "?", "default": "nano"})
+    bench: Bench = begin("nano-ruler", __doc__, {"dest": "model", "nargs": "?", "default": "nano"}, questions=QUESTIONS)
     folder = find_folder(bench.asked.model)
     rows = []
     for part in PARTS:
-        rows.append({"name": part.name, **bench.once(part.name, partial(measure, part, folder, bench.scratch))})
+        rows.append(
+            {
+                "name": part.name,
+                **bench.once(part.name, partial(measure, part, folder, bench.scratch, bench.asked.questions)),
+            }
+        )
     known = bench.once("probe", partial(probe, folder))
     bench.write({"model": folder.name, "parts": rows, "probe": known, "machine": machine()})
 

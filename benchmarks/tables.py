@@ -20,7 +20,6 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "sizes": model_tables.sizes,
     "memory": model_tables.memory,
     "nano": model_tables.nano,
-    "nano-ruler": model_tables.nano_ruler,
     "scenes": model_tables.scenes,
     "own-triples": model_tables.own_triples,
     "qlora": model_tables.qlora,
