@@ -174,11 +174,15 @@ def build(android: Path, aar: Path | None, bundle: Path | None, out: Path) -> No
             check_aar(aar, desk)
         target = compile_app(android)
         dexed = dex(target, android / "phantom", aar, desk)
-        assemble(target, dexed, pack_bundle(bundle, desk), aar, desk / "unsigned.apk")
+        packed = pack_bundle(bundle, desk)
+        assemble(target, dexed, packed, aar, desk / "unsigned.apk")
         sign(desk / "unsigned.apk", desk / "signed.apk", target / "debug.keystore")
         assert not misaligned(desk / "signed.apk")
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(desk / "signed.apk", out)
+        inside = target / "inside"  # for Android Studio's build of the same sources
+        inside.mkdir(exist_ok=True)
+        shutil.move(packed, inside / packed.name)
 
 
 def main() -> int:

@@ -12,15 +12,14 @@ import kotlinx.coroutines.launch
 import kotlinx.coroutines.withContext
 import phantom.edge.Options
 import phantom.edge.Phantom
-import phantom.edge.Picture
 import phantom.edge.android.AndroidMemory
 import phantom.edge.android.AndroidSensors
 import phantom.edge.android.androidMachine
-import phantom.edge.android.of
 import phantom.edge.app.bundles.Bundles
 import phantom.edge.app.bundles.Delivery
 import phantom.edge.app.bundles.ZipSource
 import phantom.edge.app.device.Device
+import phantom.edge.app.device.readPhoto
 import phantom.edge.app.store.Conversations
 import phantom.edge.app.store.PictureFiles
 import phantom.edge.app.talk.Assistant
@@ -39,7 +38,7 @@ internal class PhantomApp : Application() {
     val store by lazy { Conversations(this) }
     val pictures by lazy { PictureFiles(File(filesDir, "pictures")) }
     val bundles by lazy { Bundles(File(filesDir, "bundles")) }
-    val assistant by lazy { Assistant(store, pictures, { Picture.of(it) }, scope, opener = ::open) }
+    val assistant by lazy { Assistant(store, pictures, ::readPhoto, scope, opener = ::open) }
     val benchmark by lazy { Benchmark(scope) }
     val examination by lazy { Examination(scope) }
     val delivery by lazy {

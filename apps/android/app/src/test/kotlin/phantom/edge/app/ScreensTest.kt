@@ -2,9 +2,15 @@ package phantom.edge.app
 
 import android.Manifest
 import android.app.Activity
+import android.content.Context
 import android.content.Intent
 import android.graphics.Bitmap
+import android.graphics.Canvas
+import android.graphics.Color
+import android.graphics.Paint
+import android.media.ExifInterface
 import android.net.Uri
+import android.os.PowerManager
 import android.view.View
 import android.widget.AdapterView
 import android.widget.EditText
@@ -13,6 +19,7 @@ import android.widget.LinearLayout
 import android.widget.TextView
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertNotNull
+import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
 import org.junit.Test
 import org.junit.runner.RunWith
@@ -22,7 +29,11 @@ import org.robolectric.Shadows.shadowOf
 import org.robolectric.android.controller.ActivityController
 import org.robolectric.annotation.Config
 import org.robolectric.annotation.GraphicsMode
+import phantom.edge.PhantomError
+import phantom.edge.Picture
+import phantom.edge.android.of
 import phantom.edge.app.bundles.Arrival
+import phantom.edge.app.device.readPhoto
 import phantom.edge.app.screens.BenchmarkActivity
 import phantom.edge.app.screens.BundlesActivity
 import phantom.edge.app.screens.CameraActivity
@@ -123,6 +134,60 @@ internal class ScreensTest {
         checkTalkBack(screen)
         screen.views().first { it.contentDescription == "Use the bundle nano" }.performClick()
         await("nano") { "nano (in use)" in texts(screen) }
+    }
+
+    @Test
+    fun `a bundle is downloaded over a connection that breaks, and is in use`() {
+        awaitNano()
+        val zip = zipOf(Golden.bundle("int4"), File.createTempFile("bundle", ".zip"), "nano-onnx/").readBytes()
+        BreakingServer(zip).use { server ->
+            server.breaks.addAll(listOf(1_000_000))
+            app.delivery.download(server.address, "0".repeat(64))
+            await("the refusal") { app.delivery.state.value is Arrival.Failed }
+            server.breaks.addAll(listOf(1_000_000))
+            server.ranges.clear()
+            app.delivery.download(server.address, server.digest)
+            await("the bundle") { app.delivery.state.value is Arrival.Arrived }
+            assertEquals(2, server.ranges.size)
+        }
+        assertEquals("nano", app.bundles.chosen) // the zip's name: it replaced the one inside the app
+        assertTrue("int4" in File(app.bundles.path("nano"), "phantom.json").readText())
+        assertTrue(File(app.filesDir, "downloads").list()!!.isEmpty())
+    }
+
+    @Test
+    fun `heat is shown, and an app without an engine says so on its first screen`() {
+        awaitNano()
+        shadowOf(app.getSystemService(Context.POWER_SERVICE) as PowerManager).setCurrentThermalStatus(3)
+        val screen = start<ConversationActivity>()
+        assertTrue(
+            screen.words(R.id.vitals),
+            screen.words(R.id.vitals).startsWith("very hot: answers are slowed, memory"),
+        )
+        app.assistant.refuse(engineFault("arm64-v8a") { throw UnsatisfiedLinkError("no onnxruntime") }!!)
+        idle()
+        assertTrue(screen.words(R.id.status), "built without ONNX Runtime for arm64-v8a" in screen.words(R.id.status))
+        screen.ask("Why?")
+        await("the refusal") { "built without" in screen.words(R.id.status) && screen.words(R.id.question) == "Why?" }
+        assertEquals(0, app.store.all().size)
+    }
+
+    @Test
+    fun `a photo of many pixels is read smaller and upright`() {
+        val bitmap = Bitmap.createBitmap(6000, 3000, Bitmap.Config.ARGB_8888)
+        Canvas(bitmap).drawRect(0f, 0f, 600f, 300f, Paint().apply { color = Color.RED })
+        val file = File.createTempFile("photo", ".jpg")
+        file.outputStream().use { bitmap.compress(Bitmap.CompressFormat.JPEG, 90, it) }
+        val plain = readPhoto(file.readBytes())
+        assertEquals(3000 to 1500, plain.width to plain.height)
+        val exif = ExifInterface(file.path)
+        exif.setAttribute(ExifInterface.TAG_ORIENTATION, "6")
+        exif.saveAttributes()
+        val turned = readPhoto(file.readBytes())
+        assertEquals(1500 to 3000, turned.width to turned.height)
+        assertThrows(PhantomError.BadPicture::class.java) { readPhoto("no picture".toByteArray()) }
+        val small = Golden.picture(short.picture)
+        assertEquals(Picture.of(small).width, readPhoto(small).width)
     }
 
     @Test

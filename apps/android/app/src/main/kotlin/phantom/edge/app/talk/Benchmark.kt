@@ -36,7 +36,7 @@ internal class Benchmark(private val scope: CoroutineScope) {
     val state: StateFlow<Measured> = shown.asStateFlow()
 
     /** Measures once, whatever screens do meanwhile. */
-    fun start(phantom: Phantom, wish: Wish = Wish(operators = false)) {
+    fun start(phantom: Phantom, wish: Wish = Wish(repeats = 3, operators = false)) {
         if (shown.value.isRunning) return
         shown.value = Measured(isRunning = true)
         job = scope.launch { run(phantom, wish) }
