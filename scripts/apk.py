@@ -43,23 +43,13 @@ def check_tools() -> None:
         raise EdgeError(f"not on PATH: {', '.join(absent)}", f"install them; on Debian: apt-get install {names}")
 
 
-def compile_app(android: Path) -> Path:
+def compile_app(android: Path, onnxruntime: Path | None) -> Path:
     """Classes, resources and libraries of the app; returns its build folder."""
     words = ["mvn", "-q", "-B", "-f", str(android / "pom.xml"), "-Papk", "process-classes"]
+    if onnxruntime is not None:
+        words.append(f"-Dapk.onnxruntime={onnxruntime}")
     run(words, "Maven does not compile the app", f"see its own words: {' '.join(words)}")
     return android / "app" / "target"
-
-
-def unpack(archive: Path, folder: Path) -> None:
-    """A library's classes and services, without what is for newer Javas or for desktops."""
-    with zipfile.ZipFile(archive) as jar:
-        for name in jar.namelist():
-            wanted = name.endswith((".class", ".kotlin_builtins")) or name.startswith("META-INF/services/")
-            foreign = name.startswith(("META-INF/versions/", "ai/onnxruntime/native/")) or name.endswith(
-                "module-info.class"
-            )
-            if wanted and not foreign:
-                jar.extract(name, folder)
 
 
 def classes_of_aar(aar: Path, desk: Path) -> Path:
@@ -80,17 +70,14 @@ def classes_of_aar(aar: Path, desk: Path) -> Path:
         ) from None
 
 
-def dex(target: Path, library: Path, aar: Path | None, desk: Path) -> Path:
-    """The folder that holds the classes for Android and the resources of the libraries."""
-    inputs = desk / "classes"
-    jars = [jar for jar in sorted((target / "libraries").glob("*.jar"))]
-    if aar is not None:
-        jars = [jar for jar in jars if not jar.name.startswith("onnxruntime-")]
-        jars.append(classes_of_aar(aar, desk))
-    for jar in jars:
-        unpack(jar, inputs)
-    for folder in (library / "target" / "classes", target / "classes"):
-        shutil.copytree(folder, inputs, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.kotlin_module"))
+def dex(target: Path, desk: Path) -> Path:
+    """The folder that holds the classes for Android and the resources of the libraries. Raises EdgeError."""
+    inputs = target / "desugared"
+    for path in inputs.rglob("*.class"):
+        if b"java/lang/invoke/LambdaMetafactory" in path.read_bytes():
+            raise EdgeError(
+                f"{path} calls what Android has not: LambdaMetafactory", "see desugar.pro, which removes it"
+            )
     out = desk / "dex"
     out.mkdir()
     (dx,) = (target / "tools").glob("dalvik-dx-*.jar")
@@ -143,15 +130,16 @@ def assemble(target: Path, dexed: Path, packed: Path, aar: Path | None, out: Pat
             add(apk, name, content, stored=True, align=PAGE)
 
 
-def check_aar(aar: Path, desk: Path) -> None:
-    """Raises EdgeError for an AAR that cannot be used, before anything is built."""
-    classes_of_aar(aar, desk)
+def check_aar(aar: Path, desk: Path) -> Path:
+    """The AAR's classes. Raises EdgeError for one that cannot be used, before anything is built."""
+    classes = classes_of_aar(aar, desk)
     wrong = [name for name, content in libraries(aar) if min(loads(content), default=0) < PAGE]
     if wrong:
         raise EdgeError(
             f"not linked for pages of 16 KB, which newer phones have: {', '.join(wrong)}",
             "give a newer AAR of com.microsoft.onnxruntime:onnxruntime-android",
         )
+    return classes
 
 
 def sign(unsigned: Path, out: Path, key: Path) -> None:
@@ -170,10 +158,9 @@ def build(android: Path, aar: Path | None, bundle: Path | None, out: Path) -> No
     out.unlink(missing_ok=True)
     with TemporaryDirectory() as folder:
         desk = Path(folder)
-        if aar is not None:
-            check_aar(aar, desk)
-        target = compile_app(android)
-        dexed = dex(target, android / "phantom", aar, desk)
+        onnxruntime = None if aar is None else check_aar(aar, desk)
+        target = compile_app(android, onnxruntime)
+        dexed = dex(target, desk)
         packed = pack_bundle(bundle, desk)
         assemble(target, dexed, packed, aar, desk / "unsigned.apk")
         sign(desk / "unsigned.apk", desk / "signed.apk", target / "debug.keystore")
