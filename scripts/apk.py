@@ -76,7 +76,7 @@ def dex(target: Path, desk: Path) -> Path:
     for path in inputs.rglob("*.class"):
         if b"java/lang/invoke/LambdaMetafactory" in path.read_bytes():
             raise EdgeError(
-                f"{path} calls what Android has not: LambdaMetafactory", "see desugar.pro, which removes it"
+                f"{path} calls what Android has not: LambdaMetafactory", "see tools/Desugar.java, which removes it"
             )
     out = desk / "dex"
     out.mkdir()
