@@ -37,12 +37,17 @@ lint: $(VENV)/dev ## set up, then ruff, mypy and the import contracts
 	@printf '\n== lint-imports\n'
 	@$(VENV)/bin/lint-imports
 
-android: $(VENV)/dev ## set up, then the Kotlin library: conformance data, ktlint, its tests (needs a JDK and Maven)
+android: $(VENV)/dev ## set up, then the Kotlin library and the demo app: their tests and an APK (needs a JDK, Maven, aapt2)
 	@command -v mvn >/dev/null || { echo "error: no mvn on PATH; install Maven and a JDK and try again" >&2; exit 1; }
 	@printf '\n== conformance data\n'
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) scripts/conformance.py
-	@printf '\n== ktlint and the tests of the Kotlin library\n'
-	@mvn -q -B -f apps/android/pom.xml -Plint test
+	@command -v aapt2 >/dev/null || printf 'left out: the demo app, for want of aapt2 (Debian: apt-get install aapt)\n'
+	@printf '\n== ktlint and the tests of the Kotlin library and the demo app\n'
+	@mvn -q -B -f apps/android/pom.xml -Plint test $$(command -v aapt2 >/dev/null || echo -pl phantom)
+	@printf '\n== APK\n'
+	@if ! command -v aapt2 >/dev/null || ! command -v apksigner >/dev/null; then \
+	    echo 'left out: the APK, for want of aapt2 or apksigner (Debian: apt-get install aapt apksigner)'; \
+	else $(PY) scripts/apk.py $(if $(AAR),--aar '$(AAR)'); fi
 
 wheel: $(VENV)/dev ## set up, then build sdist and wheel into dist/
 	@rm -rf build

@@ -15,4 +15,4 @@ dependencyResolutionManagement {
 }
 
 rootProject.name = "phantom-edge-android"
-include(":phantom")
+include(":phantom", ":app")

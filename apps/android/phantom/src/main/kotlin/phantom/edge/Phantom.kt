@@ -59,6 +59,9 @@ public class Phantom private constructor(
     /** Name of the model. */
     public val model: String get() = bundle.manifest.model.name
 
+    /** The mark that stands in a message where a picture goes. */
+    public val imageMark: String get() = bundle.manifest.prompt.images.mark
+
     /** Tokens that prompt and answer may have together. */
     public val maxContext: Int get() = bundle.manifest.cache.maxContext
 
