@@ -40,8 +40,8 @@ LEAST = 4
 FIRST_SEED = 1_000_000
 """Seed of the first test picture."""
 
-PROBED: tuple[Material, ...] = ("plain", "wide")
-"""Materials whose thumbnails show every kind of object."""
+PROBED: tuple[Material, ...] = ("plain", "wide", "fine")
+"""Materials of which each kind of object is in some thumbnails and not in others."""
 
 LEARNED, ASKED = 3000, 1000
 """Pictures that the probe of the CLS token learns from, of the train split, and is asked about, of the test split."""
