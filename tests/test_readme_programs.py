@@ -193,18 +193,29 @@ def check_answers(command: Sequence[str], bundles: dict[str, Bundle], pictures: 
         assert found == ask(session, picture, "Describe the picture."), name
 
 
-@pytest.mark.slow
-def test_javascript_answers_as_the_session_does(
+Check = Callable[[list[str]], None]
+
+
+@pytest.fixture
+def check(
     bundles: dict[str, Bundle],
     pictures: dict[str, Path],
     clear: dict[tuple[Path, str], str],
     with_settings: list[Bundle],
-    place: Path,
-) -> None:
-    command = javascript(place)
-    check_answers(command, bundles, pictures)
-    check_float16(command, bundles["fp16"], clear)
-    check_settings(lambda bundle, *asked: answer_of(command, bundle.path, *asked), with_settings, bundles["fp32"])
+) -> Check:
+    """All that a program of another language must show, by its command."""
+
+    def whole(command: list[str]) -> None:
+        check_answers(command, bundles, pictures)
+        check_float16(command, bundles["fp16"], clear)
+        check_settings(lambda bundle, *asked: answer_of(command, bundle.path, *asked), with_settings, bundles["fp32"])
+
+    return whole
+
+
+@pytest.mark.slow
+def test_javascript_answers_as_the_session_does(check: Check, place: Path) -> None:
+    check(javascript(place))
 
 
 HALVES = """
@@ -239,17 +250,8 @@ def test_javascript_rounds_to_float16_bit_for_bit() -> None:
 
 
 @pytest.mark.slow
-def test_kotlin_answers_as_the_session_does(
-    bundles: dict[str, Bundle],
-    pictures: dict[str, Path],
-    clear: dict[tuple[Path, str], str],
-    with_settings: list[Bundle],
-    place: Path,
-) -> None:
-    command = kotlin(place, "onnx")
-    check_answers(command, bundles, pictures)
-    check_float16(command, bundles["fp16"], clear)
-    check_settings(lambda bundle, *asked: answer_of(command, bundle.path, *asked), with_settings, bundles["fp32"])
+def test_kotlin_answers_as_the_session_does(check: Check, place: Path) -> None:
+    check(kotlin(place, "onnx"))
 
 
 @pytest.mark.slow

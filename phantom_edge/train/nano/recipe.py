@@ -69,7 +69,7 @@ class Stage:
 MICRO_BATCH = 8
 """Pictures of one material that are computed together: of equal material, rows are about equally long."""
 
-MATERIALS: tuple[Material, ...] = (
+TURNS: tuple[Material, ...] = (
     *("plain", "fine", "wide", "blank", "plain", "fine", "wide", "fine"),
     *("plain", "fine", "wide", "nothing", "plain", "fine", "frames", "blank"),
 )
@@ -93,8 +93,8 @@ NANO_STAGES = (
         warmup=10,
         final_share=0.02,
     ),
-    Stage("tiles", 400, 32, 1e-3, materials=MATERIALS, gist=1.0, warmup=20),
-    Stage("camera", 300, 32, 6e-4, materials=MATERIALS, camera=0.5, gist=1.0, warmup=10, final_share=0.02),
+    Stage("tiles", 400, 32, 1e-3, materials=TURNS, gist=1.0, warmup=20),
+    Stage("camera", 300, 32, 6e-4, materials=TURNS, camera=0.5, gist=1.0, warmup=10, final_share=0.02),
 )
 """phantom-nano's recipe."""
 
