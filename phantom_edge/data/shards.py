@@ -5,7 +5,6 @@ members (questions without a picture among others), and one malformed ``.json`` 
 sample.
 """
 
-import json
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from phantom_edge.data.rows import Row, row_of
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.json_file import parse_json, why
 
 PICTURES = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm")
 
@@ -52,9 +52,9 @@ def _sample(key: str, members: dict[str, bytes]) -> Row:
     if "json" not in members:
         return Row(key, None, "has no .json")
     try:
-        entry = json.loads(members.pop("json"))
-    except ValueError as error:  # not JSON, or not UTF-8
-        return Row(key, None, f"is not JSON ({getattr(error, 'msg', 'not UTF-8')})")
+        entry = parse_json(members.pop("json"))
+    except ValueError as error:
+        return Row(key, None, f"is not JSON ({why(error)})")
     if not isinstance(entry, dict):
         return Row(key, None, "is not a JSON object")
     named = entry.pop("image", entry.pop("images", None))
