@@ -17,6 +17,9 @@ from phantom_edge.foundation.json_file import parse_json, why
 
 PICTURES = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm")
 
+LARGEST = 256_000_000
+"""Bytes of the largest member that is read; a small compressed tar may hold members of any size."""
+
 
 def tar_rows(file: str) -> Iterator[Row]:
     """Yields the samples of a shard, by key: a ``.json`` with the fields of a line, and the pictures.
@@ -35,9 +38,13 @@ def _members(file: str) -> Iterator[tuple[str, str, bytes]]:
             for member in tar:
                 path = PurePosixPath(member.name)
                 stem, _, name = path.name.partition(".")
-                content = tar.extractfile(member) if member.isfile() and stem and name else None
-                if content is not None and (name == "json" or name.lower().rpartition(".")[2] in PICTURES):
-                    yield str(path.with_name(stem)), name, content.read()
+                is_read = name == "json" or name.lower().rpartition(".")[2] in PICTURES
+                content = tar.extractfile(member) if member.isfile() and stem and is_read else None
+                if content is None:
+                    continue
+                if member.size > LARGEST:
+                    raise tarfile.ReadError(f"its {member.name} has {member.size:,} bytes, more than {LARGEST:,}")
+                yield str(path.with_name(stem)), name, content.read()
             # tarfile takes a broken header for the end; at a true end a second block of zeros follows
             end = tar.fileobj.read(tarfile.BLOCKSIZE) if tar.fileobj else b""
             if len(end) < tarfile.BLOCKSIZE or end.strip(b"\0"):
