@@ -9,7 +9,7 @@ DEMO := .[export,scenes]
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test long lint android wheel train-nano clean
+.PHONY: help demo test long faults lint android wheel train-nano clean
 
 help: ## list these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,9 @@ test: lint ## set up, then lint and the test suite, slow tests included, those o
 
 long: $(VENV)/dev ## set up, then the tests that take minutes each, which make test leaves out
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -n 2 -m long
+
+faults: $(VENV)/dev ## set up, then plant 3,000 faults in all that is read from disk, and count what comes of them
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) scripts/faults.py
 
 lint: $(VENV)/dev ## set up, then ruff, mypy and the import contracts
 	@printf '\n== ruff check\n'

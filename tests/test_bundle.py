@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -315,6 +316,9 @@ def test_what_a_part_told_is_told_again(tmp_path: Path) -> None:
         (parts.folder / "a").write_text("half of it")
     with unfinished(tmp_path / "bundle", about) as parts:
         assert not parts.done and parts.part("one", write) == told
+        (parts.folder / "a").write_text("b")  # as long, and other than it was
+    with unfinished(tmp_path / "bundle", about) as parts:
+        assert not parts.done and parts.part("one", write) == told
     with unfinished(tmp_path / "bundle", {"model": "another"}) as parts:
         assert not parts.done
 
@@ -332,6 +336,23 @@ def test_only_one_export_writes_a_bundle(checkpoint: Path, tmp_path: Path) -> No
     with pytest.raises(EdgeError, match="was not written by phantom-edge"):
         export_onnx(checkpoint, tmp_path / "mine", max_context=512)
     assert (foreign / "diary").exists()
+
+
+def test_what_another_user_left_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder such as /tmp, others may know the name and put parts of their own there."""
+    (tmp_path / ".bundle.unfinished").mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(EdgeError, match="belongs to another user"), unfinished(tmp_path / "bundle", {}):
+        pass
+
+
+@pytest.mark.parametrize("record", ["[" * 100_000, '{"done": {"one": {"files": {"a": 1}}}}', '{"done": {"one": 3}}'])
+def test_a_damaged_record_is_none(record: str, tmp_path: Path) -> None:
+    folder = tmp_path / ".bundle.unfinished"
+    folder.mkdir()
+    (folder / "export.json").write_text(record.replace('{"done"', '{"about": {}, "done"'))
+    with unfinished(tmp_path / "bundle", {}) as parts:
+        assert not parts.done
 
 
 def test_a_prompt_that_begins_otherwise_is_refused(bundle: Bundle) -> None:

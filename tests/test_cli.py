@@ -21,6 +21,7 @@ from noise import noise
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from phantom_edge.cli.console import UNSEEN, print_json, visible
 from phantom_edge.cli.main import app
 from phantom_edge.convert.random import write_random
 from phantom_edge.models.sizes import SIZES
@@ -237,7 +238,7 @@ def test_bad_input_is_one_line_and_exit_1(tiny: Path, tmp_path: Path, picture: P
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
-    """Stopped in the middle of writing a large checkpoint: one line, exit 1, no half-written folder."""
+    """Stopped in the middle of writing a large checkpoint: one line, exit 130, no half-written folder."""
     with subprocess.Popen(
         [*COMMAND, "init", "1.8b", str(tmp_path / "out"), "--random"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -247,7 +248,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
         time.sleep(1)
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 1 and b"stopped" in stderr and b"Traceback" not in stderr
+    assert process.returncode == 130 and b"stopped" in stderr and b"Traceback" not in stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -338,7 +339,7 @@ def test_ctrl_c_while_streaming(tiny: Path) -> None:
         process.stdout.read(1)
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 130
     assert stderr.decode().splitlines()[-1].startswith("stopped; ") and b"Traceback" not in stderr
 
 
@@ -358,3 +359,33 @@ def test_a_repaired_copy_never_replaces_the_file_through_a_link(tmp_path: Path) 
     done = edge("data", "validate", str(tmp_path / "link"), "--repaired", str(file))
     assert done.returncode == 1 and "would replace the file itself" in done.stderr
     assert file.read_text() == "broken\n"
+
+
+OBEYED: dict[str, str] = {
+    "colour": "a\x1b[31mb",
+    "a new line": "a\nerror: all is lost",
+    "a return": "a\rerror",
+    "eight bits": "a\x9b31mb",
+    "turned text": "a\u202egnp.exe",
+    "a bell": "a\x07",
+    "a link": "a\x1b]8;;http://x\x07b",
+}
+
+
+@pytest.mark.parametrize("name", OBEYED)
+def test_words_of_others_are_shown_and_not_obeyed(name: str) -> None:
+    """In errors, in JSON and in tables; and a name with a new line forges no line of ours."""
+    text = OBEYED[name]
+    done = edge_inside("run", "--image", f"/nowhere/{text}.png", "what?")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 2 and UNSEEN.search(done.stderr.replace("\n", "")) is None
+    assert UNSEEN.search(visible(text)) is None and visible(text).isprintable()
+    assert visible("a\tb\nc", "\t\n") == "a\tb\nc"
+
+
+def test_json_shows_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
+    """And means the same."""
+    document = {"text": "".join(OBEYED.values()), "more": ["\x7f", "plain é"]}
+    print_json(document)
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == document and UNSEEN.search(printed.replace("\n", "")) is None

@@ -129,5 +129,5 @@ def test_ctrl_c_leaves_nothing(tiny: Path, data: Path, tmp_path: Path) -> None:
         time.sleep(8)  # the model is loaded and answers
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 1 and b"stopped" in stderr and b"Traceback" not in stderr and not stdout
+    assert process.returncode == 130 and b"stopped" in stderr and b"Traceback" not in stderr and not stdout
     assert list(tmp_path.iterdir()) == []

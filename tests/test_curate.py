@@ -1,6 +1,7 @@
 """Curation against a real server on this machine: busy, broken, hanging, refusing, and killed in the middle."""
 
 import base64
+import gzip
 import io
 import json
 import os
@@ -141,15 +142,31 @@ def test_trouble_that_passes(kind: str) -> None:
         (replace(spoken("wrong"), drip_seconds=0.1), "no answer within 0.3 s (3 tries)"),
         (Answer(400, b"too long"), "the server returned 400: too long"),
         (Answer(403, f"{KEY} may not".encode()), "the server returned 403: *** may not"),
+        (Answer(body=b" " * 5_000_000), "the server's reply is longer than 4,000,000 bytes"),
+        (
+            Answer(body=gzip.compress(b" " * 5_000_000), headers={"content-encoding": "gzip"}),
+            "the server's reply is longer than 4,000,000 bytes",
+        ),
     ],
-    ids=["500", "garbled", "hang", "drip", "400", "403"],
+    ids=["500", "garbled", "hang", "drip", "400", "403", "long", "packed"],
 )
 def test_trouble_that_stays(answer: Answer, reason: str) -> None:
     with serving(lambda asked: answer if asked.question == "q1?" else willing(asked)) as server:
         found = outcomes(server, 3, retries=2, timeout_seconds=0.3)
         assert [found[row].state for row in range(3)] == [KEPT, FAILED, KEPT]
         assert found[1].reason.startswith(reason) and len(found[1].reason) < 300
-        assert server.writes().count("q1?") == (1 if answer.status in (400, 403) else 3)
+        assert server.writes().count("q1?") == (1 if answer.status in (400, 403) or "longer" in reason else 3)
+
+
+def test_a_key_that_comes_back_is_in_no_file(tmp_path: Path) -> None:
+    """And the journal, which holds what was asked, is its owner's alone."""
+    path = pairs(tmp_path, 3)
+    with serving(lambda asked: willing(asked) if asked.is_check else spoken(f"blue {KEY}")) as server:
+        curate(path, server, "--yes")
+    written = [one for one in tmp_path.rglob("*") if one.is_file()]
+    assert written and not any(KEY.encode() in one.read_bytes() for one in written)
+    (journal,) = tmp_path.rglob("*journal*")
+    assert journal.stat().st_mode & 0o077 == 0
 
 
 def test_failed_questions_are_asked_again_and_no_others(tmp_path: Path) -> None:
@@ -240,7 +257,7 @@ def test_interrupted_by_the_user(tmp_path: Path) -> None:
         wait_for(lambda: len(server.asked) > 40)
         running.send_signal(signal.SIGINT)
         _, told = running.communicate(timeout=10)  # at once, not when the hanging call has ended
-    assert running.returncode == 1 and b"stopped" in told and b"Traceback" not in told
+    assert running.returncode == 130 and b"stopped" in told and b"Traceback" not in told
 
 
 def test_nothing_is_asked_without_consent(tmp_path: Path) -> None:
@@ -443,7 +460,10 @@ def test_addresses() -> None:
     assert chat_url("https://h/api/openai?v=2") == "https://h/api/openai/chat/completions?v=2"
     assert Endpoint("http://h:1/v1", "m").is_overheard and not Endpoint("https://h/v1", "m").is_overheard
     assert not Endpoint("http://[::1]:8/v1", "m").is_overheard and KEY not in repr(Endpoint("http://h", "m", KEY))
-    for wrong in ("h:1", "ftp://h", "http://", "/v1", "http://user:secret@h/v1"):
+    azure = "https://h/openai/deployments/d?api-version=2024-10-21"
+    assert chat_url(azure).endswith("/chat/completions?api-version=2024-10-21")
+    in_query = [f"https://h/v1?{name}=secret" for name in ("api-key", "key", "sig", "X-Token", "subscription-key")]
+    for wrong in ("h:1", "ftp://h", "http://", "/v1", "http://user:secret@h/v1", *in_query):
         with pytest.raises(EdgeError) as caught:
             chat_url(wrong)
         assert "secret" not in str(caught.value)

@@ -114,7 +114,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("phantom_edge.export.pipeline.export_bundle", stop)
     done = CliRunner().invoke(app, ["export", "nano", "--target", "onnx", "--out", str(tmp_path / "bundle")])
-    assert done.exit_code == 1 and "the same command goes on" in done.output and not done.stdout
+    assert done.exit_code == 130 and "the same command goes on" in done.output and not done.stdout
 
 
 REFUSED: dict[str, tuple[tuple[object, ...], str]] = {

@@ -266,8 +266,30 @@ def with_runs_inside(ours: Path, target: Path) -> None:
     fill(target / "inner", "ours too")
 
 
+def left_by_a_kill(ours: Path, target: Path) -> None:
+    fill(target, "ours")
+    for name in (".a.txt.partial-123", "a.txt.partial", ".phantom-edge.json.partial"):
+        (target / name).write_text("half")
+
+
+def used(ours: Path, target: Path) -> None:
+    fill(target, "ours")
+    for name in (
+        "__pycache__/runner.cpython-311.pyc",
+        "engines/vision-orin-10.7-1a2b.engine",
+        "engines/vision.partial",
+    ):
+        (target / name).parent.mkdir(exist_ok=True)
+        (target / name).write_text("x")
+    (target / "engines" / "vision-orin-10.7-1a2b.checked.json").write_text("{}")
+
+
 @pytest.mark.parametrize(
-    "make", [saved_by_transformers, copied_by_hand, downloaded, tuned_in_place, empty, with_runs_inside]
+    "make",
+    [
+        *(saved_by_transformers, copied_by_hand, downloaded, tuned_in_place, empty, with_runs_inside),
+        *(left_by_a_kill, used),
+    ],
 )
 def test_force_replaces_checkpoints_of_any_origin(
     make: Callable[[Path, Path], None], checkpoint: Path, tmp_path: Path
@@ -291,6 +313,21 @@ def photos_beside_a_config(ours: Path, target: Path) -> None:
 def photos_in_a_checkpoint(ours: Path, target: Path) -> None:
     shutil.copytree(ours, target)
     (target / "cat.jpg").write_bytes(b"cat")
+
+
+def photos_among_engines(ours: Path, target: Path) -> None:
+    used(ours, target)
+    photos_in(target / "engines")
+
+
+def photos_in(folder: Path) -> None:
+    (folder / "cat.jpg").write_bytes(b"cat")
+
+
+def a_half_of_something_else(ours: Path, target: Path) -> None:
+    fill(target, "ours")
+    photos_in(target)
+    (target / "cat.jpg").rename(target / ".cat.jpg.partial-7")
 
 
 def photos_in_a_folder_of_a_checkpoint(ours: Path, target: Path) -> None:
@@ -326,6 +363,8 @@ def a_link_to_photos(ours: Path, target: Path) -> None:
         photos_beside_a_config,
         photos_in_a_checkpoint,
         photos_in_a_folder_of_a_checkpoint,
+        photos_among_engines,
+        a_half_of_something_else,
         photos_in_the_download_cache,
         another_model,
         a_marker_that_says_nothing,

@@ -127,6 +127,13 @@ def test_a_killed_run_goes_on_to_the_same_losses(whole: Path, tiny: Path, scenes
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 
 
+def test_of_two_runs_in_one_folder_the_second_is_refused(tiny: Path, scenes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with RunFolder(out).held(), pytest.raises(EdgeError, match="another run is at work in"):
+        finetune(str(tiny), scenes, out, Settings(steps=(1,)), progress=Progress())
+    assert not out.exists()  # nothing was begun
+
+
 def test_a_checkpoint_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
     for number, text in ((2, "{}"), (10, '{"global'), (12, None)):
         folder = tmp_path / f"checkpoint-{number}"

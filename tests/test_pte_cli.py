@@ -318,5 +318,5 @@ def test_a_stopped_export_leaves_no_bundle(desk: Path, tmp_path: Path) -> None:
         return True
 
     code, told = interrupted(export(desk / "checkpoint", tmp_path / "out"), is_lowering)
-    assert code == 1 and "Traceback" not in told and "stopped" in told
+    assert code == 130 and "Traceback" not in told and "stopped" in told
     assert not list(tmp_path.iterdir())

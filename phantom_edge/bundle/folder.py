@@ -14,7 +14,7 @@ from phantom_edge.bundle.seal import is_sealed, sealed_text
 from phantom_edge.bundle.version1 import upgraded
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import sha256_of
-from phantom_edge.foundation.json_file import parse_json
+from phantom_edge.foundation.json_file import parse_json, regular
 from phantom_edge.foundation.progress import Counting, no_progress
 from phantom_edge.foundation.typed import WrongJson, from_json, to_json
 
@@ -131,7 +131,7 @@ def _read_document(folder: Path) -> Any:
     if not folder.is_dir():
         raise EdgeError(f"there is no folder {folder}", "give a bundle: the folder that phantom-edge export wrote")
     try:
-        return _checked(folder / MANIFEST, (folder / MANIFEST).read_text(encoding="utf-8"))
+        return _checked(folder / MANIFEST, regular(folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise EdgeError(f"{folder} is no bundle: it has no {MANIFEST}", AGAIN) from None
     except (OSError, ValueError, RecursionError) as error:

@@ -11,7 +11,7 @@ from typing import Literal
 from phantom_edge.bundle.folder import AGAIN, Bundle
 from phantom_edge.bundle.numbers import check_rules
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.foundation.json_file import parse_json
+from phantom_edge.foundation.json_file import parse_json, regular
 from phantom_edge.foundation.typed import WrongJson, from_json
 
 GOLDEN = "golden/golden.json"
@@ -169,7 +169,7 @@ def read_golden(bundle: Bundle) -> Golden:
         raise EdgeError(f"{bundle.path} has no golden files: it was made before bundles had them", AGAIN)
     path = bundle.file(name)
     try:
-        golden = from_json(Golden, parse_json(path.read_text(encoding="utf-8")))
+        golden = from_json(Golden, parse_json(regular(path).read_text(encoding="utf-8")))
     except WrongJson as error:
         raise EdgeError(f"{path}: {error}", AGAIN) from error
     except (OSError, ValueError, RecursionError) as error:

@@ -9,7 +9,7 @@ from phantom_edge.bundle.proof import Proof
 from phantom_edge.bundle.seal import is_sealed, sealed_text
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import whole_addition
-from phantom_edge.foundation.json_file import parse_json
+from phantom_edge.foundation.json_file import parse_json, regular
 from phantom_edge.foundation.typed import WrongJson, from_json, to_json
 
 PROOF = "proof.json"
@@ -45,7 +45,7 @@ def read_proof(folder: Path, seal: str) -> Proof | None:
     if path.exists() and not path.is_file():
         raise EdgeError(f"{path} is no plain file", again)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = regular(path).read_text(encoding="utf-8")
         document = parse_json(text)
     except FileNotFoundError:
         return None

@@ -15,6 +15,7 @@ from huggingface_hub import metadata_load
 
 from phantom_edge.checkpoint.markdown import first_paragraph, plain
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.json_file import regular
 
 README = "README.md"
 MOST_BYTES, MOST_METADATA = 1 << 20, 1 << 16
@@ -73,7 +74,7 @@ def _text(path: Path) -> tuple[str | None, str]:
             return None, ""
         if path.stat().st_size > MOST_BYTES:
             return None, f"it is larger than {MOST_BYTES:,} bytes"
-        return path.read_bytes().decode("utf-8-sig"), ""
+        return regular(path).read_bytes().decode("utf-8-sig"), ""
     except UnicodeDecodeError:
         return None, "it is no UTF-8"
     except OSError as error:

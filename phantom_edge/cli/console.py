@@ -2,11 +2,12 @@
 
 import functools
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
 import typer
 from rich.console import Console
@@ -20,8 +21,26 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
+UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that a terminal obeys instead of showing them: control characters, and turns of writing direction."""
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
 out = Console()
 err = Console(stderr=True)
+
+
+def visible(text: str, obeyed: str = "") -> str:
+    """``text`` with unseen characters written as escapes, but for those in ``obeyed``.
+
+    Answers, file names, manifests and devices' lines are words of others: none may move the cursor or forge a line.
+    """
+    return UNSEEN.sub(lambda found: found[0] if found[0] in obeyed else _escaped(found[0]), text)
+
+
+def _escaped(character: str) -> str:
+    return repr(character)[1:-1] if ord(character) < 256 else f"\\u{ord(character):04x}"
 
 
 def print_json(document: Any) -> None:
@@ -31,33 +50,44 @@ def print_json(document: Any) -> None:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:  # the terminal's encoding lacks these letters, or half a letter: JSON escapes them
         text = json.dumps(document, indent=2)
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(UNSEEN.sub(lambda found: _in_json(found[0]), text) + "\n")
+
+
+def _in_json(character: str) -> str:
+    return character if character == "\n" else f"\\u{ord(character):04x}"  # JSON itself escapes the others below 32
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], note: str | None = None) -> None:
     """Print a table with units in its column heads; numbers to the right."""
     table = Table(
-        title=escape(title),
+        title=_plain(title),
         title_justify="left",
         title_style="bold",
-        caption=note and escape(note),
+        caption=note and _plain(note, "\n"),
         caption_justify="left",
     )
     for number, column in enumerate(columns):
-        table.add_column(escape(column), justify="left" if number == 0 else "right", overflow="fold")
+        table.add_column(_plain(column, "\n"), justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*(_plain(cell, "\n") for cell in row))
     # piped output has no width of its own: a table cut at a guess is worse than a long line
     Console(width=None if out.is_terminal else 200).print(table)
 
 
 def note(message: str) -> None:
     """Print a line on stderr."""
-    err.print(message, highlight=False, markup=False, soft_wrap=True)
+    err.print(visible(message), highlight=False, markup=False, soft_wrap=True)
+
+
+def stopped(rest: str) -> NoReturn:
+    """Print what Ctrl-C, which the terminal shows first, left behind, and end."""
+    err.print()
+    note(f"stopped; {rest}")
+    raise typer.Exit(INTERRUPTED) from None
 
 
 def friendly(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn a user's mistake and Ctrl-C into one clear line and exit code 1.
+    """Turn a user's mistake into one clear line and exit code 1, and Ctrl-C into one and exit code 130.
 
     The line is plain text on stderr with ``--json`` too: stdout holds one document or nothing.
     """
@@ -72,8 +102,7 @@ def friendly(command: Callable[P, None]) -> Callable[P, None]:
             err.print(f"  {_plain(error.remedy)}", highlight=False, soft_wrap=True)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            note("\nstopped; nothing half-written was left behind. Run the same command to start again.")
-            raise typer.Exit(1) from None
+            stopped("nothing half-written was left behind. Run the same command to start again.")
 
     return wrapped
 
@@ -97,9 +126,9 @@ def _is_text(value: str) -> bool:
     return True
 
 
-def _plain(text: str) -> str:
-    """Escape rich's markup."""
-    return escape(text)
+def _plain(text: str, obeyed: str = "") -> str:
+    """Escape rich's markup, and what a terminal would obey."""
+    return escape(visible(text, obeyed))
 
 
 def load_torch() -> None:
@@ -141,7 +170,7 @@ def tasks() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
     with display(*columns) as bars:
 
         def begin(label: str, total: int) -> Callable[[int], None]:
-            task = bars.add_task(label, total=None if total == 1 else total)
+            task = bars.add_task(_plain(label), total=None if total == 1 else total)
             if total == 1:
                 return lambda step: bars.update(task, total=1, completed=step)
             return lambda step: bars.advance(task, step)
@@ -164,7 +193,7 @@ def progress(label: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
     with display(*columns) as bars:
 
         def begin(total: int) -> Callable[[int], None]:
-            task = bars.add_task(label, total=total)
+            task = bars.add_task(_plain(label), total=total)
             return lambda step: bars.advance(task, step)
 
         yield begin

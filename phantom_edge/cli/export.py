@@ -8,7 +8,7 @@ import typer
 
 from phantom_edge import api
 from phantom_edge.cli.bundles import check_model
-from phantom_edge.cli.console import ForceOption, JsonOption, friendly, note, print_json, print_table, tasks
+from phantom_edge.cli.console import ForceOption, JsonOption, friendly, note, print_json, print_table, stopped, tasks
 from phantom_edge.cli.target_flags import with_target_flags
 from phantom_edge.export.targets import TARGETS
 from phantom_edge.models.shipped import NAME
@@ -90,8 +90,7 @@ def export(
                 progress=begin,
             )
     except KeyboardInterrupt:
-        note("\nstopped; finished parts are kept beside the bundle's folder, and the same command goes on.")
-        raise typer.Exit(1) from None
+        stopped("finished parts are kept beside the bundle's folder, and the same command goes on.")
     if json:
         print_json(document(exported))
         return

@@ -16,6 +16,7 @@ from phantom_edge.cli.console import (
     note,
     print_json,
     print_table,
+    stopped,
     tasks,
 )
 from phantom_edge.foundation.errors import need
@@ -62,8 +63,7 @@ def mix(
         with tasks() as begin:
             found = mix(find_folder(model), bound, calibration, out, choices=wanted, force=force, begin=begin)
     except KeyboardInterrupt:
-        note("\nstopped; measurements are kept beside the output folder, and the same command goes on.")
-        raise typer.Exit(1) from None
+        stopped("measurements are kept beside the output folder, and the same command goes on.")
     if json:
         print_json(
             {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table
+from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table, visible
 from phantom_edge.foundation.errors import EdgeError
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def show(found: "Plan", model: str, entry: "Entry", runs: int) -> None:
         "!: the worse end breaks a limit. Lost: estimate and upper bound, measured on phantom-nano",
     )
     for number, one in enumerate(found.front, 1):
-        typer.echo(f"{number}: {one.choice.command(model, entry, found.rank)}")
+        typer.echo(visible(f"{number}: {one.choice.command(model, entry, found.rank)}"))
     _print_notes(found, model, entry, runs)
 
 

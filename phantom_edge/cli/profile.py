@@ -93,7 +93,8 @@ def _keep(run: "Run") -> "list[Run]":
             earlier = kept.alike(run)
             number = kept.record(run)
     except EdgeError as error:
-        note(f"not kept in the history: {error.problem}\n  {error.remedy}; or add --no-history")
+        note(f"not kept in the history: {error.problem}")
+        note(f"  {error.remedy}; or add --no-history")
         return []
     note(f"run {number} of the history; see all: phantom-edge history")
     return earlier

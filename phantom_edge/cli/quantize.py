@@ -17,6 +17,7 @@ from phantom_edge.cli.console import (
     note,
     print_json,
     print_table,
+    stopped,
     tasks,
 )
 from phantom_edge.models.shipped import NAME
@@ -75,8 +76,7 @@ def quantize(
 
         if read_recipe(recipe, algorithm).algorithm == "dkm":
             raise  # its training is not kept
-        note("\nstopped; finished layers are kept beside the output folder, and the same command goes on.")
-        raise typer.Exit(1) from None
+        stopped("finished layers are kept beside the output folder, and the same command goes on.")
     megabytes = sum(path.stat().st_size for path in out.glob("*.safetensors")) / 1e6
     summary = result.summary()
     if json:

@@ -11,7 +11,7 @@ import typer
 from phantom_edge.bundle.folder import is_bundle
 from phantom_edge.cli.bundles import check_model, open_bundle
 from phantom_edge.cli.choices import Dtype, torch_dtype
-from phantom_edge.cli.console import JsonOption, err, friendly, load_torch, note, print_json
+from phantom_edge.cli.console import JsonOption, err, friendly, load_torch, note, print_json, visible
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.loaded import Statistics
 from phantom_edge.models.shipped import NANO
@@ -61,7 +61,7 @@ def run(
         stream = _ask_checkpoint(model, question, pictures, (*settings, beams), dtype)
     for piece in stream.pieces:
         if not json:
-            sys.stdout.write(piece)
+            sys.stdout.write(visible(piece, "\n\t") if sys.stdout.isatty() else piece)
             sys.stdout.flush()
     answer = stream.answer
     if json:

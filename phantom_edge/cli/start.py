@@ -29,7 +29,8 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except KeyboardInterrupt:
-        sys.exit(_fail("stopped before anything was done", "run the same command to start again"))
+        _fail("stopped before anything was done", "run the same command to start again")
+        sys.exit(130)
     except OSError as error:
         if error.errno is None:
             raise  # a package's own error, no fault of the system

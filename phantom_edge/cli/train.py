@@ -14,8 +14,9 @@ from phantom_edge.cli.console import (
     note,
     print_json,
     print_table,
+    stopped,
 )
-from phantom_edge.foundation.errors import EdgeError, need
+from phantom_edge.foundation.errors import need
 
 if TYPE_CHECKING:
     from phantom_edge.train.settings import Settings
@@ -155,7 +156,7 @@ def _run(checkpoint: str, data: str, out: Path, settings: "Settings", resume: bo
                 progress=Progress(begin, log, lambda done: bars.update(task, completed=done)),
             )
         except KeyboardInterrupt:
-            raise EdgeError("stopped", "run the same command with --resume to go on from the last checkpoint") from None
+            stopped("the same command with --resume goes on from the last checkpoint.")
     return RunFolder(out).lines()
 
 

@@ -2,13 +2,14 @@
 
 import asyncio
 import random
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from phantom_edge.foundation.errors import EdgeError, need
 from phantom_edge.foundation.json_file import parse_json
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 
 ASK_AGAIN = (408, 409, 425, 429)
 """Status codes to retry, besides every 5xx."""
+
+LONGEST_REPLY = 4_000_000
+"""Bytes of a reply; a broken or hostile server may send without end."""
+
+SECRET = re.compile(r"key|token|secret|passw|sig", re.IGNORECASE)
+"""Names in an address's query that hold what messages must not show."""
 
 LONGEST_WAIT_SECONDS = 60.0
 LONGEST_ASKED_WAIT_SECONDS = 600.0
@@ -41,10 +48,13 @@ class Endpoint:
         parts = urlsplit(self.url)
         return parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")
 
+    def without_key(self, text: str) -> str:
+        """Returns ``text`` with stars for the key, which no file and no message may hold."""
+        return text.replace(self.key, "***") if self.key else text
+
     def hidden(self, text: str) -> str:
         """Returns ``text`` in one short line, without the key should the server have sent it back."""
-        line = " ".join(text.split())
-        line = line.replace(self.key, "***") if self.key else line
+        line = self.without_key(" ".join(text.split()))
         return line if len(line) <= 200 else line[:200] + " ..."
 
 
@@ -72,6 +82,8 @@ def chat_url(address: str) -> str:
         raise wrong from None
     if parts.username or parts.password:
         raise EdgeError("the address holds a user or a password", "name the variable that holds the key with --key-env")
+    if any(SECRET.search(name) for name, _ in parse_qsl(parts.query, keep_blank_values=True)):
+        raise EdgeError("the address holds a key in its query", "name the variable that holds the key with --key-env")
     path = parts.path.rstrip("/") or "/v1"
     return parts._replace(path=path if path.endswith("/chat/completions") else path + "/chat/completions").geturl()
 
@@ -128,8 +140,11 @@ async def _ask_once(
     import httpx2
 
     try:
-        async with asyncio.timeout(endpoint.timeout_seconds):  # for the whole request: httpx2's own is per read
-            response = await client.post(endpoint.url, json={"model": endpoint.model, "messages": messages})
+        async with (
+            asyncio.timeout(endpoint.timeout_seconds),  # for the whole request: httpx2's own is per read
+            client.stream("POST", endpoint.url, json={"model": endpoint.model, "messages": messages}) as response,
+        ):
+            body = await _body(response)
     except (TimeoutError, httpx2.TimeoutException) as error:
         reached = not isinstance(error, httpx2.ConnectTimeout)
         raise _Again(f"no answer within {endpoint.timeout_seconds:g} s", reached) from None
@@ -138,12 +153,24 @@ async def _ask_once(
         raise _Again(f"the connection failed: {reason}", not isinstance(error, httpx2.ConnectError)) from None
     if response.status_code == 200:
         try:
-            return _reply(response.content)
+            reply = _reply(body)
+            return replace(reply, text=endpoint.without_key(reply.text))
         except ValueError as error:
             raise _Again(f"the server's reply {error}") from None
-    reason = f"the server returned {response.status_code}: {endpoint.hidden(response.text) or 'nothing more'}"
-    _give_up(endpoint, response.status_code, response.text, reason)
+    words = body.decode("utf-8", "replace")
+    reason = f"the server returned {response.status_code}: {endpoint.hidden(words) or 'nothing more'}"
+    _give_up(endpoint, response.status_code, words, reason)
     raise _Again(reason, asked_wait_seconds=_asked_wait_seconds(response.headers.get("retry-after")))
+
+
+async def _body(response: "httpx2.Response") -> bytes:
+    """Returns a reply, unpacked. Raises NoAnswer for one that is longer than any answer."""
+    body = bytearray()
+    async for piece in response.aiter_bytes():
+        body += piece
+        if len(body) > LONGEST_REPLY:
+            raise NoAnswer(f"the server's reply is longer than {LONGEST_REPLY:,} bytes")
+    return bytes(body)
 
 
 def _give_up(endpoint: Endpoint, status: int, body: str, reason: str) -> None:

@@ -42,7 +42,8 @@ class Journal:
         self.path = path
         self.begins = array("q", [NOWHERE]) * rows
         try:
-            self.file = path.open("a+b", buffering=0)  # a line is one write: whole, or the last one
+            # a line is one write: whole, or the last one; and the owner's alone, as the questions may be private
+            self.file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a+b", buffering=0)
         except OSError as error:
             raise EdgeError(f"cannot write {path}: {error.strerror}", "choose another --out") from error
         try:

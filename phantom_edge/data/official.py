@@ -15,6 +15,7 @@ from typing import IO
 
 from phantom_edge.data.triples import Triple, triple_of
 from phantom_edge.foundation.errors import EdgeError, need
+from phantom_edge.foundation.json_file import regular
 from phantom_edge.processing.prompt import IMAGE_MARK
 
 WRONG = (
@@ -56,7 +57,7 @@ def read_official(
 def _entries(path: Path) -> Iterator[object]:
     ijson = need("ijson", "curate")
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             is_list = _first_letter(file) == b"["
             yield from ijson.items(file, "item" if is_list else "", multiple_values=not is_list)
     except FileNotFoundError:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.json_file import regular
 
 SHIPPED = Path(__file__).with_name("prompts.toml")
 FIELDS = {"write": ("question", "chosen"), "check": ("question", "chosen", "rejected")}
@@ -41,7 +42,7 @@ class Prompts:
 def load_prompts(path: Path = SHIPPED) -> Prompts:
     """Read a file of prompts."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = regular(path).read_text(encoding="utf-8-sig")
         tables = tomllib.loads(text)
     except FileNotFoundError:
         raise EdgeError(f"there is no file {path}", f"copy and change {SHIPPED}") from None

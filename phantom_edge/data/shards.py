@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from phantom_edge.data.rows import Row, row_of
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.foundation.json_file import parse_json, why
+from phantom_edge.foundation.json_file import parse_json, regular, why
 
 PICTURES = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm")
 
@@ -34,7 +34,7 @@ def tar_rows(file: str) -> Iterator[Row]:
 def _members(file: str) -> Iterator[tuple[str, str, bytes]]:
     """Yields key, name after the key, and content of each member that belongs to a sample."""
     try:
-        with tarfile.open(file, "r|*") as tar:
+        with tarfile.open(regular(Path(file)), "r|*") as tar:
             for member in tar:
                 path = PurePosixPath(member.name)
                 stem, _, name = path.name.partition(".")

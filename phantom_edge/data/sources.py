@@ -14,6 +14,7 @@ from phantom_edge.data.rows import Row, Sample, picture_paths, row_of
 from phantom_edge.data.shards import tar_rows
 from phantom_edge.data.triples import numbered_lines, parse_line
 from phantom_edge.foundation.errors import EdgeError, need
+from phantom_edge.foundation.json_file import regular
 
 ROWS_AT_ONCE = 64
 REMOTE = ("file://", "hf://", "https://", "http://")
@@ -84,7 +85,7 @@ def _parquet_rows(file: str) -> Iterator[Row]:
     """Reads with Arrow itself: the datasets library uses the same reader, but reads the whole file ahead."""
     parquet = need("pyarrow.parquet", "train")
     try:
-        with parquet.ParquetFile(file, pre_buffer=False) as table:
+        with parquet.ParquetFile(regular(Path(file)), pre_buffer=False) as table:
             records = (record for batch in table.iter_batches(ROWS_AT_ONCE) for record in batch.to_pylist())
             for number, record in enumerate(records, start=1):
                 yield row_of(number, record, Path(file).parent)

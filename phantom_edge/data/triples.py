@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.foundation.json_file import POINTER, parse_json, pointer_fault, why
+from phantom_edge.foundation.json_file import POINTER, parse_json, pointer_fault, regular, why
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,7 @@ def moved(triple: Triple, folder: Path, new_folder: Path) -> Triple:
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yields the lines of a data file that are not empty, with their numbers."""
     try:
-        if not path.is_dir() and not path.is_file() and path.exists():  # reading a pipe would block
-            raise EdgeError(f"{path} is no regular file", "give a JSONL file")
-        with path.open(encoding="utf-8-sig") as file:
+        with regular(path).open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, start=1):
                 if number == 1 and line.startswith(POINTER):
                     raise pointer_fault(path)

@@ -62,6 +62,8 @@ def whole_file(out: Path) -> Iterator[TextIO]:
     try:
         with partial.open("w", encoding="utf-8", newline="\n") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(out)
     except OSError as error:
         raise plain_words(error, out, "file") from error
@@ -152,6 +154,15 @@ def plain_words(error: OSError, out: Path, kind: str = "folder") -> EdgeError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return EdgeError(f"no permission to write {out}", f"choose a {kind} that you may write to")
     return EdgeError(f"cannot write {out}: {error.strerror or error}", f"choose another {kind}")
+
+
+def to_disk(path: Path) -> None:
+    """Have the system write a file's content to the disk: a rename that outlives a power cut must not lack it."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sha256_of(path: Path, progress: Callable[[int], None] = lambda _: None) -> str:

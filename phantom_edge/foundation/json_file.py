@@ -43,15 +43,20 @@ def _finite(digits: str) -> float:
     return number
 
 
+def regular(path: Path) -> Path:
+    """Returns ``path``. Raises OSError for what is no regular file: a pipe would block, and a device never ends."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError("it is no regular file")
+    return path
+
+
 def read_text(path: Path, again: str = AGAIN) -> str:
     """The text of a file in UTF-8, without a byte order mark.
 
     Raises EdgeError, with ``again`` as the remedy, where there is none, for a pipe, and for a pointer of Git LFS.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise EdgeError(f"{path} is no regular file", again)  # reading a pipe would block
-        text = path.read_text(encoding="utf-8-sig")
+        text = regular(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         problem = "is a link to nothing" if path.is_symlink() else "is missing"
         raise EdgeError(f"{path} {problem}", again) from None

@@ -18,6 +18,13 @@ CHECKPOINT_NAMES = re.compile(
 """Files that a checkpoint of any origin may hold (transformers' ``save_pretrained``, a download, a copy by hand)."""
 
 
+REST = re.compile(r"\.?(.+)\.partial(-\d+)?")
+"""A file that a killed process was about to put in the place of one of ours."""
+
+MADE_BY_USE = ("__pycache__", "engines")
+"""Folders that programs of a bundle make beside themselves."""
+
+
 def mark(folder: Path) -> None:
     """Record the contents of ``folder``, so that later additions by others are recognized."""
     about = {"written_by": "phantom-edge", "holds": sorted(path.name for path in folder.iterdir())}
@@ -57,14 +64,26 @@ def _foreign(folder: Path) -> list[str]:
     is_checkpoint = _read(folder / "config.json").get("model_type") == "phantom"
 
     def is_fine(path: Path) -> bool:
-        if path.name in written:
+        if path.name in written or _rest_of(path.name) in written:
             return True
+        if path.name in MADE_BY_USE and written:
+            return all(_is_made_by_use(one) for one in path.rglob("*"))
         if path.is_dir() and not path.is_symlink():
             is_cache = is_checkpoint and path.name == ".cache"  # what `hf download` leaves beside the weights
             return not ([name for name in _names(path) if name != "huggingface"] if is_cache else _foreign(path))
         return is_checkpoint and CHECKPOINT_NAMES.fullmatch(path.name) is not None
 
     return [path.name for path in sorted(folder.iterdir()) if not is_fine(path)]
+
+
+def _rest_of(name: str) -> str | None:
+    found = REST.fullmatch(name)
+    return found and found[1]
+
+
+def _is_made_by_use(path: Path) -> bool:
+    """True for bytecode, and for what TensorRT built of a bundle's graphs."""
+    return path.is_dir() or path.name.endswith((".pyc", ".engine", ".checked.json", ".partial"))
 
 
 def _names(folder: Path) -> list[str]:

@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.foundation.files import plain_words
+from phantom_edge.foundation.files import plain_words, sha256_of, to_disk
 from phantom_edge.foundation.json_file import parse_json
 from phantom_edge.foundation.staging import locked
 
 RECORD = "export.json"
-"""File that identifies the export and lists its complete parts: bytes of every file, and seconds."""
+"""File that identifies the export and lists its complete parts: bytes and SHA-256 of every file, and seconds."""
 
 BUSY = "writing"
 
 
 @dataclass(frozen=True)
 class Done:
-    """A complete part: bytes of each file, seconds that it took, and the result of its writer."""
+    """A complete part: bytes and SHA-256 of each file, seconds that it took, and the result of its writer."""
 
-    files: dict[str, int]
+    files: dict[str, tuple[int, str]]
     seconds: float
     told: Any = None
 
@@ -49,7 +49,10 @@ class Unfinished:
         shutil.rmtree(busy, ignore_errors=True)
         busy.mkdir()
         result = write(busy)
-        files = {str(path.relative_to(busy)): path.stat().st_size for path in sorted(busy.rglob("*")) if path.is_file()}
+        written = [path for path in sorted(busy.rglob("*")) if path.is_file()]
+        files = {str(path.relative_to(busy)): (path.stat().st_size, sha256_of(path)) for path in written}
+        for path in written:
+            to_disk(path)
         for file in files:
             (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
             (busy / file).replace(self.folder / file)
@@ -66,7 +69,7 @@ class Unfinished:
     @property
     def bytes(self) -> int:
         """Size of the complete parts, bytes."""
-        return sum(size for done in self.done.values() for size in done.files.values())
+        return sum(size for done in self.done.values() for size, _ in done.files.values())
 
     def link_to(self, folder: Path) -> None:
         """Link all files into ``folder``; where the file system has no links, move them."""
@@ -91,13 +94,14 @@ class Unfinished:
             self._record()
             return
         for name, done in record["done"].items():
-            if all(_size(self.folder / file) == size for file, size in done["files"].items()):
+            if _is_done(done) and all(_is_whole(self.folder / file, *about) for file, about in done["files"].items()):
                 self.done[name] = Done(**done)
 
     def _record(self) -> None:
         partial = self.folder / f"{RECORD}.partial"
         done = {name: asdict(part) for name, part in self.done.items()}
         partial.write_text(json.dumps({"about": self.about, "done": done}), encoding="utf-8")
+        to_disk(partial)
         partial.replace(self.folder / RECORD)
 
 
@@ -111,6 +115,8 @@ def unfinished(out: Path, about: Mapping[str, Any]) -> Iterator[Unfinished]:
     folder = folder.with_name(f".{folder.name}.unfinished")
     try:
         with _held(folder, out):
+            if hasattr(os, "geteuid") and folder.stat().st_uid != os.geteuid():
+                raise EdgeError(f"{folder} belongs to another user, who could change it", "choose another --out")
             if not _is_ours(folder):
                 raise EdgeError(f"{folder} exists and was not written by phantom-edge", "move it away")
             parts = Unfinished(folder, about)
@@ -152,5 +158,12 @@ def _read(path: Path) -> dict[str, Any]:
     return record if isinstance(record, dict) and isinstance(record.get("done"), dict) else {}
 
 
-def _size(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None
+def _is_done(done: Any) -> bool:
+    """True for a part as this version records it."""
+    if not isinstance(done, dict) or done.keys() != {"files", "seconds", "told"} or not isinstance(done["files"], dict):
+        return False
+    return all(isinstance(about, list) and len(about) == 2 for about in done["files"].values())
+
+
+def _is_whole(path: Path, size: int, digest: str) -> bool:
+    return path.is_file() and path.stat().st_size == size and sha256_of(path) == digest

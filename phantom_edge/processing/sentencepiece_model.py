@@ -14,6 +14,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
 
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.json_file import regular
 
 SPACE = "\u2581"
 """Letter for a space inside pieces."""
@@ -56,7 +57,7 @@ class SentencePieceModel:
 def read_model(path: Path) -> SentencePieceModel:
     """Read a ``tokenizer.model`` file. Raises EdgeError when it is damaged or no BPE model."""
     try:
-        model = _parse(path.read_bytes())
+        model = _parse(regular(path).read_bytes())
     except (OSError, ValueError, LookupError, TypeError, struct.error) as error:
         raise EdgeError(f"{path} is not a SentencePiece model: {error}", "download this file again") from None
     if model.algorithm != BPE or not model.pieces:

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 from phantom_edge.bundle.folder import AGAIN
 from phantom_edge.bundle.prompt import Prompt
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.json_file import regular
 from phantom_edge.processing.chat_template import ChatTemplate, TemplateFault
 from phantom_edge.processing.prompt import IMAGE_MARK, Message, expand, read_message
 from phantom_edge.processing.tokenizer_faults import PROBE, one_line_faults
@@ -27,7 +28,7 @@ class Text:
         except ValueError as error:
             raise EdgeError(f"{tokenizer} is no tokenizer ({error})", AGAIN) from error
         try:
-            self.template = ChatTemplate(template.read_text(encoding="utf-8"), prompt.variables)
+            self.template = ChatTemplate(regular(template).read_text(encoding="utf-8"), prompt.variables)
         except (ValueError, OSError, TemplateFault) as error:
             raise EdgeError(f"{template} is no chat template ({error})", AGAIN) from error
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -89,24 +90,25 @@ def finetune(
     data = read_data(data_source, settings)
     run = RunFolder(out)
     asked = {"checkpoint": fingerprint(folder), "data": _data_fingerprint(data_source), **settings.document()}
-    if is_main_process():
-        run.begin(asked, resume)
-    if (run.model / "config.json").exists():
+    with run.held() if is_main_process() else nullcontext():
+        if is_main_process():
+            run.begin(asked, resume)
+        if (run.model / "config.json").exists():
+            return run.model
+        processor = PhantomProcessor.from_pretrained(folder)
+        source_dtype = open_checkpoint(folder)[0].dtype
+        for step in settings.steps:
+            done = out / f"step-{step}-model"
+            if not (done / "config.json").exists():
+                set_seed(settings.seed)
+                start = out / f"step-{step - 1}-model"
+                start = start if start.exists() else folder
+                dtype = source_dtype if step == settings.steps[-1] else torch.float32  # rounded once, at the end
+                _train_step(step, start, processor, data, run, settings, done, dtype, progress)
+        if is_main_process():
+            last = out / f"step-{settings.steps[-1]}-model"
+            run.finish(last, model_card(name_of(source), read_card(folder), run.lines(), settings, data.pairs))
         return run.model
-    processor = PhantomProcessor.from_pretrained(folder)
-    source_dtype = open_checkpoint(folder)[0].dtype
-    for step in settings.steps:
-        done = out / f"step-{step}-model"
-        if not (done / "config.json").exists():
-            set_seed(settings.seed)
-            start = out / f"step-{step - 1}-model"
-            start = start if start.exists() else folder
-            dtype = source_dtype if step == settings.steps[-1] else torch.float32  # rounded once, at the end
-            _train_step(step, start, processor, data, run, settings, done, dtype, progress)
-    if is_main_process():
-        last = out / f"step-{settings.steps[-1]}-model"
-        run.finish(last, model_card(name_of(source), read_card(folder), run.lines(), settings, data.pairs))
-    return run.model
 
 
 def is_main_process() -> bool:

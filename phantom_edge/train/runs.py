@@ -4,15 +4,17 @@ import json
 import platform
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from phantom_edge.foundation.errors import EdgeError, need
-from phantom_edge.foundation.files import whole_file
+from phantom_edge.foundation.files import plain_words, whole_file
 from phantom_edge.foundation.json_file import read_json
+from phantom_edge.foundation.staging import locked
 from phantom_edge.foundation.versions import installed
 
 RUN, METRICS, CURVES, MODEL = "run.json", "metrics.jsonl", "curves.png", "model"
@@ -36,6 +38,23 @@ class RunFolder:
     def model(self) -> Path:
         """The finished checkpoint."""
         return self.path / MODEL
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Lock the folder, which is made for that. Raises EdgeError where another process trains in it."""
+        is_new = not self.path.exists()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with locked(self.path) as is_locked:
+                if not is_locked:
+                    raise EdgeError(f"another run is at work in {self.path}", "wait until it ends, or choose another")
+                yield
+        except OSError as error:
+            raise plain_words(error, self.path) from error
+        finally:
+            if is_new:
+                with suppress(OSError):
+                    self.path.rmdir()  # where nothing was begun
 
     def begin(self, asked: dict[str, Any], resume: bool) -> None:
         """Make the folder, or resume in it. Raises EdgeError where it holds another run.

@@ -11,7 +11,7 @@ from phantom_edge.export.interpreters.mil.constexpr import CONSTEXPR, Compressed
 from phantom_edge.export.interpreters.mil.importing import coremltools
 from phantom_edge.export.interpreters.mil.program import Function, read_function
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.foundation.json_file import parse_json
+from phantom_edge.foundation.json_file import parse_json, regular
 
 MANIFEST = "Manifest.json"
 DATA = "Data"
@@ -89,9 +89,9 @@ def _model_file(path: Path) -> Path:
     if not manifest.is_file():
         raise EdgeError(f"{path} is no .mlpackage: it has no {MANIFEST}", f"name the .mlpackage folder, or {AGAIN}")
     try:
-        document = parse_json(manifest.read_text("utf-8"))
+        document = parse_json(regular(manifest).read_text("utf-8"))
         item = document["itemInfoEntries"][document["rootModelIdentifier"]]["path"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise EdgeError(f"{manifest} does not say where the model is", AGAIN) from None
     if not isinstance(item, str) or not _is_inside(item):
         raise EdgeError(f"{manifest} puts the model outside the package: {item!r:.80}", AGAIN)
@@ -119,8 +119,8 @@ def _parsed(model: Path, proto: ModuleType) -> Any:
     message = proto.Model()
     decode_error: type[Exception] = coremltools("google.protobuf.message").DecodeError
     try:
-        message.ParseFromString(model.read_bytes())
-    except decode_error:
+        message.ParseFromString(regular(model).read_bytes())
+    except (OSError, decode_error):
         raise EdgeError(f"{model} is damaged or cut off: it is no protobuf of a model", AGAIN) from None
     return message
 

@@ -26,6 +26,7 @@ from phantom_edge.export.interpreters.pte.program import (
     Value,
 )
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.json_file import regular
 
 MAGIC = b"ET"
 DELEGATE = "XnnpackBackend"
@@ -67,7 +68,7 @@ PLAIN = {"Int": "int_val", "Bool": "bool_val", "String": "string_val"}
 def open_program(path: Path) -> Program:
     """Reads a whole file. Raises EdgeError for one that is missing, damaged or not understood."""
     try:
-        data = path.read_bytes()
+        data = regular(path).read_bytes()
     except OSError as error:
         raise EdgeError(f"{path} cannot be read ({error.strerror})", AGAIN) from None
     if data[4:6] != MAGIC:

@@ -12,7 +12,8 @@ from phantom_edge.bundle.manifest import MANIFEST
 from phantom_edge.bundle.numbers import Number
 from phantom_edge.bundle.part import Part, Port
 from phantom_edge.export.targets.onnx.byte_products import make_exact
-from phantom_edge.foundation.errors import EdgeError, need
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.onnx_runtime import need_onnx_runtime
 from phantom_edge.runtime.engine import Floats, Ints
 from phantom_edge.runtime.rows import Rows
 
@@ -35,7 +36,7 @@ class OrtEngine:
     traces: Path | None = None
 
     def __init__(self, bundle: Bundle, threads: int = 0, traces: Path | None = None) -> None:
-        self.ort = need("onnxruntime", "ort")
+        self.ort = need_onnx_runtime()
         self.manifest = bundle.manifest
         self.threads, self.traces = threads, traces
         parts = self.manifest.parts

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from phantom_edge.bundle.embedding import Embedding
 from phantom_edge.export.targets.onnx.byte_products import make_exact
 from phantom_edge.export.targets.onnx.engine import errors_of
-from phantom_edge.foundation.errors import EdgeError, need
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.onnx_runtime import need_onnx_runtime
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.runtime.rows import Table
 
@@ -97,7 +98,7 @@ def _run(
     has_integers: bool,
 ) -> None:
     """Run some of the nodes, with the values ``held`` so far, and hold those of their outputs that are ``wanted``."""
-    ort = need("onnxruntime", "ort")
+    ort = need_onnx_runtime()
     names = {name for node in nodes for name in node.input}
     outputs = [name for node in nodes for name in node.output if name in wanted]
     fed = {name: array for name, array in held.items() if name in names}

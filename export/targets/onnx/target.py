@@ -5,12 +5,13 @@ from typing import Literal
 from phantom_edge.export.targets.onnx.options import OnnxOptions
 from phantom_edge.export.targets.target import Count, Exact, MakeEngine, Making, Target, Variant
 from phantom_edge.foundation.errors import need
+from phantom_edge.foundation.onnx_runtime import need_onnx_runtime
 from phantom_edge.runtime.tracing import Pass
 
 
 def _making() -> Making:
     need("onnx_ir", "export")
-    need("onnxruntime", "ort")
+    need_onnx_runtime()
     from phantom_edge.export.targets.onnx.lower import MAKING
 
     return MAKING

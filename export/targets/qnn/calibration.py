@@ -23,7 +23,8 @@ from phantom_edge.export.targets.qnn.decoder import MASKED, MIXED, SCORES, WHICH
 from phantom_edge.export.targets.qnn.fixed_point import HIGH, LOW, FixedDrawing, Range
 from phantom_edge.export.targets.qnn.host import HeadLayout
 from phantom_edge.export.targets.qnn.vision import VisionDrawing
-from phantom_edge.foundation.errors import EdgeError, need
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.onnx_runtime import need_onnx_runtime
 from phantom_edge.quantize.calibration import MAKE, Sample, embedded
 from phantom_edge.reference import Reference
 from phantom_edge.runtime.steps import Arrays, Steps
@@ -76,7 +77,7 @@ class Watched:
     """A graph in float32 that returns ranges; ``found`` are those of all runs."""
 
     def __init__(self, drawing: FixedDrawing, folder: Path, found: Found) -> None:
-        ort = need("onnxruntime", "ort")
+        ort = need_onnx_runtime()
         self.found, self.outputs = found, [value.name for value in drawing.outputs]
         drawing.output_ranges()
         path = folder / f"{drawing.name}.onnx"

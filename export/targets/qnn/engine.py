@@ -21,6 +21,7 @@ from phantom_edge.bundle.part import Part
 from phantom_edge.export.targets.qnn.facts import HexagonFacts, is_simulated
 from phantom_edge.export.targets.qnn.host import HeadLayout
 from phantom_edge.foundation.errors import EdgeError, need
+from phantom_edge.foundation.onnx_runtime import need_onnx_runtime
 from phantom_edge.foundation.versions import installed
 from phantom_edge.runtime.steps import Arrays, StepsEngine
 
@@ -33,7 +34,7 @@ def register() -> tuple[Any, Any]:
 
     The wheels exist for Windows, and for Linux with glibc 2.34 (arm64) or 2.35 (x86-64).
     """
-    ort, plugin = need("onnxruntime", "ort"), need("onnxruntime_qnn")
+    ort, plugin = need_onnx_runtime(), need("onnxruntime_qnn")
     try:
         if not _devices(ort):
             ort.register_execution_provider_library(PROVIDER, plugin.get_library_path())

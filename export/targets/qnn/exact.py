@@ -16,7 +16,7 @@ from phantom_edge.bundle.folder import Bundle
 from phantom_edge.export.targets.onnx.graph import ROUNDING
 from phantom_edge.export.targets.qnn.engine import layout_of
 from phantom_edge.export.targets.qnn.facts import HexagonFacts
-from phantom_edge.foundation.errors import need
+from phantom_edge.foundation.onnx_runtime import need_onnx_runtime
 from phantom_edge.runtime.steps import Arrays, StepsEngine
 
 
@@ -24,7 +24,7 @@ class InFloat:
     """A function in float32."""
 
     def __init__(self, path: Path) -> None:
-        ort = need("onnxruntime", "ort")
+        ort = need_onnx_runtime()
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")

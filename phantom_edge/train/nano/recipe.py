@@ -6,8 +6,9 @@
    are frozen meanwhile: an untrained language model would spoil them.
 4. *prefer*: the paper's step 1: projector, phantom maps and gates, with the PO objective, the rest frozen.
 5. *finish*: the paper's step 2: everything, SFT.
-6. *tiles*: everything, on pictures of any shape, with things that only tiles show and questions that nobody can answer.
-7. *camera*: the same, half of the pictures seen through a camera (a quarter before), to the lowest learning rate.
+6. *tiles*: as read, on pictures of any shape, with things that only tiles show, questions that nobody can answer, and a
+   quarter of the pictures seen through a camera.
+7. *camera*: everything, on the same with half of the pictures seen through a camera.
 
 Each stage is a Trainer run with checkpoints of its own; a finished stage is not repeated.
 """
@@ -95,26 +96,25 @@ NANO_STAGES = (
     ),
     Stage(
         "tiles",
-        steps=600,
+        steps=450,
         batch=32,
-        learning_rate=1e-3,
+        learning_rate=1.5e-3,
         rounds=2,
         materials=TURNS,
         camera=0.25,
-        gist=1.0,
-        warmup=20,
-        final_share=0.4,
+        frozen=("vision_tower", "projector"),
+        warmup=40,
     ),
     Stage(
         "camera",
-        steps=300,
+        steps=200,
         batch=32,
         learning_rate=4e-4,
         rounds=2,
         materials=TURNS,
         camera=0.5,
         gist=1.0,
-        warmup=0,
+        warmup=10,
         final_share=0.02,
     ),
 )
@@ -242,6 +242,8 @@ def run_stage(
             optimizers=(_optimizer(reader, stage), None),
         )
     elif stage.materials:
+        for name in stage.frozen:
+            getattr(model.model, name).requires_grad_(False)
         gists = GistReader(model)
         shown = Exhibits("train", first_scene, stage.steps * stage.batch, MICRO_BATCH, stage.materials, stage.camera)
         trainer = GistTrainer(

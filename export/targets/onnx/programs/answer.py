@@ -151,6 +151,7 @@ class Decoder:
 
 def answer(folder: Path, picture: str, question: str, most: int = 256) -> str:
     """Answers greedily with at most ``most`` tokens."""
+    onnxruntime.disable_telemetry_events()
     manifest = json.loads((folder / "phantom.json").read_text(encoding="utf-8"))
     prompt, context = manifest["prompt"], manifest["cache"]["max_context"]
     vision = manifest["parts"]["vision"]
