@@ -378,7 +378,7 @@ def test_words_of_others_are_shown_and_not_obeyed(name: str) -> None:
     text = OBEYED[name]
     done = edge_inside("run", "--image", f"/nowhere/{text}.png", "what?")
     assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 2 and UNSEEN.search(done.stderr.replace("\n", "")) is None
+    assert refusal(done, name).startswith("error: /nowhere/a") and UNSEEN.search(done.stderr.replace("\n", "")) is None
     assert UNSEEN.search(visible(text)) is None and visible(text).isprintable()
     assert visible("a\tb\nc", "\t\n") == "a\tb\nc"
 

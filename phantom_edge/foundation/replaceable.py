@@ -18,7 +18,7 @@ CHECKPOINT_NAMES = re.compile(
 """Files that a checkpoint of any origin may hold (transformers' ``save_pretrained``, a download, a copy by hand)."""
 
 
-REST = re.compile(r"\.?(.+)\.partial(-\d+)?")
+REST = re.compile(r"(.+)\.partial(-\d+)?")
 """A file that a killed process was about to put in the place of one of ours."""
 
 MADE_BY_USE = ("__pycache__", "engines")
@@ -64,7 +64,7 @@ def _foreign(folder: Path) -> list[str]:
     is_checkpoint = _read(folder / "config.json").get("model_type") == "phantom"
 
     def is_fine(path: Path) -> bool:
-        if path.name in written or _rest_of(path.name) in written:
+        if path.name in written or not written.isdisjoint(_of_a_rest(path.name)):
             return True
         if path.name in MADE_BY_USE and written:
             return all(_is_made_by_use(one) for one in path.rglob("*"))
@@ -76,9 +76,10 @@ def _foreign(folder: Path) -> list[str]:
     return [path.name for path in sorted(folder.iterdir()) if not is_fine(path)]
 
 
-def _rest_of(name: str) -> str | None:
+def _of_a_rest(name: str) -> set[str]:
+    """Names of the file that a rest was to replace, which may have a dot of its own in front or one of the rest."""
     found = REST.fullmatch(name)
-    return found and found[1]
+    return {found[1], found[1].removeprefix(".")} if found else set()
 
 
 def _is_made_by_use(path: Path) -> bool:
