@@ -43,12 +43,24 @@ describe("JSON", () => {
     });
   });
 
-  test.each(["", "{", "[1,]", '{"a" 1}', "01", "1.", "+1", "NaN", "Infinity", "'a'", "[1] 2", "{a: 1}", '"\n"', '"\\x"'])(
-    "refuses %s",
-    (text) => {
-      expect(() => parseJson(text)).toThrow(WrongJson);
-    },
-  );
+  test.each([
+    "",
+    "{",
+    "[1,]",
+    '{"a" 1}',
+    "01",
+    "1.",
+    "+1",
+    "NaN",
+    "Infinity",
+    "'a'",
+    "[1] 2",
+    "{a: 1}",
+    '"\n"',
+    '"\\x"',
+  ])("refuses %s", (text) => {
+    expect(() => parseJson(text)).toThrow(WrongJson);
+  });
 
   test("names the place of what is wrong", () => {
     const node = new Node("", parseJson('{"a": {"b": [1, 2.0, 9007199254740993, "x", 1e999]}}'));

@@ -21,12 +21,7 @@ export interface Serving {
 }
 
 /** Serves files on this machine, as a static host does. */
-export async function served({
-  folders,
-  missing = [],
-  fault,
-  knowsRanges = true,
-}: Serving): Promise<Bundles> {
+export async function served({ folders, missing = [], fault, knowsRanges = true }: Serving): Promise<Bundles> {
   const asked: [string, number][] = [];
   const server = createServer((request, response) => {
     const name = decodeURIComponent(request.url!.slice(1));

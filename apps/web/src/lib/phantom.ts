@@ -33,7 +33,7 @@ export interface AskOptions extends Settings {
  *
  * Questions are answered one after the other, in a worker of their own.
  */
-export class Phantom implements AsyncDisposable {
+export class Phantom {
   private constructor(
     private readonly remote: Remote,
     /** Facts about the bundle, and the engine that runs it. */
@@ -106,10 +106,6 @@ export class Phantom implements AsyncDisposable {
   close(): void {
     this.remote.fail(closed());
     this.remote.close();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.close();
   }
 }
 

@@ -63,7 +63,8 @@ function correctBytes(decoder: Decoder | null): void {
 function correctAdded(tokenizer: Tokenizer): void {
   const { normalizer, model } = tokenizer;
   for (const [id, token] of tokenizer.get_added_tokens_decoder()) {
-    if (token.normalized && !token.special && normalizer && model) model.vocab[id] = normalizer.normalize(token.content);
+    if (token.normalized && !token.special && normalizer && model)
+      model.vocab[id] = normalizer.normalize(token.content);
   }
 }
 
