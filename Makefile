@@ -9,10 +9,10 @@ DEMO := .[export,scenes]
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test long faults lint android wheel train-nano clean
+.PHONY: help demo test long faults lint android web-library wheel train-nano clean
 
 help: ## list these targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/core ## set up, then export the model inside, prove it, and ask it ten questions
 	@$(PY) scripts/demo.py
@@ -51,6 +51,15 @@ android: $(VENV)/dev ## set up, then the Kotlin library and the demo app: their 
 	@if ! command -v aapt2 >/dev/null || ! command -v apksigner >/dev/null; then \
 	    echo 'left out: the APK, for want of aapt2 or apksigner (Debian: apt-get install aapt apksigner)'; \
 	else $(PY) scripts/apk.py $(if $(AAR),--aar '$(AAR)'); fi
+
+web-library: $(VENV)/dev ## set up, then the TypeScript library for the web: types, style, tests (needs node 20.19 or newer)
+	@command -v npm >/dev/null || { echo "error: no npm on PATH; install node 20.19 or newer and try again" >&2; exit 1; }
+	@printf '\n== conformance data\n'
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) scripts/conformance.py
+	@printf '\n== packages of the web library\n'
+	@cd apps/web && npm ci --ignore-scripts --no-audit --no-fund
+	@printf '\n== tsc, biome and vitest\n'
+	@cd apps/web && npm run --silent check && npm test --silent
 
 wheel: $(VENV)/dev ## set up, then build sdist and wheel into dist/
 	@rm -rf build

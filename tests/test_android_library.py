@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from conformance_data import conformance_data
 from PIL import Image
 
 from phantom_edge.profile.measure.lines import Gathering
@@ -31,11 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for tool in ("java", "mvn"):
         if shutil.which(tool) is None:
             pytest.skip(f"no {tool} here, which compiles and tests the Kotlin library")
-    folder = tmp_path_factory.mktemp("conformance") / "made"
-    words = [sys.executable, str(ROOT / "scripts" / "conformance.py"), str(folder)]
-    ran = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    return folder
+    return conformance_data(tmp_path_factory.mktemp("conformance") / "made")
 
 
 @pytest.fixture(scope="module")

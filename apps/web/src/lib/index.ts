@@ -1,0 +1,11 @@
+export { Answer, type Piece } from "./answer.js";
+export { type Fault, PhantomError } from "./errors.js";
+export type { PictureSource } from "./images.js";
+export type { EngineName } from "./manifest.js";
+export type { About, Progress } from "./opened.js";
+export { type AskOptions, type Options, Phantom } from "./phantom.js";
+export type { Finding, Report } from "./self-test.js";
+export type { End, Facts, State } from "./session.js";
+export type { Settings } from "./settings.js";
+export { removeStored } from "./shelf.js";
+export type { Message } from "./text.js";

@@ -1,0 +1,17 @@
+"""Conformance data, made now, by which the tests of apps prove these."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 1200
+"""Maximum seconds to make them."""
+
+
+def conformance_data(folder: Path) -> Path:
+    """Write apps/golden/made into ``folder``, which must not exist."""
+    words = [sys.executable, str(ROOT / "scripts" / "conformance.py"), str(folder)]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return folder
