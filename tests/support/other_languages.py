@@ -18,18 +18,19 @@ PATIENCE = 600
 """Maximum seconds to install packages, or to compile."""
 
 
-def javascript(place: Path) -> list[str]:
-    """The command that runs the program in JavaScript, with its packages installed once in ``place``."""
-    program = EXPORT / "targets/onnx/programs/answer.mjs"
+def javascript(place: Path, room: str) -> list[str]:
+    """The command that runs a room's program in JavaScript, with its packages installed once in ``place``."""
+    program = EXPORT / f"targets/{room}/programs/answer.mjs"
     package = SUPPORT / "javascript" / "package.json"
+    sources = (*sorted(program.parent.glob("*.mjs")), *sorted(SHARED.glob("*.mjs")), package)
 
     def install(folder: Path) -> None:
-        for one in (program, package):
+        for one in sources:
             shutil.copy(one, folder)
         words = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"]
         _run_or_skip(words, folder)
 
-    return ["node", str(_made_once(place, ("node", "npm"), (program, package), install) / program.name)]
+    return ["node", str(_made_once(place, ("node", "npm"), sources, install) / program.name)]
 
 
 def kotlin(place: Path, room: str) -> list[str]:
