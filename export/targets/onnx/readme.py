@@ -21,8 +21,8 @@ Each language's program is complete: read one of them.
 ### JavaScript
 
 Six files for Node 20 or newer. `npm install onnxruntime-node @huggingface/tokenizers @huggingface/jinja sharp`;
-`node answer.mjs BUNDLE PICTURE QUESTION`. Browsers run these graphs, too; bundles of target `web` have graphs that are
-quick there, and a program for pages.
+`node answer.mjs BUNDLE PICTURE QUESTION`. Browsers run these graphs, too, though slowly where they are quantized:
+for pages there is a target of its own, ONNX Runtime Web.
 
 {javascript}
 ### Kotlin
