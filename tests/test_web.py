@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -62,28 +62,45 @@ BYTES = {"MatMulIntegerToFloat", "QuantizeLinear", "MatMulInteger", "DynamicQuan
 """Operators that WebGPU lacks."""
 
 
-@pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    desk, found = tmp_path_factory.mktemp("checkpoints"), {"fp32": NANO}
-    for name in RECIPES[1:]:
-        found[name] = desk / name
-        quantize_checkpoint(NANO, read_recipe(name), found[name], name=name)
-    return found
+T = TypeVar("T")
+
+
+class Made(dict[str, T]):
+    """Things that are made when they are asked for by name."""
+
+    def __init__(self, make: Callable[[str], T]) -> None:
+        super().__init__()
+        self.make = make
+
+    def __missing__(self, name: str) -> T:
+        self[name] = self.make(name)
+        return self[name]
 
 
 @pytest.fixture(scope="module")
-def bundles(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Made[Path]:
+    desk = tmp_path_factory.mktemp("checkpoints")
+
+    def make(name: str) -> Path:
+        if name != "fp32":
+            quantize_checkpoint(NANO, read_recipe(name), desk / name, name=name)
+        return NANO if name == "fp32" else desk / name
+
+    return Made(make)
+
+
+@pytest.fixture(scope="module")
+def bundles(checkpoints: Made[Path], tmp_path_factory: pytest.TempPathFactory) -> Made[Bundle]:
     """Nano in every format, proved by export itself."""
     desk = tmp_path_factory.mktemp("web")
-    return {name: export(checkpoint, desk / name) for name, checkpoint in checkpoints.items()}
+    return Made(lambda name: export(checkpoints[name], desk / name))
 
 
 @pytest.fixture(scope="module")
-def plain(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
+def plain(checkpoints: Made[Path], tmp_path_factory: pytest.TempPathFactory) -> Made[Bundle]:
     """The same for target onnx."""
     desk = tmp_path_factory.mktemp("onnx")
-    wanted = {"max_context": 192, "max_tiles": 1}
-    return {name: export_onnx(checkpoint, desk / name, **wanted) for name, checkpoint in checkpoints.items()}
+    return Made(lambda name: export_onnx(checkpoints[name], desk / name, max_context=192, max_tiles=1))
 
 
 def export(checkpoint: Path, out: Path, *, prove: bool = True, **settings: Any) -> Bundle:
@@ -106,7 +123,7 @@ def difference(found: Any, wanted: Any) -> float:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_bundle_is_proved_in_both_forms(name: str, bundles: dict[str, Bundle]) -> None:
+def test_a_bundle_is_proved_in_both_forms(name: str, bundles: Made[Bundle]) -> None:
     """Every stage of every form; where activations are rounded, once more without."""
     bundle = Bundle.open(bundles[name].path)
     facts, proof = bundle.facts(WebFacts), bundle.proof
@@ -122,7 +139,7 @@ def test_a_bundle_is_proved_in_both_forms(name: str, bundles: dict[str, Bundle])
 
 
 @pytest.mark.parametrize("name", RECIPES[1:])
-def test_integers_are_the_checkpoints(name: str, bundles: dict[str, Bundle], checkpoints: dict[str, Path]) -> None:
+def test_integers_are_the_checkpoints(name: str, bundles: Made[Bundle], checkpoints: Made[Path]) -> None:
     """Bit for bit in every graph, and in the rows of every table: so they are those of all other targets."""
     bundle, files = bundles[name], QuantizedFiles.open(checkpoints[name])
     table = files.quantized(EMBEDDING).dequantize().numpy()
@@ -133,7 +150,7 @@ def test_integers_are_the_checkpoints(name: str, bundles: dict[str, Bundle], che
 
 
 @pytest.mark.parametrize("name", RECIPES[1:])
-def test_each_engine_has_the_operators_that_it_is_quick_at(name: str, bundles: dict[str, Bundle]) -> None:
+def test_each_engine_has_the_operators_that_it_is_quick_at(name: str, bundles: Made[Bundle]) -> None:
     forms = forms_of(bundles[name])
     wasm, webgpu = (forms[engine].manifest.parts for engine in ("wasm", "webgpu"))
     assert not BYTES & {kind for part in webgpu.values() for kind in part.operators}
@@ -146,7 +163,7 @@ def test_each_engine_has_the_operators_that_it_is_quick_at(name: str, bundles: d
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_it_computes_what_target_onnx_computes(name: str, bundles: dict[str, Bundle], plain: dict[str, Bundle]) -> None:
+def test_it_computes_what_target_onnx_computes(name: str, bundles: Made[Bundle], plain: Made[Bundle]) -> None:
     """WASM sees by the very graph; logits without rounding of activations differ in their last bits, by both forms."""
     forms = forms_of(bundles[name])
     same = {file: forms["wasm"].manifest.files[file].sha256 for file in ("vision.onnx", "vision.data")}
@@ -158,14 +175,14 @@ def test_it_computes_what_target_onnx_computes(name: str, bundles: dict[str, Bun
 
 
 @pytest.mark.parametrize("name", ["fp32", "int8"])
-def test_it_answers(name: str, bundles: dict[str, Bundle], plain: dict[str, Bundle]) -> None:
+def test_it_answers(name: str, bundles: Made[Bundle], plain: Made[Bundle]) -> None:
     sessions = [open_session(one.path) for one in (bundles[name], plain[name])]
     texts = ["".join(one.ask("What is the price?", [SAMPLE])) for one in sessions]
     assert texts[0] and texts[0] == texts[1]
 
 
 @pytest.mark.parametrize("sizes", [(36,), (1, 1, 34), (5, 1, 30), (1, 35)])
-def test_a_cache_may_begin_with_the_first_row(sizes: tuple[int, ...], bundles: dict[str, Bundle]) -> None:
+def test_a_cache_may_begin_with_the_first_row(sizes: tuple[int, ...], bundles: Made[Bundle]) -> None:
     """Whatever the chunks, and whether logits of the first token are wanted or not."""
     form = forms_of(bundles["fp32"])["webgpu"]
     wanted = logits(OrtEngine(form), form, (36,))
@@ -178,7 +195,7 @@ def test_a_cache_may_begin_with_the_first_row(sizes: tuple[int, ...], bundles: d
         assert found.shape == expected.shape and np.abs(found - expected).max(initial=0) < 1e-3
 
 
-def test_a_proof_reads_the_first_row(bundles: dict[str, Bundle], tmp_path: Path) -> None:
+def test_a_proof_reads_the_first_row(bundles: Made[Bundle], tmp_path: Path) -> None:
     """Rows of another token fail it, and in the form that begins with them alone."""
     folder = shutil.copytree(bundles["fp32"].path, tmp_path / "bundle")
     rows = np.fromfile(folder / "first_token.data", np.float32)
@@ -191,9 +208,7 @@ def test_a_proof_reads_the_first_row(bundles: dict[str, Bundle], tmp_path: Path)
 
 @pytest.mark.parametrize("engine", ["wasm", "webgpu"])
 @pytest.mark.parametrize("name", ["fp32", "int8", "int4"])
-def test_a_program_needs_the_listed_files_alone(
-    name: str, engine: str, bundles: dict[str, Bundle], tmp_path: Path
-) -> None:
+def test_a_program_needs_the_listed_files_alone(name: str, engine: str, bundles: Made[Bundle], tmp_path: Path) -> None:
     """A reader written from the format's page, in a folder without all others, answers the golden questions."""
     bundle, golden = bundles[name], read_golden(bundles[name])
     form = bundle.facts(WebFacts).engines[engine]
@@ -214,7 +229,7 @@ def test_a_program_needs_the_listed_files_alone(
 
 
 @pytest.mark.parametrize("engines", ["wasm", "webgpu"])
-def test_a_bundle_may_hold_one_form(engines: str, checkpoints: dict[str, Path], tmp_path: Path) -> None:
+def test_a_bundle_may_hold_one_form(engines: str, checkpoints: Made[Path], tmp_path: Path) -> None:
     bundle = export(checkpoints["int8"], tmp_path / "bundle", engines=engines, prove=False)
     assert set(bundle.manifest.parts) == {"vision", "decoder"} and list(forms_of(bundle)) == [engines]
     assert not list(bundle.path.glob("*_webgpu*"))
@@ -259,11 +274,17 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "no engine": (manifest_edit(lambda d: d["facts"].update(engines={})), "engines is impossible"),
     "unknown engine": (engine_edit(lambda d: d.update(webnn=d["wasm"])), "engines is impossible"),
     "no facts": (manifest_edit(lambda d: d.update(facts={})), "facts.engines is missing"),
-    "unknown part": (engine_edit(lambda d: d["webgpu"].update(vision="eyes")), "vision is 'eyes', which is not in parts"),
+    "unknown part": (
+        engine_edit(lambda d: d["webgpu"].update(vision="eyes")),
+        "vision is 'eyes', which is not in parts",
+    ),
     "unlisted file": (engine_edit(lambda d: d["wasm"]["files"].append("more.data")), "'more.data' is used but not in"),
     "files too few": (engine_edit(lambda d: d["wasm"]["files"].pop()), "wasm.files is not the list"),
     "files too many": (engine_edit(lambda d: d["wasm"]["files"].append("README.md")), "wasm.files is not the list"),
-    "other table": (engine_edit(lambda d: d["wasm"]["embedding"].update(offset=64)), "is not that of facts.engines.wasm"),
+    "other table": (
+        engine_edit(lambda d: d["wasm"]["embedding"].update(offset=64)),
+        "is not that of facts.engines.wasm",
+    ),
     "narrow table": (engine_edit(lambda d: d["webgpu"]["embedding"].update(width=96)), "embedding is impossible"),
     "swapped": (
         engine_edit(lambda d: d.update(wasm=d["webgpu"], webgpu=d["wasm"])),
@@ -273,7 +294,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_manifest_that_contradicts_itself_is_refused(name: str, bundles: dict[str, Bundle], tmp_path: Path) -> None:
+def test_a_manifest_that_contradicts_itself_is_refused(name: str, bundles: Made[Bundle], tmp_path: Path) -> None:
     damage, said = FAULTS[name]
     folder = shutil.copytree(bundles["int8"].path, tmp_path / "bundle")
     damage(folder)
@@ -283,7 +304,7 @@ def test_a_manifest_that_contradicts_itself_is_refused(name: str, bundles: dict[
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_manifest_is_what_its_schema_says(name: str, bundles: dict[str, Bundle]) -> None:
+def test_a_manifest_is_what_its_schema_says(name: str, bundles: Made[Bundle]) -> None:
     document = json.loads((bundles[name].path / MANIFEST).read_text())
     validator = Draft202012Validator(manifest_schema())
     assert not list(validator.iter_errors(document))
@@ -292,7 +313,7 @@ def test_a_manifest_is_what_its_schema_says(name: str, bundles: dict[str, Bundle
 
 
 @pytest.mark.parametrize("weights", ["fp32", "int8", "int4", "mixed"])
-def test_a_plan_counts_both_forms(weights: str, bundles: dict[str, Bundle]) -> None:
+def test_a_plan_counts_both_forms(weights: str, bundles: Made[Bundle]) -> None:
     """Bytes of weights, of what a page downloads, and of a token's rows, and multiply-adds, within 5 %."""
     target = TARGETS["web"]
     planned = [option for option in target.variants if option.weights == weights]
@@ -308,7 +329,7 @@ def test_a_plan_counts_both_forms(weights: str, bundles: dict[str, Bundle]) -> N
         assert counted.disk_bytes == pytest.approx(files, rel=0.05)  # graphs are the same for all sizes
 
 
-def test_inspect_shows_what_a_page_loads(bundles: dict[str, Bundle]) -> None:
+def test_inspect_shows_what_a_page_loads(bundles: Made[Bundle]) -> None:
     bundle = bundles["int8"]
     ran = edge_inside("inspect", bundle.path, "--json")
     forms = json.loads(ran.stdout)["forms"]

@@ -14,8 +14,7 @@ const PLAINLY = { skip_special_tokens: true, clean_up_tokenization_spaces: false
  * `tokenizer` (its file, parsed), `template` (text) and `first` (bytes of the first token's rows, or null: feed it).
  */
 export async function answer(model, pixels, question, show = () => {}, most = 256) {
-  const { ort, manifest, parts, table } = model, { prompt, pictures, cache } = manifest;
-  const tensor = (dtype, numbers, shape) => new ort.Tensor(dtype, inFormat(dtype, numbers), shape);
+  const { manifest, parts, table } = model, { prompt, pictures, cache } = manifest, tensor = tensors(model);
   const tiles = tilesOf(pixels, pictures), seen = [], [port] = parts.vision.inputs;
   for (const tile of tiles) {
     const found = await model.encoder.run({ [port.name]: tensor(port.dtype, tile, port.shape) });
@@ -35,7 +34,7 @@ export async function answer(model, pixels, question, show = () => {}, most = 25
     return tile.subarray(start, start + table.width);
   });
 
-  const forward = reader(model, tensor);
+  const forward = reader(model);
   const size = manifest.prefill_chunk, tokens = [];
   let logits;
   for (let start = model.first ? 1 : 0; start < rows.length; start += size)
@@ -51,8 +50,12 @@ export async function answer(model, pixels, question, show = () => {}, most = 25
   return tokens.length ? tokenizer.decode(tokens, PLAINLY) : "";
 }
 
+/** A function that makes tensors of numbers. */
+const tensors = ({ ort }) => (dtype, numbers, shape) => new ort.Tensor(dtype, inFormat(dtype, numbers), shape);
+
 /** A function that feeds rows of embeddings behind those fed before, and returns the logits of the last. */
-function reader({ ort, manifest, parts, table, session, first }, tensor) {
+export function reader(model) {
+  const { ort, manifest, parts, table, session, first } = model, tensor = tensors(model);
   const { inputs } = parts.decoder, [{ dtype: given }] = inputs.filter(({ name }) => name === "inputs_embeds");
   let place = 0; // in the first token's rows, bytes
   const pasts = inputs.filter(({ name }) => name.startsWith("past_")).map(({ name, dtype, shape: [, width] }) => {

@@ -201,8 +201,8 @@ class Count:
 
     ``scales`` are the formats of the scales of rows and of groups ("": the floats' own), ``table_scales`` that of the
     embedding table, whose rows without groups are cut into blocks of ``table_block`` (None: not cut), as those of a
-    tied head are into ``head_block``, and all others of the decoder into ``row_block``. ``ties``: cases in which a tied table is read from the head. ``fixed``: a chunk
-    is computed whole, with a full cache.
+    tied head are into ``head_block``, and all others of the decoder into ``row_block``. ``ties``: cases in which a tied
+    table is read from the head. ``fixed``: a chunk is computed whole, with a full cache.
     """
 
     is_half: bool = False

@@ -1,4 +1,4 @@
-"""Reader of ONNX bundles, and of those for pages, written from docs/bundle-format.md alone, as the author of an app would write one."""
+"""Reader of ONNX bundles, also those for pages, by docs/bundle-format.md alone, as an app's author would write one."""
 
 import datetime
 import hashlib

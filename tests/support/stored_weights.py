@@ -26,7 +26,7 @@ PARTS_OF = {"qkv": ("q", "k", "v"), "gate_up": ("gate", "up")}
 def compare_weights(
     bundle: Bundle, files: QuantizedFiles, graphs: Sequence[str] = ("vision.onnx", "decoder.onnx")
 ) -> set[str]:
-    """Compare each matrix of a bundle's graphs with the checkpoint's, bit for bit; returns the names of those compared."""
+    """Compare each matrix of these graphs with the checkpoint's, bit for bit; returns the names of those compared."""
     compared: set[str] = set()
     matrices_ = {name: weight for graph in graphs for name, weight in onnx_weights(bundle.file(graph)).items()}
     for key, got in matrices_.items():

@@ -100,9 +100,7 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
     return Lowered(ordered, tables[engines[0]], cache, ("onnx", "onnx-ir", "torch"), facts)
 
 
-def _drawn(
-    source: Source, chosen: Sequence[Chosen], settings: Settings
-) -> tuple[dict[str, Drawing], dict[str, Form]]:
+def _drawn(source: Source, chosen: Sequence[Chosen], settings: Settings) -> tuple[dict[str, Drawing], dict[str, Form]]:
     """Drawings by the names of their parts, and these names by engine: one name where two are the same graph."""
     text, dtype = source.config.text, DTYPES[settings.precision]
     forms, tables = [one.form for one in chosen], constant_tables(text, settings.max_context)

@@ -56,10 +56,7 @@ TARGET = Target(
     count=Count(rotations=1, ties="always"),
     variants=(
         *(Variant(weights, ON_WASM) for weights in ("fp32", "int8")),
-        *(
-            Variant(weights, ON_WEBGPU, compute="gpu", count=ON_GPU)
-            for weights in ("fp32", "fp16", "int8", *GROUPED)
-        ),
+        *(Variant(weights, ON_WEBGPU, compute="gpu", count=ON_GPU) for weights in ("fp32", "fp16", "int8", *GROUPED)),
     ),
     transports=("host",),
     facts=WebFacts,

@@ -185,9 +185,7 @@ def stored_bits(scheme: Scheme) -> int:
     return 8 if scheme.bits == 8 else 4
 
 
-def _stored(
-    form: Form, scheme: Scheme | None, rows: int, columns: int, block: int | None = None
-) -> Counter[str]:
+def _stored(form: Form, scheme: Scheme | None, rows: int, columns: int, block: int | None = None) -> Counter[str]:
     """Bytes of a matrix as the target stores it: integers and scales, or floats; ``block`` cuts rows without groups."""
     if scheme is None:
         return _plain(form, rows * columns)
