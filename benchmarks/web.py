@@ -15,6 +15,7 @@ import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -150,7 +151,7 @@ def main() -> None:
     chosen = [job for job in JOBS if not bench.asked.only or job.name in bench.asked.only]
     known = {row["bundle"]: row for row in bench.before().get("rows", [])}
     for job in chosen:
-        known[job.name] = bench.once(job.name, lambda job=job: measure(job, bench), again=bool(bench.asked.only))
+        known[job.name] = bench.once(job.name, partial(measure, job, bench), again=bool(bench.asked.only))
     version = subprocess.run(["node", "--version"], check=True, capture_output=True, text=True).stdout.strip()
     rows = [known[job.name] for job in JOBS if job.name in known]
     bench.write({"machine": machine(), "node": version, "rows": rows})

@@ -27,7 +27,7 @@ PROGRAMS = {
     "executorch": {"Answer.kt", "Bitmaps.kt", "Pictures.kt", "Words.kt", "Answer.swift"},
     "jetson": {"board.py", "answer.py"},
     "qnn": {"Answer.kt", "Bitmaps.kt", "Pictures.kt", "Words.kt"},
-    "web": {"answer.mjs", "bundle.mjs", "page.mjs", *SCRIPTS},
+    "web": {"answer.mjs", "bundle.mjs", "page.mjs", "index.html", *SCRIPTS},
 }
 
 

@@ -33,9 +33,10 @@ from phantom_edge.export.sessions import open_session
 from phantom_edge.export.targets import TARGETS
 from phantom_edge.export.targets.onnx.engine import OrtEngine
 from phantom_edge.export.targets.onnx.exact import ExactEngine
-from phantom_edge.export.targets.web.engine import ExactFirstRowEngine, FirstRowEngine
+from phantom_edge.export.targets.web.engine import FirstRowEngine
 from phantom_edge.export.targets.web.facts import WebFacts, forms_of
 from phantom_edge.export.targets.web.lower import settle
+from phantom_edge.export.targets.web.proving import ExactFirstRowEngine
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.models.shipped import NANO

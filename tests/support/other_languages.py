@@ -20,9 +20,14 @@ PATIENCE = 600
 
 def javascript(place: Path, room: str) -> list[str]:
     """The command that runs a room's program in JavaScript, with its packages installed once in ``place``."""
-    program = EXPORT / f"targets/{room}/programs/answer.mjs"
+    return ["node", str(scripts(place, room) / "answer.mjs")]
+
+
+def scripts(place: Path, room: str) -> Path:
+    """The folder with a room's programs in JavaScript and their packages, made once in ``place``."""
+    own = EXPORT / f"targets/{room}/programs"
     package = SUPPORT / "javascript" / "package.json"
-    sources = (*sorted(program.parent.glob("*.mjs")), *sorted(SHARED.glob("*.mjs")), package)
+    sources = (*sorted(own.glob("*.mjs")), *sorted(own.glob("*.html")), *sorted(SHARED.glob("*.mjs")), package)
 
     def install(folder: Path) -> None:
         for one in sources:
@@ -30,7 +35,7 @@ def javascript(place: Path, room: str) -> list[str]:
         words = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"]
         _run_or_skip(words, folder)
 
-    return ["node", str(_made_once(place, ("node", "npm"), sources, install) / program.name)]
+    return _made_once(place, ("node", "npm"), sources, install)
 
 
 def kotlin(place: Path, room: str) -> list[str]:

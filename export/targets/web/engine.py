@@ -8,7 +8,6 @@ import numpy as np
 from phantom_edge.bundle.folder import AGAIN, Bundle
 from phantom_edge.export.targets.onnx import trace
 from phantom_edge.export.targets.onnx.engine import OrtEngine
-from phantom_edge.export.targets.onnx.exact import ExactEngine
 from phantom_edge.export.targets.web.facts import forms_of
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.runtime.engine import Floats, Ints
@@ -42,10 +41,6 @@ class FirstRowEngine(OrtEngine):
         if len(embeds) > 1:
             found[~is_first] = super().forward(embeds[1:], 1, keep[~is_first] - 1)
         return found
-
-
-class ExactFirstRowEngine(FirstRowEngine, ExactEngine):
-    """The same without rounding of activations."""
 
 
 def engine_of(bundle: Bundle, threads: int) -> OrtEngine:

@@ -7,9 +7,14 @@ from phantom_edge.bundle.folder import Bundle
 from phantom_edge.export.targets.onnx.engine import OrtEngine
 from phantom_edge.export.targets.onnx.exact import ExactEngine
 from phantom_edge.export.targets.trials import Trial, trials
-from phantom_edge.export.targets.web.engine import ExactFirstRowEngine, FirstRowEngine
+from phantom_edge.export.targets.web.engine import FirstRowEngine
 from phantom_edge.export.targets.web.facts import WASM, WEBGPU, forms_of
 from phantom_edge.reference import Reference
+
+
+class ExactFirstRowEngine(FirstRowEngine, ExactEngine):
+    """A FirstRowEngine that rounds no activation."""
+
 
 ENGINES: dict[str, tuple[type[OrtEngine], type[OrtEngine]]] = {
     WASM: (OrtEngine, ExactEngine),

@@ -23,16 +23,17 @@ with the settings under `generation` in `phantom.json`.
 ### In Node
 
 `npm install onnxruntime-web @huggingface/tokenizers @huggingface/jinja sharp`; `node answer.mjs BUNDLE PICTURE
-QUESTION` (Node 20 or newer). It needs all files below but `page.mjs`.
+QUESTION` (Node 20 or newer). It needs these files:
 
 {node}
 ### In a page
 
-`npm install onnxruntime-web @huggingface/tokenizers @huggingface/jinja vite`. The page needs `page.mjs`, and of the
-files above `bundle.mjs`, `steps.mjs`, `words.mjs`, `pictures.mjs` and `numbers.mjs`; in it, for instance:
-`show(await ask(await openedAt("./bundle/"), input.files[0], "What is this?", show))`. Where a bundler does not find the
-runtime's own `.wasm` file, say where it is: `ort.env.wasm.wasmPaths`. Browsers give `crypto.subtle` and WebGPU only to
-pages from `https` or `localhost`. WASM blocks its thread while it computes: run this in a worker.
+`index.html` and `page.mjs`, beside `bundle.mjs`, `steps.mjs`, `words.mjs`, `pictures.mjs` and `numbers.mjs` from above,
+and this folder as `bundle`. `npm install onnxruntime-web @huggingface/tokenizers @huggingface/jinja` there, and serve
+it: `npx serve`, or `python3 -m http.server`. No bundler is needed; with one, leave out the import map, and where it
+does not find the runtime's own `.wasm` file, name its place in `ort.env.wasm.wasmPaths`. Browsers give `crypto.subtle`
+and WebGPU only to pages from `https` or `localhost`. WASM blocks its thread while it computes: in an app, run this in
+a worker.
 
 {page}"""
 
@@ -66,5 +67,5 @@ def readme(lowered: Lowered) -> str:
         engines="\n".join(rows),
         about="\n".join(f"* {one}" for one in about),
         node=blocks("answer.mjs", "bundle.mjs", room=ROOM) + "\n" + blocks(*SCRIPTS),
-        page=blocks("page.mjs", room=ROOM),
+        page=blocks("index.html", "page.mjs", room=ROOM),
     )

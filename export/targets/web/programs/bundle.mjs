@@ -33,6 +33,7 @@ export async function opened(ort, manifest, engine, load) {
   const text = (name) => new TextDecoder().decode(files[name]), table = form.embedding;
   return {
     ort,
+    engine,
     manifest,
     parts,
     encoder: await begun(parts.vision),

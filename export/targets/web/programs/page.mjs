@@ -1,5 +1,4 @@
-// Answers a question from a picture, in a page: a module for any bundler, such as vite.
-// npm install onnxruntime-web @huggingface/tokenizers @huggingface/jinja
+// Answers a question from a picture, in a page.
 import { engineFor, opened } from "./bundle.mjs";
 import { answer } from "./steps.mjs";
 
