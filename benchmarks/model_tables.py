@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from benchmarks.markdown import Columns, Row, named, table
+from benchmarks.markdown import Columns, Row, lines, named, table
 from phantom_edge.cli.models import describe
 from phantom_edge.models.sizes import SIZES
 
@@ -47,11 +47,9 @@ def nano(document: Row) -> str:
     columns: Columns = {
         "kind": "{name}",
         "questions": "{questions:,}",
-        "right": lambda row: f"{100 * row['accuracy']['value']:.1f} %",
-        "95 % interval": lambda row: (
-            " to ".join(f"{100 * row['accuracy']['interval'][e]:.1f}" for e in ("low", "high")) + " %"
-        ),
-        "chance": lambda row: f"{100 * row['chance']:.1f} %",
+        "right": lambda row: _percent(row["accuracy"]["value"]),
+        "95 % interval": _interval,
+        "chance": lambda row: _percent(row["chance"]),
     }
     seconds, branch = document["training_seconds"], document["branch"]
     stages = ", ".join(f"{name} {taken / 60:.0f}" for name, taken in seconds.items())
@@ -65,6 +63,95 @@ def nano(document: Row) -> str:
         f"and switching it off moves log-probabilities of answers by up to {branch['log_prob_change_most']:.1f}. But "
         f"the trained model does not\nneed it to be right: of {branch['questions']:,} questions it answers {right} "
         f"correctly with the branch and {without} without."
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _interval(row: Row) -> str:
+    low, high = (f"{100 * row['accuracy']['interval'][end]:.1f}" for end in ("low", "high"))
+    return f"{low} to {high} %"
+
+
+def ruler_parts(document: Row) -> str:
+    """Accuracy of the model inside on each part of the ruler."""
+    columns: Columns = {
+        "pictures": "{name}",
+        "questions": lambda part: f"{part['overall']['questions']:,}",
+        "right": lambda part: _percent(part["overall"]["accuracy"]["value"]),
+        "95 % interval": lambda part: _interval(part["overall"]),
+        "answerable ones refused": lambda part: _percent(part["refused"]),
+    }
+    unknown = next(part["kinds"]["unknown"] for part in document["parts"] if part["name"] == "unanswerable")
+    return (
+        f"{table(columns, document['parts'])}\n\n"
+        f"Of {unknown['questions']:,} questions that nobody can answer it says `I can't tell` to "
+        f"{_percent(unknown['accuracy']['value'])} ({_interval(unknown)})."
+    )
+
+
+def ruler_kinds(document: Row) -> str:
+    """Accuracy of the model inside by kind of question: one tile, all tiles, the thumbnail alone, and a camera."""
+    parts = {part["name"]: part["kinds"] for part in document["parts"]}
+    shown = ("one tile", "all tiles", "thumbnail alone", "camera")
+    kinds = dict.fromkeys(kind for name in shown for kind in parts[name])
+    return lines(
+        ["kind", *shown],
+        (
+            [kind, *(_percent(parts[name][kind]["accuracy"]["value"]) if kind in parts[name] else "" for name in shown)]
+            for kind in kinds
+        ),
+    )
+
+
+def ruler_tiles(document: Row) -> str:
+    """Accuracy of the model inside by number of tiles, beside that of the thumbnail alone."""
+    several = next(part["tiles"] for part in document["parts"] if part["name"] == "all tiles")
+    columns: Columns = {
+        "tiles, thumbnail included": "{tiles}",
+        "questions": "{questions:,}",
+        "right": lambda row: _percent(row["right"] / row["questions"]),
+    }
+    return table(columns, several)
+
+
+def ruler_probe(document: Row) -> str:
+    """What a linear probe reads off the CLS token, and where that token looks."""
+    probe = document["probe"]
+    columns: Columns = {"object": "{name}", "right": lambda row: _percent(row["right"]), "chance": "{chance}"}
+    rows = [
+        {"name": name, "right": right, "chance": _percent(probe["chance"][name])}
+        for name, right in probe["right"].items()
+    ]
+    return (
+        f"{table(columns, rows)}\n\n"
+        f"A linear probe reads them off the CLS token of {probe['pictures']:,} thumbnails.\n"
+        f"{_percent(probe['attention_on_objects'])} of that token's attention in the last layer lies on objects, which "
+        f"cover {_percent(probe['patches_on_objects'])}\nof the patches."
+    )
+
+
+def po_unanswerable(document: Row) -> str:
+    """PO against SFT alone on questions that nobody can answer."""
+
+    def right(row: Row, *, unknown: bool) -> float:
+        kinds = [kind for name, kind in row["kinds"].items() if (name == "unknown") == unknown]
+        return sum(kind["right"] for kind in kinds) / sum(kind["questions"] for kind in kinds)
+
+    columns: Columns = {
+        "objective": lambda row: row["objective"].upper(),
+        "seed": "{seed}",
+        "`I can't tell` where nobody can": lambda row: _percent(right(row, unknown=True)),
+        "answerable ones right": lambda row: _percent(right(row, unknown=False)),
+        "answerable ones refused": lambda row: _percent(row["refused"]),
+    }
+    asked = sum(kind["questions"] for kind in document["runs"][0]["kinds"].values())
+    return (
+        f"{table(columns, document['runs'])}\n\n"
+        f"After {document['steps']} steps of {document['batch']} pictures; {asked:,} questions "
+        "(`benchmarks/po_unanswerable.py`)."
     )
 
 

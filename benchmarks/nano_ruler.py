@@ -8,7 +8,8 @@ All pictures are of the test split. ``refused`` is the share of answerable quest
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 from torch import Tensor
 
@@ -29,6 +31,7 @@ from phantom_edge.data.scenes.write import TRIPLES, write_scenes
 from phantom_edge.generate import load
 from phantom_edge.models.hub import find_folder
 from phantom_edge.processing.processor import PhantomProcessor
+from phantom_edge.processing.tiling import Tiling, choose_grid
 from phantom_edge.train.nano.gist import OBJECTS, gist_of
 
 QUESTIONS = 5000
@@ -79,7 +82,7 @@ def one_tile_copy(model: Path, folder: Path) -> Path:
 
 
 def measure(part: Part, model: Path, scratch: Path, questions: int) -> dict[str, Any]:
-    """Accuracy by kind, and the share of answerable questions that were refused."""
+    """Accuracy by kind and by number of tiles, and the share of answerable questions that were refused."""
     drawn = scratch / f"{'-'.join(part.mixes)}-{part.camera}-{part.unanswerable}"
     if not drawn.is_dir():
         write_scenes(
@@ -95,9 +98,32 @@ def measure(part: Part, model: Path, scratch: Path, questions: int) -> dict[str,
     out = scratch / f"eval of {part.name}"
     asked = ("--data", drawn / TRIPLES, "--limit", questions, "--dtype", "fp32", "--out", out, "--force")
     report = edge_says("eval", seen, *asked)
-    lines = map(json.loads, (out / "answers.jsonl").read_text(encoding="utf-8").splitlines())
+    lines = list(map(json.loads, (out / "answers.jsonl").read_text(encoding="utf-8").splitlines()))
     refused = [line["answer"].strip() == UNKNOWN for line in lines if line["kind"] != KIND]
-    return {"overall": report["overall"], "kinds": report["kinds"], "refused": float(np.mean(refused))}
+    return {
+        "overall": report["overall"],
+        "kinds": report["kinds"],
+        "tiles": right_by_tiles(lines, PhantomProcessor.from_pretrained(seen).image_processor.tiling),
+        "refused": float(np.mean(refused)),
+    }
+
+
+def right_by_tiles(answers: Iterable[dict[str, Any]], tiling: Tiling) -> list[dict[str, int]]:
+    """Questions and right answers by number of tiles, thumbnail included; questions without a picture have none."""
+    asked: Counter[int] = Counter()
+    right: Counter[int] = Counter()
+    for answer in answers:
+        tiles = sum(tiles_of(path, tiling) for path in answer["image"] or ())
+        asked[tiles] += 1
+        right[tiles] += answer["right"]
+    return [{"tiles": tiles, "questions": asked[tiles], "right": right[tiles]} for tiles in sorted(asked)]
+
+
+def tiles_of(path: str, tiling: Tiling) -> int:
+    """Returns the number of tiles that a picture is cut into, thumbnail included."""
+    with Image.open(path) as picture:
+        columns, rows = choose_grid(*picture.size, tiling)
+    return columns * rows + (tiling.thumbnail and columns * rows > 1)
 
 
 def looks(

@@ -11,6 +11,7 @@ from phantom_edge.checkpoint.quantized.schemes import FLOAT, scheme_named
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import check_target, whole_folder
+from phantom_edge.foundation.json_file import parse_json
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import unfinished
 from phantom_edge.foundation.versions import __version__
@@ -159,7 +160,7 @@ def _file(number: int) -> str:
 
 
 def _options(file: Path, unit: Unit, source: Source) -> list[Choice]:
-    damages: dict[str, float] = json.loads(file.read_text(encoding="utf-8"))
+    damages: dict[str, float] = parse_json(file.read_text(encoding="utf-8"))
     if not damages:
         raise EdgeError(f"none of the choices divides the rows of {unit.name}", f"add {FLOAT} or int8 to --choices")
     return [Choice(name, unit.bytes(name, source), damage) for name, damage in damages.items()]

@@ -12,6 +12,7 @@ from pathlib import Path
 from phantom_edge.checkpoint.quantized.algorithm_names import AlgorithmName
 from phantom_edge.checkpoint.quantized.schemes import FLOAT, Scheme, scheme_named
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.json_file import read_text
 from phantom_edge.foundation.typed import WrongJson, from_json, to_json
 from phantom_edge.models.tensor_names import PARTS, STATIC, part_of
 
@@ -99,10 +100,7 @@ def read_recipe(name: str, algorithm: str | None = None, steps: int | None = Non
     if name in SHIPPED:
         text = (files("phantom_edge.quantize") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
     elif path.suffix == ".toml":
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise EdgeError(f"{path} cannot be read ({type(error).__name__})", "give a recipe: a TOML file") from error
+        text = read_text(path, "give a recipe: a TOML file")
     else:
         raise EdgeError(f"there is no recipe '{name}'", f"choose from {', '.join(SHIPPED)}, or give a .toml file")
     try:

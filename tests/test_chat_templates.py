@@ -1,8 +1,10 @@
 """Chat templates: a bundle writes the prompts that transformers writes for its checkpoint, or nothing is written."""
 
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from multiprocessing import get_context
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 
 import pytest
 from bundles import export_onnx
@@ -14,8 +16,8 @@ from phantom_edge.export.proof.words import checked_prompt
 from phantom_edge.export.sessions import open_session
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.shipped import NANO
-from phantom_edge.processing import chat_template
 from phantom_edge.processing.chat_template import ChatTemplate, TemplateFault
+from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.processing.prompt import CHAT_TEMPLATES
 from phantom_edge.processing.sample_chats import sample_chats
 from phantom_edge.processing.turns import joined, written_out
@@ -44,7 +46,7 @@ def ours(text: str, messages: object, variables: dict[str, str]) -> str | None:
 def test_prompts_are_those_of_transformers(name: str) -> None:
     about = TEMPLATES[name]
     variables = {"eos_token": "<|im_end|>", **about.tokens}
-    chats = sample_chats(ChatTemplate(about.text).literals(about.text))
+    chats = sample_chats(ChatTemplate(about.text).literals())
     found = {chat.name: ours(about.text, chat.messages, variables) for chat in chats}
     assert found == {chat.name: theirs(about.text, list(chat.messages), variables) for chat in chats}
     assert all(found[read] for read in about.reads), found
@@ -155,46 +157,49 @@ def test_faulty_templates_are_refused_in_one_line(name: str, tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-def lose(name: str, value: object) -> Callable[[pytest.MonkeyPatch], None]:
-    """Plant a difference between a bundle's templates and transformers'."""
-    return lambda patch: patch.setattr(chat_template, name, value)
-
-
-PLANTED: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None], str]] = {
-    "no generation tag": (
-        "{% generation %}" + ASK + "{% endgeneration %}",
-        lose("EXTENSIONS", ()),
-        "cannot render .*unknown tag 'generation'",
+BOMBS: dict[str, tuple[str, str]] = {
+    "a product": ("{{ 'x'.join(range(99999) | map('string')) * 5000 }}", "memory"),
+    "a constant": ("{{ 'a' * 2000000000 }}", "memory"),
+    "a filter": ("{{ 'a' | center(3000000000) }}", "memory"),
+    "a format": ("{{ '%2000000000d' % 1 }}", "memory"),
+    "a method": ("{{ 'a'.ljust(3000000000) }}", "memory"),
+    "doubling": (
+        "{% set n = namespace(x='ab') %}{% for i in range(64) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+        "memory",
     ),
-    "another tojson": (
-        "{% for m in messages %}<|im_start|>{{ m.content | tojson }}{% endfor %}",
-        lose("_tojson", lambda x: repr(x)),
-        "would make other tokens of the conversation",
+    "long prompts": ("{% for i in range(99999) %}{{ 'a' * 99999 }}{% endfor %}", "4,194,304 characters"),
+    "slow constants": ("{{ 9 ** (9 ** 9) % 10 }}", "takes more than 5 s"),
+    "loops in loops": (
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+        "more than 5 s",
     ),
-    "no namespace": (
-        ASK + "{% if messages | length > 2 %}{% set n = namespace(a=1) %}{% endif %}",
-        lose("_Namespace", None),
-        "cannot read the conversation '.*', its checkpoint can: .*'NoneType'",
-    ),
-    "no exceptions": (
-        "{% if messages | length > 2 %}{{ raise_exception('long') }}{% endif %}" + ASK,
-        lose("_raise_exception", lambda message: ""),
-        "would read the conversation '.*', which its checkpoint refuses",
-    ),
+    "an innermost stack": ("{{ " + "-" * 99999 + "1 }}", "Recursion"),
 }
 
 
-@pytest.mark.parametrize("name", PLANTED)
-def test_a_bundle_that_would_answer_otherwise_is_not_written(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text, plant, complaint = PLANTED[name]
-    model = with_template(NANO, tmp_path / "model", text)
-    assert checked_prompt(Source.open(model))
-    plant(monkeypatch)
-    with pytest.raises(EdgeError, match=complaint):
-        export_onnx(model, tmp_path / "out" / "bundle", prove=False, max_context=64)
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_template_takes_no_more_than_its_share(name: str) -> None:
+    """Of time, memory and length; the next template is rendered all the same."""
+    text, complaint = BOMBS[name]
+    before = getrusage(RUSAGE_SELF).ru_maxrss
+    with pytest.raises(TemplateFault, match=complaint):
+        ChatTemplate(text).render([])
+    assert getrusage(RUSAGE_SELF).ru_maxrss - before < 200_000  # KB
+    assert ChatTemplate("{{ messages[0].content }}").render([{"role": "user", "content": "still here"}]) == "still here"
+
+
+def test_a_checkpoint_renders_within_the_same_limits() -> None:
+    processor = PhantomProcessor.from_pretrained(NANO)
+    with pytest.raises(EdgeError, match=r"cannot write this conversation .*memory"):
+        processor.apply_chat_template([{"role": "user", "content": "x"}], BOMBS["a filter"][0], tokenize=True)
+
+
+def test_a_fork_has_a_process_of_its_own() -> None:
+    template = ChatTemplate("{{ messages[0].content }}")
+    with ThreadPoolExecutor(4) as threads, get_context("fork").Pool(2) as forks:
+        asked = [[{"role": "user", "content": str(number)}] for number in range(200)]
+        there = forks.map_async(template.render, asked)
+        assert list(threads.map(template.render, asked)) == there.get() == [str(number) for number in range(200)]
 
 
 @pytest.mark.slow

@@ -170,11 +170,29 @@ def write(name: str, content: str | bytes) -> Damage:
     return damage
 
 
+def an_adapter(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    write("adapter_config.json", '{"base_model_name_or_path": "org/base"}')(folder)
+
+
+def a_shard_is_a_pointer(folder: Path) -> None:
+    shard(folder)
+    next(iter(sorted(folder.glob("model-*.safetensors")))).write_text(POINTER)
+
+
+def prefix(weights: dict[str, torch.Tensor], beginning: str) -> None:
+    for name in list(weights):
+        weights[beginning + name] = weights.pop(name)
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 HEAD, NORM = "language_model.lm_head.weight", "language_model.model.norm.weight"
 DAMAGES: dict[str, tuple[Damage, str]] = {
     "no config": (lambda f: (f / "config.json").unlink(), "config.json is missing"),
     "config is not JSON": (write("config.json", "{'a': 1}"), "not readable JSON"),
-    "config is binary": (write("config.json", b"\xff\xfe\x00"), "not readable JSON"),
+    "config is binary": (write("config.json", b"\xff\xfe\x00"), "cannot be read"),
+    "config is a pointer": (write("config.json", POINTER), "config.json is a pointer of Git LFS"),
+    "config is too large a number": (write("config.json", '{"a": 1e999}'), "larger than any number"),
     "config is a list": (write("config.json", "[]"), "not a JSON object"),
     "another model": (edit_config(model_type="llava"), "not for a Phantom"),
     "unknown family": (edit_config(llm_config__model_type="mamba"), "family 'mamba'"),
@@ -190,6 +208,12 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "wrong depth": (edit_config(llm_config__num_hidden_layers=3), "layers.2.*missing"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "neither model.safetensors nor"),
+    "weights are a pointer": (write("model.safetensors", POINTER), "model.safetensors is a pointer of Git LFS"),
+    "a shard is a pointer": (a_shard_is_a_pointer, "00001-of-.* is a pointer of Git LFS"),
+    "an adapter": (an_adapter, "is a LoRA adapter of org/base"),
+    "names of DataParallel": (edit_weights(lambda w: prefix(w, "module.")), "begin with module., as DataParallel"),
+    "names of torch.compile": (edit_weights(lambda w: prefix(w, "_orig_mod.")), "begin with _orig_mod."),
+    "names of PEFT": (edit_weights(lambda w: prefix(w, "base_model.model.")), "begin with base_model.model."),
     "pickled weights": (only_pickles, "pickled weights, which are never read"),
     "empty file": (truncate(0), "the file is empty"),
     "truncated header": (truncate(100), "model.safetensors cannot be read"),
@@ -197,7 +221,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "not safetensors": (write("model.safetensors", "<html>404</html>" * 9), "model.safetensors cannot be read"),
     "missing shard": (lose_a_shard, "model-00002-of-0000.* is missing"),
     "index names a stranger": (index_names_a_stranger, "nobody.weight is in the index but in no shard"),
-    "index leaves the folder": (index_leaves_the_folder, "no usable weight_map"),
+    "index leaves the folder": (index_leaves_the_folder, "lie beside it"),
     "index is not JSON": (index_is_cut, "not readable JSON"),
     "an index beside a single file": (write("model.safetensors.index.json", "{}"), "holds both"),
     "JSON nested too deep": (write("config.json", "[" * 100_000), "not readable JSON"),
@@ -245,6 +269,13 @@ def test_any_truncation_is_refused(data: st.DataObject, tmp_path_factory: pytest
     truncate(data.draw(st.integers(0, size - 1)))(folder)
     with pytest.raises(EdgeError):
         PhantomForConditionalGeneration.from_pretrained(folder)
+
+
+def test_a_mark_of_byte_order_is_no_fault(tmp_path: Path) -> None:
+    folder = official_folder("0_5b-1e-4", tmp_path / "c")
+    config = folder / "config.json"
+    config.write_text(config.read_text(), encoding="utf-8-sig")
+    assert PhantomForConditionalGeneration.from_pretrained(folder)
 
 
 def test_wrong_paths(tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 import hashlib
 import io
 import json
+import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -164,9 +167,47 @@ def test_pixels_without_a_known_range():
     assert "no pixels" in refusal(Image.new("RGB", (0, 5)))
 
 
-def test_decompression_bomb(monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    assert "too large" in refusal(encode(noise()))
+def png_header(width: int, height: int) -> bytes:
+    """A picture of one byte that says to be larger."""
+    small, size = encode(noise(1, 1)), struct.pack(">II", width, height)
+    chunk = b"IHDR" + size + small[24:29]
+    return small[:8] + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + small[33:]
+
+
+@pytest.mark.parametrize("size", [(89_000_000, 1), (1, 65_536), (11_000, 10_001), (2**31 - 1, 2**31 - 1)])
+def test_pictures_are_bounded_before_they_are_decoded(size, recwarn):
+    assert "too large" in refusal(png_header(*size))
+    assert not recwarn.list
+
+
+def test_a_large_photograph_makes_no_warning(recwarn):
+    assert open_image(encode(Image.new("L", (10_000, 9_000)))).size == (10_000, 9_000)
+    assert not recwarn.list
+
+
+def test_formats_that_start_programs_are_no_pictures(tmp_path):
+    """A file's content decides on its format, whatever its name."""
+    (tmp_path / "photo.png").write_bytes(encode(noise(), "EPS"))
+    assert "not a picture that can be read" in refusal(tmp_path / "photo.png")
+    assert "not a picture that can be read" in refusal(encode(noise(), "EPS"))
+
+
+def test_pipes_and_devices_are_no_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero", "/dev/null"):
+        assert "is a pipe or a device" in refusal(path)
+
+
+def test_addresses_are_named_as_such():
+    for address in ("https://a.b/c.png", Path("https://a.b/c.png"), "file:///a.png", "s3://a/b.png", "DATA:image/png,"):
+        assert "is an address" in refusal(address)
+
+
+def test_the_clear_value_of_sixteen_bit_grey():
+    """It is compared before it is scaled: its neighbours stay grey."""
+    image = Image.frombytes("I;16", (3, 1), np.array([999, 1000, 1001], "<u2").tobytes())
+    opened = open_image(encode(image, transparency=1000))
+    assert [opened.getpixel((x, 0))[0] for x in range(3)] == [4, 255, 4]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

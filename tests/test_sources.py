@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 import tracemalloc
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from phantom_edge.data import rows, validate
+from phantom_edge.data import rows, shards, validate
 from phantom_edge.data.rows import Sample
 from phantom_edge.data.sources import open_triples, rows_of
 from phantom_edge.data.triples import Triple
@@ -159,6 +160,61 @@ def test_globs_of_sources_and_of_pictures(tmp_path: Path) -> None:
     named = [[Path(picture).name for picture in sample.pictures] for sample in open_triples(frames / "t.jsonl")]
     assert named == [["01.png", "02.png"], ["t[0].png"], ["x*.png"]]
     assert validate.validate(frames / "t.jsonl").examples == {"a picture that is missing": [3]}
+
+
+@pytest.mark.parametrize("pattern", ["/**/*.png", "../*.png", "a/../../*.png"])
+def test_a_pattern_never_leaves_the_folder_of_its_file(pattern: str, tmp_path: Path) -> None:
+    """A file of questions from elsewhere must not make this machine search its disk."""
+    path = tmp_path / "t.jsonl"
+    path.write_text(json.dumps({"question": "q", "chosen": "c", "image": pattern}))
+    (row,) = rows_of(path)
+    assert row.sample is None and "leaves the folder" in row.fault
+    with pytest.raises(EdgeError, match=r"row 1 names pictures by a pattern that leaves"):
+        list(open_triples(path))
+
+
+def test_a_pattern_of_too_many_pictures(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text(json.dumps({"question": "q", "chosen": "c", "image": "*.png"}))
+    for number in range(rows.MOST_MATCHES):
+        (tmp_path / f"{number}.png").touch()
+    (row,) = rows_of(path)
+    assert row.sample is not None and len(row.sample.pictures) == rows.MOST_MATCHES
+    (tmp_path / "one more.png").touch()
+    (row,) = rows_of(path)
+    assert "more than 256 files" in row.fault
+
+
+def test_a_small_tar_with_a_member_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Members that belong to no sample may have any; one that would be read is bounded before it is."""
+    monkeypatch.setattr(shards, "LARGEST", 1000)
+    row, picture = ("a.json", json.dumps(line_of(TRIPLES[1])).encode()), ("a.png", b"\0" * 1001)
+    fine = write_tar(tmp_path / "fine.tar.gz", [row, ("b.npy", b"\0" * 5000)], "w:gz")
+    assert [found.sample is not None for found in rows_of(fine)] == [True]
+    with pytest.raises(EdgeError, match=r"its a.png has 1,001 bytes, more than 1,000"):
+        list(rows_of(write_tar(tmp_path / "large.tar.gz", [row, picture], "w:gz")))
+
+
+def test_lines_with_a_mark_of_byte_order_pointers_and_pipes(tmp_path: Path) -> None:
+    path = as_lines(tmp_path)
+    wanted = list(open_triples(path))
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert list(open_triples(path)) == wanted
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(EdgeError, match=r"t.jsonl is a pointer of Git LFS"):
+        list(open_triples(path))
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(EdgeError, match="no regular file"):
+        list(open_triples(path))
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"question": 1e999}', '{"question": NaN}', '{"a":' * 100_000])
+def test_lines_that_json_cannot_hold(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text(line + "\n" + TRIPLES[1].to_json())
+    first, second = rows_of(path)
+    assert "is not JSON" in first.fault and second.sample is not None
 
 
 def test_faults_of_a_tar_by_key(tmp_path: Path) -> None:

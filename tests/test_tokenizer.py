@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,13 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from phantom_edge.checkpoint.source import Source
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.models.shipped import NANO
 from phantom_edge.processing.prompt import IMAGE_TOKENS
 from phantom_edge.processing.sentencepiece_model import build_tokenizer, read_model
 from phantom_edge.processing.tokenizer import check_single_tokens, fit_tokenizer, load_tokenizer
-from phantom_edge.runtime.text import Streamed
+from phantom_edge.runtime.text import Streamed, Text
 
 GOLDEN = Path(__file__).parent / "golden" / "sentencepiece"
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text("utf-8"))["models"]
@@ -213,10 +216,72 @@ def test_folders_without_a_usable_tokenizer(tmp_path):
     with pytest.raises(EdgeError, match="not a SentencePiece model"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_bytes(b"version https://git-lfs.github.com/spec/v1")
-    with pytest.raises(EdgeError, match="is not readable JSON"):
+    with pytest.raises(EdgeError, match="pointer of Git LFS"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_bytes(b"{}")
     with pytest.raises(EdgeError, match="describes no tokenizer"):
+        load_tokenizer(tmp_path)
+
+
+def vocab_id(value: object) -> Callable[[dict], None]:
+    return lambda document: document["model"]["vocab"].update({"a": value})
+
+
+def model(**fields: object) -> Callable[[dict], None]:
+    return lambda document: document.update(model=fields)
+
+
+def part(name: str, **fields: object) -> Callable[[dict], None]:
+    return lambda document: document.update({name: fields})
+
+
+UNUSABLE: dict[str, tuple[Callable[[dict], None], str]] = {
+    "a negative id": (vocab_id(-1), "expected u32"),
+    "an id beyond 32 bits": (vocab_id(2**32), "expected u32"),
+    "half an id": (vocab_id(1.5), "expected u32"),
+    "an id in words": (vocab_id("one"), "expected u32"),
+    "a negative added id": (lambda document: document["added_tokens"][0].update(id=-1), "expected u32"),
+    "words without the unknown one": (model(type="WordLevel", vocab={"a": 0}, unk_token="<unk>"), "Missing .UNK."),
+    "pieces without the unknown one": (model(type="Unigram", vocab=[["a", 0.0]], unk_id=None), "unk_id"),
+    "an unknown piece that is not there": (model(type="Unigram", vocab=[["a", 0.0]], unk_id=7), "UnkIdNotInVocabulary"),
+    "an empty map of letters": (part("normalizer", type="Precompiled", precompiled_charsmap="AAAAAAAA"), "bounds"),
+    "a damaged map of letters": (part("normalizer", type="Precompiled", precompiled_charsmap="AgAA"), "charsmap"),
+    "a pattern that never closes": (
+        part("pre_tokenizer", type="Split", pattern={"Regex": "(a"}, behavior="Isolated", invert=False),
+        "Oniguruma",
+    ),
+    "truncation to nothing": (
+        part("truncation", max_length=0, stride=5, strategy="LongestFirst", direction="Right"),
+        "stride",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_a_tokenizer_that_its_library_refuses_or_panics_about(name, tmp_path, capfd):
+    """One line, and nothing beside it, for checkpoints and for bundles."""
+    change, complaint = UNUSABLE[name]
+    bpe((*CHAT_TOKENS, *IMAGE_TOKENS), eos_token="<|im_end|>").save_pretrained(tmp_path)
+    file = tmp_path / "tokenizer.json"
+    document = json.loads(file.read_text())
+    change(document)
+    file.write_text(json.dumps(document))
+    with pytest.raises(EdgeError, match=complaint) as caught:
+        load_tokenizer(tmp_path)
+    assert "\n" not in caught.value.problem
+    (tmp_path / "template").write_text("{{ messages }}")
+    if name != "truncation to nothing":  # transformers alone checks it
+        with pytest.raises(EdgeError, match=complaint):
+            Text(Source.open(NANO).prompt("tokenizer", "template"), file, tmp_path / "template")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_mark_of_byte_order_is_no_fault(tmp_path):
+    """Of files that transformers reads by itself, it is one, in one line."""
+    bpe((*CHAT_TOKENS, *IMAGE_TOKENS), eos_token="<|im_end|>").save_pretrained(tmp_path)
+    file = tmp_path / "tokenizer.json"
+    file.write_text(file.read_text(), encoding="utf-8-sig")
+    with pytest.raises(EdgeError, match="cannot be read"):
         load_tokenizer(tmp_path)
 
 

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import pytest
 
-from phantom_edge.foundation.typed import WrongJson, from_json, strict_json, to_json
+from phantom_edge.foundation.json_file import parse_json
+from phantom_edge.foundation.typed import WrongJson, from_json, to_json
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def test_the_place_of_a_fault(name: str) -> None:
 
 def test_a_document_comes_back() -> None:
     tree = Tree(2, {"x.data": Leaf(1, 0.5, "n", True), "y": Leaf(2**53 - 1)}, (1, "n"), "b")
-    assert from_json(Tree, strict_json(json.dumps(to_json(tree)))) == tree
+    assert from_json(Tree, parse_json(json.dumps(to_json(tree)))) == tree
     assert from_json(Leaf, {"count": 1, "share": 3}).share == 3.0
 
 
@@ -96,3 +97,26 @@ def test_a_place_comes_first() -> None:
         from_json(int, "x", "steps")
     with pytest.raises(WrongJson, match=r"^facts\.count is missing$"):
         from_json(Leaf, {}, "facts")
+
+
+UNREADABLE: dict[str, tuple[str | bytes, str]] = {
+    "cut": ("{", "Expecting property name"),
+    "NaN": ('{"a": NaN}', "NaN is no JSON"),
+    "infinite": ("[-Infinity]", "-Infinity is no JSON"),
+    "too large": ("[1e999]", "1e999 is larger than any number can be"),
+    "too deep": ("[" * 100_000 + "]" * 100_000, "nested too deeply"),
+    "deep objects": ('{"a":' * 100_000 + "1" + "}" * 100_000, "nested too deeply"),
+    "not UTF-8": (b"\xff\xfe{}", "utf-8"),
+    "digits without end": ("9" * 5000, "digits"),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_json_that_is_refused(name: str) -> None:
+    text, complaint = UNREADABLE[name]
+    with pytest.raises(ValueError, match=complaint):
+        parse_json(text)
+
+
+def test_json_with_a_mark_of_byte_order() -> None:
+    assert parse_json('\ufeff{"a": 1.5}') == parse_json(b'\xef\xbb\xbf{"a": 1.5}') == {"a": 1.5}

@@ -31,7 +31,7 @@ def checked_prompt(source: Source) -> Prompt:
     source.check_ids()
     prompt, template = source.prompt(TOKENIZER, TEMPLATE), source.processor.chat_template
     try:
-        literals = ChatTemplate(template, prompt.variables).literals(template)
+        literals = ChatTemplate(template, prompt.variables).literals()
     except TemplateFault as fault:
         raise EdgeError(f"a bundle cannot render the chat template of {source.folder}: {fault}", REMEDY) from fault
     with TemporaryDirectory() as scratch:

@@ -14,8 +14,9 @@ from phantom_edge.bundle.seal import is_sealed, sealed_text
 from phantom_edge.bundle.version1 import upgraded
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import sha256_of
+from phantom_edge.foundation.json_file import parse_json
 from phantom_edge.foundation.progress import Counting, no_progress
-from phantom_edge.foundation.typed import WrongJson, from_json, strict_json, to_json
+from phantom_edge.foundation.typed import WrongJson, from_json, to_json
 
 AGAIN = "export it again: phantom-edge export"
 VERSIONS = (1, SCHEMA_VERSION)
@@ -139,7 +140,7 @@ def _read_document(folder: Path) -> Any:
 
 def _checked(path: Path, text: str) -> Any:
     """The document of a manifest. Raises EdgeError where its seal does not fit the text."""
-    document = strict_json(text)
+    document = parse_json(text)
     seal = document.get("seal") if isinstance(document, dict) else None
     version = document.get("schema_version") if isinstance(document, dict) else None
     is_known = version in VERSIONS or type(version) is not int
@@ -197,7 +198,7 @@ def write_manifest(folder: Path, manifest: Manifest, proof: Proof | None = None)
     text = sealed_text(to_json(manifest))
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     if proof is not None:
-        write_proof(folder, strict_json(text)["seal"], proof)
+        write_proof(folder, parse_json(text)["seal"], proof)
 
 
 def record_proof(bundle: Bundle, proof: Proof) -> Bundle:

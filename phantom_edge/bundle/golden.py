@@ -11,7 +11,8 @@ from typing import Literal
 from phantom_edge.bundle.folder import AGAIN, Bundle
 from phantom_edge.bundle.numbers import check_rules
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.foundation.typed import WrongJson, from_json, strict_json
+from phantom_edge.foundation.json_file import parse_json
+from phantom_edge.foundation.typed import WrongJson, from_json
 
 GOLDEN = "golden/golden.json"
 """File of golden numbers in a bundle; pictures lie beside it."""
@@ -168,7 +169,7 @@ def read_golden(bundle: Bundle) -> Golden:
         raise EdgeError(f"{bundle.path} has no golden files: it was made before bundles had them", AGAIN)
     path = bundle.file(name)
     try:
-        golden = from_json(Golden, strict_json(path.read_text(encoding="utf-8")))
+        golden = from_json(Golden, parse_json(path.read_text(encoding="utf-8")))
     except WrongJson as error:
         raise EdgeError(f"{path}: {error}", AGAIN) from error
     except (OSError, ValueError, RecursionError) as error:

@@ -9,7 +9,8 @@ from phantom_edge.bundle.proof import Proof
 from phantom_edge.bundle.seal import is_sealed, sealed_text
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import whole_addition
-from phantom_edge.foundation.typed import WrongJson, from_json, strict_json, to_json
+from phantom_edge.foundation.json_file import parse_json
+from phantom_edge.foundation.typed import WrongJson, from_json, to_json
 
 PROOF = "proof.json"
 
@@ -45,7 +46,7 @@ def read_proof(folder: Path, seal: str) -> Proof | None:
         raise EdgeError(f"{path} is no plain file", again)
     try:
         text = path.read_text(encoding="utf-8")
-        document = strict_json(text)
+        document = parse_json(text)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:

@@ -4,7 +4,6 @@ LLM.int8 has integers and a scale for each row. NF4 has sixteen uneven levels (a
 block; scales may be quantized themselves.
 """
 
-import json
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from phantom_edge.checkpoint.reading import TensorFiles, raise_problems
+from phantom_edge.foundation.json_file import parse_json
 
 ROWS, FORMAT = "SCB", "weight_format"
 """Tensors beside an int8 weight: the largest magnitude of each row, and the layout of the integers."""
@@ -96,7 +96,7 @@ class Blocks:
     @classmethod
     def read(cls, raw: TensorFiles, name: str, state: str) -> "Blocks":
         """Reads the state beside the weight. Raises ValueError or KeyError where it is unusable."""
-        about: dict[str, Any] = json.loads(bytes(raw.read(state).tolist()))
+        about: dict[str, Any] = parse_json(bytes(raw.read(state).tolist()))
         shape, block, nested = tuple(about["shape"]), about["blocksize"], about.get("nested_blocksize")
         sizes = (*shape, block, *([] if nested is None else [nested]))
         if not all(type(size) is int and 0 < size < 2**31 for size in sizes):

@@ -14,13 +14,22 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.foundation.json_file import AGAIN, read_json
+from phantom_edge.foundation.json_file import AGAIN, is_pointer, pointer_fault, read_json
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """Accepted types of weights; any other type in a checkpoint is refused by name."""
+
+
+WRAPPERS = {
+    "module.": "DataParallel",
+    "_orig_mod.": "torch.compile",
+    "base_model.model.": "PEFT",
+    "_fsdp_wrapped_module.": "FSDP",
+}
+"""Beginnings of names that a wrapper around a model adds to all of its tensors."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +105,19 @@ def _shards(folder: Path) -> tuple[list[Path], dict[str, str]]:
             f"{folder} holds pickled weights, which are never read (they can run code)",
             "ask the publisher for safetensors, or convert them on a machine that you trust",
         )
+    if (adapter := folder / "adapter_config.json").exists():
+        base = read_json(adapter).get("base_model_name_or_path") or "a base model"
+        raise EdgeError(
+            f"{folder} is a LoRA adapter of {base}, not a model",
+            "merge it: PeftModel.from_pretrained(base, folder).merge_and_unload().save_pretrained(out)",
+        )
     raise EdgeError(f"{folder} has neither {SINGLE} nor {INDEX}", AGAIN)
 
 
 def _weight_map(folder: Path) -> dict[str, str]:
     weight_map = read_json(folder / INDEX).get("weight_map", {} if (folder / SINGLE).exists() else None)
     if not isinstance(weight_map, dict) or not all(_is_plain_name(file) for file in weight_map.values()):
-        raise EdgeError(f"{folder / INDEX} has no usable weight_map", AGAIN)
+        raise EdgeError(f"{folder / INDEX} has no weight_map of .safetensors files that lie beside it", AGAIN)
     return weight_map
 
 
@@ -128,6 +143,8 @@ def _is_plain_name(file: object) -> bool:
 
 def _header(file: Path) -> dict[str, Entry]:
     about = file.stat()
+    if stat.S_ISREG(about.st_mode) and is_pointer(file):
+        raise pointer_fault(file)
     if not stat.S_ISREG(about.st_mode):
         raise OSError("it is no regular file")  # reading a pipe would block
     if about.st_size == 0:
@@ -149,6 +166,12 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
 
 def check_tensors(found: TensorFiles, expected: dict[str, tuple[int, ...]], optional: Iterable[str] = ()) -> None:
     """Refuse a checkpoint whose tensors are not exactly ``expected`` (name to shape), every fault in one message."""
+    for prefix, wrapper in WRAPPERS.items():
+        if found.entries and all(name.startswith(prefix) for name in found.entries):
+            raise EdgeError(
+                f"all names of tensors in {found.folder} begin with {prefix}, as {wrapper} leaves them",
+                "save the model inside the wrapper, or rename the tensors without that beginning",
+            )
     optional = set(optional)
     missing = [f"{name} is missing" for name in expected if name not in found.entries]
     extra = [

@@ -50,7 +50,7 @@ def run(
 ) -> None:
     """Ask a question about pictures; the answer streams to stdout."""
     check_model(model)
-    pictures = [_picture(source) for source in image or ()]
+    pictures = _pictures(image or [])
     settings = (max_new_tokens, temperature, top_p, top_k, seed)
     if is_bundle(model):
         for name, is_given in (("--beams", beams != 1), ("--dtype", dtype is not None)):
@@ -107,9 +107,13 @@ def _ask_bundle(folder: str, question: str, pictures: list[Path | bytes], settin
     return Stream(open_bundle(folder).ask(question, pictures, sampling, answer), answer)
 
 
-def _picture(source: str) -> Path | bytes:
-    if source != "-":
-        return Path(source)
+def _pictures(sources: list[str]) -> list[Path | bytes]:
+    if sources.count("-") > 1:
+        raise EdgeError("--image - was given twice, and stdin holds one picture", "pass the others as files")
+    return [_piped() if source == "-" else Path(source).expanduser() for source in sources]
+
+
+def _piped() -> bytes:
     if sys.stdin is None or sys.stdin.isatty():
         raise EdgeError(
             "--image - reads the picture from stdin, which is closed or a terminal",

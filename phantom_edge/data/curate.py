@@ -120,7 +120,10 @@ class Curation:
             if triple.rejected or journal.is_done(row):
                 continue
             names = triple.images if self.images else ()
-            paths = (path.resolve() for name in names for path in picture_paths(self.pairs.parent, name))
+            try:
+                paths = [path.resolve() for name in names for path in picture_paths(self.pairs.parent, name)]
+            except ValueError as error:
+                raise EdgeError(f"{self.pairs}, triple {row + 1} {error}", "name each picture") from None
             yield Question(row, triple, tuple(paths))
 
     def ask(self, curator: Curator, journal: Journal, progress: Callable[[str], None], *, ray: bool = False) -> None:

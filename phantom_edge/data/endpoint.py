@@ -1,7 +1,6 @@
 """One question to an OpenAI-compatible chat endpoint, retried where that can help."""
 
 import asyncio
-import json
 import random
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from phantom_edge.foundation.errors import EdgeError, need
+from phantom_edge.foundation.json_file import parse_json
 
 if TYPE_CHECKING:
     import httpx2
@@ -175,7 +175,7 @@ def _asked_wait_seconds(header: str | None) -> float:
 def _reply(body: bytes) -> Reply:
     """Returns the reply in a server's JSON. Raises ValueError, with a readable message, for any other document."""
     try:
-        document = json.loads(body)
+        document = parse_json(body)
         content = document["choices"][0]["message"]["content"]
         usage = document.get("usage") or {}
         counts = [usage.get(name) or 0 for name in ("prompt_tokens", "completion_tokens")]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.json_file import parse_json
 
 KEPT, REFUSED, EQUAL, FAILED = "kept", "refused", "equal", "failed"
 STATES = (KEPT, REFUSED, EQUAL, FAILED)
@@ -69,7 +70,7 @@ class Journal:
         if self.begins[row] == NOWHERE:
             return None
         self.file.seek(self.begins[row])
-        entry = json.loads(self._line())
+        entry = parse_json(self._line())
         del entry["row"]
         return Outcome(**entry)
 
@@ -128,7 +129,7 @@ class Journal:
 
     def _check_about(self, line: bytes, about: Mapping[str, str]) -> None:
         try:
-            before = json.loads(line)
+            before = parse_json(line)
         except ValueError:
             before = None
         if not isinstance(before, dict) or before.keys() != about.keys():
@@ -141,7 +142,7 @@ class Journal:
 
     def _row(self, line: bytes, number: int) -> int:
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
             row = entry.pop("row")
             if Outcome(**entry).state in STATES and 0 <= row < len(self.begins):
                 return int(row)

@@ -41,11 +41,11 @@ class Prompts:
 def load_prompts(path: Path = SHIPPED) -> Prompts:
     """Read a file of prompts."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         tables = tomllib.loads(text)
     except FileNotFoundError:
         raise EdgeError(f"there is no file {path}", f"copy and change {SHIPPED}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise EdgeError(f"{path} cannot be read: {error}", f"compare it with {SHIPPED}") from error
     return Prompts(*(_prompt(path, tables, name) for name in FIELDS))
 

@@ -3,6 +3,7 @@
 import glob
 import os
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from phantom_edge.data.triples import Triple, triple_of
@@ -31,12 +32,24 @@ class Row:
     fault: str = ""
 
 
+MOST_MATCHES = 256
+"""Pictures that a glob may name."""
+
+
 def picture_paths(folder: Path, name: str) -> tuple[Path, ...]:
-    """Returns the files of a picture's name: one, or for a glob those that match, sorted."""
+    """Returns the files of a picture's name: one, or for a glob those that match, sorted.
+
+    Raises ValueError, with a readable message, for a glob that leaves the folder or matches too much.
+    """
     path = folder / name
     if "\0" in name or not glob.has_magic(name) or os.path.lexists(path):
         return (path,)
-    return tuple(folder / found for found in sorted(glob.glob(name, root_dir=folder, recursive=True))) or (path,)
+    if os.path.isabs(name) or ".." in Path(name).parts:
+        raise ValueError("names pictures by a pattern that leaves the folder of its file")
+    found = sorted(islice(glob.iglob(name, root_dir=folder, recursive=True), MOST_MATCHES + 1))
+    if len(found) > MOST_MATCHES:
+        raise ValueError(f"names pictures by a pattern that matches more than {MOST_MATCHES} files")
+    return tuple(folder / one for one in found) or (path,)
 
 
 def row_of(place: int | str, record: dict[str, object], folder: Path) -> Row:
@@ -45,18 +58,18 @@ def row_of(place: int | str, record: dict[str, object], folder: Path) -> Row:
     cells = entry.pop("image", entry.pop("images", None))
     names: list[str] = []
     pictures: list[Picture] = []
-    for cell in cells if isinstance(cells, list) else [] if cells is None else [cells]:
-        held = cell.get("bytes") if isinstance(cell, dict) else cell
-        name = cell.get("path") if isinstance(cell, dict) else cell
-        if isinstance(held, bytes):
-            names.append(name if isinstance(name, str) and name else f"picture {len(names) + 1}")
-            pictures.append(held)
-        elif isinstance(name, str):
-            names.append(name)
-            pictures += picture_paths(folder, name)
-        else:
-            return Row(place, None, "has a picture that is neither a path nor bytes")
     try:
+        for cell in cells if isinstance(cells, list) else [] if cells is None else [cells]:
+            held = cell.get("bytes") if isinstance(cell, dict) else cell
+            name = cell.get("path") if isinstance(cell, dict) else cell
+            if isinstance(held, bytes):
+                names.append(name if isinstance(name, str) and name else f"picture {len(names) + 1}")
+                pictures.append(held)
+            elif isinstance(name, str):
+                names.append(name)
+                pictures += picture_paths(folder, name)
+            else:
+                return Row(place, None, "has a picture that is neither a path nor bytes")
         return Row(place, Sample(triple_of({**entry, "image": names}), tuple(pictures)))
     except ValueError as error:
         return Row(place, None, str(error))

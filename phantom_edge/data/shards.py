@@ -5,7 +5,6 @@ members (questions without a picture among others), and one malformed ``.json`` 
 sample.
 """
 
-import json
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -14,8 +13,12 @@ from pathlib import Path, PurePosixPath
 
 from phantom_edge.data.rows import Row, row_of
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.json_file import parse_json, why
 
 PICTURES = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm")
+
+LARGEST = 256_000_000
+"""Bytes of the largest member that is read; a small compressed tar may hold members of any size."""
 
 
 def tar_rows(file: str) -> Iterator[Row]:
@@ -35,9 +38,13 @@ def _members(file: str) -> Iterator[tuple[str, str, bytes]]:
             for member in tar:
                 path = PurePosixPath(member.name)
                 stem, _, name = path.name.partition(".")
-                content = tar.extractfile(member) if member.isfile() and stem and name else None
-                if content is not None and (name == "json" or name.lower().rpartition(".")[2] in PICTURES):
-                    yield str(path.with_name(stem)), name, content.read()
+                is_read = name == "json" or name.lower().rpartition(".")[2] in PICTURES
+                content = tar.extractfile(member) if member.isfile() and stem and is_read else None
+                if content is None:
+                    continue
+                if member.size > LARGEST:
+                    raise tarfile.ReadError(f"its {member.name} has {member.size:,} bytes, more than {LARGEST:,}")
+                yield str(path.with_name(stem)), name, content.read()
             # tarfile takes a broken header for the end; at a true end a second block of zeros follows
             end = tar.fileobj.read(tarfile.BLOCKSIZE) if tar.fileobj else b""
             if len(end) < tarfile.BLOCKSIZE or end.strip(b"\0"):
@@ -52,9 +59,9 @@ def _sample(key: str, members: dict[str, bytes]) -> Row:
     if "json" not in members:
         return Row(key, None, "has no .json")
     try:
-        entry = json.loads(members.pop("json"))
-    except ValueError as error:  # not JSON, or not UTF-8
-        return Row(key, None, f"is not JSON ({getattr(error, 'msg', 'not UTF-8')})")
+        entry = parse_json(members.pop("json"))
+    except ValueError as error:
+        return Row(key, None, f"is not JSON ({why(error)})")
     if not isinstance(entry, dict):
         return Row(key, None, "is not a JSON object")
     named = entry.pop("image", entry.pop("images", None))

@@ -73,10 +73,10 @@ def _line_rows(file: str) -> Iterator[Row]:
     for number, line in numbered_lines(path):
         try:
             triple = parse_line(line)
+            pictures = [picture for name in triple.images for picture in picture_paths(path.parent, name)]
         except ValueError as error:
             yield Row(number, None, str(error))
             continue
-        pictures = [picture for name in triple.images for picture in picture_paths(path.parent, name)]
         yield Row(number, Sample(triple, tuple(pictures)))
 
 

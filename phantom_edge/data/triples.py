@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.json_file import POINTER, parse_json, pointer_fault, why
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,9 @@ class Triple:
 def parse_line(line: str) -> Triple:
     """Returns the triple of a line. Raises ValueError, with a readable message, for anything else."""
     try:
-        entry = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"is not JSON ({error.msg})") from None
+        entry = parse_json(line)
+    except ValueError as error:
+        raise ValueError(f"is not JSON ({why(error)})") from None
     return triple_of(entry)
 
 
@@ -94,8 +95,12 @@ def moved(triple: Triple, folder: Path, new_folder: Path) -> Triple:
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yields the lines of a data file that are not empty, with their numbers."""
     try:
-        with path.open(encoding="utf-8") as file:
+        if not path.is_dir() and not path.is_file() and path.exists():  # reading a pipe would block
+            raise EdgeError(f"{path} is no regular file", "give a JSONL file")
+        with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, start=1):
+                if number == 1 and line.startswith(POINTER):
+                    raise pointer_fault(path)
                 if line.strip():
                     yield number, line
     except FileNotFoundError:

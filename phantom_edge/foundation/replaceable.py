@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.json_file import parse_json
 
 MARKER = ".phantom-edge.json"
 """File in every folder that we write, which lists the folder's contents."""
@@ -75,7 +76,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):  # JSON and UTF-8 errors are ValueErrors
         return {}
     return content if isinstance(content, dict) else {}

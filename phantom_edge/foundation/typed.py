@@ -91,15 +91,6 @@ def _check(document: Any, place: str = "") -> None:
         raise WrongJson(f"{place} is {document}, which is no JSON")
 
 
-def strict_json(text: str) -> Any:
-    """The document in ``text``. Raises ValueError, also for NaN and Infinity, which are no JSON."""
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no JSON")
-
-    return json.loads(text, parse_constant=refuse)
-
-
 def to_json(value: Any) -> Any:
     """The document of a dataclass."""
     from pydantic_core import to_jsonable_python

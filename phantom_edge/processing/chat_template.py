@@ -1,27 +1,30 @@
-"""Chat templates, rendered as transformers renders them, with jinja2 alone.
+"""Chat templates, rendered as transformers renders them, with jinja2 alone and in a process of their own.
 
-Tags, functions, filters and variables are those of ``chat_template_utils.py`` of transformers 5: loop controls, the
-generation tag, ``raise_exception``, ``strftime_now``, its ``tojson``, ``dict`` and ``namespace``. A template is a
-program from a checkpoint: it runs in a sandbox, and whatever it raises becomes a TemplateFault.
+A template is a program from a checkpoint. It runs in a sandbox, in a process whose time, memory and output are limited,
+and whatever it raises, or however it ends, becomes a TemplateFault.
 """
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from threading import Lock, Timer
 from typing import Any
 
 import jinja2
-from jinja2.ext import Extension, loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace
 
 from phantom_edge.processing.prompt import Message
+from phantom_edge.processing.template_process import SECONDS, new_environment, reason
 
 REASONING = ("reasoning_content", "thinking", "reasoning")
 """Keys of a message's reasoning; templates read the first."""
 
-LONGEST_REASON = 200
-"""Maximum length of an exception's text in a message to users, in characters."""
+PATIENCE = 12 * SECONDS
+"""Seconds of wall time after which a process that renders is ended, however little the machine let it compute."""
+
+START = "import sys; sys.path[:] = sys.argv[1:]; from phantom_edge.processing.template_process import main; main()"
 
 
 class TemplateFault(Exception):
@@ -35,107 +38,85 @@ class ChatTemplate:
     """
 
     def __init__(
-        self, text: str, variables: Mapping[str, str] | None = None, now: Callable[[], datetime] = datetime.now
+        self, text: str, variables: Mapping[str, Any] | None = None, now: Callable[[], datetime] = datetime.now
     ) -> None:
+        self.text = text
         self.variables = dict(variables or {})
-        self.environment = _environment(now)
-        try:
-            self.template = self.environment.from_string(text)
-        except Exception as error:  # parsing nests as deeply as the text, and Python compiles the result
-            raise TemplateFault(reason(error)) from error
+        self.now = now
+        self._answer(None)
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
         """The prompt of a conversation. Raises TemplateFault where the template refuses it, or fails."""
         known = {"messages": [_message(one) for one in messages], "tools": None, "documents": None}
-        try:
-            return self.template.render({**self.variables, **known, "add_generation_prompt": add_generation_prompt})
-        except Exception as error:  # a template raises what any program does
-            raise TemplateFault(reason(error)) from error
+        return self._answer({**self.variables, **known, "add_generation_prompt": add_generation_prompt})
 
-    def literals(self, text: str) -> list[str]:
-        """String constants in the expressions of ``text``, the template's own."""
-        found = self.environment.parse(text).find_all(jinja2.nodes.Const)
+    def literals(self) -> list[str]:
+        """String constants in the template's expressions. Raises TemplateFault for one that nests too deep."""
+        try:
+            found = list(new_environment(self.now).parse(self.text).find_all(jinja2.nodes.Const))
+        except RecursionError as error:  # this process may be deeper in its stack than the one that compiled it
+            raise TemplateFault(reason(error)) from error
         return sorted({node.value for node in found if isinstance(node.value, str) and node.value})
 
-
-def reason(error: BaseException) -> str:
-    """An exception of a template in one line: a template's own message, or the kind of the fault and its message."""
-    message = " ".join(str(error).split())[:LONGEST_REASON]
-    if isinstance(error, jinja2.TemplateSyntaxError):
-        return f"line {error.lineno}: {' '.join(str(error.message).split())[:LONGEST_REASON]}"
-    if type(error) is jinja2.TemplateError:  # raise_exception
-        return message
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+    def _answer(self, variables: dict[str, Any] | None) -> str:
+        answer = _process().ask({"template": self.text, "variables": _plain(variables), "now": self.now().isoformat()})
+        if "fault" in answer:
+            raise TemplateFault(answer["fault"])
+        return answer["prompt"]
 
 
-class _Generation(Extension):
-    """``{% generation %}``: its body, which trainers measure, is rendered in a scope of its own."""
+class _Process:
+    """A process that renders, one request at a time, begun anew after a template has ended it."""
 
-    tags = {"generation"}  # noqa: RUF012  (jinja2's own attribute)
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.running: subprocess.Popen[str] | None = None
 
-    def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return jinja2.nodes.CallBlock(self.call_method("_body"), [], [], body).set_lineno(line)
+    def ask(self, request: dict[str, Any]) -> dict[str, str]:
+        """Its reply, or a ``fault`` where it ended without one."""
+        with self.lock:
+            if self.running is None or self.running.poll() is not None:
+                self.running = self._begin()
+            running = self.running
+            assert running.stdin is not None and running.stdout is not None
+            watch = Timer(PATIENCE, running.kill)
+            watch.daemon = True
+            watch.start()
+            try:
+                running.stdin.write(json.dumps(request) + "\n")
+                running.stdin.flush()
+                line = running.stdout.readline()
+            except BrokenPipeError:
+                line = ""
+            except BaseException:  # an interrupt between request and reply: the next reply would be this one's
+                running.kill()
+                raise
+            finally:
+                watch.cancel()
+            if not line.endswith("\n"):
+                running.kill()
+                running.wait()
+                return {"fault": f"it takes more than {SECONDS} s, or more of the machine than a template may"}
+            reply: dict[str, str] = json.loads(line)
+            return reply
 
-    def _body(self, caller: Callable[[], str]) -> str:
-        return caller()
-
-
-class _Dict:
-    """``dict`` in templates, without the attributes of the type."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
-        return dict(*args, **kwargs)
-
-    def fromkeys(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
-        return dict.fromkeys(*args, **kwargs)
-
-
-class _Namespace(Namespace):
-    """``namespace`` in templates, without underscored attributes."""
-
-    def __init__(*args: Any, **kwargs: Any) -> None:
-        self, given = args[0], args[1:]
-        attributes = dict(*given, **kwargs)
-        for name in attributes:
-            _refuse_underscore(name)
-        Namespace.__init__(self, attributes)
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        _refuse_underscore(name)
-        Namespace.__setitem__(self, name, value)
-
-
-EXTENSIONS: tuple[type[Extension], ...] = (_Generation, loopcontrols)
-"""Tags beside jinja2's own."""
-
-
-def _environment(now: Callable[[], datetime]) -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=list(EXTENSIONS))
-    environment.filters["tojson"] = _tojson
-    environment.globals |= {
-        "raise_exception": _raise_exception,
-        "strftime_now": lambda format: now().strftime(format),
-        "dict": _Dict(),
-        "namespace": _Namespace,
-    }
-    return environment
+    def _begin(self) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-c", START, *sys.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            encoding="ascii",
+        )
 
 
-def _raise_exception(message: Any) -> None:
-    raise jinja2.TemplateError(message)
+_processes: dict[int, _Process] = {}
 
 
-def _tojson(
-    x: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
-) -> str:
-    return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-
-def _refuse_underscore(name: object) -> None:
-    if isinstance(name, str) and name.startswith("_"):
-        raise jinja2.exceptions.SecurityError(f"namespaces hold no underscored attributes such as {name!r}")
+def _process() -> _Process:
+    """The one of this process: a fork must not read its parent's replies."""
+    return _processes.setdefault(os.getpid(), _Process())
 
 
 def _message(message: Message) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """Reads any picture as an upright opaque RGB image. Needs Pillow alone."""
 
 import io
+import re
 import struct
+import warnings
 import zlib
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +18,9 @@ ImageSource = Path | str | bytes | BinaryIO | Image.Image
 ORIENTATION_TAG = 0x0112
 """EXIF tag of the camera's orientation."""
 
+ADDRESS = re.compile(r"(https?|ftp|s3|gs|file):/|data:", re.IGNORECASE)
+"""The beginning of an address; a Path has lost its second slash."""
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -26,6 +32,15 @@ _UPRIGHT = {
 }
 _ALPHA_MODES = ("RGBA", "RGBa", "LA", "La", "PA")
 _DIRECT_MODES = ("1", "L", "P", "RGBX", "CMYK", "YCbCr", "HSV")
+FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+"""Formats that are read, where Pillow has a decoder; one of its others starts another program (EPS: Ghostscript)."""
+
+LONGEST_SIDE = 65_535
+"""Longest side of a picture, pixels."""
+
+MOST_PIXELS = 110_000_000
+"""Largest area of a picture, pixels: that of a phone's largest photographs, 1.3 GB with transparency."""
+
 _BROKEN_DATA = (
     OSError,
     SyntaxError,
@@ -35,10 +50,18 @@ _BROKEN_DATA = (
     EOFError,
     ArithmeticError,
     NotImplementedError,
+    RuntimeError,
+    MemoryError,
     struct.error,
     zlib.error,
 )
 """Exceptions of Pillow's decoders on malformed bytes."""
+
+
+@lru_cache(1)
+def _formats() -> list[str]:
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def open_image(source: ImageSource) -> Image.Image:
@@ -52,9 +75,11 @@ def open_image(source: ImageSource) -> Image.Image:
     if isinstance(source, Image.Image):
         return _upright_rgb(source, name)
     try:
-        image = Image.open(_encoded(source, name))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # its size is looked at below
+            image = Image.open(_encoded(source, name), formats=_formats())
     except UnidentifiedImageError:
-        raise EdgeError(f"{name} is not a picture that Pillow can read", "save it as PNG or JPEG") from None
+        raise EdgeError(f"{name} is not a picture that can be read", "save it as PNG or JPEG") from None
     except Image.DecompressionBombError as error:
         raise _too_large(name, error) from None
     except PermissionError:
@@ -62,6 +87,8 @@ def open_image(source: ImageSource) -> Image.Image:
     except _BROKEN_DATA as error:
         raise _broken(name, error) from None
     with image:
+        if max(image.size) > LONGEST_SIDE or image.width * image.height > MOST_PIXELS:
+            raise _too_large(name, f"{image.width:,} x {image.height:,} pixels")
         return _upright_rgb(image, name)
 
 
@@ -88,7 +115,11 @@ def _encoded(source: Path | str | bytes | BinaryIO, name: str) -> Path | BinaryI
                 "pass a path, bytes, an open binary file or a Pillow image (for an array: PIL.Image.fromarray)",
             )
         return source
-    if str(source).startswith(("http://", "https://", "data:")):
+    return _file(source, name)
+
+
+def _file(source: Path | str, name: str) -> Path:
+    if ADDRESS.match(str(source)):
         raise EdgeError(f"{str(source)[:60]} is an address, not a file", "download it first and pass the file's path")
     path = Path(source)
     try:
@@ -99,6 +130,8 @@ def _encoded(source: Path | str | bytes | BinaryIO, name: str) -> Path | BinaryI
         raise EdgeError(f"{name} cannot be opened: {error}", "check the path and its permissions") from None
     if path.is_dir():
         raise EdgeError(f"{name} is a folder", "pass one file of it")
+    if not path.is_file():
+        raise EdgeError(f"{name} is a pipe or a device, not a file", "pass a file, or pipe the picture to --image -")
     if not size:
         raise EdgeError(f"{name} is empty: 0 bytes", "copy or download the file again")
     return path
@@ -164,7 +197,11 @@ def _sixteen_bit_grey(image: Image.Image, name: str) -> Image.Image:
             f"{name} has integer pixels from {low} to {high}, more than 16 bits",
             "scale it to 0..255 and convert it first: image.convert('L')",
         )
-    return wide.point(lambda value: value * (1 / 257) + 0.5).convert("L")
+    grey = wide.point(lambda value: value * (1 / 257) + 0.5).convert("L")
+    clear = image.info.get("transparency")
+    if isinstance(clear, int) and 0 <= clear <= 0xFFFF:
+        grey.paste(255, mask=wide.point([0] * clear + [255] + [0] * (0xFFFF - clear), "L"))
+    return grey
 
 
 def _from_lab(image: Image.Image) -> Image.Image:
@@ -181,9 +218,6 @@ def _broken(name: str, error: BaseException) -> EdgeError:
     return EdgeError(f"{name} is damaged or cut short: {reason}", "copy or download the file again")
 
 
-def _too_large(name: str, error: BaseException) -> EdgeError:
-    reason = " ".join(str(error).split())
-    return EdgeError(
-        f"{name} is too large: {reason}",
-        "make it smaller, or set PIL.Image.MAX_IMAGE_PIXELS higher if you trust the file",
-    )
+def _too_large(name: str, reason: object) -> EdgeError:
+    words = " ".join(str(reason).split())
+    return EdgeError(f"{name} is too large: {words}", f"make it smaller: at most {MOST_PIXELS / 1e6:.0f} megapixels")

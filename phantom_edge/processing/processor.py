@@ -13,11 +13,12 @@ from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.json_file import read_json
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.models.hub import SMALL_FILES, find_folder
-from phantom_edge.processing.chat_template import reason
+from phantom_edge.processing.chat_template import ChatTemplate, TemplateFault
 from phantom_edge.processing.folder import read_settings
 from phantom_edge.processing.image_processor import Images, PhantomImageProcessor, flatten
 from phantom_edge.processing.images import ImageSource
 from phantom_edge.processing.prompt import CHAT_TEMPLATES, IMAGE_MARK, STYLES, check_marks, expand, read_message
+from phantom_edge.processing.template_process import reason
 from phantom_edge.processing.tokenizer import check_single_tokens, fit_tokenizer, load_tokenizer
 
 PROCESSOR_CONFIG = "processor_config.json"
@@ -185,27 +186,48 @@ class PhantomProcessor(ProcessorMixin):
 
         Messages have a role and a content: text, or a list of ``{"type": "text", "text": ...}`` and
         ``{"type": "image", "image": path or Pillow image}``. ``options`` are those of transformers
-        (``add_generation_prompt``, ``return_tensors``, ``processor_kwargs``, ...).
+        (``add_generation_prompt``, ``return_tensors``, ``processor_kwargs``, ...). The template is rendered in a
+        process of its own, with limits; only options that mark or continue a message, tools, documents and variables
+        of the template's own have transformers render it in this one.
         Raises EdgeError for messages that the template cannot write.
         """
         if chat_template is None and self.chat_template is None:
             names = " or ".join(f"CHAT_TEMPLATES['{name}']" for name in CHAT_TEMPLATES)
             raise EdgeError("this processor has no chat template", f"pass chat_template={names}")
-        chats = conversation if conversation and isinstance(conversation[0], list | tuple) else [conversation]
+        batched = bool(conversation) and isinstance(conversation[0], list | tuple)
+        chats = list(conversation) if batched else [conversation]
         for chat in chats:
             if not chat:
                 raise EdgeError("the conversation is empty", 'pass at least {"role": "user", "content": "..."}')
             for message in chat:
                 read_message(message)
         try:
+            if options.keys() <= RENDERED_APART:
+                opens = bool(options.pop("add_generation_prompt", False))
+                template = ChatTemplate(self._resolve_chat_template(chat_template), self.tokenizer.special_tokens_map)
+                chats = [_written(chat, template.render(chat, add_generation_prompt=opens)) for chat in chats]
+                conversation, chat_template = chats if batched else chats[0], WRITTEN
             return super().apply_chat_template(conversation, chat_template, **options)
         except Exception as error:  # a template raises what any program does
-            if isinstance(error, EdgeError) or not _is_of_template(error):
+            if not isinstance(error, TemplateFault) and not _is_of_template(error):
                 raise
+            why = error if isinstance(error, TemplateFault) else reason(error)
             raise EdgeError(
-                f"the chat template cannot write this conversation ({reason(error)})",
+                f"the chat template cannot write this conversation ({why})",
                 "use plain messages, or another chat template",
             ) from error
+
+
+RENDERED_APART = frozenset(("add_generation_prompt", "tokenize", "return_tensors", "return_dict", "processor_kwargs"))
+"""Options with which a template is rendered in a process of its own."""
+
+WRITTEN = "{{ messages[0]['prompt written'] }}"
+"""Template of conversations whose prompts are written already."""
+
+
+def _written(chat: Sequence[Any], prompt: str) -> list[Any]:
+    """Returns a conversation with its prompt, as ``WRITTEN`` finds it."""
+    return [{**chat[0], "prompt written": prompt}, *chat[1:]]
 
 
 def _is_of_template(error: BaseException) -> bool:

@@ -11,6 +11,7 @@ from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.json_file import read_json
 from phantom_edge.processing.prompt import IMAGE_TOKENS
 from phantom_edge.processing.sentencepiece_model import build_tokenizer, read_model
+from phantom_edge.processing.tokenizer_faults import PROBE, one_line_faults
 
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 
@@ -18,12 +19,14 @@ _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The fast tokenizer of a folder; see :func:`_read_tokenizer`. Raises EdgeError for missing or damaged files."""
     try:
-        tokenizer = _read_tokenizer(folder)
-        tokenizer.encode("")  # some settings are checked only here
-        return tokenizer
-    except (TypeError, ValueError, KeyError, AttributeError, OverflowError, OSError) as error:
+        with one_line_faults():
+            tokenizer = _read_tokenizer(folder)
+            tokenizer.encode("")  # some settings are checked only here
+            tokenizer.encode(PROBE)
+            return tokenizer
+    except ValueError as error:
         raise EdgeError(
-            f"the tokenizer files of {folder} cannot be read: {' '.join(str(error).split())}",
+            f"the tokenizer files of {folder} cannot be read: {error}",
             "download tokenizer_config.json and the files beside it again",
         ) from error
 

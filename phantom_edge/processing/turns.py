@@ -24,7 +24,7 @@ def written_out(text: str, variables: Mapping[str, str]) -> Turns | None:
     turns = _derived(templates[0])
     if turns is None:
         return None
-    for chat in sample_chats(templates[0].literals(text)):
+    for chat in sample_chats(templates[0].literals()):
         if chat.roles <= turns.roles.keys():
             wanted = joined(turns, chat.messages)
             if any(_rendered(one, chat.messages) != wanted for one in templates):

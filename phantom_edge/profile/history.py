@@ -11,7 +11,8 @@ from shlex import quote
 
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import plain_words
-from phantom_edge.foundation.typed import WrongJson, from_json, strict_json, to_json
+from phantom_edge.foundation.json_file import parse_json
+from phantom_edge.foundation.typed import WrongJson, from_json, to_json
 from phantom_edge.profile.home import HOME, home
 from phantom_edge.profile.report.tables import decode_speed
 from phantom_edge.profile.result import Run, faults
@@ -106,7 +107,7 @@ class History:
             raise _no_run(number)
         remove = f"remove it: phantom-edge history remove {number}"
         try:
-            run = from_json(Run, strict_json(row[0]))
+            run = from_json(Run, parse_json(row[0]))
         except (TypeError, WrongJson, ValueError, RecursionError) as error:
             raise EdgeError(f"run {number} of the history is no profile: {error}", remove) from error
         for fault in faults(run):

@@ -10,7 +10,8 @@ from typing import Literal
 
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import whole_file
-from phantom_edge.foundation.typed import WrongJson, from_json, strict_json, to_json
+from phantom_edge.foundation.json_file import parse_json
+from phantom_edge.foundation.typed import WrongJson, from_json, to_json
 from phantom_edge.runtime.tracing import LONGEST, Group, Traced
 
 SCHEMA_VERSION = 1
@@ -186,7 +187,7 @@ def read_run(path: Path) -> Run:
     """Reads a profile. Raises EdgeError for any other file."""
     again = "make one: phantom-edge profile BUNDLE --out run.json"
     try:
-        document = strict_json(path.read_text(encoding="utf-8"))
+        document = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise EdgeError(f"{path} cannot be read ({type(error).__name__})", again) from error
     version = document.get("schema_version") if isinstance(document, dict) else None

@@ -11,6 +11,7 @@ from phantom_edge.bundle.prompt import Prompt
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.processing.chat_template import ChatTemplate, TemplateFault
 from phantom_edge.processing.prompt import IMAGE_MARK, Message, expand, read_message
+from phantom_edge.processing.tokenizer_faults import PROBE, one_line_faults
 from phantom_edge.runtime.engine import Ints
 
 
@@ -20,8 +21,10 @@ class Text:
     def __init__(self, prompt: Prompt, tokenizer: Path, template: Path) -> None:
         self.prompt = prompt
         try:
-            self.tokenizer = Tokenizer.from_file(str(tokenizer))
-        except Exception as error:  # it raises nothing more specific
+            with one_line_faults():
+                self.tokenizer = Tokenizer.from_file(str(tokenizer))
+                self.tokenizer.encode(PROBE)
+        except ValueError as error:
             raise EdgeError(f"{tokenizer} is no tokenizer ({error})", AGAIN) from error
         try:
             self.template = ChatTemplate(template.read_text(encoding="utf-8"), prompt.variables)

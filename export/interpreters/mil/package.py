@@ -1,6 +1,5 @@
 """A .mlpackage on disk: manifest, program and weights."""
 
-import json
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
@@ -12,6 +11,7 @@ from phantom_edge.export.interpreters.mil.constexpr import CONSTEXPR, Compressed
 from phantom_edge.export.interpreters.mil.importing import coremltools
 from phantom_edge.export.interpreters.mil.program import Function, read_function
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.json_file import parse_json
 
 MANIFEST = "Manifest.json"
 DATA = "Data"
@@ -89,7 +89,7 @@ def _model_file(path: Path) -> Path:
     if not manifest.is_file():
         raise EdgeError(f"{path} is no .mlpackage: it has no {MANIFEST}", f"name the .mlpackage folder, or {AGAIN}")
     try:
-        document = json.loads(manifest.read_text("utf-8"))
+        document = parse_json(manifest.read_text("utf-8"))
         item = document["itemInfoEntries"][document["rootModelIdentifier"]]["path"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise EdgeError(f"{manifest} does not say where the model is", AGAIN) from None

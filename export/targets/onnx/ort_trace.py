@@ -12,7 +12,7 @@ from typing import Any
 
 from phantom_edge.bundle.node_names import PLACES
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.foundation.typed import strict_json
+from phantom_edge.foundation.json_file import parse_json
 from phantom_edge.runtime.tracing import OTHER
 
 KERNEL, RUN = "_kernel_time", "model_run"
@@ -75,7 +75,7 @@ def _last_places(run: Sequence[Kernel]) -> list[str | None]:
 def read_trace(path: Path) -> list[Ran]:
     """Reads every run in a trace. Raises EdgeError for a damaged or truncated one."""
     try:
-        return list(_runs(strict_json(path.read_text(encoding="utf-8"))))
+        return list(_runs(parse_json(path.read_text(encoding="utf-8"))))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise EdgeError(
             f"ONNX Runtime's profiler wrote what cannot be read ({type(error).__name__})",

@@ -20,6 +20,7 @@ from typing import Any
 
 from phantom_edge.export.targets.qnn.engine import PROVIDER, open_session
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.json_file import parse_json
 
 CONTEXT = "EPContext"
 SHOWN = 3
@@ -75,7 +76,7 @@ def compile_graphs(graphs: Sequence[tuple[Path, Path]], soc: int, arch: int, *, 
                 f"Qualcomm's compiler {how} ({lines[-1][:200]})",
                 "free some memory and give the same command again, or a smaller --max-context",
             )
-        found = json.loads(result.read_text(encoding="utf-8"))
+        found = parse_json(result.read_text(encoding="utf-8"))
     if "error" in found:
         raise EdgeError(found["error"], found["remedy"])
     return str(found["sdk"])
@@ -85,7 +86,7 @@ def main() -> None:
     """Runs the command line's task."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)  # an orphan would write into files of later runs
-    document = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    document = parse_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
     task = Task(**document)
     try:
         found: dict[str, Any] = {"sdk": _compiled(task)}

@@ -21,7 +21,8 @@ from phantom_edge.checkpoint.quantized.weights import Quantized, packed, paletti
 from phantom_edge.checkpoint.reading import Entry, TensorFiles, raise_problems
 from phantom_edge.checkpoint.writing import Planned
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.foundation.typed import WrongJson, from_json, strict_json, to_json
+from phantom_edge.foundation.json_file import parse_json
+from phantom_edge.foundation.typed import WrongJson, from_json, to_json
 from phantom_edge.models.tensor_names import STATIC, part_of
 
 QUANTIZATION = "quantization.json"
@@ -84,7 +85,7 @@ def read_quantization(folder: Path) -> Quantization:
     """Read ``quantization.json``. Raises EdgeError where it is damaged or of another version."""
     path = folder / QUANTIZATION
     try:
-        return from_json(Quantization, strict_json(path.read_text(encoding="utf-8")))
+        return from_json(Quantization, parse_json(path.read_text(encoding="utf-8")))
     except WrongJson as error:
         raise EdgeError(f"{path}: {error}", AGAIN) from error
     except (OSError, ValueError, RecursionError) as error:

@@ -3,7 +3,6 @@
 import base64
 import binascii
 import csv
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from phantom_edge.data.triples import numbered_lines
 from phantom_edge.foundation.errors import EdgeError, need
+from phantom_edge.foundation.json_file import parse_json, read_text
 
 AGAIN = "download the file again, or compare it with the benchmark's own layout"
 
@@ -79,8 +79,8 @@ def read_json_lines(path: Path) -> Iterator[Entry]:
     number = 0
     for number, line in numbered_lines(path):
         try:
-            yield _entry(json.loads(line), f"{path}, line {number}")
-        except (json.JSONDecodeError, RecursionError) as error:
+            yield _entry(parse_json(line), f"{path}, line {number}")
+        except ValueError as error:
             raise EdgeError(f"{path}, line {number} is not JSON: {error}", AGAIN) from None
     if not number:
         raise EdgeError(f"{path} is empty", AGAIN)
@@ -136,8 +136,8 @@ def decode_picture(entry: Entry, name: str) -> bytes:
 def _read_json(path: Path) -> Any:
     _check_file(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
+        return parse_json(read_text(path, AGAIN))
+    except ValueError as error:
         raise EdgeError(f"{path} is not readable JSON: {error}", AGAIN) from None
 
 

@@ -19,8 +19,8 @@ from typing import Any
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.json_file import parse_json
 from phantom_edge.foundation.progress import Progress
-from phantom_edge.foundation.typed import strict_json
 from phantom_edge.profile.devices.remote import WHOLE, check_transport, files_of, last, listen, profile_of, wish_json
 from phantom_edge.profile.measure.lines import Gathering
 from phantom_edge.profile.measure.stages import Wish
@@ -98,7 +98,7 @@ def _devicectl(phone: Phone, *words: str) -> dict[str, Any]:
                 "unlock the device, trust this Mac, turn Developer Mode on, and see: xcrun devicectl list devices",
             )
         try:
-            found = strict_json(out.read_text(encoding="utf-8"))
+            found = parse_json(out.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise EdgeError("devicectl wrote no readable JSON", "update Xcode to 16 or later") from error
     if not isinstance(found, dict):

@@ -21,8 +21,9 @@ from packaging.requirements import Requirement
 
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import sha256_of, whole_folder
+from phantom_edge.foundation.json_file import parse_json
 from phantom_edge.foundation.progress import Progress
-from phantom_edge.foundation.typed import WrongJson, from_json, strict_json, to_json
+from phantom_edge.foundation.typed import WrongJson, from_json, to_json
 from phantom_edge.profile.devices.remote import last
 from phantom_edge.profile.home import home
 
@@ -109,7 +110,7 @@ def open_kit(abi: str) -> Kit:
     if not (path / ABOUT).is_file():
         raise EdgeError(f"there is no kit for {abi} here, which holds Python for the phone", make)
     try:
-        about = from_json(About, strict_json((path / ABOUT).read_text(encoding="utf-8")))
+        about = from_json(About, parse_json((path / ABOUT).read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError, WrongJson) as error:
         raise EdgeError(f"{path} is no kit ({type(error).__name__})", f"{make} --force") from error
     if (about.schema_version, about.abi, about.requirements) != (SCHEMA_VERSION, abi, requirements()):

@@ -11,6 +11,7 @@ from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.manifest import MANIFEST
 from phantom_edge.export.targets import TARGETS
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.json_file import parse_json
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.profile.measure.lines import COUNTED, Gathering
 from phantom_edge.profile.measure.stages import Wish
@@ -80,7 +81,7 @@ def listen(
                 if not is_alone and not line.startswith("{"):
                     continue
                 if line.startswith('{"error"'):
-                    found = json.loads(line)
+                    found = parse_json(line)
                     raise EdgeError(f"{name}: {found['error']}", found["remedy"])
                 kind = gathering.take(line)
                 if kind == "steps":

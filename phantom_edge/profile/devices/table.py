@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.json_file import read_text
 from phantom_edge.foundation.typed import WrongJson, from_json
 from phantom_edge.profile.result import Device, Run
 
@@ -126,11 +127,7 @@ def read_table(own: Path | None = None) -> Table:
     shipped = _table(file.read_text(encoding="utf-8"), file.name)
     if own is None:
         return shipped
-    try:
-        text = own.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise EdgeError(f"{own} cannot be read ({type(error).__name__})", "give a TOML file of devices") from error
-    added = _table(text, str(own))
+    added = _table(read_text(own, "give a TOML file of devices"), str(own))
     table = Table(shipped.devices | added.devices, shipped.shares | added.shares)
     for name, entry in added.devices.items():
         unknown = sorted(set(entry.targets) - set(table.shares))

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.foundation.typed import WrongJson, from_json, strict_json, to_json
+from phantom_edge.foundation.json_file import parse_json
+from phantom_edge.foundation.typed import WrongJson, from_json, to_json
 from phantom_edge.foundation.versions import __version__
 from phantom_edge.profile.result import Answered, Depth, Device, Energy, Operators, Reading, Run, Stage, Subject
 
@@ -54,7 +55,7 @@ class Gathering:
     def take(self, line: str) -> str:
         """Stores the measurement of a line and returns its kind. Raises EdgeError for any other line."""
         try:
-            document = strict_json(line)
+            document = parse_json(line)
             ((kind, value),) = document.items()
             self.found[kind].append(from_json(KINDS[kind], value, kind))
         except (ValueError, AttributeError, KeyError, WrongJson) as error:

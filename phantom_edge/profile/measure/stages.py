@@ -12,6 +12,7 @@ from PIL import Image
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.export.sessions import open_session
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.processing.images import open_image
 from phantom_edge.profile.measure.lines import Gathering
 from phantom_edge.profile.result import Answered, Depth, Stage, StageName
 from phantom_edge.runtime.sampling import Sampling
@@ -184,7 +185,6 @@ class Measuring:
         side = self.bundle.manifest.pictures.tile_size
         picture = Image.new("RGB", (side, side), (90, 120, 150))
         if self.wish.image is not None:
-            with Image.open(self.wish.image) as opened:
-                picture = opened.convert("RGB")
+            picture = open_image(self.wish.image).copy()
         picture.putpixel((0, 0), (number % 256, number // 256 % 256, 7))
         return picture

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from phantom_edge.export.targets.target import Target
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.foundation.typed import strict_json
+from phantom_edge.foundation.json_file import parse_json
 from phantom_edge.models.sizes import SIZES, Size, VisionSize
 from phantom_edge.profile.devices.table import (
     HOST,
@@ -180,4 +180,4 @@ def check_predictions(
 def losses() -> Mapping[str, Lost]:
     """Losses by recipe, measured on phantom-nano (scripts/plan_data.py)."""
     text = (files("phantom_edge.profile.plan") / "plan_quality.json").read_text(encoding="utf-8")
-    return {name: Lost(row["points"], row["most"]) for name, row in strict_json(text)["rows"].items()}
+    return {name: Lost(row["points"], row["most"]) for name, row in parse_json(text)["rows"].items()}

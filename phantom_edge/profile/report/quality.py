@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.foundation.typed import strict_json
+from phantom_edge.foundation.json_file import parse_json
 from phantom_edge.profile.result import Run
 
 
@@ -27,7 +27,7 @@ def read_quality(path: Path) -> Quality:
     """Reads an evaluation's report. Raises EdgeError for any other file."""
     again = "give the report.json of: phantom-edge eval BUNDLE --data FILE --out EVAL"
     try:
-        document = strict_json(path.read_text(encoding="utf-8"))
+        document = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise EdgeError(f"{path} cannot be read ({type(error).__name__})", again) from error
     try:

@@ -7,7 +7,7 @@
 4. *prefer*: the paper's step 1: projector, phantom maps and gates, with the PO objective, the rest frozen.
 5. *finish*: the paper's step 2: everything, SFT.
 6. *tiles*: everything, on pictures of any shape, with things that only tiles show and questions that nobody can answer.
-7. *camera*: the same, half of the pictures seen through a camera.
+7. *camera*: the same, half of the pictures seen through a camera (a quarter before), to the lowest learning rate.
 
 Each stage is a Trainer run with checkpoints of its own; a finished stage is not repeated.
 """
@@ -93,8 +93,30 @@ NANO_STAGES = (
         warmup=10,
         final_share=0.02,
     ),
-    Stage("tiles", 400, 32, 1e-3, materials=TURNS, gist=1.0, warmup=20),
-    Stage("camera", 300, 32, 6e-4, materials=TURNS, camera=0.5, gist=1.0, warmup=10, final_share=0.02),
+    Stage(
+        "tiles",
+        steps=600,
+        batch=32,
+        learning_rate=1e-3,
+        rounds=2,
+        materials=TURNS,
+        camera=0.25,
+        gist=1.0,
+        warmup=20,
+        final_share=0.4,
+    ),
+    Stage(
+        "camera",
+        steps=300,
+        batch=32,
+        learning_rate=4e-4,
+        rounds=2,
+        materials=TURNS,
+        camera=0.5,
+        gist=1.0,
+        warmup=0,
+        final_share=0.02,
+    ),
 )
 """phantom-nano's recipe."""
 
@@ -134,7 +156,7 @@ def train_nano(
         done = out / stage.name / "model"
         if not (done / "config.json").exists():
             begin(stage)
-            model = new_model(size, seed, eta) if before is None else _load(before)
+            model = new_model(size, seed, eta) if before is None else load_trained(before)
             run_stage(
                 stage,
                 model,
@@ -154,7 +176,8 @@ def train_nano(
     return before
 
 
-def _load(folder: Path) -> PhantomForConditionalGeneration:
+def load_trained(folder: Path) -> PhantomForConditionalGeneration:
+    """Returns a stage's model, to be trained on in float32."""
     return PhantomForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
 
 
