@@ -150,7 +150,7 @@ class Reader:
     """A bundle's pictures, prompts and graphs, with the cache of one conversation."""
 
     def __init__(self, folder: Path, engine: str = "") -> None:
-        self.manifest = for_engine(read_manifest(folder), engine)
+        self.manifest, self.engine = for_engine(read_manifest(folder), engine), engine
         prompt = self.manifest["prompt"]
         self.tokenizer = Tokenizer.from_file(str(self._file(folder, prompt["tokenizer"])))
         template = self._file(folder, prompt["chat_template"]).read_text(encoding="utf-8")
@@ -183,7 +183,7 @@ class Reader:
         for weights in part["weights"]:
             self._file(folder, weights)
         options = onnxruntime.SessionOptions()
-        if self.manifest["integers"] is not None:  # x86 without VNNI would overflow in silence
+        if self.manifest["integers"] is not None and self.engine != "webgpu":  # x86 without VNNI would overflow
             options.add_session_config_entry("session.x64quantprecision", "1")
         path = self._file(folder, part["file"])
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -2,20 +2,25 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from phantom_edge.bundle.folder import AGAIN, Bundle
 from phantom_edge.export.targets.onnx import trace
 from phantom_edge.export.targets.onnx.engine import OrtEngine
-from phantom_edge.export.targets.web.facts import forms_of
+from phantom_edge.export.targets.web.facts import WASM, WEBGPU, forms_of
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.runtime.engine import Floats, Ints
 from phantom_edge.runtime.tracing import Found
 
 
 class FirstRowEngine(OrtEngine):
-    """An OrtEngine whose cache begins with the rows of the first token in the bundle, as it must on WebGPU."""
+    """An OrtEngine that computes as WebGPU does: the cache begins with the rows of the first token in the bundle.
+
+    And DequantizeLinear stays as it is, where the CPU would round what is multiplied by its output (and where ONNX
+    Runtime 1.31 makes a graph that does not run, on an x86 CPU without VNNI).
+    """
 
     def __init__(self, bundle: Bundle, threads: int = 0, traces: Path | None = None) -> None:
         super().__init__(bundle, threads, traces)
@@ -27,6 +32,10 @@ class FirstRowEngine(OrtEngine):
         for name, rows in self.cache.items():
             stored = np.frombuffer(content, rows.dtype.newbyteorder("<"), rows.shape[1], start)
             self.first[name], start = stored, start + stored.nbytes
+
+    def _model(self, path: Path, options: Any) -> str | bytes:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+        return super()._model(path, options)
 
     def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
         """See Engine. The graph computes the first token for its logits alone, and only where these are kept."""
@@ -43,12 +52,16 @@ class FirstRowEngine(OrtEngine):
         return found
 
 
-def engine_of(bundle: Bundle, threads: int) -> OrtEngine:
+KINDS: dict[str, type[OrtEngine]] = {WASM: OrtEngine, WEBGPU: FirstRowEngine}
+"""Engines by form."""
+
+
+def engine_of(bundle: Bundle, threads: int, traces: Path | None = None) -> OrtEngine:
     """Returns the engine of a bundle's first form: that of WASM, if it is there."""
-    form = next(iter(forms_of(bundle).values()))
-    return OrtEngine(form, threads)
+    name, form = next(iter(forms_of(bundle).items()))
+    return KINDS[name](form, threads, traces)
 
 
 def traced(bundle: Bundle, threads: int, depths: Sequence[int], folder: Path) -> Found:
     """See Pass."""
-    return trace.traced_bundle(next(iter(forms_of(bundle).values())), threads, depths, folder)
+    return trace.traced(engine_of(bundle, threads, folder), depths)

@@ -7,7 +7,7 @@ from phantom_edge.bundle.folder import Bundle
 from phantom_edge.export.targets.onnx.engine import OrtEngine
 from phantom_edge.export.targets.onnx.exact import ExactEngine
 from phantom_edge.export.targets.trials import Trial, trials
-from phantom_edge.export.targets.web.engine import FirstRowEngine
+from phantom_edge.export.targets.web.engine import KINDS, FirstRowEngine
 from phantom_edge.export.targets.web.facts import WASM, WEBGPU, forms_of
 from phantom_edge.reference import Reference
 
@@ -16,18 +16,15 @@ class ExactFirstRowEngine(FirstRowEngine, ExactEngine):
     """A FirstRowEngine that rounds no activation."""
 
 
-ENGINES: dict[str, tuple[type[OrtEngine], type[OrtEngine]]] = {
-    WASM: (OrtEngine, ExactEngine),
-    WEBGPU: (FirstRowEngine, ExactFirstRowEngine),
-}
-"""The plain engine of a form, and that without rounding of activations."""
+EXACT: dict[str, type[OrtEngine]] = {WASM: ExactEngine, WEBGPU: ExactFirstRowEngine}
+"""Engines by form that round no activation."""
 
 
 def exact(bundle: Bundle, reference: Reference, *, strict: bool) -> list[Trial]:
     """See Exact."""
     found = []
     for name in forms_of(bundle):
-        engines = (partial(_engine, kind, name) for kind in ENGINES[name])
+        engines = (partial(_engine, kind, name) for kind in (KINDS[name], EXACT[name]))
         found += [replace(trial, form=name) for trial in trials(bundle, reference, *engines)]
     return found
 
