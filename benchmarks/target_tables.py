@@ -101,6 +101,35 @@ def programs(document: Row) -> str:
     return table(columns, document["rows"])
 
 
+def web(document: Row) -> str:
+    """Forms for WASM beside Python's ONNX Runtime."""
+
+    def both(what: str, format: str) -> Callable[[Row], str]:
+        def shown(row: Row) -> str:
+            if what not in row:
+                return "-"
+            speeds = " / ".join(format.format(row[what][name]) for name in ("python", "wasm"))
+            return f"{speeds} ({row[f'{what}_ratio']:.2f}x)"
+
+        return shown
+
+    columns: Columns = {
+        "bundle": "{bundle}",
+        "weights": "{weight_megabytes:,.1f} MB",
+        "tiles/s": both("tiles", "{:,.1f}"),
+        "prefill": both("prefill", "{:,.1f}"),
+        "decode": both("decode", "{:,.1f}"),
+        "memory": lambda row: f"{row['peak_megabytes']['wasm']:,} MB",
+    }
+    return (
+        f"One thread of {document['machine']}: Python's ONNX Runtime / ONNX Runtime Web in WASM (Node "
+        f"{document['node']}), the same\ngraphs and weights, in turns (`benchmarks/web.py`); tokens/s, and the ratio "
+        "of WASM to Python, the median over turns.\n*web* is the form of this target, *onnx* that of the other. "
+        "*Memory* is the peak of the process with WASM. WebGPU is\nunmeasured.\n\n"
+        f"{table(columns, document['rows'])}"
+    )
+
+
 def packages(document: Row) -> str:
     """Core ML packages of a real shape."""
     columns: Columns = {

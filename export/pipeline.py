@@ -8,7 +8,7 @@ from pathlib import Path
 from phantom_edge.bundle.folder import Bundle, listing, write_manifest
 from phantom_edge.bundle.manifest import UNSEALED, Integers, Manifest, Model, Phantom
 from phantom_edge.bundle.pictures import Pictures
-from phantom_edge.bundle.proof import RELATIVE, Proof
+from phantom_edge.bundle.proof import RELATIVE, Check, Proof
 from phantom_edge.checkpoint.card import Card, read_card
 from phantom_edge.checkpoint.generation import Carried
 from phantom_edge.checkpoint.loading import matrices, open_checkpoint
@@ -21,7 +21,7 @@ from phantom_edge.export.proof.golden_part import add_golden
 from phantom_edge.export.proof.verify import verify
 from phantom_edge.export.proof.words import checked_prompt, write_words
 from phantom_edge.export.readme import README, example_of, readme_of
-from phantom_edge.export.targets import TARGETS, target_named
+from phantom_edge.export.targets import TARGETS, forms_of, target_named
 from phantom_edge.export.targets.target import Settings, Target
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import check_target, whole_folder
@@ -54,17 +54,25 @@ class Exported:
     @property
     def errors(self) -> dict[str, float]:
         """Largest relative error of each part that was compared."""
-        proof = self.bundle.proof
+        parts = self.bundle.manifest.parts
         fixed = self.bundle.manifest.has_fixed_shapes
         stages: dict[str, tuple[str, ...]] = {"vision": ("vision",)}
         stages["decoder"] = ("decode",) if fixed else ("prefill", "decode")
         stages |= {"prefill": ("prefill",), "head": ("prefill",)} if fixed else {}
         found: dict[str, float] = {}
-        for part, measured in stages.items():
-            checks = [c for c in (proof.checks if proof else ()) if c.stage in measured and c.measure == RELATIVE]
-            if checks:
-                found[part] = max(float("inf") if check.value is None else check.value for check in checks)
+        for form, bundle in forms_of(self.bundle).items():
+            for role, measured in stages.items():
+                checks = [c for c in self._checks(form) if c.stage in measured and c.measure == RELATIVE]
+                if checks:
+                    file = bundle.manifest.parts[role].file
+                    name = next(one for one, part in parts.items() if part.file == file) if form else role
+                    worst = max(float("inf") if check.value is None else check.value for check in checks)
+                    found[name] = max(worst, found.get(name, 0.0))
         return found
+
+    def _checks(self, form: str) -> list[Check]:
+        proof = self.bundle.proof
+        return [] if proof is None else [check for check in proof.checks if check.form == form]
 
 
 def export_bundle(

@@ -19,13 +19,15 @@ BLOCK = re.compile(r"^`([\w.]+)`:\n\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DO
 LARGEST = 120
 """Maximum size of a README, kB."""
 
+SCRIPTS = {"steps.mjs", "words.mjs", "pictures.mjs", "numbers.mjs", "decoded.mjs"}
 PROGRAMS = {
-    "onnx": {"answer.py", "answer.mjs", "Answer.kt", "Pictures.kt", "Words.kt", "Answer.swift"},
+    "onnx": {"answer.py", "answer.mjs", *SCRIPTS, "Answer.kt", "Pictures.kt", "Words.kt", "Answer.swift"},
     "coreml": {"Answer.swift", "Steps.swift", "Pictures.swift", "Words.swift"},
     "coreai": {"Answer.swift", "Steps.swift", "Pictures.swift", "Words.swift"},
     "executorch": {"Answer.kt", "Bitmaps.kt", "Pictures.kt", "Words.kt", "Answer.swift"},
     "jetson": {"board.py", "answer.py"},
     "qnn": {"Answer.kt", "Bitmaps.kt", "Pictures.kt", "Words.kt"},
+    "web": {"answer.mjs", "bundle.mjs", "page.mjs", "index.html", *SCRIPTS},
 }
 
 

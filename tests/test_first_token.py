@@ -105,7 +105,9 @@ def test_in_pieces_it_is_the_same(checkpoint: Path, bundle: Bundle, tmp_path: Pa
     run = first_token._run
     monkeypatch.setattr(first_token, "PIECE", 1)
     monkeypatch.setattr(
-        first_token, "_run", lambda model, nodes, *rest: (runs.append(len(nodes)), run(model, nodes, *rest))
+        first_token,
+        "_run",
+        lambda model, nodes, *rest, **more: (runs.append(len(nodes)), run(model, nodes, *rest, **more)),
     )
     pieces = export_onnx(checkpoint, tmp_path / "pieces", max_context=512)
     assert len(runs) >= bundle.manifest.cache.layers

@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import structure  # noqa: E402
 
-BUILDS_ON = {"coreai": "coreml", "jetson": "onnx", "qnn": "onnx"}
+BUILDS_ON = {"coreai": "coreml", "jetson": "onnx", "qnn": "onnx", "web": "onnx"}
 """Targets that build on another one, and name it."""
 
 DELEGATES = {"coreml", "qnn"}
@@ -107,6 +107,8 @@ NONSENSE = (
     ("onnx", ("--phantom", "rank=99"), "--phantom is rank=99, and heads have 32 numbers"),
     ("onnx", ("--max-tiles", "99"), "--max-tiles is 99: such a picture takes 4,900 tokens"),
     ("onnx", ("--calib", "none.jsonl"), "--calib is given, but target onnx needs no calibration"),
+    ("web", ("--engines", "webnn"), "--engines is webnn"),
+    ("web", ("--cache", "int8"), "--cache is for target onnx, not web"),
     ("webgpu", (), "there is no target 'webgpu'"),
 )
 

@@ -27,7 +27,7 @@ README = "\n".join(PAGES.values())
 LINK = re.compile(r"\]\((?![a-z]+:)([^)#]+)(?:#[^)]*)?\)")
 PATH = re.compile(r"`((?:\.\./)?(?:phantom_edge|export|quantize|benchmarks|scripts|tests|apps|docs)/[\w./-]*)`")
 
-ALONE = ("Core ML", "ExecuTorch", "Jetson", "Qualcomm")
+ALONE = ("Core ML", "ExecuTorch", "Jetson", "Qualcomm", "Web")
 """Sections whose commands need nothing that others make."""
 
 LONG = ("Core ML", "ExecuTorch")

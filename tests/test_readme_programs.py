@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from bundles import export_onnx, resealed
 from noise import noise
-from other_languages import EXPORT, answer_of, javascript, kotlin, loaded
+from other_languages import EXPORT, SHARED, answer_of, javascript, kotlin, loaded
 from PIL import Image
 
 from phantom_edge.bundle.folder import Bundle
@@ -215,7 +215,7 @@ def check(
 
 @pytest.mark.slow
 def test_javascript_answers_as_the_session_does(check: Check, place: Path) -> None:
-    check(javascript(place))
+    check(javascript(place, "onnx"))
 
 
 HALVES = """
@@ -230,13 +230,13 @@ process.stdout.write(new Uint8Array(Float32Array.from(bits, numberOf).buffer));
 @pytest.mark.skipif(not shutil.which("node"), reason="no node here")
 def test_javascript_rounds_to_float16_bit_for_bit() -> None:
     """Every float16 but NaN, every tie between two, and the float32 numbers beside a tie."""
-    text = (PROGRAM.parent / "answer.mjs").read_text(encoding="utf-8")
+    text = (SHARED / "numbers.mjs").read_text(encoding="utf-8")
     halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
     ties = (halves[1:] + halves[:-1]) / 2
     beside = [np.nextafter(ties, np.float32(end)) for end in (0, np.inf)]
     positive = np.concatenate([halves, ties, *beside, np.array([65519.0, 65520.0, 1e6], np.float32)])
     numbers = np.concatenate([positive, -positive[1:]])
-    part = text[text.index("const single") : text.index("const numbersOf")]
+    part = text[text.index("const single") : text.index("/** A tensor's numbers as they are stored")]
     ran = subprocess.run(
         ["node", "--input-type=module", "-e", part + HALVES], input=numbers.tobytes(), capture_output=True, check=True
     )

@@ -6,7 +6,14 @@ Files here serve several targets; those of one target lie in its own room.
 from importlib.resources import files
 from pathlib import PurePath
 
-LANGUAGES = {".py": "python", ".mjs": "javascript", ".kt": "kotlin", ".swift": "swift", ".cpp": "cpp"}
+LANGUAGES = {
+    ".py": "python",
+    ".mjs": "javascript",
+    ".html": "html",
+    ".kt": "kotlin",
+    ".swift": "swift",
+    ".cpp": "cpp",
+}
 """Languages of code blocks, by the ending of the program's file."""
 
 

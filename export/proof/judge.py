@@ -128,7 +128,7 @@ class Judge:
     def _checks(self, stage: Stage, case: str, tally: Tally) -> list[Check]:
         shown = STAGES[self.trial.kind].get(stage, stage)
         return [
-            Check(shown, case, measure, value, self._bound(stage, measure))  # type: ignore[arg-type]
+            Check(shown, case, measure, value, self._bound(stage, measure), self.trial.form)  # type: ignore[arg-type]
             for measure, value in tally.measures().items()
         ]
 

@@ -12,6 +12,7 @@ from phantom_edge.export.targets.jetson.target import TARGET as JETSON
 from phantom_edge.export.targets.onnx.target import TARGET as ONNX
 from phantom_edge.export.targets.qnn.target import TARGET as QNN
 from phantom_edge.export.targets.target import Options, Target, check_choice, flag_of
+from phantom_edge.export.targets.web.target import TARGET as WEB
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.typed import WrongJson, from_json
 
@@ -22,6 +23,7 @@ TARGETS: dict[str, Target] = {
     "executorch": EXECUTORCH,
     "jetson": JETSON,
     "qnn": QNN,
+    "web": WEB,
 }
 
 
@@ -44,6 +46,12 @@ def target_of(bundle: Bundle) -> Target:
     if target.facts is not None:
         bundle.facts(target.facts)
     return target
+
+
+def forms_of(bundle: Bundle) -> dict[str, Bundle]:
+    """Returns the forms of a bundle's parts by their names, or the bundle itself, without a name, where it has one."""
+    found = target_of(bundle).forms
+    return {"": bundle} if found is None else dict(found(bundle))
 
 
 def caution_of(bundle: Bundle) -> str:

@@ -162,6 +162,10 @@ NORMAL_FLOAT16 = 2.0**-14
 MakeEngine = Callable[[Bundle, int], "Engine"]
 """Makes the engine of a bundle with a number of threads; 0 is the runtime's default."""
 
+Forms = Callable[[Bundle], Mapping[str, Bundle]]
+"""Splits a bundle whose parts exist in several forms: each form, by its name, as a bundle of its own with the files
+that a device loads for it. Raises EdgeError where the bundle names parts that it lacks."""
+
 
 @dataclass(frozen=True)
 class Making:
@@ -197,8 +201,8 @@ class Count:
 
     ``scales`` are the formats of the scales of rows and of groups ("": the floats' own), ``table_scales`` that of the
     embedding table, whose rows without groups are cut into blocks of ``table_block`` (None: not cut), as those of a
-    tied head are into ``head_block``. ``ties``: cases in which a tied table is read from the head. ``fixed``: a chunk
-    is computed whole, with a full cache.
+    tied head are into ``head_block``, and all others of the decoder into ``row_block``. ``ties``: cases in which a tied
+    table is read from the head. ``fixed``: a chunk is computed whole, with a full cache.
     """
 
     is_half: bool = False
@@ -210,18 +214,23 @@ class Count:
     table_scales: str = ""
     table_block: int | None = 128
     head_block: int | None = None
+    row_block: int | None = None
     ties: Literal["always", "float", "never"] = "never"
     fixed: bool = False
 
 
 @dataclass(frozen=True)
 class Variant:
-    """Weights that a target takes, and the export command's other arguments; ``compute`` is gpu where not the usual."""
+    """Weights that a target takes, and the export command's other arguments; ``compute`` is gpu where not the usual.
+
+    ``count`` is the storage where it differs from the target's own.
+    """
 
     weights: str
     arguments: str = ""
     caches: tuple[Literal["float", "int8"], ...] = ("float",)
     compute: Literal["auto", "gpu"] = "auto"
+    count: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -235,6 +244,7 @@ class Target:
 
     Callables import what they need when they are called, and raise EdgeError with the pip command that installs it.
     ``making`` exports, ``engine`` runs a bundle here, ``exact`` lists the runs of a proof (None: the engine's alone).
+    ``forms`` is for targets whose bundles hold several forms of their parts, of which a device loads one.
     ``rounds``: the engine rounds activations of quantized layers. ``other`` is the choice to try where a proof fails;
     ``keeps_parts``: parts that take long to make are kept then. ``facts`` is the type of ``Manifest.facts``.
 
@@ -264,6 +274,7 @@ class Target:
     variants: tuple[Variant, ...] = ()
     transports: tuple[str, ...] = ("host", "ssh")
     facts: type[Any] | None = None
+    forms: Forms | None = None
     multiple: int | None = None
     least: float = 0.0
     calibrates: bool = False

@@ -38,7 +38,8 @@ class Trial:
     """One way to run a bundle, the reference to compare with, and its bounds (none: errors are reported only).
 
     ``plain`` is the usual run; ``exact`` leaves out the rounding of activations; ``strict`` rounds inside operators,
-    too. ``layers`` compares layer by layer, where the engine allows it.
+    too. ``layers`` compares layer by layer, where the engine allows it. ``form`` names the graphs that run, where a
+    bundle holds several for the same part.
     """
 
     engine: MakeEngine
@@ -46,6 +47,7 @@ class Trial:
     bounds: Bounds
     kind: Kind = "plain"
     layers: MeasureLayers | None = None
+    form: str = ""
 
 
 def trials(

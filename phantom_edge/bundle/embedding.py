@@ -31,7 +31,7 @@ class Rounded:
 
     def __post_init__(self) -> None:
         check_rules(
-            block=16 <= self.block <= 2**16 and self.block & (self.block - 1) == 0,
+            block=16 <= self.block <= 2**16 and self.block % 2 == 0,
             scales=self.scales >= 0,
             zero_points=self.zero_points is None or self.zero_points >= 0,
             zero_offset=self.zero_offset == 2 ** (self.bits - 1),

@@ -40,6 +40,13 @@ class Check:
     """Measured difference, in the unit of ``measure``; null where it is not finite."""
     bound: float | None
     """Largest allowed difference, in the unit of ``measure``; null where it is reported only."""
+    form: str = ""
+    """Form of the graphs, where a bundle has several for one part: for target web, the engine; else empty."""
+
+    @property
+    def title(self) -> str:
+        """The case, and the form where there are several."""
+        return f"{self.case}, {self.form}" if self.form else self.case
 
     @property
     def passed(self) -> bool:
@@ -63,7 +70,7 @@ class Check:
     def text(self) -> str:
         """The check in one line, for a message."""
         bound = "" if self.bound is None else f", bound {self.bound:.1e}"
-        return f"{self.stage} of '{self.case}': {self.measure} {self.value_text}{bound}"
+        return f"{self.stage} of '{self.title}': {self.measure} {self.value_text}{bound}"
 
 
 @dataclass(frozen=True)
@@ -119,8 +126,8 @@ class Proof:
         return {check.stage for check in self.checks} >= set(STAGES) and all(check.passed for check in self.checks)
 
     def by_stage(self) -> dict[tuple[str, str], dict[str, Check]]:
-        """The checks of each stage and case, by measure."""
+        """The checks of each stage, and of each case in each form, by measure."""
         found: dict[tuple[str, str], dict[str, Check]] = {}
         for check in self.checks:
-            found.setdefault((check.stage, check.case), {})[check.measure] = check
+            found.setdefault((check.stage, check.title), {})[check.measure] = check
         return found

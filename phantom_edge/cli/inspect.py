@@ -30,6 +30,7 @@ def inspect(
 ) -> None:
     """Show a bundle: parts, operators, weights by number format, cache, memory and proof."""
     from phantom_edge.bundle.folder import Bundle
+    from phantom_edge.bundle.manifest import MANIFEST
     from phantom_edge.foundation.typed import to_json
 
     opened = Bundle.open(bundle)
@@ -42,18 +43,44 @@ def inspect(
         return
     contexts = sorted({*(c for c in CONTEXTS if c < manifest.cache.max_context), manifest.cache.max_context})
     contexts = contexts if context is None else [context]
-    memory = {tokens: _memory(manifest, tokens) for tokens in contexts}
+    forms = {name: one.manifest for name, one in _forms(opened).items()}
+    memory = {name: {tokens: _memory(form, tokens) for tokens in contexts} for name, form in forms.items()}
     if json:
         proof = {"proof": to_json(opened.proof), "verified": opened.verified}
-        print_json(to_json(manifest) | proof | {"memory_bytes": memory})
+        more: dict[str, Any] = {"memory_bytes": next(iter(memory.values()))}
+        if "" not in forms:
+            more["forms"] = {
+                name: {"download_bytes": _bytes(form), "memory_bytes": memory[name]} for name, form in forms.items()
+            }
+        print_json(to_json(manifest) | proof | more)
         return
     _show(opened)
-    print_table(
-        "Memory, MB",
-        ("context, tokens", "weights", "cache", "total"),
-        [(f"{n:,}", *(f"{part / 1e6:,.1f}" for part in memory[n].values())) for n in contexts],
-        "without the runtime itself and its intermediate results",
-    )
+    if "" not in forms:
+        print_table(
+            "Download, MB",
+            ("form", "files", "size"),
+            [(name, f"{len(form.files)}", f"{_bytes(form) / 1e6:,.1f}") for name, form in forms.items()],
+            f"without {MANIFEST}; a device loads one form",
+        )
+    for name, form in memory.items():
+        print_table(
+            f"Memory, MB, {name}" if name else "Memory, MB",
+            ("context, tokens", "weights", "cache", "total"),
+            [(f"{n:,}", *(f"{part / 1e6:,.1f}" for part in form[n].values())) for n in contexts],
+            "without the runtime itself and its intermediate results",
+        )
+
+
+def _forms(bundle: "Bundle") -> "dict[str, Bundle]":
+    """The forms of a bundle; itself where no target here has its name."""
+    from phantom_edge.export.targets import TARGETS, forms_of
+
+    return forms_of(bundle) if bundle.manifest.target in TARGETS else {"": bundle}
+
+
+def _bytes(manifest: "Manifest") -> int:
+    """Size of all listed files."""
+    return sum(file.bytes for file in manifest.files.values())
 
 
 def _memory(manifest: "Manifest", tokens: int) -> dict[str, int]:
@@ -216,7 +243,7 @@ def _leaves(bundle: "Bundle") -> Iterator[tuple[str, Any]]:
     yield from _walk(document, "")
     yield "verified", bundle.verified
     for check in () if bundle.proof is None else bundle.proof.checks:
-        yield f"{check.stage}, {check.case}, {check.measure}", check.value
+        yield f"{check.stage}, {check.title}, {check.measure}", check.value
 
 
 def _walk(value: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -75,6 +75,7 @@ def document(bundle: Path, proof: "Proof") -> dict[str, object]:
             {
                 "stage": check.stage,
                 "case": check.case,
+                "form": check.form,
                 "measure": check.measure,
                 "value": check.value,
                 "bound": check.bound,

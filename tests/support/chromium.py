@@ -58,3 +58,15 @@ def inspect_page(page: Path, folder: Path, scheme: str, widths: Sequence[int], p
         pytest.skip("the browser needs a library that is not here")
     assert ran.returncode == 0, (ran.returncode, ran.stderr[-2000:])
     return list(json.loads(ran.stdout))
+
+
+def ask_page(url: str, picture: Path, question: str, place: Path, *flags: str) -> dict[str, Any]:
+    """The answer of the page of a README, the engine that it chose, and what the console said."""
+    home = installed(place)
+    shutil.copy(FILES / "ask.mjs", home)
+    words = ["node", str(home / "ask.mjs"), url, str(picture), question, *flags]
+    ran = subprocess.run(words, env=at_home(home), capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
+    if "error while loading shared libraries" in ran.stderr:
+        pytest.skip("the browser needs a library that is not here")
+    assert ran.returncode == 0, (ran.returncode, ran.stderr[-2000:])
+    return dict(json.loads(ran.stdout))

@@ -18,18 +18,24 @@ PATIENCE = 600
 """Maximum seconds to install packages, or to compile."""
 
 
-def javascript(place: Path) -> list[str]:
-    """The command that runs the program in JavaScript, with its packages installed once in ``place``."""
-    program = EXPORT / "targets/onnx/programs/answer.mjs"
+def javascript(place: Path, room: str) -> list[str]:
+    """The command that runs a room's program in JavaScript, with its packages installed once in ``place``."""
+    return ["node", str(scripts(place, room) / "answer.mjs")]
+
+
+def scripts(place: Path, room: str) -> Path:
+    """The folder with a room's programs in JavaScript and their packages, made once in ``place``."""
+    own = EXPORT / f"targets/{room}/programs"
     package = SUPPORT / "javascript" / "package.json"
+    sources = (*sorted(own.glob("*.mjs")), *sorted(own.glob("*.html")), *sorted(SHARED.glob("*.mjs")), package)
 
     def install(folder: Path) -> None:
-        for one in (program, package):
+        for one in sources:
             shutil.copy(one, folder)
         words = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"]
         _run_or_skip(words, folder)
 
-    return ["node", str(_made_once(place, ("node", "npm"), (program, package), install) / program.name)]
+    return _made_once(place, ("node", "npm"), sources, install)
 
 
 def kotlin(place: Path, room: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Reader of ONNX bundles, written from docs/bundle-format.md alone, as the author of an app would write one."""
+"""Reader of ONNX bundles, also those for pages, by docs/bundle-format.md alone, as an app's author would write one."""
 
 import datetime
 import hashlib
@@ -74,8 +74,9 @@ def read_manifest(folder: Path) -> Manifest:
     refuse_unless(version == 2, f"schema_version {version} is not known")
     unsealed = data.replace(str(seal).encode(), b"0" * 64)
     refuse_unless(hashlib.sha256(unsealed).hexdigest() == seal, "phantom.json is damaged")
-    kind = (manifest["target"], manifest["cache"]["layout"], manifest["cache"]["positions"])
-    refuse_unless(kind == ("onnx", "growing arrays", "position_ids"), f"{kind} is not for this reader")
+    kind = (manifest["cache"]["layout"], manifest["cache"]["positions"])
+    is_known = manifest["target"] in ("onnx", "web") and kind == ("growing arrays", "position_ids")
+    refuse_unless(is_known, f"{manifest['target']}, {kind} is not for this reader")
     refuse_unless(set(manifest["generation"]) <= SETTINGS, "generation has an unknown setting")
     return manifest
 
@@ -135,11 +136,21 @@ def apply_settings(logits: Array, ids: list[int], answer: int, generation: Manif
     return logits
 
 
+def for_engine(manifest: Manifest, engine: str) -> Manifest:
+    """The manifest with the parts and the table of an engine, where it is for engines of the web."""
+    if manifest["target"] != "web":
+        return manifest
+    refuse_unless(engine in manifest["facts"]["engines"], f"there is nothing for {engine}")
+    form = manifest["facts"]["engines"][engine]
+    parts = {name: manifest["parts"][form[name]] for name in ("vision", "decoder")}
+    return {**manifest, "parts": parts, "embedding": form["embedding"]}
+
+
 class Reader:
     """A bundle's pictures, prompts and graphs, with the cache of one conversation."""
 
-    def __init__(self, folder: Path) -> None:
-        self.manifest = read_manifest(folder)
+    def __init__(self, folder: Path, engine: str = "") -> None:
+        self.manifest, self.engine = for_engine(read_manifest(folder), engine), engine
         prompt = self.manifest["prompt"]
         self.tokenizer = Tokenizer.from_file(str(self._file(folder, prompt["tokenizer"])))
         template = self._file(folder, prompt["chat_template"]).read_text(encoding="utf-8")
@@ -153,6 +164,16 @@ class Reader:
         self.cache = {port["name"]: np.empty((0, port["shape"][1]), port["dtype"]) for port in past}
         self.contents: list[tuple[str, int]] = []  # of each position in the cache
         self.pictures: dict[str, Encoded] = {}
+        if engine == "webgpu":  # takes no empty array
+            self._begin(self._file(folder, self.manifest["cache"]["first_row"]["file"]).read_bytes())
+
+    def _begin(self, content: bytes) -> None:
+        """Fills position 0 with the rows of the first token."""
+        offset = 0
+        for name, rows in self.cache.items():
+            row = np.frombuffer(content, rows.dtype.newbyteorder("<"), rows.shape[1], offset)
+            self.cache[name], offset = row[None].astype(rows.dtype), offset + row.nbytes
+        self.contents = [("", self.manifest["prompt"]["first_token"])]
 
     def _file(self, folder: Path, name: str) -> Path:
         return checked_file(folder, self.manifest, name)
@@ -162,7 +183,7 @@ class Reader:
         for weights in part["weights"]:
             self._file(folder, weights)
         options = onnxruntime.SessionOptions()
-        if self.manifest["integers"] is not None:  # x86 without VNNI would overflow in silence
+        if self.manifest["integers"] is not None and self.engine != "webgpu":  # x86 without VNNI would overflow
             options.add_session_config_entry("session.x64quantprecision", "1")
         path = self._file(folder, part["file"])
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -4,6 +4,7 @@ There is one function for each file format; all return dequantized weights, whic
 """
 
 import re
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ Weights = dict[str, NDArray[np.float32]]
 PARTS_OF = {"qkv": ("q", "k", "v"), "gate_up": ("gate", "up")}
 
 
-def compare_weights(bundle: Bundle, files: QuantizedFiles) -> set[str]:
-    """Compare each matrix of a bundle with the checkpoint's, bit for bit; returns the names of those compared."""
+def compare_weights(
+    bundle: Bundle, files: QuantizedFiles, graphs: Sequence[str] = ("vision.onnx", "decoder.onnx")
+) -> set[str]:
+    """Compare each matrix of these graphs with the checkpoint's, bit for bit; returns the names of those compared."""
     compared: set[str] = set()
-    matrices_ = {**onnx_weights(bundle.file("vision.onnx")), **onnx_weights(bundle.file("decoder.onnx"))}
+    matrices_ = {name: weight for graph in graphs for name, weight in onnx_weights(bundle.file(graph)).items()}
     for key, got in matrices_.items():
         match = re.fullmatch(r"(.*(?:self_attn|mlp)\.)(qkv|gate_up)\.weight(?:\.(\d+))?", key)
         names = [key] if match is None else [f"{match[1]}{part}_proj.weight" for part in PARTS_OF[match[2]]]
@@ -44,13 +47,17 @@ def onnx_weights(path: Path) -> Weights:
     """
     model = onnx.load(path)
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    found = {}
+    found, turned = {}, {}
     for node in model.graph.node:
+        if node.op_type == "Transpose" and node.input[0] in arrays:
+            turned[node.output[0]] = node.input[0]
         if node.op_type == "DequantizeLinear" and node.input[0] in arrays:
             found[node.input[0].removesuffix(".integers")] = _dequantized(node, arrays).T
         if node.op_type == "MatMulIntegerToFloat":
-            columns_first = arrays[node.input[1]].astype(np.float32)
-            found[node.input[1].removesuffix(".integers")] = (columns_first * arrays[node.input[3]]).T
+            name = turned.get(node.input[1], node.input[1])
+            integers = arrays[name].astype(np.float32) if name in turned.values() else arrays[name].astype(np.float32).T
+            zero = arrays[node.input[5]].astype(np.float32) if len(node.input) > 5 and node.input[5] else 0
+            found[name.removesuffix(".integers")] = (integers - zero) * arrays[node.input[3]][:, None]
         if node.op_type != "MatMulNBits":
             continue
         about = {attribute.name: attribute.i for attribute in node.attribute}

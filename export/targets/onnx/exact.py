@@ -13,6 +13,9 @@ from phantom_edge.export.targets.onnx.graph import ROUNDING
 FLOAT = 1
 """The accuracy level of MatMulNBits that rounds no activation."""
 
+LEVEL = "session.qdq_matmulnbits_accuracy_level"
+"""Entry of a session's configuration: the level of those that ONNX Runtime makes of other nodes."""
+
 NUMBERS = {"float32": onnx.TensorProto.FLOAT, "float16": onnx.TensorProto.FLOAT16}
 
 
@@ -25,22 +28,27 @@ class ExactEngine(OrtEngine):
     def _model(self, path: Path, options: Any) -> str | bytes:
         model = onnx.load(path, load_external_data=False)
         dtype = NUMBERS[self.manifest.cache.dtype]
-        for node in model.graph.node:
-            if node.name.startswith(ROUNDING):
-                node.CopyFrom(helper.make_node("Identity", node.input[:1], node.output))
-            for attribute in node.attribute:
-                if attribute.name == "accuracy_level":
-                    attribute.i = FLOAT
-        nodes = [new for node in model.graph.node for new in _of_floats(node)]
-        model.graph.ClearField("node")
-        model.graph.node.extend(nodes)
+        leave_out_rounding(model)
         for port in (*model.graph.input, *model.graph.output):
             if port.type.tensor_type.elem_type == onnx.TensorProto.INT8:
                 port.type.tensor_type.elem_type = dtype
-        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", str(FLOAT))
+        options.add_session_config_entry(LEVEL, str(FLOAT))
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
         serialized: bytes = model.SerializeToString()
         return serialized
+
+
+def leave_out_rounding(model: onnx.ModelProto) -> None:
+    """Change a graph so that it rounds no activation; a session needs ``LEVEL`` at ``FLOAT``, too."""
+    for node in model.graph.node:
+        if node.name.startswith(ROUNDING):
+            node.CopyFrom(helper.make_node("Identity", node.input[:1], node.output, node.name))
+        for attribute in node.attribute:
+            if attribute.name == "accuracy_level":
+                attribute.i = FLOAT
+    nodes = [new for node in model.graph.node for new in _of_floats(node)]
+    model.graph.ClearField("node")
+    model.graph.node.extend(nodes)
 
 
 def _of_floats(node: onnx.NodeProto) -> list[onnx.NodeProto]:
@@ -49,7 +57,15 @@ def _of_floats(node: onnx.NodeProto) -> list[onnx.NodeProto]:
         return [node]
     left, weight, _, scales = node.input[:4]
     (out,) = node.output
-    found = [helper.make_node("DequantizeLinear", [weight, scales], [f"{out}.weight"], axis=1)]
-    bias = node.input[6] if len(node.input) > 6 else ""
+    zero, bias = (node.input[place] if len(node.input) > place else "" for place in (5, 6))
+    inputs: list[str] = [weight, scales]
+    found: list[onnx.NodeProto] = []
+    if zero:  # one for all columns, of which DequantizeLinear wants one each
+        found = [
+            helper.make_node("Shape", [scales], [f"{out}.shape"]),
+            helper.make_node("Expand", [zero, f"{out}.shape"], [f"{out}.zeros"]),
+        ]
+        inputs.append(f"{out}.zeros")
+    found.append(helper.make_node("DequantizeLinear", inputs, [f"{out}.weight"], axis=1))
     found.append(helper.make_node("MatMul", [left, f"{out}.weight"], [f"{out}.product" if bias else out]))
     return [*found, *([helper.make_node("Add", [f"{out}.product", bias], [out])] if bias else [])]

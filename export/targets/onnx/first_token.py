@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from phantom_edge.bundle.embedding import Embedding
 from phantom_edge.export.targets.onnx.byte_products import make_exact
 from phantom_edge.export.targets.onnx.engine import errors_of
+from phantom_edge.export.targets.onnx.exact import FLOAT, LEVEL, leave_out_rounding
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.onnx_runtime import need_onnx_runtime
 from phantom_edge.foundation.progress import Progress
@@ -28,10 +29,23 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def write_first_token(
-    graphs: Path, table: Embedding, token: int, has_integers: bool, begin: Progress, folder: Path
+    graphs: Path,
+    table: Embedding,
+    token: int,
+    has_integers: bool,
+    begin: Progress,
+    folder: Path,
+    *,
+    decoder: str = "decoder",
+    is_exact: bool = False,
 ) -> None:
-    """Write the row of every buffer for ``token`` at position 0, in the order of the decoder's ``past_`` inputs."""
-    model = onnx.load(graphs / "decoder.onnx", load_external_data=False)
+    """Write the row of every buffer for ``token`` at position 0, in the order of the decoder's ``past_`` inputs.
+
+    ``is_exact``: no activation is rounded.
+    """
+    model = onnx.load(graphs / f"{decoder}.onnx", load_external_data=False)
+    if is_exact:
+        leave_out_rounding(model)
     held = _inputs(model.graph)
     row = Table(table, graphs / table.file)[np.array([token])]
     held["inputs_embeds"] = row.astype(held["inputs_embeds"].dtype)
@@ -42,7 +56,7 @@ def write_first_token(
     step = begin("first token", len(pieces))
     for number, piece in enumerate(pieces):
         later = {name for other in pieces[number + 1 :] for node in other for name in node.input}
-        _run(model, piece, {*wanted, *later}, held, graphs, has_integers)
+        _run(model, piece, {*wanted, *later}, held, graphs, has_integers, is_exact=is_exact)
         step(1)
     with (folder / FILE).open("wb") as file:
         for name in wanted:
@@ -96,6 +110,8 @@ def _run(
     held: Arrays,
     weights: Path,
     has_integers: bool,
+    *,
+    is_exact: bool,
 ) -> None:
     """Run some of the nodes, with the values ``held`` so far, and hold those of their outputs that are ``wanted``."""
     ort = need_onnx_runtime()
@@ -114,6 +130,8 @@ def _run(
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(weights))
+    if is_exact:
+        options.add_session_config_entry(LEVEL, str(FLOAT))
     if has_integers:
         make_exact(ort, options)
     try:

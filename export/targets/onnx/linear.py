@@ -106,10 +106,21 @@ class LinearDrawing(Drawing):
 
         Several times as fast as MatMulNBits for many rows, and as fast for one.
         """
+        return self._by_rows(
+            x,
+            scheme,
+            bias,
+            lambda integers, one, middle: self._byte_product(integers, one, middle, key, names, shape, scheme),
+        )
+
+    def _by_rows(
+        self, x: Value, scheme: Scheme, bias: Value | None, product: Callable[[Value, Value, Value], Value]
+    ) -> Value:
+        """Rounds each row of ``x`` by its own scale; ``product`` takes the bytes, the scale 1 and their zero point."""
         one, middle = self.held_once("one", torch.tensor(1.0)), self.byte(scheme.middle)
         size = self.row_scales(x)
         integers = self.rounding("QuantizeLinear", self.rounding("Div", x, size), one, middle)
-        found = self.rounding("Mul", self._byte_product(integers, one, middle, key, names, shape, scheme), size)
+        found = self.rounding("Mul", product(integers, one, middle), size)
         return found if bias is None else self.op("Add", found, bias)
 
     def _static(
@@ -138,13 +149,25 @@ class LinearDrawing(Drawing):
         made = self._reader(names)
         weight = self.packed(f"{key}.{INTEGERS}", (columns, rows), scheme, made(columns_first))
         scales = self.weight(f"{key}.{SCALES}", (rows,), made(scales_first))
+        return self.byte_product(integers, scale, zero_point, weight, scales, None, bias)
+
+    def byte_product(
+        self,
+        integers: Value,
+        scale: Value,
+        zero_point: Value,
+        weight: Value,
+        scales: Value,
+        weight_zero: Value | None = None,
+        bias: Value | None = None,
+    ) -> Value:
+        """Product of ``(integers - zero_point) * scale`` and ``(weight - weight_zero) * scales`` (columns, rows)."""
+        inputs: list[Value | None] = [integers, weight, scale, scales, zero_point, weight_zero, bias]
+        while inputs[-1] is None:
+            inputs.pop()
         self.opsets["com.microsoft"] = 1
         found: Value = self.tape.op(
-            "MatMulIntegerToFloat",
-            [integers, weight, scale, scales, zero_point, *([] if bias is None else [None, bias])],
-            {},
-            domain="com.microsoft",
-            name=self.called("MatMulIntegerToFloat"),
+            "MatMulIntegerToFloat", inputs, {}, domain="com.microsoft", name=self.called("MatMulIntegerToFloat")
         )
         return found
 

@@ -76,7 +76,7 @@ def settle(_config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Sett
     """Returns the settings. Raises EdgeError for weights with palettes, which no operator of ONNX reads."""
     for scheme in schemes.values():
         if scheme.palette_rows is not None:
-            problem = f"weights of scheme {scheme.name} are for Core ML, and target onnx cannot hold them"
+            problem = f"weights of scheme {scheme.name} are for Core ML, and no operator of ONNX reads them"
             raise EdgeError(problem, "quantize to another: phantom-edge quantize --recipe int4")
     return settings
 
@@ -116,22 +116,31 @@ def _save(drawing: Drawing, name: str, begin: Progress, folder: Path) -> None:
 
 
 def embedding_of(
-    source: Source, dtype: torch.dtype, parts: Unfinished, begin: Progress, *, opset_only: bool
+    source: Source,
+    dtype: torch.dtype,
+    parts: Unfinished,
+    begin: Progress,
+    *,
+    opset_only: bool,
+    decoder: str = "decoder",
+    whole_rows: bool = False,
 ) -> Embedding:
-    """Locates the embedding: in the decoder's file where the head is the same, else in a file that is written.
+    """Locates the embedding: in the file of the part ``decoder`` where the head is the same, else in one of its own.
 
-    Standard operators keep the head's integers by columns, from which rows cannot be read.
+    Standard operators keep the head's integers by columns, from which rows cannot be read. With ``whole_rows`` the head
+    keeps one scale for a row that has no groups, else one for each block.
     """
     text, integers = source.config.text, source.integers
     scheme = None if integers is None else integers.schemes.get(EMBEDDING)
     if not text.tie_word_embeddings or (opset_only and scheme is not None):
         return write_embedding(source, dtype, parts, begin)
-    graph = onnx.load(parts.folder / "decoder.onnx", load_external_data=False).graph
+    graph = onnx.load(parts.folder / f"{decoder}.onnx", load_external_data=False).graph
     place = _Places({tensor.name: tensor for tensor in graph.initializer if tensor.name.startswith(EMBEDDING)})
     file, shape = place.file, (text.vocab_size, text.hidden_size, NUMBERS[dtype])
     if scheme is None:
         return Embedding(file, place.offset(EMBEDDING), *shape)
     bits, block = carried(scheme)
+    block = text.hidden_size if whole_rows and scheme.group is None else block
     offset, scales, zero_points = (place.offset(f"{EMBEDDING}.{part}") for part in (INTEGERS, SCALES, ZEROS))
     packing = (bits, block, scales, None if is_plain(scheme) else zero_points, NUMBERS[dtype], 2 ** (bits - 1))
     return Embedding(file, offset, *shape, Rounded(*packing))

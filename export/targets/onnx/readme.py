@@ -20,11 +20,9 @@ Each language's program is complete: read one of them.
 {python}
 ### JavaScript
 
-`npm install onnxruntime-node @huggingface/tokenizers @huggingface/jinja sharp`; `node answer.mjs BUNDLE PICTURE
-QUESTION` (Node 20 or newer). In a browser `onnxruntime-web` has the same interface and gets the
-weights as `externalData`; `createImageBitmap` with `imageOrientation: "from-image"`, `colorSpaceConversion: "none"` and
-`premultiplyAlpha: "none"` decodes pictures. WebGPU takes no empty array: where `cache.first_row` names a file, put its
-rows into the cache and feed the prompt from its second token on.
+Six files for Node 20 or newer. `npm install onnxruntime-node @huggingface/tokenizers @huggingface/jinja sharp`;
+`node answer.mjs BUNDLE PICTURE QUESTION`. Browsers run these graphs, too, though slowly where they are quantized:
+for pages there is a target of its own, ONNX Runtime Web.
 
 {javascript}
 ### Kotlin
@@ -52,6 +50,8 @@ This bundle computes in float16. Leave out ONNX Runtime 1.29 on x86 processors: 
 """
 
 ROOM = "phantom_edge.export.targets.onnx.programs"
+SCRIPTS = ("steps.mjs", "words.mjs", "pictures.mjs", "numbers.mjs", "decoded.mjs")
+"""Files of the program in JavaScript that any ONNX Runtime uses."""
 
 
 def readme(lowered: Lowered) -> str:
@@ -62,7 +62,7 @@ def readme(lowered: Lowered) -> str:
         bytes=BYTES if "MatMulIntegerToFloat" in operators or "MatMulNBits" in operators else "",
         halves=HALVES if any(part.precision == "fp16" for part in lowered.parts.values()) else "",
         python=blocks("answer.py", room=ROOM),
-        javascript=blocks("answer.mjs", room=ROOM),
+        javascript=blocks("answer.mjs", room=ROOM) + "\n" + blocks(*SCRIPTS),
         kotlin=blocks("Answer.kt", room=ROOM) + "\n" + blocks("Pictures.kt", "Words.kt"),
         swift=blocks("Answer.swift", room=ROOM) + "\n" + blocks("Pictures.swift", "Words.swift"),
     )

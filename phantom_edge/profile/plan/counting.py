@@ -126,9 +126,10 @@ def decoder_weights(form: Form) -> dict[str, int]:
     size, found = form.size, Counter[str]()
     schemes = schemes_of(form.weights)
     for name, rows, columns in _layer_matrices(size):
-        found += _times(size.layers, _stored(form, schemes(name), rows, columns))
+        found += _times(size.layers, _stored(form, schemes(name), rows, columns, form.target.count.row_block))
     head = EMBEDDING if size.tied else HEAD
-    found += _stored(form, schemes(head), size.vocab, size.hidden, is_table=size.tied)
+    block = form.target.count.head_block if size.tied else form.target.count.row_block
+    found += _stored(form, schemes(head), size.vocab, size.hidden, block)
     dim, kept = size.head_dim, form.kept
     maps = 3 * dim**2 + 2 * dim * size.heads + 4 * dim * size.kv_heads
     bases = 3 * dim * kept if kept < dim else 0
@@ -184,15 +185,15 @@ def stored_bits(scheme: Scheme) -> int:
     return 8 if scheme.bits == 8 else 4
 
 
-def _stored(form: Form, scheme: Scheme | None, rows: int, columns: int, *, is_table: bool = False) -> Counter[str]:
-    """Bytes of a matrix as the target stores it: integers and scales, or floats."""
+def _stored(form: Form, scheme: Scheme | None, rows: int, columns: int, block: int | None = None) -> Counter[str]:
+    """Bytes of a matrix as the target stores it: integers and scales, or floats; ``block`` cuts rows without groups."""
     if scheme is None:
         return _plain(form, rows * columns)
     if scheme.palette_rows is not None:
         palettes = -(-rows // scheme.palette_rows) * 2**scheme.bits
         return Counter({f"int{scheme.bits}": rows * columns * stored_bits(scheme) // 8}) + _plain(form, palettes)
     own = form.target.count
-    group = scheme.group or (own.head_block if is_table else None)
+    group = scheme.group or block
     blocks = 1 if group is None else -(-columns // group)
     filled = columns if group is None else blocks * group
     kind = own.scales[scheme.group is not None] or f"float{8 * form.element}"

@@ -73,7 +73,8 @@ class Choice:
         words += [f"--max-tiles {self.tiles} --max-context {self.context} --prefill-chunk {self.chunk}"]
         words += [f"--phantom rank={rank}"] if rank is not None else []
         words += [f"--cache {self.cache}"] if self.cache != "float" else []
-        return " ".join([*words, entry.arguments.get(self.target, ""), self.option.arguments]).strip()
+        own = (entry.arguments.get(self.target, ""), self.option.arguments)
+        return " ".join([*words, *filter(None, own)])
 
 
 def choices(size: Size, entry: Entry, wish: Wish, targets: Mapping[str, Target]) -> list[Choice]:

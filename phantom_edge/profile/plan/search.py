@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf, log10
 from typing import Literal
 
@@ -89,7 +89,9 @@ def predict(
     target: Target,
 ) -> Predicted:
     """Predicts time, memory and size of a choice."""
-    form = Form(size, target, choice.option.weights, choice.context, choice.cache, rank)
+    option = choice.option
+    counted_as = target if option.count is None else replace(target, count=option.count)
+    form = Form(size, counted_as, option.weights, choice.context, choice.cache, rank)
     counted = count(form)
     rates = rates_of(entry, target, choice.option.weights, choice.option.compute)
     weights = choice.option.weights

@@ -1,0 +1,1 @@
+"""Target web: bundles for ONNX Runtime Web, in the forms of its engines."""

@@ -1,0 +1,1 @@
+"""Programs for the README of a bundle for ONNX Runtime Web."""

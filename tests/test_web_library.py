@@ -1,0 +1,114 @@
+"""The TypeScript library for the web: types, style, package, and its tests, with ONNX Runtime Web in node."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conformance_data import conformance_data
+
+from phantom_edge import __version__
+
+ROOT = Path(__file__).resolve().parents[1]
+WEB = ROOT / "apps" / "web"
+PATIENCE = 1500
+"""Maximum seconds for packages, and for the tests."""
+
+LEAST_NODE = (20, 19)
+REGISTRY = "https://registry.npmjs.org/"
+PROGRAM = """import { Phantom, PhantomError } from "phantom-edge";
+const error = await Phantom.open("data:,x").catch((error) => error);
+console.log(error instanceof PhantomError, error.fault);
+"""
+ABSENT = re.compile(r"ENOTFOUND|ECONN\w+|ETIMEDOUT|EAI_AGAIN|ENETUNREACH|ERR_SOCKET_TIMEOUT|code E(404|403|50\d)")
+"""npm's words where its registry does not answer."""
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3 * PATIENCE)]
+
+
+def node_version() -> tuple[int, ...]:
+    """Version of node, empty where there is none."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        return ()
+    said = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
+    return tuple(map(int, said.strip().removeprefix("v").split(".")))
+
+
+def run(words: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a program in ``folder``."""
+    return subprocess.run(
+        words,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+        env=os.environ | {"CI": "1", "NO_COLOR": "1"} | environment,
+    )
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the library with its packages, so that no two builds meet."""
+    if node_version() < LEAST_NODE:
+        pytest.skip("no node 20.19 or newer with npm here, which runs the tests of the web library")
+    desk = tmp_path_factory.mktemp("web")
+    made = shutil.ignore_patterns("node_modules", "dist", "LICENSE")
+    shutil.copytree(WEB, desk / "apps" / "web", ignore=made)
+    shutil.copy(ROOT / "LICENSE", desk)
+    ran = run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], desk / "apps" / "web")
+    if ran.returncode and ABSENT.search(ran.stderr):
+        pytest.skip("npm does not bring the packages of the web library")
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return desk / "apps" / "web"
+
+
+def test_types_and_style_are_clean(installed: Path) -> None:
+    """By TypeScript's strict rules, and Biome's."""
+    for words in (["tsc", "--noEmit"], ["biome", "ci"]):
+        ran = run(["npx", "--no-install", *words], installed)
+        assert ran.returncode == 0, (ran.stdout + ran.stderr)[-6000:]
+
+
+def test_the_library_passes_its_tests(installed: Path, tmp_path: Path) -> None:
+    """All of them, on conformance data made now."""
+    made = conformance_data(tmp_path / "made")
+    report = tmp_path / "report.json"
+    words = ["npx", "--no-install", "vitest", "run", "--reporter=default", "--reporter=json", f"--outputFile={report}"]
+    ran = run(words, installed, PHANTOM_GOLDEN=str(made))
+    assert ran.returncode == 0, (ran.stdout + ran.stderr)[-6000:]
+    found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+    assert found["numPassedTests"] == found["numTotalTests"] >= 200
+    assert len(found["testResults"]) == len(list(installed.glob("tests/*.test.ts")))
+
+
+def test_the_package_is_whole(installed: Path) -> None:
+    """Modules and types for each of the sources, the licence and the README, no more; and node loads it by its name."""
+    ran = run(["npm", "pack", "--json", "--pack-destination", str(installed.parent)], installed)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    packed = json.loads(ran.stdout[ran.stdout.index("[") :])[0]
+    sources = [path.stem for path in installed.glob("src/lib/*.ts")]
+    wanted = {f"dist/{name}{suffix}" for name in sources for suffix in (".js", ".d.ts")}
+    assert {one["path"] for one in packed["files"]} == wanted | {"LICENSE", "README.md", "package.json"}
+    assert packed["version"] == __version__ and packed["size"] < 200_000
+    index = (installed / "dist" / "phantom.js").read_text(encoding="utf-8")
+    assert 'new Worker(new URL("./worker.js", import.meta.url), { type: "module" })' in index  # bundlers look for it
+    ran = run(["node", "--input-type=module", "--eval", PROGRAM], installed)
+    assert ran.stdout.strip() == "true bad question", ran.stderr
+
+
+def test_packages_are_pinned_to_the_public_registry() -> None:
+    """No name of another host, and a hash for each package."""
+    lock: dict[str, Any] = json.loads((WEB / "package-lock.json").read_text(encoding="utf-8"))
+    about: dict[str, Any] = json.loads((WEB / "package.json").read_text(encoding="utf-8"))
+    packages = {name: one for name, one in lock["packages"].items() if name}
+    assert len(packages) > 30
+    for name, one in packages.items():
+        assert one.get("resolved", REGISTRY).startswith(REGISTRY) and one["integrity"].startswith("sha512-"), name
+    for name, version in {**about["dependencies"], **about["devDependencies"]}.items():
+        assert packages[f"node_modules/{name}"]["version"] == version
+    assert about["version"] == lock["version"] == __version__
