@@ -75,6 +75,7 @@ def _send_bundle(adb: Adb, bundle: Bundle, begin: Progress) -> str:
         for name in names:
             adb.push(str(bundle.path / name), f"{place}/{name}")
             step((bundle.path / name).stat().st_size)
+        adb.shell(f"chmod -R a+rX {PLACE}")  # the app is another user, whatever the shell's mask is
         _mark_whole(adb, place)
     return place
 
