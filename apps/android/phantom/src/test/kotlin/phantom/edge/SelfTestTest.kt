@@ -116,7 +116,7 @@ internal class SelfTestTest {
         open(bundle).use { phantom ->
             val proof = checkNotNull(phantom.proof())
             assertTrue(proof.passed && proof.checks.size > 20, "${proof.checks}")
-            assertEquals("nano", proof.model)
+            assertEquals(phantom.model, proof.model)
             assertTrue(proof.checks.any { it.measure == "relative error" && checkNotNull(it.bound) < 1 })
         }
         val file = File(bundle, "proof.json")

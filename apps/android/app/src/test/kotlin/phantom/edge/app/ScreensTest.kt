@@ -87,7 +87,7 @@ internal class ScreensTest {
         await("the proof") { screen.words(R.id.proof).isNotEmpty() }
         val proof = runBlocking { app.assistant.phantom().proof()!! }
         assertEquals(
-            "Export: proved by ${proof.checks.size} comparisons with the checkpoint nano " +
+            "Export: proved by ${proof.checks.size} comparisons with the checkpoint ${proof.model} " +
                 "(${proof.fingerprint.take(12)}); all ${proof.checks.count { it.bound != null }} bounds are kept",
             screen.words(R.id.proof),
         )
