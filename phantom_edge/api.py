@@ -216,15 +216,19 @@ def profile_bundle(
     depths: Sequence[int] = (),
     image: Source | None = None,
     operators: bool = True,
+    apk: Source | None = None,
     progress: Progress = no_progress,
 ) -> "Run":
-    """Measures a bundle on a device, stage by stage: cold and warm, at several lengths of the cache."""
+    """Measures a bundle on a device, stage by stage: cold and warm, at several lengths of the cache.
+
+    ``apk`` is that of the demo app, to be installed on an Android phone before.
+    """
     from phantom_edge.profile.devices.transports import profile_on
     from phantom_edge.profile.measure.stages import Wish
 
     picture = None if image is None else Path(image)
     wish = Wish(repeats, tokens, threads, tuple(depths), image=picture, operators=operators)
-    return profile_on(device, Path(bundle), wish, progress)
+    return profile_on(device, Path(bundle), wish, progress, None if apk is None else Path(apk))
 
 
 def plan_bundles(

@@ -48,6 +48,9 @@ FORMS: dict[str, tuple[str | None, dict[str, Any], dict[str, Any]]] = {
 }
 """Recipe, settings and the target's own options of each bundle."""
 
+PROVED = "fp16"
+"""The form with a proof, for readers of proofs."""
+
 GENERATION: dict[str, dict[str, Any]] = {
     "penalty": {"repetition_penalty": 3.0},
     "n-grams": {"no_repeat_ngram": 2},
@@ -73,14 +76,14 @@ def write_json(path: Path, document: object) -> None:
 
 
 def write_bundles(folder: Path) -> None:
-    """A bundle for each of FORMS, without a proof."""
+    """A bundle for each of FORMS."""
     with TemporaryDirectory() as desk:
         for form, (recipe, common, own) in FORMS.items():
             checkpoint = NANO if recipe is None else Path(desk) / recipe
             if recipe is not None and not checkpoint.exists():
                 quantize_checkpoint(NANO, read_recipe(recipe), checkpoint, name=recipe)
             settings = Settings(**common, options=TARGETS["onnx"].options(**own))
-            export_bundle(str(checkpoint), "onnx", folder / form, settings, prove=False)
+            export_bundle(str(checkpoint), "onnx", folder / form, settings, prove=form == PROVED)
 
 
 def open_bundle(folder: Path) -> Session:

@@ -51,6 +51,14 @@ def bundle(checkpoint: Path) -> Bundle:
     return export_onnx(checkpoint, checkpoint.parent / "bundle", max_context=512)
 
 
+@pytest.fixture(scope="session")
+def kotlin_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of Android's Kotlin library, compiled for a JVM."""
+    from other_languages import kotlin_library as compiled
+
+    return compiled(tmp_path_factory.mktemp("kotlin-library"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _home(tmp_path_factory: pytest.TempPathFactory):
     """No test writes into the history of whoever runs it."""

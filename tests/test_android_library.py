@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from conformance_data import conformance_data
+from other_languages import loaded
 from PIL import Image
 
+from phantom_edge.bundle.node_names import ATTENTION, MLP, NORMS, PHANTOM, PROJECTOR
 from phantom_edge.profile.measure.lines import Gathering
 from phantom_edge.profile.result import faults
 
@@ -71,7 +73,7 @@ def app(tested: Path) -> Path:
 def test_the_library_passes_its_tests(tested: Path, made: Path) -> None:
     """On enough data of every kind."""
     reports, tests = counted(tested)
-    assert reports >= 7 and tests >= 45
+    assert reports >= 7 and tests >= 49
 
     def data(name: str) -> dict[str, list[object]]:
         found: dict[str, list[object]] = json.loads((made / name).read_text(encoding="utf-8"))
@@ -93,7 +95,19 @@ def test_its_profile_is_read_as_any_other(tested: Path) -> None:
     assert len(run.answers) == 3 and [depth.context for depth in run.depths] == [64, 100]
     stages = {"preprocess", "words", "vision", "prefill", "decode", "choose"}
     assert all(answer.stages.keys() == stages and 0 < answer.accounted_share <= 1.001 for answer in run.answers)
-    assert run.peak_bytes and run.untold and run.readings[0].battery == 80.0
+    assert run.peak_bytes and run.readings[0].battery == 80.0
+    assert run.device.bandwidth and run.device.products
+    parts = ["vision, a tile", "prefill, 64 tokens", "a token behind 64", "a token behind 100"]
+    assert not run.untold and [one.part for one in run.traced] == parts
+    for part in parts:
+        places = {one.group for one in run.operators if one.part == part}
+        assert places >= {ATTENTION, MLP, NORMS, PROJECTOR if part == parts[0] else PHANTOM}
+
+
+def test_the_graph_of_its_limits_is_that_of_the_script(tested: Path) -> None:
+    """The product of matrices by which it measures bandwidth and multiply-adds."""
+    script = loaded(ROOT / "scripts" / "matmul.py")
+    assert (tested / "target" / "classes" / "matmul.onnx").read_bytes() == script.graph().SerializeToString()
 
 
 def test_bytecode_is_for_android(tested: Path) -> None:
@@ -107,13 +121,16 @@ def test_bytecode_is_for_android(tested: Path) -> None:
     assert any(path.name == "AndroidPicturesKt.class" for path in classes)
 
 
-SCREENS = ("conversation", "interrupted", "camera", "self_test", "benchmark", "bundles", "conversation_dark_large")
+SCREENS = (
+    *("conversation", "interrupted", "camera", "self_test", "proof", "benchmark", "measurement", "bundles"),
+    "conversation_dark_large",
+)
 
 
 def test_the_app_passes_its_tests(app: Path) -> None:
     """Its screens, started under Robolectric with answers of the model inside; each has left a picture."""
     reports, tests = counted(app)
-    assert reports >= 5 and tests >= 28
+    assert reports >= 6 and tests >= 31
     for name in SCREENS:
         with Image.open(app / "target" / "screenshots" / f"{name}.png") as picture:
             colours = picture.convert("RGB").getcolors(1 << 24)
@@ -173,7 +190,10 @@ def test_the_apk_without_an_engine_is_whole_and_says_so(app: Path, made: Path, t
     for name in ("phantom/edge/app/PhantomApp", "phantom/edge/Phantom", "ai/onnxruntime/OrtTrainingSession"):
         assert f"L{name};".encode() in dex
     assert b"LambdaMetafactory" not in dex  # Android has none
-    assert "byte_products.onnx" in names and apk.stat().st_size < 60_000_000
+    assert {"byte_products.onnx", "matmul.onnx"} <= set(names) and apk.stat().st_size < 60_000_000
+    manifest = ["aapt2", "dump", "xmltree", "--file", "AndroidManifest.xml", str(apk)]
+    tree = subprocess.run(manifest, capture_output=True, text=True, check=True).stdout
+    assert "E: instrumentation" in tree and ".profile.Measurement" in tree  # which phantom-edge profile starts
     if shutil.which("dexdump"):
         dumped = tmp_path / "classes.dex"
         dumped.write_bytes(dex)

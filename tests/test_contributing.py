@@ -18,7 +18,7 @@ ROWS = [match.groups() for match in ROW.finditer((ROOT / "CONTRIBUTING.md").read
 BESIDE = {
     "FAMILIES": {"family"},
     "BENCHMARKS": {"entries", "prompts"},
-    "DEVICES": {"adb", "kit", "phone", "remote", "table", "transports"},
+    "DEVICES": {"adb", "app", "phone", "remote", "table", "transports"},
 }
 """Files of a registry's folder that are no entry: what entries share."""
 

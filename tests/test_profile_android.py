@@ -1,10 +1,8 @@
-"""Profiles of a phone: the real adb, a phone that speaks its protocol, and the runner that measures everywhere."""
+"""Profiles of a phone: the real adb, a phone that speaks its protocol, and the Kotlin library in place of its app."""
 
 import os
-import platform
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -14,22 +12,18 @@ from adb_client import adb_server, connect
 from adbd import Phone
 from bundles import resealed, tiny_bundle
 from command_line import edge_inside
-from debian_packages import unpacked
+from phone_app import App
 from phone_reports import THERMAL
 from profiles import at_each_stage
 
 from phantom_edge.bundle.folder import Bundle
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.bundle.node_names import PHANTOM
 from phantom_edge.profile.devices.adb import COMMAND
-from phantom_edge.profile.devices.kit import ABIS, ABOUT, build, finish, open_kit, place_of
 from phantom_edge.profile.devices.phone import GAUGE, State, parse
 from phantom_edge.profile.measure import machine
 from phantom_edge.profile.result import Reading, Run, read_run
 
 pytest.importorskip("psutil")
-
-EMULATED = "PHANTOM_EDGE_TEST_EMULATED"
-"""Set it, and what was built for phones runs in qemu."""
 
 QUICK = ("--repeats", 1, "--tokens", 2, "--threads", 1, "--depth", 16)
 
@@ -47,9 +41,8 @@ def adb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def phone(adb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Phone]:
-    """One that adb knows, and a home without kits."""
+    """One that adb knows, without the app."""
     monkeypatch.setenv(COMMAND, adb)
-    monkeypatch.setenv("PHANTOM_EDGE_HOME", str(tmp_path / "home"))
     one = Phone(tmp_path / "phone")
     connect(adb, one)
     yield one
@@ -58,13 +51,12 @@ def phone(adb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 @pytest.fixture
-def kit(phone: Phone) -> Path:
-    """One whose Python is that of this test."""
-    place = place_of("arm64-v8a")
-    place.mkdir(parents=True)
-    (place / "run").write_text(f'#!/bin/sh\nexport OMP_NUM_THREADS=1\nexec {sys.executable} "$@"\n')
-    finish(place, "arm64-v8a", "3.11")
-    return place
+def app(phone: Phone, kotlin_library: Path) -> App:
+    """The app, installed."""
+    libraries = f"{kotlin_library / 'target/classes'}:{(kotlin_library / 'classpath').read_text()}"
+    one = App(phone, ("java", "-Xmx512m", "-cp", libraries, "PhoneKt"))
+    one.install()
+    return one
 
 
 def asked(phone: Phone, bundle: Path, *more: object) -> "subprocess.CompletedProcess[str]":
@@ -77,24 +69,25 @@ def profiled(phone: Phone, bundle: Path, out: Path) -> Run:
     return read_run(out)
 
 
-@pytest.mark.usefixtures("kit")
+@pytest.mark.slow
+@pytest.mark.usefixtures("app")
 def test_profile_of_a_phone(phone: Phone, bundle: Path, tmp_path: Path) -> None:
-    """Everything goes there once; what is told is a whole profile of it, with what it says of its battery and heat."""
+    """The bundle goes there once; its profile is whole, and has the phone's battery and heat."""
     calls = count()
     phone.charge = lambda: 2_500_000 - 1000 * next(calls)
     run = profiled(phone, bundle, tmp_path / "run.json")
     assert not run.partial and list(run.tokens_per_second) == [16] and len(run.answers) == 2
     assert (run.device.kind, run.device.name, run.device.processor) == ("android", "Acme Phone 7", "AC8000")
-    assert run.device.system.startswith("Android 15, Linux") and "AP4A" in run.device.notes["build"]
+    assert run.device.system == "Android 15 (API 35)" and "AP4A" in run.device.notes["build"]
+    assert run.device.bandwidth and run.device.products and run.peak_bytes and run.subject.threads == 1
     for reading in run.readings:
         assert (reading.battery, reading.celsius) == (85, 44.8)
         assert reading.state == "screen on, thermal light"
     assert run.energy is not None and (run.energy.source, run.energy.tokens) == (GAUGE, 4)
     looks = run.energy.joules / (0.001 * 3600 * 4)  # at each, there is 1 mAh less, at 4 V
     assert looks == pytest.approx(round(looks)) and looks > 0.5
-    there = phone.folder / "tmp/phantom-edge"
-    assert Bundle.open(there / "bundles" / run.subject.seal[:16])
-    assert not list(there.rglob("weights")) and list(there.glob("code/*/phantom_edge/quantize/recipe.py"))
+    there = phone.folder / "tmp/phantom-edge/bundles"
+    assert Bundle.open(there / run.subject.seal[:16])
     assert run.subject.bundle == bundle.name
     phone.received.clear()
     again = profiled(phone, bundle, tmp_path / "again.json")
@@ -102,11 +95,37 @@ def test_profile_of_a_phone(phone: Phone, bundle: Path, tmp_path: Path) -> None:
     shutil.copytree(bundle, tmp_path / "other")
     resealed(tmp_path / "other", lambda text: text.update(made_by="somebody else"))
     other = profiled(phone, tmp_path / "other", tmp_path / "other.json")
-    assert other.subject.seal != run.subject.seal and phone.received and len(list(there.glob("bundles/*"))) == 2
+    assert other.subject.seal != run.subject.seal and phone.received and len(list(there.iterdir())) == 2
 
 
-@pytest.mark.usefixtures("kit")
-def test_a_phone_that_charges_tells_no_energy(phone: Phone, bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.usefixtures("app")
+def test_it_measures_what_this_machine_measures(phone: Phone, bundle: Path, tmp_path: Path) -> None:
+    """The same stages, parts and nodes as a profile by Python, of the same bytes and products."""
+    theirs = profiled(phone, bundle, tmp_path / "theirs.json")
+    ran = edge_inside("profile", bundle, *QUICK, "--out", tmp_path / "ours.json")
+    assert ran.returncode == 0, ran.stderr
+    ours = read_run(tmp_path / "ours.json")
+
+    def shape(run: Run) -> tuple[object, ...]:
+        stages = [(one.name, one.units) for one in run.stages]
+        answers = [sorted(one.stages) for one in run.answers]
+        traced = [(one.part, one.steps) for one in run.traced]
+        return (stages, answers, traced, [one.context for one in run.depths], run.widened, run.untold, run.repeats)
+
+    assert shape(theirs) == shape(ours) and not ours.untold
+    assert theirs.subject == ours.subject
+
+    def nodes(run: Run) -> dict[tuple[str, str], int]:
+        found = [one for one in run.operators if one.group == PHANTOM]
+        return {(one.part, one.operator): one.calls for one in found}
+
+    assert nodes(theirs) == nodes(ours)  # of other places, two versions of ONNX Runtime may fuse differently
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("app")
+def test_a_phone_that_charges_reports_no_energy(phone: Phone, bundle: Path, tmp_path: Path) -> None:
     calls = count()
     phone.usb, phone.charge = True, lambda: 2_500_000 - 1000 * next(calls)
     run = profiled(phone, bundle, tmp_path / "run.json")
@@ -114,11 +133,12 @@ def test_a_phone_that_charges_tells_no_energy(phone: Phone, bundle: Path, tmp_pa
     assert run.readings[-1].state == "screen on, thermal light, charged by USB"
 
 
-@pytest.mark.usefixtures("kit")
-def test_a_connection_that_ends_leaves_what_was_told(
+@pytest.mark.slow
+@pytest.mark.usefixtures("app")
+def test_a_connection_that_ends_leaves_what_was_measured(
     phone: Phone, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The cable is pulled as soon as the first stage was told."""
+    """The cable is pulled as soon as the first stage was reported."""
     at_each_stage(monkeypatch, phone.unplug)
     ran = asked(phone, bundle, "--repeats", 300, "--out", tmp_path / "run.json")
     assert ran.returncode == 1 and "the connection to Acme Phone 7 ended before all was measured" in ran.stderr
@@ -127,21 +147,23 @@ def test_a_connection_that_ends_leaves_what_was_told(
     assert run.partial and run.stages[0].name == "load" and not run.answers and run.device.kind == "android"
 
 
-@pytest.mark.usefixtures("kit")
+@pytest.mark.slow
 def test_a_phone_that_wants_its_memory_back(
-    phone: Phone, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    phone: Phone, app: App, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As Android does, without a word; the connection stays."""
-    at_each_stage(monkeypatch, lambda: phone.end(f"kits/{open_kit('arm64-v8a').seal[:16]}/run"))
+    at_each_stage(monkeypatch, app.kill)
     ran = asked(phone, bundle, "--repeats", 300, "--out", tmp_path / "run.json")
-    assert ran.returncode == 1 and "perhaps its memory was full" in ran.stderr, ran.stderr
-    assert read_run(tmp_path / "run.json").partial
+    assert ran.returncode == 1 and "Acme Phone 7 ended the app before all was measured" in ran.stderr, ran.stderr
+    assert "perhaps its memory was full" in ran.stderr and read_run(tmp_path / "run.json").partial
+    assert app.asked()[-1] == "force-stop phantom.edge.app"
 
 
-@pytest.mark.usefixtures("kit")
-def test_what_was_cut_off_is_sent_again(phone: Phone, bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.usefixtures("app")
+def test_a_bundle_that_was_cut_off_is_sent_again(phone: Phone, bundle: Path, tmp_path: Path) -> None:
     """Full in the middle of the bundle: a line says so; with space again, the half of it does not stay."""
-    full = phone.after_file
+    whole = phone.after_file
 
     def fill(path: Path) -> None:
         phone.is_full = "bundles" in path.parts
@@ -149,54 +171,85 @@ def test_what_was_cut_off_is_sent_again(phone: Phone, bundle: Path, tmp_path: Pa
     phone.after_file = fill
     ran = asked(phone, bundle)
     assert ran.returncode == 1 and "No space left on device" in ran.stderr and "Traceback" not in ran.stderr
-    phone.is_full, phone.after_file = False, full
+    phone.is_full, phone.after_file = False, whole
     run = profiled(phone, bundle, tmp_path / "run.json")
     assert Bundle.open(phone.folder / "tmp/phantom-edge/bundles" / run.subject.seal[:16])
 
 
-def test_what_cannot_be_profiled_is_told_in_a_line(
-    phone: Phone, kit: Path, bundle: Path, adb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def says(*words: str, device: str = f"android:{phone.serial}") -> None:
-        ran = edge_inside("profile", bundle, "--device", device, *QUICK)
-        assert ran.returncode == 1 and "Traceback" not in ran.stderr, ran.stderr
-        assert all(word in ran.stderr for word in words), (words, ran.stderr)
+@pytest.mark.slow
+@pytest.mark.usefixtures("app")
+def test_the_app_s_own_refusal_is_one_line(phone: Phone, bundle: Path, tmp_path: Path) -> None:
+    ran = asked(phone, bundle, "--depth", 100_000, "--out", tmp_path / "run.json")
+    assert ran.returncode == 1 and "Acme Phone 7: a depth of 100000" in ran.stderr, ran.stderr
+    assert not (tmp_path / "run.json").exists()
 
-    says("adb lists no device NOBODY", phone.serial, device="android:NOBODY")
-    says("adb connect 127.0.0.1:9", device="android:127.0.0.1:9")
+
+def says(phone: Phone, bundle: Path, *words: str, more: tuple[object, ...] = (), device: str = "") -> None:
+    """Asserts that a profile fails with these words, and without a traceback."""
+    ran = edge_inside("profile", bundle, "--device", device or f"android:{phone.serial}", *QUICK, *more)
+    assert ran.returncode == 1 and "Traceback" not in ran.stderr, ran.stderr
+    assert all(word in ran.stderr for word in words), (words, ran.stderr)
+
+
+def test_the_app_is_installed_from_an_apk(phone: Phone, bundle: Path, tmp_path: Path) -> None:
+    """Where there is none, a line names the command that builds it; the phone's refusals are lines, too."""
+    app = App(phone)
+    apk = tmp_path / "phantom.apk"
+    says(phone, bundle, "Acme Phone 7 has no demo app", "python scripts/apk.py --aar", "--apk apps/android/app/target")
+    app.install("instrumentation:phantom.edge.app/.Other (target=phantom.edge.app)")
+    says(phone, bundle, "has an older demo app, which does not measure", "--apk")
+    says(phone, bundle, "there is no file", "python scripts/apk.py", more=("--apk", apk))
+    apk.write_bytes(b"another APK")
+    for word, remedy in {
+        "Failure [INSTALL_FAILED_UPDATE_INCOMPATIBLE: signatures differ]": "adb uninstall phantom.edge.app",
+        "Failure [INSTALL_FAILED_NO_MATCHING_ABIS: res=-113]": "use a phone with 64-bit Android",
+        "Failure [INSTALL_PARSE_FAILED_NOT_APK: no manifest]": "build it again",
+        "Error: no such service": "build it again",
+    }.items():
+        app.refuse(word)
+        says(phone, bundle, f"Acme Phone 7 does not install {apk}", remedy, more=("--apk", apk))
+    (app.desk / "refusal").unlink()
+    assert not phone.received or all(name.endswith(".apk") for name in phone.received)
+    app.say("INSTRUMENTATION_FAILED: phantom.edge.app/.profile.Measurement")
+    says(phone, bundle, "does not start the measurement (INSTRUMENTATION_FAILED", more=("--apk", apk))
+    assert (app.desk / "installed.apk").read_bytes() == b"another APK"
+    assert not list((phone.folder / "tmp").rglob("*.apk"))
+    app.say("INSTRUMENTATION_RESULT: longMsg=java.lang.Error: none\nINSTRUMENTATION_CODE: 0")
+    says(phone, bundle, "the app on Acme Phone 7 ended before all was measured (java.lang.Error: none)")
+    app.say('{"error": "this app was built without ONNX Runtime", "remedy": "build it again"}')
+    says(phone, bundle, "Acme Phone 7: this app was built without ONNX Runtime")
+
+
+def test_an_apk_is_for_phones_alone(phone: Phone, bundle: Path) -> None:
+    says(phone, bundle, "--apk is for Android phones", "leave it out", more=("--apk", bundle), device="host")
+
+
+def test_a_phone_that_cannot_be_used_is_one_line(
+    phone: Phone, bundle: Path, adb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    App(phone).install()
+    says(phone, bundle, "adb lists no device NOBODY", phone.serial, device="android:NOBODY")
+    says(phone, bundle, "adb connect 127.0.0.1:9", device="android:127.0.0.1:9")
     stranger = Phone(tmp_path / "stranger")
     stranger.trusts = False
     connect(adb, stranger)
-    says("does not trust this computer yet", "accept the key", device=f"android:{stranger.serial}")
-    says("adb lists 2 devices", "(unauthorized)", device="android:")
+    says(phone, bundle, "does not trust this computer yet", "accept the key", device=f"android:{stranger.serial}")
+    says(phone, bundle, "adb lists 2 devices", "(unauthorized)", device="android:")
     stranger.close()
     phone.is_full = True
-    says("No space left on device", "adb shell df")
+    says(phone, bundle, "No space left on device", "adb shell df")
     phone.is_full = False
-    phone.properties["ro.product.cpu.abilist"] = "armeabi-v7a,armeabi"
-    says("has a processor for armeabi-v7a")
-    phone.properties["ro.product.cpu.abilist"] = "x86_64"
-    says("there is no kit for x86_64 here", "phantom-edge kit --abi x86_64")
-    phone.properties["ro.product.cpu.abilist"] = "arm64-v8a"
     phone.properties["ro.build.version.sdk"] = "23"
-    says("has Android 15")
+    says(phone, bundle, "has Android 15", "use one with Android 8 or newer")
     phone.properties["ro.build.version.sdk"] = "35"
-    about = (kit / ABOUT).read_text()
-    (kit / ABOUT).write_text(about.replace("numpy", "numpy1"))
-    says("the kit of another version", "phantom-edge kit --abi arm64-v8a --force")
-    (kit / "run").write_text("echo no such program >&2; exit 127\n")
-    (kit / ABOUT).unlink()
-    finish(kit, "arm64-v8a", "3.11")
-    says("Acme Phone 7 does not run the kit (no such program)")
-    ran = asked(phone, bundle, "--image", bundle)
-    assert ran.returncode == 1 and "--image is for this machine" in ran.stderr
+    says(phone, bundle, "--image is for this machine", more=("--image", bundle))
     resealed(bundle, lambda text: text.update(target="executorch"))
     try:
-        says("is for target executorch", "phantom-edge export --target onnx")
+        says(phone, bundle, "is for target executorch", "phantom-edge export --target onnx")
     finally:
         resealed(bundle, lambda text: text.update(target="onnx"))
     monkeypatch.setenv(COMMAND, os.devnull + "/adb")
-    says("there is no adb here")
+    says(phone, bundle, "there is no adb here")
 
 
 BATTERY = (
@@ -217,7 +270,7 @@ BATTERY = (
         ("  mWakefulness=Dozing\n", State(words="screen dozing")),
     ],
 )
-def test_what_a_phone_says(text: str, state: State) -> None:
+def test_a_phone_s_own_report(text: str, state: State) -> None:
     found = parse(text)
     if "STOPPED" in text:
         assert found.charge is None and found.volts is None and "stopped" in found.words
@@ -225,7 +278,7 @@ def test_what_a_phone_says(text: str, state: State) -> None:
         assert found == state
 
 
-def test_a_system_that_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_without_sensors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Android's shell may not list its batteries, nor read all of its clocks."""
     psutil = pytest.importorskip("psutil")
 
@@ -242,82 +295,3 @@ def test_a_system_that_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     machine.Watch(readings.append).read("before")
     (one,) = readings
     assert one.resident_bytes and (one.battery, one.celsius, one.megahertz) == (None, None, None)
-
-
-def test_a_kit_that_apt_does_not_bring_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("apt-get", "apt-cache", "dpkg-deb"):
-        (tmp_path / name).write_text("#!/bin/sh\necho 'no route to host' >&2\nexit 100\n")
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    before = sorted(tmp_path.iterdir())
-    ran = edge_inside("kit", "--out", tmp_path / "kit")
-    assert ran.returncode == 1 and "apt-get does not bring what a kit needs (no route to host)" in ran.stderr
-    assert sorted(tmp_path.iterdir()) == before
-
-
-def test_a_kit_wants_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(EdgeError, match="no apt-get here"):
-        build(tmp_path / "kit", "arm64-v8a", lambda _label, _count: lambda _step: None)
-    with pytest.raises(EdgeError, match="--abi is 'mips'"):
-        build(tmp_path / "kit", "mips", lambda _label, _count: lambda _step: None)
-    assert not list(tmp_path.iterdir())
-
-
-CPUINFO = """processor\t: {number}
-BogoMIPS\t: 38.40
-Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp
-CPU implementer\t: 0x41
-CPU architecture: 8
-CPU variant\t: 0x4
-CPU part\t: 0xd0b
-CPU revision\t: 0
-
-"""
-
-
-def emulate(phone: Phone, desk: Path) -> None:
-    """Let the phone's processor be qemu's: what starts its programs is started by it, and sees an Arm's /proc/cpuinfo.
-
-    ONNX Runtime reads that file when it is imported, and crashes where it finds another processor's.
-    """
-    found = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
-    qemu = found or unpacked("qemu-user-static", desk / "qemu") / "usr/bin/qemu-aarch64-static"
-    (desk / "system/proc").mkdir(parents=True)
-    processors = "".join(CPUINFO.format(number=number) for number in range(os.cpu_count() or 1))
-    (desk / "system/proc/cpuinfo").write_text(processors)
-
-    def replace_loader(path: Path) -> None:
-        if path.name == ABIS["arm64-v8a"].loader:
-            path.rename(path.with_suffix(".elf"))
-            path.write_text(f'#!/bin/sh\nexec {qemu} -L {desk}/system {path.with_suffix(".elf")} "$@"\n')
-
-    phone.after_file = replace_loader
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("abi", ABIS)
-def test_a_real_kit(abi: str, phone: Phone, bundle: Path, tmp_path: Path) -> None:
-    """Debian's Python and C library, wheels of ONNX Runtime: what a phone would run, on this processor or on qemu's."""
-    if abi != "x86_64" and not os.environ.get(EMULATED):
-        pytest.skip(f"takes minutes; set {EMULATED}=1")
-    if abi == "x86_64" and platform.machine() != "x86_64":
-        pytest.skip("another processor")
-    if not shutil.which("apt-get"):
-        pytest.skip("no apt-get here")
-    ran = edge_inside("kit", "--abi", abi)
-    if "apt-get does not bring" in ran.stderr or "pip does not bring" in ran.stderr:
-        pytest.skip(ran.stderr)
-    assert ran.returncode == 0 and "onnxruntime" in ran.stderr, ran.stderr
-    assert open_kit(abi)
-    again = edge_inside("kit", "--abi", abi)
-    assert again.returncode == 1 and "--force" in again.stderr
-    phone.properties["ro.product.cpu.abilist"] = abi
-    if abi != "x86_64":
-        emulate(phone, tmp_path)
-    run = profiled(phone, bundle, tmp_path / "run.json")
-    assert not run.partial and run.device.kind == "android" and run.device.bandwidth and run.peak_bytes
-    place = next((phone.folder / "tmp/phantom-edge/kits").iterdir())
-    asked = f"PYTHONPATH= sh {place}/run -c 'import platform; print(platform.machine(), platform.python_version())'"
-    said = subprocess.run(["sh", "-c", asked], capture_output=True, text=True, check=True).stdout.split()
-    assert said[0] == ABIS[abi].wheels and said[1].startswith("3.")

@@ -13,7 +13,6 @@ from phantom_edge.cli import (
     history,
     init,
     inspect,
-    kit,
     lint,
     mix,
     models,
@@ -46,7 +45,6 @@ app.command("inspect")(inspect.inspect)
 app.command("lint")(lint.lint)
 app.command("eval")(evaluate.evaluate)
 app.command("profile")(profile.profile)
-app.command("kit")(kit.kit)
 app.command("plan")(plan.plan)
 app.command("report")(report.report)
 app.add_typer(history.app, name="history")

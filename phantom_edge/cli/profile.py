@@ -22,8 +22,8 @@ def profile(
         str,
         typer.Option(
             help="Device: host (this machine); ssh://user@host, a machine with phantom-edge, optionally with port and "
-            "Python (ssh://user@host:22/opt/venv/bin/python); android:SERIAL, an adb device (CPU only, needs "
-            "phantom-edge kit); or, on a Mac, ios:UDID/APP, an iPhone with an app that holds the runner."
+            "Python (ssh://user@host:22/opt/venv/bin/python); android:SERIAL, an adb device with the demo app (CPU "
+            "only); or, on a Mac, ios:UDID/APP, an iPhone with an app that holds the runner."
         ),
     ] = "host",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Output file, JSON.")] = None,
@@ -41,6 +41,10 @@ def profile(
             help="Run the runtime's own profiler in a separate pass: time by place in the model.",
         ),
     ] = True,
+    apk: Annotated[
+        Path | None,
+        typer.Option("--apk", help="Demo app to install on an Android phone first; default: the one that is there."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite --out.")] = False,
     history: Annotated[bool, typer.Option("--history/--no-history", help="Add the profile to the history.")] = True,
     json: Annotated[bool, JsonOption] = False,
@@ -62,6 +66,7 @@ def profile(
             depths=depth or (),
             image=image,
             operators=operators,
+            apk=apk,
             progress=begin,
         )
     if out is not None:

@@ -1,7 +1,8 @@
-"""Programs of READMEs, with the packages that other languages need; where these cannot be had, tests skip."""
+"""Programs of READMEs and docs, with the packages that other languages need; where these cannot be had, tests skip."""
 
 import hashlib
 import importlib.util
+import re
 import shutil
 import subprocess
 import tempfile
@@ -14,6 +15,8 @@ import pytest
 SUPPORT = Path(__file__).parent
 EXPORT = SUPPORT.parents[1] / "export"
 SHARED = EXPORT / "programs"
+ANDROID = SUPPORT.parents[1] / "apps" / "android"
+ANDROID_PAGE = SUPPORT.parents[1] / "docs" / "android.md"
 PATIENCE = 600
 """Maximum seconds to install packages, or to compile."""
 
@@ -49,16 +52,66 @@ def kotlin(place: Path, room: str) -> list[str]:
         (folder / "src").mkdir()
         for one in sources:
             shutil.copy(one, folder / "src")
-        _run_or_skip(["mvn", "-q", "-B", "dependency:build-classpath", "-Dmdep.outputFile=classpath"], folder)
-        ran = subprocess.run(
-            ["mvn", "-q", "-B", "compile"], cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False
-        )
-        if "could not be resolved" in ran.stdout or "Could not transfer" in ran.stdout:
-            pytest.skip(f"mvn does not bring the compiler: {ran.stdout.strip()[:200]}")
-        assert ran.returncode == 0, ran.stdout[-3000:]
+        _compile(folder)
 
     folder = _made_once(place, ("java", "mvn"), (*sources, support / "pom.xml"), compile_all)
     return ["java", "-cp", f"{folder / 'target/classes'}:{(folder / 'classpath').read_text()}", "AnswerKt"]
+
+
+def kotlin_library(place: Path) -> Path:
+    """The folder of Android's Kotlin library, compiled once in ``place`` for a JVM, with the Kotlin of docs/android.md.
+
+    ``target/classes`` are its classes, ``classpath`` lists its libraries, the desktops' ONNX Runtime among them.
+    """
+    support, library = SUPPORT / "kotlin_library", ANDROID / "phantom/src/main"
+    poms = (ANDROID / "pom.xml", support / "pom.xml")
+    resources = (*library.glob("resources/*"), EXPORT / "targets/onnx/byte_products.onnx")
+    sources = (*sorted(library.rglob("*.kt")), *sorted(support.glob("*.kt")))
+
+    def compile_all(folder: Path) -> None:
+        shutil.copy(support / "pom.xml", folder)
+        for number, one in enumerate(sources):
+            (folder / "src" / str(number)).mkdir(parents=True)  # some have the same name
+            shutil.copy(one, folder / "src" / str(number))
+        for number, block in enumerate(kotlin_blocks()):
+            (folder / "src" / f"Page{number}.kt").write_text(block, encoding="utf-8")
+        _compile(folder, [f"-D{name}={version}" for name, version in android_versions().items()])
+        for one in resources:
+            shutil.copy(one, folder / "target/classes")
+
+    return _made_once(place, ("java", "mvn"), (*sources, *poms, *resources, ANDROID_PAGE), compile_all)
+
+
+def kotlin_blocks() -> list[str]:
+    """All Kotlin of docs/android.md, each a whole file."""
+    return re.findall(r"```kotlin\n(.*?)```", ANDROID_PAGE.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def android_versions() -> dict[str, str]:
+    """Versions of packages by the names of their properties in ``apps/android/pom.xml``."""
+    text = (ANDROID / "pom.xml").read_text(encoding="utf-8")
+    return dict(re.findall(r"<((?:kotlin|coroutines|onnxruntime|android)\.version)>([^<]+)</", text))
+
+
+def _compile(folder: Path, options: Sequence[str] = ()) -> None:
+    """Compiles a Maven project, and writes the file ``classpath``; skips where the registry does not bring it."""
+    _run_or_skip(
+        [
+            "mvn",
+            "-q",
+            "-B",
+            *options,
+            "dependency:build-classpath",
+            "-DincludeScope=runtime",
+            "-Dmdep.outputFile=classpath",
+        ],
+        folder,
+    )
+    words = ["mvn", "-q", "-B", *options, "compile"]
+    ran = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    if "could not be resolved" in ran.stdout or "Could not transfer" in ran.stdout:
+        pytest.skip(f"mvn does not bring the compiler: {ran.stdout.strip()[:200]}")
+    assert ran.returncode == 0, ran.stdout[-3000:]
 
 
 def loaded(path: Path) -> ModuleType:

@@ -14,7 +14,7 @@ android {
         getByName("main") {
             java.srcDirs("src/main/kotlin")
             resources.srcDirs("../../../export/targets/onnx")
-            resources.include("byte_products.onnx")
+            resources.include("byte_products.onnx", "matmul.onnx")
         }
     }
 }

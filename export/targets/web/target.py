@@ -3,6 +3,7 @@
 from phantom_edge.export.targets.target import Count, Exact, MakeEngine, Making, Target, Variant
 from phantom_edge.export.targets.web.facts import WebFacts, forms_of
 from phantom_edge.export.targets.web.options import WebOptions
+from phantom_edge.foundation.errors import need
 from phantom_edge.foundation.onnx_runtime import need_onnx_runtime
 from phantom_edge.runtime.tracing import Pass
 

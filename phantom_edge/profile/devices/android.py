@@ -1,24 +1,20 @@
-"""Profiles a bundle on an Android phone over adb, with a Python that is sent there once.
+"""Profiles a bundle on an Android phone over adb, by the demo app, which runs bundles as apps do.
 
-The kit (see ``kit``: Python, its C library and ONNX Runtime), this package and the bundle go to ``/data/local/tmp``,
-where adb's shell may write and run; each once, by its hash. So the same code measures a phone's CPU and a PC's.
+The bundle goes to ``/data/local/tmp``, where adb's shell may write and apps may read; once, by its seal. The app
+measures; battery, heat and energy are those of Android's own tools, which adb's shell may ask.
 """
 
-import shutil
-import tempfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from shlex import quote
 
 from phantom_edge.bundle.folder import Bundle, read_manifest
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.progress import Progress
+from phantom_edge.profile.devices import app
 from phantom_edge.profile.devices.adb import Adb, find
-from phantom_edge.profile.devices.kit import ABIS, Kit, open_kit, seal_of
 from phantom_edge.profile.devices.phone import Phone, Watch, about
 from phantom_edge.profile.devices.remote import (
-    RUNNER,
     WHOLE,
     check_transport,
     files_of,
@@ -36,92 +32,35 @@ PLACE = "/data/local/tmp/phantom-edge"
 TRANSPORT = "android"
 
 OLDEST = 26
-"""API level of Android 8, required for exit codes over adb and a modern kernel."""
-
-CODE = (".py", ".json", ".toml", ".onnx")
-"""Suffixes of the files of this package to send; its weights stay."""
-
-CHECK = f"import onnxruntime, psutil, {RUNNER}"
+"""API level of Android 8, the oldest that the app runs on."""
 
 
-def profile_by_adb(device: str, path: Path, wish: Wish, begin: Progress) -> Run:
-    """Measures a bundle on a phone; a lost connection leaves a partial run.
+def profile_by_adb(device: str, path: Path, wish: Wish, begin: Progress, apk: Path | None = None) -> Run:
+    """Measures a bundle on a phone, by the app of ``apk`` or the one there; a lost connection leaves a partial run.
 
-    Raises EdgeError where adb, the phone or the kit is unusable, or the bundle is refused.
+    Raises EdgeError where adb, the phone or the app is unusable, or the bundle is refused.
     """
     wanted = wish_json(wish)
     check_transport(read_manifest(path).target, TRANSPORT, path)
     adb = find(device.partition(":")[2])
     phone = about(adb)
-    kit = _kit_for(phone)
-    bundle = Bundle.open(path, begin=partial(begin, "reading the bundle"))
-    python = _send_kit(adb, kit, phone, begin)
-    code = _send_code(adb, python, phone)
-    place = _send_bundle(adb, bundle, begin)
-    gathering = Gathering()
-    watch = Watch(adb, gathering)
-    remote = f"PYTHONPATH={code} sh {python} -m {RUNNER} {place} {quote(wanted)}"
-    with watch.watching():
-        partly = listen(phone.name, adb.command("shell", remote), gathering, begin, watch.on_line)
-    run = profile_of(gathering, bundle, wish, partly)
-    return replace(run, device=_named(run.device, phone, watch), energy=watch.energy() or run.energy)
-
-
-def _kit_for(phone: Phone) -> Kit:
-    """Returns the kit for the phone's processor. Raises EdgeError where there is none."""
     if phone.sdk < OLDEST:
         raise EdgeError(f"{phone.name} has Android {phone.android or '?'}", "use one with Android 8 or newer")
-    abi = phone.abis[0]
-    if abi not in ABIS:
-        raise EdgeError(
-            f"{phone.name} has a processor for {abi or 'an unknown ABI'}, and kits are for {', '.join(ABIS)}",
-            "use a phone with 64-bit Android",
-        )
-    return open_kit(abi)
-
-
-def _send_kit(adb: Adb, kit: Kit, phone: Phone, begin: Progress) -> str:
-    """Sends the kit, removes older ones, and returns the path of its Python script."""
-    place = f"{PLACE}/kits/{kit.seal[:16]}"
-    if not _is_there(adb, place):
-        _clear(adb, place, f"{PLACE}/kits")
-        step = begin("sending the kit", 1)
-        adb.push(f"{kit.path}/.", f"{place}/")
-        step(1)
-        _check_runs(adb, f"sh {place}/run -c 'import onnxruntime, psutil'", phone)
-        _mark_whole(adb, place)
-    return f"{place}/run"
-
-
-def _send_code(adb: Adb, python: str, phone: Phone) -> str:
-    """Sends this package, removes older ones, and returns its folder."""
-    with tempfile.TemporaryDirectory() as desk:
-        copied = Path(desk) / "code"
-        _copy_code(copied / "phantom_edge")
-        place = f"{PLACE}/code/{seal_of(copied)[:16]}"
-        if not _is_there(adb, place):
-            _clear(adb, place, f"{PLACE}/code")
-            adb.push(f"{copied}/.", f"{place}/")
-            _check_runs(adb, f"PYTHONPATH={place} sh {python} -m {RUNNER} --check", phone)
-            _mark_whole(adb, place)
-    return place
-
-
-def _copy_code(out: Path) -> None:
-    """Copies this package without its weights and other files that are no code."""
-    package = Path(__file__).parents[2]
-
-    def left_out(folder: str, names: list[str]) -> list[str]:
-        is_weights = Path(folder) == package
-        return [
-            name
-            for name in names
-            if name == "__pycache__"
-            or (is_weights and name == "weights")
-            or ((Path(folder) / name).is_file() and not name.endswith(CODE))
-        ]
-
-    shutil.copytree(package, out, ignore=left_out)
+    bundle = Bundle.open(path, begin=partial(begin, "reading the bundle"))
+    if apk is not None:
+        app.install(adb, phone.name, apk, PLACE, begin)
+    app.check_installed(adb, phone.name)
+    place = _send_bundle(adb, bundle, begin)
+    gathering, said = Gathering(), list[str]()
+    watch = Watch(adb, gathering)
+    with watch.watching():
+        command = adb.command("shell", app.measuring(place, wanted))
+        partly = listen(phone.name, command, gathering, begin, watch.on_line, others=said)
+    if partly:
+        app.stop(adb)
+        partly = app.end_of(phone.name, said) or partly
+    run = profile_of(gathering, bundle, wish, partly)
+    return replace(run, device=_named(run.device, phone, watch), energy=watch.energy() or run.energy)
 
 
 def _send_bundle(adb: Adb, bundle: Bundle, begin: Progress) -> str:
@@ -136,6 +75,7 @@ def _send_bundle(adb: Adb, bundle: Bundle, begin: Progress) -> str:
         for name in names:
             adb.push(str(bundle.path / name), f"{place}/{name}")
             step((bundle.path / name).stat().st_size)
+        adb.shell(f"chmod -R a+rX {PLACE}")  # the app is another user, whatever the shell's mask is
         _mark_whole(adb, place)
     return place
 
@@ -156,17 +96,8 @@ def _mark_whole(adb: Adb, place: str) -> None:
     adb.shell(f"touch {place}/{WHOLE}")
 
 
-def _check_runs(adb: Adb, command: str, phone: Phone) -> None:
-    ran = adb.shell(command, 600)
-    if ran.returncode:
-        raise EdgeError(
-            f"{phone.name} does not run the kit ({last(ran.stderr or ran.stdout)})",
-            f"build it again: phantom-edge kit --abi {phone.abis[0]} --force",
-        )
-
-
 def _named(device: Device, phone: Phone, watch: Watch) -> Device:
-    """Adds the phone's own name, chip, system and notes to the runner's device."""
+    """Adds the phone's own name, chip, system and notes to the app's device."""
     notes = {"build": phone.build, "state": watch.state.words}
     if watch.why:
         notes["energy"] = watch.why
@@ -175,6 +106,6 @@ def _named(device: Device, phone: Phone, watch: Watch) -> Device:
         kind="android",
         name=phone.name,
         processor=phone.chip or device.processor,
-        system=f"Android {phone.android}, {device.system}",
+        system=f"Android {phone.android} (API {phone.sdk})",
         notes=device.notes | {name: text for name, text in notes.items() if text},
     )

@@ -75,7 +75,7 @@ def profile_by_devicectl(device: str, path: Path, wish: Wish, begin: Progress) -
     gathering = Gathering()
     launch = phone.command("process launch", "--console", "--terminate-existing", phone.app)
     # devicectl prints its own lines on stdout, too
-    partly = listen(phone.udid, [*launch, "--profile", place, wanted], gathering, begin, is_alone=False)
+    partly = listen(phone.udid, [*launch, "--profile", place, wanted], gathering, begin, others=[])
     run = profile_of(gathering, bundle, wish, partly)
     return replace(run, device=replace(run.device, kind="ios"))
 

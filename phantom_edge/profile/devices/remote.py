@@ -64,12 +64,12 @@ def listen(
     begin: Progress,
     on_line: Callable[[str], None] = ignore,
     *,
-    is_alone: bool = True,
+    others: list[str] | None = None,
 ) -> str:
     """Takes the lines of a runner on the device ``name``. Returns why the run was cut short, or "".
 
-    ``on_line`` takes the kind of each stored line. ``is_alone``: other programs write nothing to the runner's stdout;
-    otherwise foreign lines are skipped. An interrupt cuts the run short, too.
+    ``on_line`` takes the kind of each stored line. ``others`` takes the lines that other programs write to the runner's
+    stdout; None where there are none. An interrupt cuts the run short, too.
     """
     step: Callable[[int], None] | None = None
     # a file, since an unread pipe would block a process that writes much
@@ -78,7 +78,8 @@ def listen(
         assert running.stdout is not None
         try:
             for line in running.stdout:
-                if not is_alone and not line.startswith("{"):
+                if others is not None and not line.startswith("{"):
+                    others.append(line.strip())
                     continue
                 if line.startswith('{"error"'):
                     found = parse_json(line)

@@ -23,10 +23,10 @@ def _ssh(device: str, path: Path, wish: Wish, begin: Progress) -> Run:
     return profile_by_ssh(device, path, wish, begin)
 
 
-def _android(device: str, path: Path, wish: Wish, begin: Progress) -> Run:
+def _android(device: str, path: Path, wish: Wish, begin: Progress, apk: Path | None = None) -> Run:
     from phantom_edge.profile.devices.android import profile_by_adb
 
-    return profile_by_adb(device, path, wish, begin)
+    return profile_by_adb(device, path, wish, begin, apk)
 
 
 def _ios(device: str, path: Path, wish: Wish, begin: Progress) -> Run:
@@ -39,9 +39,13 @@ DEVICES: dict[str, ProfileOn] = {"host": _host, "ssh": _ssh, "android": _android
 """Transports by the part of a device's name before the colon."""
 
 
-def profile_on(device: str, path: Path, wish: Wish, begin: Progress) -> Run:
-    """Measures a bundle on a device. Raises EdgeError for an invalid name."""
+def profile_on(device: str, path: Path, wish: Wish, begin: Progress, apk: Path | None = None) -> Run:
+    """Measures a bundle on a device; ``apk`` is installed on a phone before. Raises EdgeError for an invalid name."""
     kind = device.partition(":")[0]
     if kind not in DEVICES:
         raise EdgeError(f"--device is '{device}'", "give host, ssh://user@host, android:SERIAL, or ios:UDID/APP")
+    if apk is not None:
+        if kind != "android":
+            raise EdgeError(f"--apk is for Android phones, and --device is '{device}'", "leave it out")
+        return _android(device, path, wish, begin, apk)
     return DEVICES[kind](device, path, wish, begin)

@@ -17,6 +17,7 @@ import kotlinx.coroutines.sync.Mutex
 import kotlinx.coroutines.sync.withLock
 import kotlinx.coroutines.withContext
 import phantom.edge.bundle.BundleFolder
+import phantom.edge.bundle.readProof
 import phantom.edge.engine.Engine
 import phantom.edge.engine.OrtEngine
 import phantom.edge.profile.Line
@@ -51,7 +52,7 @@ public class Phantom private constructor(
     private val turn = Mutex()
     private val lock = Any()
     private var engine: Engine? = null
-    private var session: Session = load(options.threads)
+    private var session: Session? = load(options.threads)
 
     /** What it does. */
     public val state: StateFlow<State> = shown.asStateFlow()
@@ -68,15 +69,23 @@ public class Phantom private constructor(
     /** Bytes that the bundle needs at least while it runs. */
     public val leastMemory: Long get() = bundle.manifest.leastMemory
 
-    private fun load(threads: Int): Session = synchronized(lock) {
+    private fun load(threads: Int, traces: File? = null): Session = synchronized(lock) {
         if (shown.value == State.Closed) throw PhantomError.Closed()
-        engine?.close() // first: two at once would double the memory
-        engine = null
+        unload() // first: two at once would double the memory
         val tokenizer = Tokenizer.read(bundle.file(bundle.manifest.prompt.tokenizer))
-        val loaded = OrtEngine(bundle, threads)
+        val loaded = OrtEngine(bundle, threads, traces)
         engine = loaded
         Session(bundle.manifest, Guarded(loaded), tokenizer, options.pictures, Pace(options.headroom), ::show)
     }
+
+    private fun unload() = synchronized(lock) {
+        session = null
+        engine?.close()
+        engine = null
+    }
+
+    /** The session, which is loaded again after a profile with other settings. */
+    private fun opened(): Session = session ?: load(options.threads).also { session = it }
 
     private fun show(state: State) {
         synchronized(lock) { if (shown.value != State.Closed) shown.value = state }
@@ -95,6 +104,8 @@ public class Phantom private constructor(
 
         override fun forward(embeds: FloatArray, first: Int, count: Int, start: Int, wantsLogits: Boolean) =
             guarded { inner.forward(embeds, first, count, start, wantsLogits) }
+
+        override fun endTraces() = guarded { inner.endTraces() }
 
         override fun close() = Unit
     }
@@ -123,15 +134,22 @@ public class Phantom private constructor(
         settings: Settings = Settings(),
         answer: Answer = Answer(),
     ): Flow<Piece> = flow {
-        turn.withLock { ready { session.answer(messages, pictures, settings, answer) { emit(Piece(it)) } } }
+        turn.withLock { ready { opened().answer(messages, pictures, settings, answer) { emit(Piece(it)) } } }
     }.buffer(Channel.RENDEZVOUS).flowOn(dispatcher)
 
     /** Runs the bundle's golden questions, and compares every stage with the checkpoint's numbers. */
     public suspend fun selfTest(): Report = withContext(dispatcher) {
         turn.withLock {
-            ready { SelfTest(bundle, session).run { done, questions -> show(State.Testing(done, questions)) } }
+            ready { SelfTest(bundle, opened()).run { done, questions -> show(State.Testing(done, questions)) } }
         }
     }
+
+    /**
+     * Reads the comparison with the checkpoint that was made at the export; null where there was none.
+     *
+     * Raises [PhantomError] for a proof that is damaged, or another bundle's.
+     */
+    public suspend fun proof(): Proof? = withContext(Dispatchers.IO) { readProof(bundle) }
 
     /** Measures the bundle on this device, line by line; the last line is `end`. */
     public fun profile(wish: Wish = Wish()): Flow<Line> = channelFlow {
@@ -148,18 +166,20 @@ public class Phantom private constructor(
                         options.machine,
                         options.memory,
                         options.sensors,
-                        { load(threads).also { session = it } },
+                        { traces -> load(threads, traces).also { session = it } },
                         channel,
                     ).measure(this)
                 } finally {
-                    if (threads != options.threads && shown.value != State.Closed) session = load(options.threads)
+                    if (threads != options.threads || wish.operators) unload()
                 }
             }
         }
     }.flowOn(dispatcher)
 
     /** Empties the cache, and the memory of pictures. */
-    public suspend fun forget(): Unit = turn.withLock { session.forget() }
+    public suspend fun forget() {
+        turn.withLock { session?.forget() }
+    }
 
     private suspend fun <T> ready(work: suspend () -> T): T {
         currentCoroutineContext().ensureActive()
@@ -175,8 +195,7 @@ public class Phantom private constructor(
     override fun close() {
         synchronized(lock) {
             shown.value = State.Closed
-            engine?.close()
-            engine = null
+            unload()
         }
     }
 

@@ -4,11 +4,17 @@ import kotlinx.coroutines.flow.take
 import kotlinx.coroutines.flow.toList
 import kotlinx.coroutines.runBlocking
 import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertFalse
 import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.io.TempDir
 import phantom.edge.json.parseJson
+import phantom.edge.profile.Kernel
+import phantom.edge.profile.Ran
 import phantom.edge.profile.Wish
+import phantom.edge.profile.profileOnRequest
+import phantom.edge.profile.readTrace
 import java.io.File
 
 internal class ProfileTest {
@@ -27,8 +33,51 @@ internal class ProfileTest {
         val counted = kinds.count { it in setOf("stage", "depth", "answer", "operators") }
         assertEquals("""{"steps": $counted}""", lines.first { it.kind == "steps" }.json)
         for (line in lines) assertTrue(parseJson(line.json) is Map<*, *> && '\n' !in line.json)
+        assertEquals(listOf<String>(), leftovers())
         // for the Python test, which reads them as the host does
         File("target/profile.jsonl").writeText(lines.joinToString("\n") { it.json } + "\n")
+    }
+
+    /** Folders of the profiler's files that are still there. */
+    private fun leftovers() =
+        File(System.getProperty("java.io.tmpdir")).list().orEmpty().filter { it.startsWith("phantom-traces") }
+
+    @Test
+    fun `what a host asks for is written as lines, and an error is one`() = runBlocking {
+        val lines = ArrayList<String>()
+        val folder = Conformance.bundle("fp32")
+        val text = """{"repeats": 1, "tokens": 2, "threads": 1, "depths": [16], "operators": false}"""
+        assertTrue(profileOnRequest(folder, text) { lines.add(it) })
+        assertEquals("""{"end": 1}""", lines.last())
+        lines.clear()
+        assertFalse(profileOnRequest(File(folder, "golden"), text) { lines.add(it) })
+        assertEquals(1, lines.size)
+        assertTrue(lines[0].startsWith("""{"error": """") && "is no bundle" in lines[0], lines[0])
+        lines.clear()
+        assertFalse(profileOnRequest(folder, "{}}") { lines.add(it) })
+        assertTrue("the wish cannot be read" in lines.single())
+    }
+
+    @Test
+    fun `a trace that is damaged is a fault, not an empty result`(@TempDir desk: File) {
+        val node = """{"cat":"Node","name":"/layer/attention/Add_kernel_time","dur":7,"args":{"op_name":"Add"}}"""
+        val run = """{"cat":"Session","name":"model_run","dur":9,"args":{}}"""
+        val file = File(desk, "trace.json").apply { writeText("[\n$node,\n$run\n]\n") }
+        val ran = readTrace(file).single()
+        assertEquals("attention", ran.kernels.single().place)
+        assertEquals(9e-6, ran.seconds, 1e-12)
+        for (text in listOf("[\n$node,\n${run.dropLast(4)}", "[\n3\n]", "[\n${node.replace("dur", "d")}\n]")) {
+            file.writeText(text)
+            assertThrows(PhantomError.Failed::class.java, { readTrace(file) }, text)
+        }
+    }
+
+    @Test
+    fun `kernels without a place have that of their neighbours`() {
+        fun kernel(place: String?) = Kernel(place, "Cast", 1e-6)
+        val run = Ran(listOf(null, "MLP", null, "MLP", null, "head", null).map { kernel(it) }, 1e-5)
+        assertEquals(listOf("MLP", "MLP", "MLP", "MLP", "other", "head", "head"), run.places())
+        assertEquals(listOf("other"), Ran(listOf(kernel(null)), 1e-6).places())
     }
 
     @Test

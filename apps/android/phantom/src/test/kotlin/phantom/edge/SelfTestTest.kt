@@ -3,6 +3,7 @@ package phantom.edge
 import kotlinx.coroutines.runBlocking
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertFalse
+import org.junit.jupiter.api.Assertions.assertNull
 import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
@@ -45,6 +46,8 @@ internal class SelfTestTest {
 
         override fun forward(embeds: FloatArray, first: Int, count: Int, start: Int, wantsLogits: Boolean) =
             inner.forward(embeds, first, count, start(start), wantsLogits)?.let(logits)
+
+        override fun endTraces() = inner.endTraces()
 
         override fun close() = inner.close()
     }
@@ -104,6 +107,32 @@ internal class SelfTestTest {
                 assertThrows(PhantomError.DamagedBundle::class.java) { runBlocking { phantom.selfTest() } }
                 assertEquals(State.Ready, phantom.state.value)
             }
+        }
+    }
+
+    @Test
+    fun `a proof is read, and one that is damaged or of another bundle is refused`(@TempDir desk: File) = runBlocking {
+        val bundle = Conformance.copy("fp16", File(desk, "bundle"))
+        open(bundle).use { phantom ->
+            val proof = checkNotNull(phantom.proof())
+            assertTrue(proof.passed && proof.checks.size > 20, "${proof.checks}")
+            assertEquals(phantom.model, proof.model)
+            assertTrue(proof.checks.any { it.measure == "relative error" && checkNotNull(it.bound) < 1 })
+        }
+        val file = File(bundle, "proof.json")
+        val whole = file.readText()
+        for (broken in listOf("{}", whole.dropLast(9), whole.replaceFirst("\"bound\": 0", "\"bound\": 9"), "[]")) {
+            file.writeText(broken)
+            open(bundle).use { phantom ->
+                assertThrows(PhantomError.DamagedBundle::class.java) { runBlocking { phantom.proof() } }
+            }
+        }
+        val other = Conformance.copy("int4", File(desk, "other"))
+        open(other).use { assertNull(it.proof()) }
+        File(other, "proof.json").writeText(whole)
+        open(other).use { phantom ->
+            val fault = assertThrows(PhantomError.DamagedBundle::class.java) { runBlocking { phantom.proof() } }
+            assertTrue("another bundle" in fault.problem, fault.problem)
         }
     }
 }

@@ -17,6 +17,7 @@ import android.widget.EditText
 import android.widget.ImageView
 import android.widget.LinearLayout
 import android.widget.TextView
+import kotlinx.coroutines.runBlocking
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertNotNull
 import org.junit.Assert.assertThrows
@@ -83,6 +84,14 @@ internal class ScreensTest {
     fun `the self-test shows every comparison, and a failed one first`() {
         awaitNano()
         val screen = start<SelfTestActivity>()
+        await("the proof") { screen.words(R.id.proof).isNotEmpty() }
+        val proof = runBlocking { app.assistant.phantom().proof()!! }
+        assertEquals(
+            "Export: proved by ${proof.checks.size} comparisons with the checkpoint ${proof.model} " +
+                "(${proof.fingerprint.take(12)}); all ${proof.checks.count { it.bound != null }} bounds are kept",
+            screen.words(R.id.proof),
+        )
+        screen.picture("proof")
         screen.click(R.id.start)
         await("the result") { app.examination.state.value.report != null }
         await("words") { "all" in screen.words(R.id.status) }
@@ -92,6 +101,10 @@ internal class ScreensTest {
         )
         val rows = screen.rows(R.id.rows)
         assertTrue("$rows", rows.any { it.startsWith("passed:") && "expected within" in it && "found" in it })
+        val exported = rows.filter { it.startsWith("export, passed: ") }
+        val cases = proof.checks.map { it.stage to it.case }.distinct()
+        assertEquals(cases.map { (stage, case) -> "export, passed: $stage of $case" }, exported.map { it.lines()[0] })
+        assertTrue("$exported", exported.all { "relative error" in it && ", bound " in it })
         screen.picture("self_test")
         checkTalkBack(screen)
     }

@@ -9,7 +9,6 @@ import java.io.IOException
 import java.security.MessageDigest
 
 private const val MANIFEST = "phantom.json"
-private const val PROOF = "proof.json"
 private const val VERSION = 2L
 private const val MANIFEST_MEGABYTES = 64
 private val PLAIN_NAME = Regex("[\\p{L}\\p{N}_-][\\p{L}\\p{N}_.-]*(/[\\p{L}\\p{N}_-][\\p{L}\\p{N}_.-]*){0,8}")
@@ -73,8 +72,7 @@ internal class BundleFolder private constructor(val folder: File, val manifest: 
                 )
             }
             val seal = fields["seal"] as? String ?: return
-            val zeros = text.replace("\"seal\": \"$seal\"", "\"seal\": \"${"0".repeat(seal.length)}\"")
-            if (sha256(zeros.toByteArray()) != seal) {
+            if (sealOf(text, seal) != seal) {
                 throw PhantomError.DamagedBundle("$path is not the file that was exported: its seal does not fit")
             }
         }
@@ -102,6 +100,10 @@ internal class BundleFolder private constructor(val folder: File, val manifest: 
         }
     }
 }
+
+/** The seal that a document should have: SHA-256 of its text, with zeros in place of the [seal] that it has. */
+internal fun sealOf(text: String, seal: String): String =
+    sha256(text.replace("\"seal\": \"$seal\"", "\"seal\": \"${"0".repeat(seal.length)}\"").toByteArray())
 
 internal fun sha256(bytes: ByteArray): String = hexadecimal(MessageDigest.getInstance("SHA-256").digest(bytes))
 

@@ -1,6 +1,7 @@
 package phantom.edge.engine
 
 import java.io.Closeable
+import java.io.File
 
 /** One loaded bundle with one cache. Numbers are float32 whatever the graphs compute in. */
 internal interface Engine : Closeable {
@@ -17,4 +18,7 @@ internal interface Engine : Closeable {
      * Returns logits behind the last row, null where they are not wanted.
      */
     fun forward(embeds: FloatArray, first: Int, count: Int, start: Int, wantsLogits: Boolean): FloatArray?
+
+    /** Ends the records of the runtime's profiler: files of vision and decoder, none where it was not asked for. */
+    fun endTraces(): List<File>
 }

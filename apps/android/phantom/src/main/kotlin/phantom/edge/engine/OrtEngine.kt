@@ -13,6 +13,7 @@ import phantom.edge.bundle.Kind
 import phantom.edge.bundle.Part
 import phantom.edge.bundle.Port
 import phantom.edge.pictures.normalized
+import java.io.File
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
 
@@ -20,8 +21,12 @@ private const val INEXACT = "1.29."
 private val X86 = setOf("x86", "i386", "i686", "amd64", "x86_64")
 private val DECODER_INPUTS = setOf("inputs_embeds", "position_ids", "logits_to_keep")
 
-/** Runs a bundle of target onnx on the CPU. */
-internal class OrtEngine(private val bundle: BundleFolder, private val threads: Int) : Engine {
+/** Runs a bundle of target onnx on the CPU; ONNX Runtime's profiler writes into the folder [traces], if there is one. */
+internal class OrtEngine(
+    private val bundle: BundleFolder,
+    private val threads: Int,
+    private val traces: File? = null,
+) : Engine {
     private val environment: OrtEnvironment = OrtEnvironment.getEnvironment()
     private val manifest = bundle.manifest
     private val hidden = manifest.model.hidden
@@ -66,6 +71,7 @@ internal class OrtEngine(private val bundle: BundleFolder, private val threads: 
             OrtSession.SessionOptions().use { options ->
                 options.setIntraOpNumThreads(threads)
                 options.setSessionLogLevel(OrtLoggingLevel.ORT_LOGGING_LEVEL_ERROR)
+                if (traces != null) options.enableProfiling(File(traces, File(part.file).name).path)
                 environment.createSession(file.path, options)
             }
         } catch (error: OrtException) {
@@ -137,6 +143,11 @@ internal class OrtEngine(private val bundle: BundleFolder, private val threads: 
             }
             if (wantsLogits) numbers(logits, vocabulary) else null
         }
+    }
+
+    override fun endTraces(): List<File> {
+        if (traces == null) return listOf()
+        return running("profiler") { listOf(vision, decoder).map { File(it.endProfiling()) } }
     }
 
     private fun tensor(buffer: ByteBuffer, kind: Kind, vararg shape: Long): OnnxTensor =

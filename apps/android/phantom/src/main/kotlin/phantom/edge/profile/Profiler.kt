@@ -21,14 +21,12 @@ import phantom.edge.bundle.Manifest
 import phantom.edge.session.Session
 import phantom.edge.session.Watch
 import java.io.File
-import java.io.IOException
 
 private const val NANOS = 1e9
 private const val DEPTH_TOKENS = 8
 private const val PERIOD_MILLIS = 100L
 private const val LOADING_SECONDS = 10.0
 private val USUAL_DEPTHS = listOf(64, 256, 1024, 4096)
-private const val UNTOLD = "the Android library does not ask ONNX Runtime's profiler"
 
 /** Measures a bundle stage by stage, with the session and engine that answer questions. */
 internal class Profiler(
@@ -39,12 +37,13 @@ internal class Profiler(
     private val machine: Machine,
     private val memory: Memory?,
     private val sensors: Sensors?,
-    private val reopen: () -> Session,
+    private val reopen: (File?) -> Session,
     private val to: SendChannel<Line>,
 ) {
     private val began = System.nanoTime()
     private val chunk = minOf(manifest.prefillChunk, manifest.cache.maxContext - 1)
     private val depths: List<Int>
+    private val clocks = Clocks()
 
     init {
         val room = manifest.cache.maxContext - DEPTH_TOKENS
@@ -61,6 +60,8 @@ internal class Profiler(
 
     /** Measures everything in order. */
     suspend fun measure(scope: CoroutineScope) {
+        val ceilings = ceilings(threads)
+        System.gc() // the matrices of that: what is measured next is the bundle's memory
         write(
             "device",
             mapOf(
@@ -70,6 +71,8 @@ internal class Profiler(
                 "system" to machine.system,
                 "cores" to Runtime.getRuntime().availableProcessors(),
                 "memory_bytes" to (memory?.total ?: Runtime.getRuntime().maxMemory()),
+                "bandwidth" to ceilings.bandwidth,
+                "products" to ceilings.products,
             ),
         )
         write("subject", subject(name, manifest, threads))
@@ -96,9 +99,8 @@ internal class Profiler(
         watching.join()
         reading("after")
         if (wish.operators) {
-            val empty = listOf<Any>()
-            val wide = widened(manifest)
-            write("operators", mapOf("groups" to empty, "traced" to empty, "untold" to UNTOLD, "widened" to wide))
+            val job = currentCoroutineContext()
+            write("operators", operators(manifest, depths, { job.ensureActive() }) { reopen(it).engine })
         }
         write("end", 1)
     }
@@ -111,7 +113,7 @@ internal class Profiler(
         while (seconds.size < 2 || (seconds.size < 1 + wish.repeats && seconds.sum() < LOADING_SECONDS)) {
             currentCoroutineContext().ensureActive()
             val start = System.nanoTime()
-            session = reopen()
+            session = reopen(null)
             seconds.add(since(start))
         }
         write("stage", mapOf("name" to "load", "units" to 1, "cold" to seconds[0], "warm" to seconds.drop(1)))
@@ -199,7 +201,7 @@ internal class Profiler(
                 "seconds" to since(began),
                 "when" to time,
                 "resident_bytes" to residentBytes(),
-                "megahertz" to sensed?.megahertz,
+                "megahertz" to (sensed?.megahertz ?: clocks.megahertz()),
                 "celsius" to sensed?.celsius,
                 "battery" to sensed?.battery,
                 "watts" to sensed?.watts,
@@ -207,13 +209,4 @@ internal class Profiler(
             ),
         )
     }
-}
-
-/** Memory of this process, bytes, as Linux and Android count it; null elsewhere. */
-internal fun residentBytes(): Long? = try {
-    File("/proc/self/status").useLines { lines ->
-        lines.find { it.startsWith("VmRSS:") }?.filter { it.isDigit() }?.toLong()?.times(1024)
-    }
-} catch (_: IOException) {
-    null
 }

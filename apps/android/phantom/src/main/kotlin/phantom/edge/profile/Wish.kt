@@ -13,7 +13,7 @@ import phantom.edge.json.parseJson
  * @property tokens Tokens of an answer.
  * @property threads Threads of ONNX Runtime; 0: those of the open bundle.
  * @property depths Lengths of the cache at which single tokens are timed; empty: a usual choice.
- * @property operators True where the time by operators is wanted: the answer is a line that says why there is none.
+ * @property operators True where ONNX Runtime's profiler is asked, in a pass of its own, for the time by operators.
  */
 public class Wish(
     public val repeats: Int = 5,
