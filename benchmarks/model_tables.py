@@ -138,7 +138,7 @@ def po_unanswerable(document: Row) -> str:
 
     def right(row: Row, *, unknown: bool) -> float:
         kinds = [kind for name, kind in row["kinds"].items() if (name == "unknown") == unknown]
-        return sum(kind["right"] for kind in kinds) / sum(kind["questions"] for kind in kinds)
+        return float(sum(kind["right"] for kind in kinds) / sum(kind["questions"] for kind in kinds))
 
     columns: Columns = {
         "objective": lambda row: row["objective"].upper(),

@@ -14,8 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
-from campaign import Campaign, is_clean, peak_megabytes, table
-from victims import VICTIMS
+from campaign import Campaign, is_clean, peak_megabytes, table  # type: ignore[import-not-found]
+from victims import VICTIMS  # type: ignore[import-not-found]
 
 MOST_MEGABYTES = 2000
 
