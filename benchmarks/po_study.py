@@ -32,8 +32,9 @@ from phantom_edge.models.rope import rotate
 from phantom_edge.models.sizes import SIZES, Size, VisionSize
 from phantom_edge.train.collate import Collator
 from phantom_edge.train.nano.model import new_model, new_processor
-from phantom_edge.train.nano.recipe import SEED_STRIDE, MetricsCallback, Stage, run_stage, train_nano
+from phantom_edge.train.nano.recipe import MetricsCallback, run_stage, train_nano
 from phantom_edge.train.nano.scenes import SCENE_KINDS, SceneGroups, SceneRange
+from phantom_edge.train.nano.stages import SEED_STRIDE, Stage
 from phantom_edge.train.runs import RunFolder
 from phantom_edge.train.trainer import read_targets
 

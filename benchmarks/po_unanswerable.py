@@ -19,7 +19,8 @@ from benchmarks.nano_ruler import Part, measure
 from phantom_edge.data.scenes.exhibit import Material
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.train.nano.model import new_processor
-from phantom_edge.train.nano.recipe import SEED_STRIDE, MetricsCallback, Stage, load_trained, run_stage
+from phantom_edge.train.nano.recipe import MetricsCallback, load_trained, run_stage
+from phantom_edge.train.nano.stages import SEED_STRIDE, Stage
 
 MATERIALS: tuple[Material, ...] = ("plain", "plain", "plain", "nothing")
 """Pictures of one tile, and none: quick to train on, and enough to ask what cannot be known."""

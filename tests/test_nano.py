@@ -11,16 +11,19 @@ from PIL import ImageChops
 from torch import nn
 
 from phantom_edge.data.scenes.draw import draw_scene
+from phantom_edge.data.scenes.exhibit import make_exhibit
 from phantom_edge.data.scenes.graph import Scene, Sign
 from phantom_edge.data.scenes.questions import ask
 from phantom_edge.data.scenes.sample import make_scene
 from phantom_edge.generate import Answer, load, stream
 from phantom_edge.models.sizes import SIZES
-from phantom_edge.train.nano.facts import FactReader, fact_numbers, facts_at, facts_of, letters_of
+from phantom_edge.processing.tiling import choose_grid
+from phantom_edge.train.nano.facts import FactReader, fact_numbers, facts_at, facts_of, items_in, letters_of, windows_of
 from phantom_edge.train.nano.model import new_model, new_processor
 from phantom_edge.train.nano.names import PLACES, WORDS, NameReader, names_at, words_of
-from phantom_edge.train.nano.recipe import NANO_STAGES, SEED_STRIDE, first_seed, train_nano
-from phantom_edge.train.nano.scenes import SceneGroups, SceneRange
+from phantom_edge.train.nano.recipe import train_nano
+from phantom_edge.train.nano.scenes import SceneGroups, SceneRange, TileFacts, tiles_together
+from phantom_edge.train.nano.stages import NANO_STAGES, SEED_STRIDE, first_seed
 from phantom_edge.train.nano.tokenizer import scene_texts, train_tokenizer
 from phantom_edge.train.optimizer import MuonAndAdamW
 from phantom_edge.train.parts import in_first_step
@@ -233,3 +236,46 @@ def test_stage_by_stage(tmp_path: Path) -> None:
     list(stream(loaded, loaded_processor, "What is there?", answer=answer))
     assert answer.prompt_tokens > 5 and answer.tokens >= 1
     assert RunFolder(tmp_path).lines() == []  # nobody watched
+
+
+@pytest.mark.parametrize("material", ["plain", "wide", "fine"])
+def test_facts_of_tiles_stand_where_the_tile_shows_the_item(material: str, processor) -> None:
+    """Tiles together hold the facts of the whole picture, each in the tile and at the token over the item's middle."""
+    numbers, side = fact_numbers(), 7
+    tiling = processor.image_processor.tiling
+    for seed in range(30):
+        exhibit = make_exhibit(seed, "train", material)
+        (scene,), (picture,) = exhibit.scenes, exhibit.pictures
+        windows = windows_of(scene, *choose_grid(*picture.size, tiling))
+        assert len(windows) == len(processor.image_processor(picture)["pixel_values"])
+        held = [facts_at(scene, side, seen).view(side, side, -1) for seen in windows]
+        for item in items_in(scene, windows[0]):
+            showing = [at for at, seen in enumerate(windows) if seen.resolves and seen.place(*middle(item), side)]
+            assert len(showing) == 1, (seed, item)  # a middle is in one tile
+            column, row = windows[showing[0]].place(*middle(item), side)
+            assert all(held[showing[0]][row, column, numbers[fact]] for fact in facts_of(item)), (seed, item)
+        shown = {fact for item in items_in(scene, windows[0]) for fact in facts_of(item)}
+        found = {name for name, number in numbers.items() if any(tile[..., number].any() for tile in held)}
+        assert shown == {fact for fact in found if not fact.startswith("letter ")}
+        if len(windows) > 1:
+            small = [item for item in items_in(scene, windows[0]) if item not in list(items_in(scene, windows[-1]))]
+            assert (material == "fine") >= bool(small)
+
+
+def middle(item) -> tuple[float, float]:
+    return item.place.x, item.place.y
+
+
+def test_tiles_come_with_their_own_facts(processor) -> None:
+    tiles = TileFacts(0, 8, ("fine", "wide", "plain"), processor)
+    batch = tiles_together([tiles[0], tiles[1], tiles[2]])
+    assert batch["pixel_values"].shape == (12, 3, 224, 224) and batch["facts"].shape[:2] == (12, 49)
+    assert batch["names"].shape == (12, 49, len(WORDS) + 2 * PLACES)
+    again = tiles_together([tiles[0], tiles[1], tiles[2]])
+    assert all(torch.equal(batch[name], again[name]) for name in batch)
+    exhibit = make_exhibit(0, "train", "fine")
+    windows = windows_of(exhibit.scenes[0], *choose_grid(*exhibit.pictures[0].size, processor.image_processor.tiling))
+    pixels = torch.as_tensor(processor.image_processor(exhibit.pictures[0])["pixel_values"])
+    for pixel, facts in zip(batch["pixel_values"][:4], batch["facts"][:4], strict=True):
+        (at,) = [at for at, one in enumerate(pixels) if torch.equal(one, pixel)]
+        assert torch.equal(facts, facts_at(exhibit.scenes[0], 7, windows[at]))

@@ -176,7 +176,8 @@ def nano(
     need("accelerate", "train")
     _quiet()
     from phantom_edge.models.sizes import SIZES
-    from phantom_edge.train.nano.recipe import NANO_STAGES, MetricsCallback, Stage, train_nano
+    from phantom_edge.train.nano.recipe import MetricsCallback, train_nano
+    from phantom_edge.train.nano.stages import NANO_STAGES, Stage
 
     with display() as bars:
         tasks = {stage.name: bars.add_task(stage.name, total=stage.steps, start=False) for stage in NANO_STAGES}

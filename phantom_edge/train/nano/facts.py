@@ -5,7 +5,10 @@ So, before any question, tower and projector learn to predict from each image to
 head that reads the facts is discarded afterwards.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cache
+from math import floor
 
 import torch
 import torch.nn.functional as F
@@ -14,13 +17,57 @@ from torch import Tensor, nn
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.data.scenes import graph
 from phantom_edge.data.scenes.graph import Arrow, Bars, Card, Dial, Item, Scene, Sign, Solid
+from phantom_edge.data.scenes.items import reach
+from phantom_edge.data.scenes.layouts import LETTER
 
 MARGIN = 0.25
 """Share of an image token's half side that an item must overlap to count as covered by it."""
 
 
+@dataclass(frozen=True)
+class Window:
+    """A part of a scene, as one tile shows it, in shorter sides of the scene.
+
+    A thumbnail does not ``resolve`` small things.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+    resolves: bool = True
+
+    def place(self, x: float, y: float, steps: int) -> tuple[int, int] | None:
+        """Returns column and row of a point among ``steps`` x ``steps``; None outside."""
+        column, row = floor((x - self.x) / self.width * steps), floor((y - self.y) / self.height * steps)
+        return (column, row) if 0 <= column < steps and 0 <= row < steps else None
+
+
+def windows_of(scene: Scene, columns: int, rows: int) -> list[Window]:
+    """Returns the part that each tile of a grid shows, row by row, then, of several, that of the thumbnail."""
+    width, height = scene.width / columns, scene.height / rows
+    tiles = [Window(column * width, row * height, width, height) for row in range(rows) for column in range(columns)]
+    return tiles if len(tiles) == 1 else [*tiles, replace(whole(scene), resolves=False)]
+
+
+def whole(scene: Scene) -> Window:
+    """Returns all of a scene."""
+    return Window(0, 0, scene.width, scene.height)
+
+
+def items_in(scene: Scene, seen: Window) -> Iterator[Item]:
+    """Yields the items of a scene, and where a window resolves them the small ones and those of rows."""
+    for item in scene.items:
+        if seen.resolves or not getattr(item, "small", False):
+            yield item
+    for row in scene.rows if seen.resolves else ():
+        yield from row.members
+
+
 def facts_of(item: Item) -> list[str]:
-    """Returns all visible facts of ``item``, in words."""
+    """Returns all visible facts of ``item``, in words; of one that nobody can read, only its kind."""
+    if getattr(item, "spoiled", ""):
+        return ["price" if isinstance(item, Sign) and item.is_price else type(item).__name__.lower()]
     match item:
         case Solid():
             size = "large" if item.large else "small"
@@ -43,8 +90,13 @@ def facts_of(item: Item) -> list[str]:
 
 
 def letters_of(item: Item) -> list[tuple[str, float]]:
-    """Returns the letters of an upright ``item``, each with its approximate position across."""
+    """Returns the letters of an upright ``item`` that can be read, each with its approximate position across."""
+    if getattr(item, "spoiled", ""):
+        return []
     match item:
+        case Sign(small=True) | Card(small=True):
+            text = item.text if isinstance(item, Sign) else item.digits
+            widest, pitch = 1.9, LETTER * SMALL_PITCH
         case Sign():
             text, widest, pitch = item.text, 1.8, 0.42
         case Card(samples=None):
@@ -55,6 +107,10 @@ def letters_of(item: Item) -> list[tuple[str, float]]:
             return []
     pitch = min(pitch, widest / len(text)) * item.place.radius
     return [(letter, item.place.x + (at - (len(text) - 1) / 2) * pitch) for at, letter in enumerate(text)]
+
+
+SMALL_PITCH = 0.82
+"""Distance of letters on small boards in heights of a capital letter."""
 
 
 @cache
@@ -74,24 +130,29 @@ def fact_numbers() -> dict[str, int]:
     return {name: number for number, name in enumerate(names)}
 
 
-def tokens_of(item: Item, side: int) -> Tensor:
-    """Returns a mask of the ``side`` x ``side`` image tokens that cover ``item``: (side, side), bool."""
-    centres = (torch.arange(side) + 0.5) / side
-    reach = item.place.radius + MARGIN / side
-    rows, columns = (centres - item.place.y).abs() < reach, (centres - item.place.x).abs() < reach
+def tokens_of(item: Item, side: int, seen: Window) -> Tensor:
+    """Returns a mask of the ``side`` x ``side`` image tokens of a tile that cover ``item``: (side, side), bool."""
+    steps = (torch.arange(side) + 0.5) / side
+    across, down = reach(item) if getattr(item, "small", False) else (item.place.radius, item.place.radius)
+    token = seen.width / side, seen.height / side
+    across, down = max(across + MARGIN * token[0], token[0] / 2), max(down + MARGIN * token[1], token[1] / 2)
+    rows = (seen.y + steps * seen.height - item.place.y).abs() <= down
+    columns = (seen.x + steps * seen.width - item.place.x).abs() <= across
     return rows[:, None] & columns[None]
 
 
-def facts_at(scene: Scene, side: int) -> Tensor:
-    """Returns the facts at each of ``side`` x ``side`` image tokens: (side * side, facts), 0 or 1, row by row."""
-    numbers = fact_numbers()
+def facts_at(scene: Scene, side: int, seen: Window | None = None) -> Tensor:
+    """Returns the facts at each of ``side`` x ``side`` image tokens: (side * side, facts), 0 or 1, row by row.
+
+    ``seen`` is the part that a tile shows, by default all.
+    """
+    numbers, seen = fact_numbers(), seen or whole(scene)
     held = torch.zeros(side, side, len(numbers))
-    for item in scene.items:
-        held[tokens_of(item, side), [[numbers[fact]] for fact in facts_of(item)]] = 1
-        row = int(item.place.y * side)
+    for item in items_in(scene, seen):
+        held[tokens_of(item, side, seen), [[numbers[fact]] for fact in facts_of(item)]] = 1
         for letter, x in letters_of(item):
-            if letter.isalnum():
-                held[row, int(x * side), numbers[f"letter {letter}"]] = 1
+            if letter.isalnum() and (at := seen.place(x, item.place.y, side)) is not None:
+                held[at[1], at[0], numbers[f"letter {letter}"]] = 1
     return held.view(side * side, -1)
 
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.data.scenes import graph
 from phantom_edge.data.scenes.graph import Arrow, Item, Scene, Sign, Solid
-from phantom_edge.train.nano.facts import FactReader, tokens_of
+from phantom_edge.train.nano.facts import FactReader, Window, items_in, tokens_of, whole
 
 WORDS = (*graph.COLOURS, *graph.SHAPES, *graph.WORDS, *graph.DIRECTIONS)
 PLACES = 8
@@ -21,7 +21,9 @@ PLACES = 8
 
 
 def words_of(item: Item) -> list[str]:
-    """Returns the words that name ``item``."""
+    """Returns the words that name ``item``, none where nobody can read them."""
+    if getattr(item, "spoiled", ""):
+        return []
     match item:
         case Solid():
             return [item.colour, item.shape]
@@ -33,14 +35,18 @@ def words_of(item: Item) -> list[str]:
             return []
 
 
-def names_at(scene: Scene, side: int) -> Tensor:
-    """Returns words and position of the item at each image token: (side * side, words + 2 * PLACES), 0 or 1."""
-    held = torch.zeros(side, side, len(WORDS) + 2 * PLACES)
-    for item in scene.items:
-        across, down = int(item.place.x * PLACES), int(item.place.y * PLACES)
+def names_at(scene: Scene, side: int, seen: Window | None = None) -> Tensor:
+    """Returns words and position of the item at each image token: (side * side, words + 2 * PLACES), 0 or 1.
+
+    ``seen`` is the part that a tile shows, by default all; an item has a position where its middle is in it.
+    """
+    held, seen = torch.zeros(side, side, len(WORDS) + 2 * PLACES), seen or whole(scene)
+    for item in items_in(scene, seen):
         named = [WORDS.index(word) for word in words_of(item)]
-        named += [len(WORDS) + across, len(WORDS) + PLACES + down]
-        held[tokens_of(item, side)] = held[tokens_of(item, side)].index_fill(-1, torch.tensor(named), 1.0)
+        if (at := seen.place(item.place.x, item.place.y, PLACES)) is not None:
+            named += [len(WORDS) + at[0], len(WORDS) + PLACES + at[1]]
+        covered = tokens_of(item, side, seen)
+        held[covered] = held[covered].index_fill(-1, torch.tensor(named, dtype=torch.long), 1.0)
     return held.view(side * side, -1)
 
 

@@ -1,20 +1,7 @@
-"""phantom-nano from a seed to a checkpoint: look, name, read, the paper's two steps, then pictures of any shape.
-
-1. *look*: vision tower and projector learn the facts of scenes (as InternViT's pretraining for the released models).
-2. *name*: they learn to express them in the language model's words, and positions (as alignment does there).
-3. *read*: the language model learns to answer by plain fine-tuning (as its pretraining does there). Tower and projector
-   are frozen meanwhile: an untrained language model would spoil them.
-4. *prefer*: the paper's step 1: projector, phantom maps and gates, with the PO objective, the rest frozen.
-5. *finish*: the paper's step 2: everything, SFT.
-6. *tiles*: as read, on pictures of any shape, with things that only tiles show, questions that nobody can answer, and a
-   quarter of the pictures seen through a camera.
-7. *camera*: everything, on the same with half of the pictures seen through a camera.
-
-Each stage is a Trainer run with checkpoints of its own; a finished stage is not repeated.
-"""
+"""Trains phantom-nano through its stages, each a run of Trainer with checkpoints of its own."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +10,7 @@ from torch import nn
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
-from phantom_edge.data.scenes.exhibit import ALL_KINDS, Material
-from phantom_edge.data.scenes.sample import Mix
+from phantom_edge.data.scenes.exhibit import ALL_KINDS
 from phantom_edge.models.sizes import Size
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.train.collate import Collator
@@ -32,104 +18,23 @@ from phantom_edge.train.nano.facts import FactReader
 from phantom_edge.train.nano.gist import GistCollator, GistReader, GistTrainer
 from phantom_edge.train.nano.model import NANO_ETA, new_model, new_processor
 from phantom_edge.train.nano.names import NameReader
-from phantom_edge.train.nano.scenes import SCENE_KINDS, Exhibits, SceneFacts, SceneGroups, SceneRange
+from phantom_edge.train.nano.scenes import (
+    SCENE_KINDS,
+    Exhibits,
+    SceneFacts,
+    SceneGroups,
+    SceneRange,
+    TileFacts,
+    tiles_together,
+)
+from phantom_edge.train.nano.stages import MICRO_BATCH, NANO_STAGES, Stage, first_seed
 from phantom_edge.train.optimizer import MuonAndAdamW
 from phantom_edge.train.parts import freeze_for
 from phantom_edge.train.runs import RunFolder, last_checkpoint
 from phantom_edge.train.trainer import PhantomTrainer
 
-
-@dataclass(frozen=True)
-class Stage:
-    """Settings of one stage.
-
-    ``rounds`` of questions a scene, ``relations`` more about relations; every ``large_every``-th scene has tiles; the
-    ``mixes`` of scenes take turns. With ``materials`` instead, which take turns by MICRO_BATCH, pictures have any
-    shape; a ``camera`` sees a share of them, and reading their gist off the CLS token weighs ``gist`` of the loss.
-    ``frozen`` names parts of the model that are not trained.
-    """
-
-    name: str
-    steps: int
-    batch: int
-    learning_rate: float
-    objective: str = "sft"
-    step: int = 2
-    rounds: int = 1
-    relations: int = 0
-    large_every: int = 0
-    mixes: tuple[Mix, ...] = ("plain",)
-    materials: tuple[Material, ...] = ()
-    camera: float = 0.0
-    gist: float = 0.0
-    frozen: tuple[str, ...] = ()
-    warmup: int = 50
-    final_share: float = 0.1
-
-
-MICRO_BATCH = 8
-"""Pictures of one material that are computed together: of equal material, rows are about equally long."""
-
-TURNS: tuple[Material, ...] = (
-    *("plain", "fine", "wide", "blank", "plain", "fine", "wide", "fine"),
-    *("plain", "fine", "wide", "nothing", "plain", "fine", "frames", "blank"),
-)
-"""Kinds of pictures of the last stages, in turn."""
-
-NANO_STAGES = (
-    Stage("look", steps=4800, batch=32, learning_rate=2e-3, mixes=("crowded", "crowded", "crowded", "plain")),
-    Stage("name", steps=700, batch=32, learning_rate=1e-3, mixes=("crowded", "plain")),
-    Stage(
-        "read", 1400, 32, 1.5e-3, rounds=2, relations=4, mixes=("plain", "rich"), frozen=("vision_tower", "projector")
-    ),
-    Stage("prefer", steps=40, batch=32, learning_rate=2e-4, objective="po", step=1, warmup=5),
-    Stage(
-        "finish",
-        steps=120,
-        batch=32,
-        learning_rate=3e-4,
-        rounds=2,
-        relations=2,
-        large_every=8,
-        warmup=10,
-        final_share=0.02,
-    ),
-    Stage(
-        "tiles",
-        steps=450,
-        batch=32,
-        learning_rate=1.5e-3,
-        rounds=2,
-        materials=TURNS,
-        camera=0.25,
-        frozen=("vision_tower", "projector"),
-        warmup=40,
-    ),
-    Stage(
-        "camera",
-        steps=200,
-        batch=32,
-        learning_rate=4e-4,
-        rounds=2,
-        materials=TURNS,
-        camera=0.5,
-        gist=1.0,
-        warmup=10,
-        final_share=0.02,
-    ),
-)
-"""phantom-nano's recipe."""
-
-SEED_STRIDE = 10_000_000
-"""Scenes of different stages never meet: stage n begins at n times this seed."""
-
 VALIDATION = 192
 """Scenes of the validation split that a stage is evaluated on."""
-
-
-def first_seed(stages: tuple[Stage, ...], stage: Stage) -> int:
-    """Returns the seed of the first scene of ``stage``."""
-    return stages.index(stage) * SEED_STRIDE
 
 
 def train_nano(
@@ -196,7 +101,7 @@ def run_stage(
     callbacks: tuple[TrainerCallback, ...] = (),
 ) -> None:
     """Train ``model`` in place through one stage, on training scenes from ``first_scene`` on."""
-    looking = stage.name in ("look", "name")
+    looking = stage.name in ("look", "name", "closer")
     together = min(stage.batch, MICRO_BATCH) if stage.materials else stage.batch
     arguments = TrainingArguments(
         output_dir=str(out),
@@ -232,12 +137,14 @@ def run_stage(
         model.requires_grad_(False)
         for part in (model.model.vision_tower, model.model.projector):
             part.requires_grad_(True)
-        named = stage.name == "name"
+        named = stage.name != "look"
         reader = NameReader(model, processor.tokenizer) if named else FactReader(model)
+        tiles = TileFacts(first_scene, stage.steps * stage.batch, stage.materials, processor)
         trainer = Trainer(
             model=reader,
             args=arguments,
-            train_dataset=SceneFacts(scenes, processor, named),
+            data_collator=tiles_together if stage.materials else None,
+            train_dataset=tiles if stage.materials else SceneFacts(scenes, processor, named),
             callbacks=list(callbacks),
             optimizers=(_optimizer(reader, stage), None),
         )
@@ -250,7 +157,9 @@ def run_stage(
             model=gists,
             args=arguments,
             data_collator=GistCollator(processor, kinds=ALL_KINDS),
-            train_dataset=replace(shown, rounds=stage.rounds, with_rejected=stage.objective != "sft"),
+            train_dataset=replace(
+                shown, rounds=stage.rounds, closeups=stage.closeups, with_rejected=stage.objective != "sft"
+            ),
             eval_dataset=replace(shown, split="validation", first=0, count=validation),
             objective=stage.objective,
             kinds=ALL_KINDS,

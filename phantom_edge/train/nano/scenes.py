@@ -1,6 +1,6 @@
 """Scenes as training data, drawn on demand: nothing is stored, and no two epochs are alike."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from phantom_edge.data.scenes.closeup import MORE_KINDS
 from phantom_edge.data.scenes.draw import draw_scene
 from phantom_edge.data.scenes.exhibit import Material, make_exhibit
 from phantom_edge.data.scenes.graph import Scene
@@ -15,8 +16,9 @@ from phantom_edge.data.scenes.questions import KINDS, Question, ask
 from phantom_edge.data.scenes.sample import Mix, make_scene
 from phantom_edge.data.scenes.unanswerable import unanswerable
 from phantom_edge.processing.processor import PhantomProcessor
+from phantom_edge.processing.tiling import choose_grid
 from phantom_edge.train.collate import Group, Pair
-from phantom_edge.train.nano.facts import facts_at
+from phantom_edge.train.nano.facts import facts_at, windows_of
 from phantom_edge.train.nano.gist import SceneGroup, gist_of
 from phantom_edge.train.nano.names import names_at
 
@@ -67,6 +69,41 @@ class SceneFacts(Dataset[dict[str, Tensor]]):
         return {"pixel_values": pixels[0], "facts": facts_at(scene, self.side), **names}
 
 
+class TileFacts(Dataset[dict[str, Tensor]]):
+    """Tiles of pictures of any shape, and facts and names at their image tokens, for NameReader.
+
+    Of each picture ``tiles`` are shown, drawn anew for each; a picture of fewer shows some again.
+    """
+
+    def __init__(
+        self, first: int, count: int, materials: tuple[Material, ...], processor: PhantomProcessor, tiles: int = 4
+    ) -> None:
+        self.first, self.count, self.materials, self.tiles = first, count, materials, tiles
+        self.processor = processor
+        self.side = round(processor.tokens_per_tile**0.5)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        seed, material = self.first + index, self.materials[index % len(self.materials)]
+        exhibit = make_exhibit(seed, "train", material)
+        (scene,), (picture,) = exhibit.scenes, exhibit.pictures
+        pixels = torch.as_tensor(self.processor.image_processor(picture)["pixel_values"])
+        windows = windows_of(scene, *choose_grid(*picture.size, self.processor.image_processor.tiling))
+        shown = Random(f"tiles {seed}").choices(range(len(windows)), k=self.tiles)
+        return {
+            "pixel_values": pixels[shown],
+            "facts": torch.stack([facts_at(scene, self.side, windows[at]) for at in shown]),
+            "names": torch.stack([names_at(scene, self.side, windows[at]) for at in shown]),
+        }
+
+
+def tiles_together(pictures: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Returns the tiles of several pictures as one batch."""
+    return {name: torch.cat([picture[name] for picture in pictures]) for name in pictures[0]}
+
+
 def pairs_of(questions: Iterable[Question], turn: int, with_rejected: bool) -> tuple[Pair, ...]:
     """Returns questions with their answers and, where asked for, one of the near misses, another one each ``turn``."""
     return tuple(
@@ -108,8 +145,8 @@ class Exhibits(Dataset[Group]):
     """Pictures of any shape with their questions, for :class:`GistCollator`, those that nobody can answer among them.
 
     ``materials`` take turns, each for ``run`` pictures. A ``camera`` sees that share of the pictures, up to its
-    greatest strength. ``rounds`` of questions a picture, without repeats; ``unanswerable`` of the kinds ask one that
-    the picture does not answer.
+    greatest strength. ``rounds`` of questions a picture, without repeats, then ``closeups`` about small things alone,
+    which take the most practice; ``unanswerable`` of the kinds ask one that the picture does not answer.
     """
 
     split: str
@@ -119,6 +156,7 @@ class Exhibits(Dataset[Group]):
     materials: tuple[Material, ...]
     camera: float = 0.0
     rounds: int = 1
+    closeups: int = 0
     unanswerable: float = 0.5
     with_rejected: bool = False
 
@@ -133,6 +171,9 @@ class Exhibits(Dataset[Group]):
         asked = {question.text: question for question in exhibit.questions}
         for number in range(1, self.rounds if len(exhibit.scenes) == 1 else 1):
             more = [*ask(exhibit.scenes[0], round=number), *unanswerable(exhibit.scenes[0], number, self.unanswerable)]
+            asked |= {question.text: question for question in more}
+        for number in range(self.rounds, self.rounds + self.closeups) if len(exhibit.scenes) == 1 else ():
+            more = [question for question in ask(exhibit.scenes[0], round=number) if question.kind in MORE_KINDS]
             asked |= {question.text: question for question in more}
         pairs = pairs_of(asked.values(), seed, self.with_rejected)
         scenes = exhibit.scenes or (None,) * len(exhibit.pictures)
