@@ -150,23 +150,39 @@ describe("downloads", () => {
     expect(server!.asked.length).toBe(5);
   });
 
-  test("a full storage is named, and the part is removed", async () => {
-    class Full extends MemoryShelf {
-      override async extend(name: string, bytes: number) {
-        const writer = await super.extend(name, bytes);
-        let room = 150_000;
-        const append = (more: Uint8Array) => {
-          room -= more.length;
-          if (room < 0) throw new DOMException("full", "QuotaExceededError");
-          writer.append(more);
-        };
-        return { ...writer, append };
-      }
+  const full = new DOMException("full", "QuotaExceededError");
+
+  /** Storage that is full when a file is opened, after some bytes, or when it is closed. */
+  class Full extends MemoryShelf {
+    constructor(private readonly place: "opening" | "writing" | "closing") {
+      super();
     }
-    const wanted = await wantedOf({}, new Full());
-    await expect(download(wanted)).rejects.toMatchObject({ fault: "too large" });
-    expect(await wanted.shelf.names()).toEqual([]);
-  });
+
+    override async extend(name: string, bytes: number) {
+      const writer = await super.extend(name, bytes);
+      if (this.place === "opening") throw full;
+      let room = this.place === "writing" ? 150_000 : Number.POSITIVE_INFINITY;
+      const append = (more: Uint8Array) => {
+        room -= more.length;
+        if (room < 0) throw full;
+        writer.append(more);
+      };
+      const close = () => {
+        writer.close();
+        if (this.place === "closing") throw full;
+      };
+      return { append, close };
+    }
+  }
+
+  test.each(["opening", "writing", "closing"] as const)(
+    "a full storage is named at %s, and nothing stays",
+    async (at) => {
+      const wanted = await wantedOf({}, new Full(at));
+      await expect(download(wanted)).rejects.toMatchObject({ fault: "too large" });
+      expect(await wanted.shelf.names()).toEqual([]);
+    },
+  );
 });
 
 describe("a store", () => {

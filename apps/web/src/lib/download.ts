@@ -1,7 +1,7 @@
 import { damaged, PhantomError, reasonOf } from "./errors.js";
 import type { ListedFile } from "./manifest.js";
 import { Hasher } from "./sha256.js";
-import type { Shelf } from "./shelf.js";
+import type { Shelf, Writer } from "./shelf.js";
 
 const MOST_FAILURES = 4;
 const FIRST_PAUSE_MS = 250;
@@ -143,39 +143,48 @@ class Attempt {
   }
 
   private async take(response: Response): Promise<void> {
-    const { listed, shelf, progress, signal } = this.wanted;
+    const { listed, shelf } = this.wanted;
     const announced = announcedBytes(response, this.filled);
     if (announced !== undefined && announced !== listed.bytes) await this.refuse(response, announced);
     const reader = response.body?.getReader();
-    const writer = await shelf.extend(listed.sha256, listed.bytes);
-    let more = 0;
+    let bytes: number;
     try {
-      while (reader) {
-        const { value, done } = await reader.read().catch((error) => {
-          throw new Broken(reasonOf(error), { cause: error });
-        });
-        signal.throwIfAborted();
-        if (done) break;
-        more = value.length;
-        if (this.filled + more > listed.bytes) break;
-        writer.append(value);
-        this.hasher.update(value);
-        this.filled += more;
-        more = 0;
-        progress(this.filled);
+      const writer = await shelf.extend(listed.sha256, listed.bytes);
+      try {
+        bytes = await this.copy(reader, writer);
+      } finally {
+        writer.close(); // an open file cannot be removed
       }
     } catch (error) {
       if (error instanceof DOMException && error.name === "QuotaExceededError") throw await this.full(error);
       throw error;
     } finally {
-      writer.close();
+      await reader?.cancel().catch(() => undefined); // it is read to its end, or broke
     }
-    if (this.filled !== listed.bytes || more > 0) await this.refuse(response, this.filled + more);
+    if (bytes !== listed.bytes) await this.refuse(response, bytes);
+  }
+
+  /** Writes what arrives, up to the listed size; gives the bytes of the file. */
+  private async copy(reader: ReadableStreamDefaultReader<Uint8Array> | undefined, writer: Writer): Promise<number> {
+    const { listed, progress, signal } = this.wanted;
+    while (reader) {
+      const { value, done } = await reader.read().catch((error) => {
+        throw new Broken(reasonOf(error), { cause: error });
+      });
+      signal.throwIfAborted();
+      if (done) break;
+      if (this.filled + value.length > listed.bytes) return this.filled + value.length;
+      writer.append(value);
+      this.hasher.update(value);
+      this.filled += value.length;
+      progress(this.filled);
+    }
+    return this.filled;
   }
 
   private async refuse(response: Response, bytes: number): Promise<never> {
     const { url, listed, shelf } = this.wanted;
-    await response.body?.cancel().catch(() => undefined); // it is read to its end, or locked by a reader that is
+    if (!response.body?.locked) await response.body?.cancel();
     await shelf.remove(listed.sha256);
     const about = bytes > listed.bytes ? "at least " : "";
     throw damaged(`${url} has ${about}${bytes} bytes, its manifest lists ${listed.bytes}`);

@@ -125,12 +125,16 @@ export class OriginShelf implements Shelf {
     return {
       append: (more) => {
         const written = access.write(more, { at });
-        if (written < more.length) throw new DOMException("the storage is full", "QuotaExceededError");
+        // Where the storage is full, Chromium gives a number of an error, as large as that is.
+        if (written !== more.length) throw new DOMException("the storage is full", "QuotaExceededError");
         at += written;
       },
       close: () => {
-        access.flush();
-        access.close();
+        try {
+          access.flush();
+        } finally {
+          access.close();
+        }
       },
     };
   }
