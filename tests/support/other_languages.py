@@ -107,7 +107,7 @@ def _compile(folder: Path, options: Sequence[str] = ()) -> None:
         ],
         folder,
     )
-    words = ["mvn", "-q", "-B", *options, "compile"]
+    words = ["mvn", "-q", "-B", *options, "-Dkotlin.compiler.daemon=false", "compile"]
     ran = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
     if "could not be resolved" in ran.stdout or "Could not transfer" in ran.stdout:
         pytest.skip(f"mvn does not bring the compiler: {ran.stdout.strip()[:200]}")
