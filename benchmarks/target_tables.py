@@ -119,13 +119,13 @@ def web(document: Row) -> str:
         "tiles/s": both("tiles", "{:,.1f}"),
         "prefill": both("prefill", "{:,.1f}"),
         "decode": both("decode", "{:,.1f}"),
-        "memory": lambda row: f"{row['peak_megabytes']['wasm']:,} MB",
+        "memory": lambda row: "-" if row["wasm_peak_megabytes"] is None else f"{row['wasm_peak_megabytes']:,} MB",
     }
     return (
         f"One thread of {document['machine']}: Python's ONNX Runtime / ONNX Runtime Web in WASM (Node "
-        f"{document['node']}), the same\ngraphs and weights, in turns (`benchmarks/web.py`); tokens/s, and the ratio "
-        "of WASM to Python, the median over turns.\n*web* is the form of this target, *onnx* that of the other. "
-        "*Memory* is the peak of the process with WASM. WebGPU is\nunmeasured.\n\n"
+        f"{document['node']}), the same\ngraphs and weights, in turns (`benchmarks/web.py`); tokens and tiles in a "
+        "second of CPU time, and the ratio of WASM to\nPython, the median over turns. *web* is the form of this "
+        "target, *onnx* that of the other. *Memory* is the peak of the\nprocess with WASM. WebGPU is unmeasured.\n\n"
         f"{table(columns, document['rows'])}"
     )
 

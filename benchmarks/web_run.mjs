@@ -3,7 +3,7 @@
 //
 //     node web_run.mjs BUNDLE [vision]
 //
-// Reads {"prompt": N, "decode": K} and answers with seconds of a tile (where the part is loaded), of the prompt, and of
+// Reads {"prompt": N, "decode": K} and answers with CPU seconds of a tile (where the part is loaded), of the prompt, and of
 // every token.
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
@@ -25,9 +25,19 @@ const begun = (part) =>
     logSeverityLevel: 3,
   });
 
+/** Most memory of this process so far, megabytes; null where the system does not say. */
+function peak() {
+  try {
+    return Math.round(Number(/VmHWM:\s*(\d+)/.exec(readFileSync("/proc/self/status", "utf8"))[1]) * 1.024e-3);
+  } catch {
+    return null; // not Linux
+  }
+}
+
+/** CPU seconds of a step, and its result. */
 const seconds = async (step) => {
-  const start = performance.now(), found = await step();
-  return [(performance.now() - start) / 1000, found];
+  const start = process.cpuUsage(), found = await step(), { user, system } = process.cpuUsage(start);
+  return [(user + system) / 1e6, found];
 };
 const [loaded, sessions] = await seconds(async () => ({
   encoder: withVision ? await begun(parts.vision) : null,
@@ -57,6 +67,5 @@ for await (const line of createInterface({ input: process.stdin })) {
     });
     steps.push(took);
   }
-  const peak = Math.round(process.resourceUsage().maxRSS / 1000);
-  console.log(JSON.stringify({ tile_seconds: seen, prompt_seconds: read, step_seconds: steps, peak }));
+  console.log(JSON.stringify({ tile_seconds: seen, prompt_seconds: read, step_seconds: steps, peak: peak() }));
 }
