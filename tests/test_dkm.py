@@ -157,7 +157,7 @@ def test_interrupted_it_leaves_nothing(desk: Path, tmp_path: Path, monkeypatch: 
     command = ["quantize", str(desk / "checkpoint"), "-r", "lut4", "--algorithm", "dkm", "--steps", "2"]
     command += ["--calib", str(desk / "triples.jsonl"), "--samples", "2", "--out", str(tmp_path / "out")]
     ended = CliRunner().invoke(app, command)
-    assert ended.exit_code == 1 and "nothing half-written was left behind" in ended.stderr
+    assert ended.exit_code == 130 and "nothing half-written was left behind" in ended.stderr
     assert not list(tmp_path.iterdir())
 
 

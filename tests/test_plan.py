@@ -426,7 +426,7 @@ def test_a_device_of_my_own(tmp_path: Path) -> None:
         (["3.8b", "--device", "pixel-9", "--context", "8192"], "this model was made for 4,096"),
         (["0.6b", "--device", "pixel-9"], "there is no size and no folder '0.6b'"),
         (["0.5b", "--device", "pixel-9", "--calibrate", "none.json"], "none.json cannot be read"),
-        (["0.5b", "--device", "pixel-9", "--devices", "none.toml"], "none.toml cannot be read"),
+        (["0.5b", "--device", "pixel-9", "--devices", "none.toml"], "none.toml is missing"),
     ],
 )
 def test_mistakes(arguments: list[str], said: str) -> None:

@@ -102,33 +102,7 @@ def run_stage(
 ) -> None:
     """Train ``model`` in place through one stage, on training scenes from ``first_scene`` on."""
     looking = stage.name in ("look", "name", "closer")
-    together = min(stage.batch, MICRO_BATCH) if stage.materials else stage.batch
-    arguments = TrainingArguments(
-        output_dir=str(out),
-        seed=seed,
-        max_steps=stage.steps,
-        per_device_train_batch_size=together,
-        gradient_accumulation_steps=stage.batch // together,
-        per_device_eval_batch_size=together,
-        learning_rate=stage.learning_rate,
-        lr_scheduler_type="cosine_with_min_lr",
-        lr_scheduler_kwargs={"min_lr_rate": stage.final_share},
-        warmup_steps=stage.warmup,
-        max_grad_norm=1.0,
-        bf16=bf16,
-        use_cpu=not torch.accelerator.is_available(),  # without it Trainer refuses bf16 there
-        logging_steps=20,
-        save_steps=100,
-        save_total_limit=1,
-        eval_strategy="steps" if evaluate and not looking else "no",
-        eval_steps=100,
-        dataloader_num_workers=workers,
-        dataloader_persistent_workers=workers > 0,
-        train_sampling_strategy="sequential",
-        remove_unused_columns=False,
-        report_to=[],
-        disable_tqdm=True,
-    )
+    arguments = _arguments(stage, out, seed=seed, workers=workers, bf16=bf16, evaluate=evaluate and not looking)
     scenes = SceneRange(
         "train", first_scene, stage.steps * stage.batch, large_every=stage.large_every, mixes=stage.mixes
     )
@@ -185,6 +159,36 @@ def run_stage(
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, where results go
     checkpoint = last_checkpoint(out)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+
+
+def _arguments(stage: Stage, out: Path, *, seed: int, workers: int, bf16: bool, evaluate: bool) -> TrainingArguments:
+    together = min(stage.batch, MICRO_BATCH) if stage.materials else stage.batch
+    return TrainingArguments(
+        output_dir=str(out),
+        seed=seed,
+        max_steps=stage.steps,
+        per_device_train_batch_size=together,
+        gradient_accumulation_steps=stage.batch // together,
+        per_device_eval_batch_size=together,
+        learning_rate=stage.learning_rate,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr_rate": stage.final_share},
+        warmup_steps=stage.warmup,
+        max_grad_norm=1.0,
+        bf16=bf16,
+        use_cpu=not torch.accelerator.is_available(),  # without it Trainer refuses bf16 there
+        logging_steps=20,
+        save_steps=100,
+        save_total_limit=1,
+        eval_strategy="steps" if evaluate else "no",
+        eval_steps=100,
+        dataloader_num_workers=workers,
+        dataloader_persistent_workers=workers > 0,
+        train_sampling_strategy="sequential",
+        remove_unused_columns=False,
+        report_to=[],
+        disable_tqdm=True,
+    )
 
 
 def _optimizer(model: nn.Module, stage: Stage) -> MuonAndAdamW:

@@ -46,9 +46,12 @@ private fun Fields.proof(model: Model): Proof {
     return Proof(model.name, model.fingerprint, checks, get("left_out").strings())
 }
 
+/** A case, and the form that was checked where a bundle has several. */
+private fun place(case: String, form: String) = if (form.isEmpty()) case else "$case, $form"
+
 private fun Fields.comparison() = Check(
     get("stage").oneOf(*STAGES),
-    get("case").string(),
+    place(get("case").string(), find("form")?.string().orEmpty()),
     get("measure").oneOf(*MEASURES),
     get("value").orNull { double() },
     get("bound").orNull { double() },
