@@ -173,7 +173,7 @@ def test_a_quantized_checkpoint_is_refused(golden) -> None:
         coreai.settle(golden("0_5b-1.0").model.config, {"w": SCHEMES["int8"]}, Settings("fp16"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_model_inside_this_package_is_proved_and_answers(tmp_path: Path) -> None:
     settings = Settings("fp16", max_context=256, prefill_chunk=32)
     bundle = export_bundle("nano", "coreai", tmp_path / "bundle", settings).bundle

@@ -20,8 +20,8 @@ CONTEXT, PROMPT = 96, 64
     ("name", "phantom"),
     [
         ("0_5b-1.0", "full"),
-        ("1_8b-1.0", "full"),
-        ("3_8b-sw16-1.0", "full"),
+        pytest.param("1_8b-1.0", "full", marks=pytest.mark.long),
+        pytest.param("3_8b-sw16-1.0", "full", marks=pytest.mark.long),
         ("7b-1.0", "full"),
         ("0_5b-1e-4", "rank=auto"),
     ],
