@@ -2,7 +2,6 @@
 
 import json
 import os
-import stat
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.foundation.json_file import AGAIN, is_pointer, pointer_fault, read_json
+from phantom_edge.foundation.json_file import AGAIN, is_pointer, pointer_fault, read_json, regular
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -142,13 +141,10 @@ def _is_plain_name(file: object) -> bool:
 
 
 def _header(file: Path) -> dict[str, Entry]:
-    about = file.stat()
-    if stat.S_ISREG(about.st_mode) and is_pointer(file):
-        raise pointer_fault(file)
-    if not stat.S_ISREG(about.st_mode):
-        raise OSError("it is no regular file")  # reading a pipe would block
-    if about.st_size == 0:
+    if regular(file).stat().st_size == 0:
         raise OSError("the file is empty")
+    if is_pointer(file):
+        raise pointer_fault(file)
     with file.open("rb") as raw:  # first, because safetensors calls a file missing that it may not open
         with safe_open(file, framework="pt") as tensors:
             slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 (no __iter__)
