@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from phantom_edge.foundation import huge_pages
 from phantom_edge.foundation.versions import Clash, installed
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ def _mend(package: Package) -> str:
 def examine() -> Report:
     """Check this installation; packages of core and model are imported, each in a process of its own."""
     machine = {"python": platform.python_version(), "system": platform.platform(), "executable": sys.executable}
+    machine["huge pages"] = huge_pages.described()
     return Report(machine, packages(), clashes())
 
 
