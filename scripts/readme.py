@@ -14,11 +14,12 @@ from pathlib import Path
 
 import reference
 from bundle_format import properties
+from results import results
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 TABLES = {file.stem: file.read_text(encoding="utf-8") for file in (ROOT / "benchmarks" / "results").glob("*.md")}
-TABLES |= {"properties": properties(), **reference.blocks()}
+TABLES |= {"properties": properties(), "results": results(), **reference.blocks()}
 BLOCK = re.compile(r"(<!-- ([\w.-]+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 
 
