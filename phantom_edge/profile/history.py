@@ -1,9 +1,10 @@
 """Every profile of this user, in one SQLite file, so that new ones can be compared with old ones."""
 
 import json
+import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from shlex import quote
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import plain_words
 from phantom_edge.foundation.json_file import parse_json
-from phantom_edge.foundation.typed import WrongJson, from_json, to_json
+from phantom_edge.foundation.typed import from_json, to_json
 from phantom_edge.profile.home import HOME, home
 from phantom_edge.profile.report.tables import decode_speed
 from phantom_edge.profile.result import Run, faults
@@ -24,6 +25,12 @@ APPLICATION = 0x70684564
 
 PATIENCE = 10.0
 """Seconds to wait for another process's lock."""
+
+NO_DAMAGE = (
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN),
+    *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM),
+)
+"""Errors of SQLite at opening for which the file is not to blame."""
 
 ALIKE = 20
 """Number of earlier runs that calibrate the prediction of a new one."""
@@ -98,20 +105,19 @@ class History:
             "AND (:device IS NULL OR device = :device) ORDER BY id DESC LIMIT :last",
             {"bundle": bundle, "device": device, "last": -1 if last is None else last},
         )
-        return [Entry(*row) for row in rows]
+        return [_entry(row) for row in rows]
 
     def run(self, number: int) -> Run:
         """Returns a run by its number. Raises EdgeError where there is none."""
         row = self.connection.execute("SELECT document FROM runs WHERE id = ?", (number,)).fetchone()
         if row is None:
             raise _no_run(number)
-        remove = f"remove it: phantom-edge history remove {number}"
         try:
-            run = from_json(Run, parse_json(row[0]))
-        except (TypeError, WrongJson, ValueError, RecursionError) as error:
-            raise EdgeError(f"run {number} of the history is no profile: {error}", remove) from error
+            run = from_json(Run, parse_json(str(row[0])))
+        except ValueError as error:
+            raise _no_profile(number, str(error)) from error
         for fault in faults(run):
-            raise EdgeError(f"run {number} of the history is no profile: {fault}", remove)
+            raise _no_profile(number, fault)
         return run
 
     def alike(self, run: Run) -> list[Run]:
@@ -129,23 +135,36 @@ class History:
             raise _no_run(number)
 
 
+def _entry(row: tuple[object, ...]) -> Entry:
+    """A row, whose types SQLite does not warrant."""
+    try:
+        return from_json(Entry, dict(zip(COLUMNS, row, strict=True)))
+    except ValueError as error:
+        raise _no_profile(row[0], str(error)) from error
+
+
+def _no_profile(number: object, fault: str) -> EdgeError:
+    return EdgeError(
+        f"run {number} of the history is no profile: {fault}", f"remove it: phantom-edge history remove {number}"
+    )
+
+
 def _no_run(number: int) -> EdgeError:
     return EdgeError(f"the history has no run {number}", "list its runs: phantom-edge history")
 
 
 @contextmanager
-def history() -> Iterator[History]:
+def history(note: Callable[[str], None] = lambda _line: None) -> Iterator[History]:
     """Opens the user's history, and creates it where there is none.
 
-    Raises EdgeError where the file is damaged, read-only, of a newer phantom-edge or of another program,
-    or locked by another process for more than ``PATIENCE`` seconds.
+    A damaged file is set aside, with a line to ``note``, and a new one begins. Raises EdgeError where the file is
+    read-only, of a newer phantom-edge or of another program, or locked by another process for more than ``PATIENCE``
+    seconds.
     """
     path = home() / FILE
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # each statement is its own transaction; longer ones begin and commit explicitly
-        with closing(sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)) as connection:
-            _ready(connection, path)
+        with closing(_opened(path, note)) as connection:
             yield History(connection)
     except sqlite3.Error as error:
         raise _in_words(error, path) from error
@@ -153,16 +172,86 @@ def history() -> Iterator[History]:
         raise EdgeError(plain_words(error, path).problem, f"set {HOME} to a folder that you may write to") from error
 
 
+class _Damage(Exception):
+    """A file of ours that does not hold what it must."""
+
+
+def _opened(path: Path, note: Callable[[str], None]) -> sqlite3.Connection:
+    """A connection to a file with the table in it."""
+    if path.exists() and not path.is_file():
+        raise EdgeError(f"{path} is no file", _elsewhere(path))
+    before = _inode(path)
+    try:
+        _check_header(path)
+        return _connected(path)
+    except _Damage as damage:
+        if before == _inode(path):  # else another process has set it aside already
+            note(f"the history {path} is damaged ({damage}): it is now {_set_aside(path).name}, and a new one begins")
+    try:
+        return _connected(path)
+    except _Damage as damage:
+        raise EdgeError(f"{path} is damaged ({damage})", _elsewhere(path)) from damage
+
+
+def _check_header(path: Path) -> None:
+    """Raises _Damage for versions of the format that make SQLite open a file for reading only."""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        if set(file.read(20)[18:]) - {1, 2}:
+            raise _Damage("its first page is not as it was written")
+
+
+def _inode(path: Path) -> int | None:
+    with suppress(FileNotFoundError):
+        return path.stat().st_ino
+    return None
+
+
+def _set_aside(path: Path) -> Path:
+    """Rename a database, with the files beside it that belong to it."""
+    tries = (path.with_name(f"{path.name}.damaged{number or ''}") for number in range(10**6))
+    aside = next(one for one in tries if not one.exists())
+    for ending in ("-wal", "-shm", ""):
+        with suppress(FileNotFoundError):
+            os.rename(f"{path}{ending}", f"{aside}{ending}")
+    return aside
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    # each statement is its own transaction; longer ones begin and commit explicitly
+    connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")  # a damaged text is no error of SQLite's
+    try:
+        _ready(connection, path)
+    except UnicodeDecodeError as error:  # SQLite's own message holds a damaged name
+        connection.close()
+        raise _Damage("names that are not UTF-8") from error
+    except sqlite3.Error as error:
+        connection.close()
+        if _kind(error) in NO_DAMAGE:
+            raise
+        raise _Damage(str(error)) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def _ready(connection: sqlite3.Connection, path: Path) -> None:
-    """Creates the table in a new file; refuses a file that is not ours."""
+    """Creates the table in a new file. Raises EdgeError for a file that is not ours, and _Damage for a damaged one."""
     version, application, holds = _about(connection)
-    if application != APPLICATION and (application or version or holds):
+    is_ours = holds == set(MAKE)
+    if application != APPLICATION and not is_ours and (application or version or holds):
         raise EdgeError(f"{path} is another program's file", _elsewhere(path))
-    if version > VERSION:
+    if version > VERSION and not is_ours:
         raise EdgeError(
             f"{path} is of a newer phantom-edge (version {version}, this one reads {VERSION})",
             "update it: pip install --upgrade phantom-edge",
         )
+    if holds and (version, application, is_ours) != (VERSION, APPLICATION, True):
+        raise _Damage("its first page is not as it was written")
+    for (fault,) in connection.execute("PRAGMA quick_check(1)"):
+        if fault != "ok":
+            raise _Damage(" ".join(str(fault).split()))
     _write_ahead(connection)
     if not version:
         connection.execute("BEGIN IMMEDIATE")
@@ -174,13 +263,13 @@ def _ready(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("COMMIT")
 
 
-def _about(connection: sqlite3.Connection) -> tuple[int, int, int]:
-    """Version, application and number of tables and indices, read in one transaction."""
+def _about(connection: sqlite3.Connection) -> tuple[int, int, set[str]]:
+    """Version, application, and the statements that made the tables and indices, read in one transaction."""
     connection.execute("BEGIN")
-    holds = int(connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+    made = {str(sql) for (sql,) in connection.execute("SELECT sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'")}
     version, application = _number(connection, "user_version"), _number(connection, "application_id")
     connection.execute("COMMIT")
-    return version, application, holds
+    return version, application, made
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
