@@ -31,7 +31,7 @@ def fuzz_one(name: str, rest: list[str]) -> None:
     import atheris  # type: ignore[import-not-found,unused-ignore]
 
     with atheris.instrument_imports(include=["phantom_edge"]):
-        from fuzz_targets import TARGETS  # type: ignore[import-not-found]
+        from fuzz_targets import TARGETS  # type: ignore[import-not-found,unused-ignore]
     desk = Path(tempfile.mkdtemp())
     atheris.Setup([sys.argv[0], *rest], lambda data: TARGETS[name](desk, data))
     atheris.Fuzz()
@@ -60,7 +60,7 @@ def _fault(log: str) -> str:
 def make_seeds() -> None:
     """Write the corpora."""
     from fuzz_seeds import SEEDS  # type: ignore[import-not-found]
-    from fuzz_targets import CORPORA, LARGEST_SEED
+    from fuzz_targets import CORPORA, LARGEST_SEED  # type: ignore[import-not-found,unused-ignore]
 
     CORPORA.mkdir(exist_ok=True)
     for name, make in SEEDS.items():

@@ -14,7 +14,7 @@ from profiles import DEVICE, make_run
 
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.typed import to_json
-from phantom_edge.profile import history as histories
+from phantom_edge.profile import database
 from phantom_edge.profile import home as homes
 from phantom_edge.profile.history import history
 from phantom_edge.profile.home import home
@@ -108,7 +108,7 @@ def test_two_processes_at_once(kept: Path, tmp_path: Path) -> None:
 
 
 def test_another_process_that_does_not_end(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(histories, "PATIENCE", 0.1)
+    monkeypatch.setattr(database, "PATIENCE", 0.1)
     with history() as open_history:
         number = open_history.record(make_run(repeats=5))
     holder = sqlite3.connect(kept, isolation_level=None)

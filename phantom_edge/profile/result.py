@@ -221,10 +221,11 @@ def faults(run: Run) -> Iterator[str]:
 def check_part(part: object) -> None:
     """Raises ValueError for a measurement that no profile may hold."""
     inner = (part, *part.groups, *part.traced) if isinstance(part, Operators) else (part,)
-    faults = [] if _is_writable(part) else ["numbers or letters that cannot be in JSON"]
-    faults += [fault for one in inner if (fault := _fault(one))]
-    if faults:
-        raise ValueError(faults[0])
+    if not _is_writable(part):
+        raise ValueError("it has numbers or letters that cannot be in JSON")
+    for one in inner:
+        if fault := _fault(one):
+            raise ValueError(fault)
 
 
 def _is_writable(part: object) -> bool:
@@ -243,7 +244,7 @@ def _fault(part: object) -> str:
             rates = (part.bandwidth, part.products)
             return "" if all(one is None or one > 0 for one in rates) else "device has an impossible bandwidth or peak"
         case Stage():
-            return _impossible(part.cold, *part.warm)
+            return "it has too many times" if len(part.warm) > MOST else _impossible(part.cold, *part.warm)
         case Depth():
             if part.context < 1:
                 return "depths has an impossible context"

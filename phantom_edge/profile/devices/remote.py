@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TextIO
+from typing import IO
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.manifest import MANIFEST
@@ -104,7 +104,7 @@ def listen(
 
 def _take_all(
     name: str,
-    lines: TextIO,
+    lines: IO[str],
     gathering: Gathering,
     begin: Progress,
     on_line: Callable[[str], None],
