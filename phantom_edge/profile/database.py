@@ -44,8 +44,8 @@ class Damage(Exception):
 def opened(path: Path, note: Callable[[str], None]) -> sqlite3.Connection:
     """A connection to a file with the table in it; a damaged file is set aside, with a line to ``note``.
 
-    Raises EdgeError for another program's file and that of a newer phantom-edge, sqlite3.Error for one that is locked or
-    may not be written.
+    Raises EdgeError for another program's file and that of a newer phantom-edge, sqlite3.Error for one that is locked
+    or may not be written.
     """
     if path.exists() and not path.is_file():
         raise EdgeError(f"{path} is no file", _elsewhere(path))
