@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -57,21 +58,21 @@ def _fault(log: str) -> str:
     return lines[-1].strip()[:200] if lines else "it ended; see log.txt"
 
 
-def make_seeds() -> None:
-    """Write the corpora."""
+def make_seeds(names: Sequence[str]) -> None:
+    """Write the corpora of these readers."""
     from fuzz_seeds import SEEDS  # type: ignore[import-not-found]
     from fuzz_targets import CORPORA, LARGEST_SEED  # type: ignore[import-not-found,unused-ignore]
 
     CORPORA.mkdir(exist_ok=True)
-    for name, make in SEEDS.items():
+    for name in names:
         folder = CORPORA / name
         folder.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory() as desk:
-            seeds = list(make(Path(desk)))
+            seeds = list(SEEDS[name](Path(desk)))
         for seed in seeds:
             assert len(seed) <= LARGEST_SEED, (name, len(seed))
             (folder / sha256(seed).hexdigest()[:12]).write_bytes(seed)
-        print(f"{name}: {len(seeds)} seeds, {sum(map(len, seeds)):,} bytes")
+        print(f"{name}: {len(seeds)} seeds, {sum(map(len, seeds)):,} bytes", flush=True)
 
 
 def main() -> None:
@@ -85,7 +86,7 @@ def main() -> None:
     parser.add_argument("--seeds", action="store_true")
     asked = parser.parse_args()
     if asked.seeds:
-        make_seeds()
+        make_seeds(asked.only or NAMES)
         return
     print("| reader | inputs | fault |\n| --- | ---: | --- |", flush=True)
     faults = 0
