@@ -98,7 +98,7 @@ def _connected(path: Path) -> sqlite3.Connection:
         connection.close()
         if _kind(error) in NO_DAMAGE:
             raise
-        raise Damage(str(error)) from error
+        raise Damage(" ".join(str(error).split())) from error
     except BaseException:
         connection.close()
         raise

@@ -86,7 +86,12 @@ def tokenizers(_desk: Path) -> Iterator[bytes]:
     model_file = io.BytesIO()
     words = ["the red pear lies beside a blue cup", "what is the price of the small cup"] * 20
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(words), model_writer=model_file, vocab_size=60, model_type="bpe", minloglevel=3
+        sentence_iterator=iter(words),
+        model_writer=model_file,
+        vocab_size=60,
+        model_type="bpe",
+        minloglevel=3,
+        normalization_rule_name="identity",
     )
     yield model_file.getvalue()
 
