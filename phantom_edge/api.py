@@ -56,6 +56,7 @@ def export_bundle(
     prefill_chunk: int = 64,
     options: Mapping[str, Any] | None = None,
     verify: bool = True,
+    sign: Source | None = None,
     force: bool = False,
     note: Note = no_note,
     progress: Progress = no_progress,
@@ -63,8 +64,11 @@ def export_bundle(
     """Lowers a checkpoint for a target into the folder ``out``, and proves that the result computes it.
 
     ``weights`` is fp32, fp16, or a recipe by which the checkpoint is quantized first; ``options`` are the target's own,
-    by the names of its flags (``opset_only``). Interrupted, the same call goes on with the parts that are missing.
+    by the names of its flags (``opset_only``); ``sign`` is a secret key of minisign. Interrupted, the same call goes on
+    with the parts that are missing.
     """
+    from phantom_edge.bundle.signature import read_secret_key
+    from phantom_edge.bundle.signature import sign as sign_manifest
     from phantom_edge.export.targets import options_of, target_named
     from phantom_edge.export.targets.target import PRECISIONS, Settings
     from phantom_edge.foundation.files import check_target
@@ -76,6 +80,7 @@ def export_bundle(
     if calib is not None and not (is_recipe or to.calibrates):
         raise EdgeError(f"--calib is given, but target {target} needs no calibration", "leave it out, or give a recipe")
     check_target(place, force)
+    signer = None if sign is None else read_secret_key(Path(sign))
     load_torch_quietly(note, progress)
     from phantom_edge.export.pipeline import export_bundle as export
     from phantom_edge.export.pipeline import quantize_for
@@ -90,6 +95,9 @@ def export_bundle(
         name = str(quantize_for(name, weights, calibration, to, settings, place, force=force, begin=progress))
         note(f"quantized by {weights}; {name} is kept to verify the bundle against")
     exported = export(name, target, place, settings, prove=verify, force=force, begin=progress)
+    if signer is not None:
+        sign_manifest(exported.bundle.path, signer)
+        note(f"signed with key {signer.name}")
     for line in filter(None, (exported.carried.note(), *exported.notes)):
         note(line)
     return exported

@@ -61,6 +61,9 @@ def export(
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Verify the bundle against the checkpoint.")
     ] = True,
+    sign: Annotated[
+        Path | None, typer.Option("--sign", help="Secret key of minisign, without a password, to sign the bundle with.")
+    ] = None,
     force: Annotated[bool, ForceOption] = False,
     json: Annotated[bool, JsonOption] = False,
     own: dict[str, Any] | None = None,
@@ -85,6 +88,7 @@ def export(
                 prefill_chunk=prefill_chunk,
                 options=own,
                 verify=verify,
+                sign=sign,
                 force=force,
                 note=note,
                 progress=begin,

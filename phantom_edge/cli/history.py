@@ -34,7 +34,7 @@ def history(
     from phantom_edge.foundation.typed import to_json
     from phantom_edge.profile.history import history as open_history
 
-    with open_history() as kept:
+    with open_history(note) as kept:
         entries = kept.entries(bundle, device, last)
     if json:
         print_json(to_json(entries))
@@ -84,7 +84,7 @@ def show(
     from phantom_edge.profile.result import write_run
 
     check_file(out, [], force)
-    with open_history() as kept:
+    with open_history(note) as kept:
         run = kept.run(number)
     if out is None:
         print_json(to_json(run))
@@ -107,7 +107,7 @@ def compare(
     from phantom_edge.profile.report.compare import compare as compare_runs
     from phantom_edge.profile.report.tables import compared
 
-    with open_history() as kept:
+    with open_history(note) as kept:
         comparison = compare_runs(kept.run(first), kept.run(later), margin)
     if json:
         print_json({"first": first, "later": later, "margin": margin, **to_json(comparison)})
@@ -127,6 +127,6 @@ def remove(number: Number) -> None:
     """Delete a profile."""
     from phantom_edge.profile.history import history as open_history
 
-    with open_history() as kept:
+    with open_history(note) as kept:
         kept.remove(number)
     note(f"deleted run {number}")

@@ -1,6 +1,7 @@
 """``phantom-edge init``: a checkpoint of a known size with random weights."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -39,7 +40,7 @@ def init(
     if not random:
         raise EdgeError(
             "init writes random weights only, and needs --random to confirm that",
-            f"run: phantom-edge init {size} {out} --random",
+            f"run: phantom-edge init {size} {quote(str(out))} --random",
         )
     load_torch()
     from phantom_edge.convert.random import write_random

@@ -24,6 +24,7 @@ PURPOSES = {
     "train": "training",
     "curate": "wrong answers from a language model",
     "ray": "data on a cluster",
+    "sign": "signatures of bundles",
 }
 """Extras by their purpose, without those of targets."""
 

@@ -69,9 +69,13 @@ def profile(
             apk=apk,
             progress=begin,
         )
+    unwritten = None
     if out is not None:
-        write_run(out, run)
-        note(f"wrote {out}")
+        try:
+            write_run(out, run)
+            note(f"wrote {out}")
+        except EdgeError as error:  # what was measured is shown, and kept in the history, all the same
+            unwritten = error
     if json:
         from phantom_edge.foundation.typed import to_json
 
@@ -83,6 +87,9 @@ def profile(
         _check_plan(run, earlier, quietly=json)
     if run.partial:
         note(run.partial)
+    if unwritten is not None:
+        raise unwritten
+    if run.partial:
         raise typer.Exit(1)
 
 
@@ -94,7 +101,7 @@ def _keep(run: "Run") -> "list[Run]":
     from phantom_edge.profile.history import history as open_history
 
     try:
-        with open_history() as kept:
+        with open_history(note) as kept:
             earlier = kept.alike(run)
             number = kept.record(run)
     except EdgeError as error:

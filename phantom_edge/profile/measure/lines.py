@@ -10,7 +10,19 @@ from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.json_file import parse_json
 from phantom_edge.foundation.typed import WrongJson, from_json, to_json
 from phantom_edge.foundation.versions import __version__
-from phantom_edge.profile.result import Answered, Depth, Device, Energy, Operators, Reading, Run, Stage, Subject
+from phantom_edge.profile.result import (
+    NEEDED,
+    Answered,
+    Depth,
+    Device,
+    Energy,
+    Operators,
+    Reading,
+    Run,
+    Stage,
+    Subject,
+    check_part,
+)
 
 KINDS: dict[str, type[Any]] = {
     "device": Device,
@@ -57,18 +69,21 @@ class Gathering:
         try:
             document = parse_json(line)
             ((kind, value),) = document.items()
-            self.found[kind].append(from_json(KINDS[kind], value, kind))
+            check_part(measured := from_json(KINDS[kind], value, kind))
+            self.found[kind].append(measured)
         except (ValueError, AttributeError, KeyError, WrongJson) as error:
-            raise EdgeError(
-                f"the device sent a line that is no measurement: {line[:80]!r} ({type(error).__name__})",
-                "install the same version of phantom-edge on both machines: pip install --upgrade phantom-edge",
-            ) from error
+            raise no_measurement(line, type(error).__name__) from error
         return str(kind)
 
     @property
     def is_whole(self) -> bool:
-        """True after the end line."""
-        return bool(self.found["end"])
+        """True after the end line, and where nothing is missing before it."""
+        return bool(self.found["end"]) and {stage.name for stage in self.found["stage"]} >= NEEDED
+
+    @property
+    def is_begun(self) -> bool:
+        """True where there is something to show."""
+        return all(self.found[kind] for kind in ("device", "subject", "stage"))
 
     def run(self, repeats: int, partial: str = "") -> Run:
         """Returns the profile. Raises EdgeError where device or bundle are missing."""
@@ -95,3 +110,11 @@ class Gathering:
             untold=operators.untold,
             widened=operators.widened,
         )
+
+
+def no_measurement(line: str, why: str) -> EdgeError:
+    """The fault of a line that a runner does not write."""
+    return EdgeError(
+        f"the device sent a line that is no measurement: {line[:80]!r} ({why})",
+        "install the same version of phantom-edge on both machines: pip install --upgrade phantom-edge",
+    )
