@@ -29,10 +29,10 @@ LONGEST, MEGABYTES = 10, 2000
 
 def fuzz_one(name: str, rest: list[str]) -> None:
     """Fuzz a target in this process, whose arguments are libFuzzer's; it ends the process."""
-    import atheris  # type: ignore[import-not-found,unused-ignore]
+    import atheris  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     with atheris.instrument_imports(include=["phantom_edge"]):
-        from fuzz_targets import TARGETS  # type: ignore[import-not-found,unused-ignore]
+        from fuzz_targets import TARGETS  # type: ignore[import-not-found,import-untyped,unused-ignore]
     desk = Path(tempfile.mkdtemp())
     atheris.Setup([sys.argv[0], *rest], lambda data: TARGETS[name](desk, data))
     atheris.Fuzz()
@@ -61,7 +61,7 @@ def _fault(log: str) -> str:
 def make_seeds(names: Sequence[str]) -> None:
     """Write the corpora of these readers."""
     from fuzz_seeds import SEEDS  # type: ignore[import-not-found]
-    from fuzz_targets import CORPORA, LARGEST_SEED  # type: ignore[import-not-found,unused-ignore]
+    from fuzz_targets import CORPORA, LARGEST_SEED  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     CORPORA.mkdir(exist_ok=True)
     for name in names:
