@@ -31,7 +31,7 @@ def fuzz_one(name: str, rest: list[str]) -> None:
     """Fuzz a target in this process, whose arguments are libFuzzer's; it ends the process."""
     import atheris
 
-    with atheris.instrument_imports(include=["phantom_edge"]):
+    with atheris.instrument_imports(include=["phantom_edge", "tarfile"]):
         from fuzz_targets import TARGETS  # type: ignore[import-not-found,unused-ignore]
     desk = Path(tempfile.mkdtemp())
     atheris.Setup([sys.argv[0], *rest], lambda data: TARGETS[name](desk, data))
