@@ -29,10 +29,10 @@ LONGEST, MEGABYTES = 10, 2000
 
 def fuzz_one(name: str, rest: list[str]) -> None:
     """Fuzz a target in this process, whose arguments are libFuzzer's; it ends the process."""
-    import atheris  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    import atheris
 
-    with atheris.instrument_imports(include=["phantom_edge"]):
-        from fuzz_targets import TARGETS  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    with atheris.instrument_imports(include=["phantom_edge", "tarfile"]):
+        from fuzz_targets import TARGETS  # type: ignore[import-not-found,unused-ignore]
     desk = Path(tempfile.mkdtemp())
     atheris.Setup([sys.argv[0], *rest], lambda data: TARGETS[name](desk, data))
     atheris.Fuzz()
@@ -54,14 +54,15 @@ def fuzz(name: str, seconds: int) -> tuple[str, str]:
 
 
 def _fault(log: str) -> str:
-    lines = [line for line in log.splitlines() if re.match(r"\s*(\w+\.)*\w*(Error|Exception)\b|==\d+== ?ERROR", line)]
-    return lines[-1].strip()[:200] if lines else "it ended; see log.txt"
+    """The exception, or else what libFuzzer says."""
+    found = re.search(r"Uncaught Python exception: ===\n(.*)", log) or re.search(r"==\d+== ?(ERROR.*)", log)
+    return found[1].strip()[:200] if found else "it ended; see log.txt"
 
 
 def make_seeds(names: Sequence[str]) -> None:
     """Write the corpora of these readers."""
     from fuzz_seeds import SEEDS  # type: ignore[import-not-found]
-    from fuzz_targets import CORPORA, LARGEST_SEED  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    from fuzz_targets import CORPORA, LARGEST_SEED  # type: ignore[import-not-found,unused-ignore]
 
     CORPORA.mkdir(exist_ok=True)
     for name in names:

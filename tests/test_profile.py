@@ -133,6 +133,21 @@ def test_an_end_in_the_middle_keeps_what_was_measured(bundle: Path, monkeypatch:
     assert run.partial and [stage.name for stage in run.stages] == ["load", "vision", "prefill"]
 
 
+def test_ctrl_c_ends_with_130(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what was measured, or with nothing where nothing was."""
+
+    def interrupted(_measuring: Measuring, _session: object = None) -> None:
+        raise KeyboardInterrupt
+
+    words = ["profile", bundle, "--repeats", 1, "--tokens", 2, "--threads", 1, "--no-operators", "--out"]
+    monkeypatch.setattr(Measuring, "_decode", interrupted)
+    ran = edge_inside(*words, tmp_path / "some.json")
+    assert ran.returncode == 130 and read_run(tmp_path / "some.json").partial, ran.stderr
+    monkeypatch.setattr(Measuring, "_load", interrupted)
+    ran = edge_inside(*words, tmp_path / "none.json")
+    assert ran.returncode == 130 and "stopped" in ran.stderr and not (tmp_path / "none.json").exists(), ran.stderr
+
+
 def test_clock_tells_stages_apart() -> None:
     clock = Clock()
     for stage in ("vision", "decode", "decode"):

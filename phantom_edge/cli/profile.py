@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phantom_edge import api
-from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table, tasks
+from phantom_edge.cli.console import INTERRUPTED, JsonOption, friendly, note, print_json, print_table, tasks
 from phantom_edge.cli.report import check_file
 from phantom_edge.foundation.errors import EdgeError
 
@@ -53,6 +53,7 @@ def profile(
 
     An interrupted run keeps its results, marked as partial.
     """
+    from phantom_edge.profile.measure.lines import STOPPED
     from phantom_edge.profile.result import write_run
 
     check_file(out, [], force)
@@ -90,7 +91,7 @@ def profile(
     if unwritten is not None:
         raise unwritten
     if run.partial:
-        raise typer.Exit(1)
+        raise typer.Exit(INTERRUPTED if run.partial == STOPPED else 1)
 
 
 def _keep(run: "Run") -> "list[Run]":

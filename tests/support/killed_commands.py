@@ -27,6 +27,7 @@ from phantom_edge.profile.home import HOME
 
 NONE, BROKEN = "nothing", "broken"
 INTERRUPTED = 130
+PAGE = 4096
 DISKS = (0.03, 0.15, 0.35, 0.6, 0.8, 0.95)
 """Sizes of disks, relative to what a command writes."""
 
@@ -79,7 +80,7 @@ class Runs:
         """A whole run, kills, one Ctrl-C, a run that goes on from what they left, and full disks."""
         random_ = random.Random(f"{self.job.name}/{seed}")
         self.begin()
-        before = self.says()
+        before, base = self.says(), self._bytes()
         start = time.monotonic()
         code, said = self.run()
         seconds, right = time.monotonic() - start, self.says()
@@ -87,7 +88,7 @@ class Runs:
             self.found.wrong.append(f"a whole run: exit {code}, {right}: {said[-500:]}")
             return self.found
         names = self._names()
-        size = sum(path.stat().st_size for path in self.place.rglob("*") if path.is_file())
+        size = self._bytes()
         self._clear()
         self.begin()
         for number in range(kills):
@@ -110,19 +111,16 @@ class Runs:
         code, said = self.run()
         if code or self.says() != right or self._names() != names:
             self.found.wrong.append(f"afterwards: exit {code}, {self._names() ^ names}: {self.says()} {said[-500:]}")
-        self._disks(size, right, before)
+        self._disks(base, size, right, before)
         return self.found
 
-    def _disks(self, size: int, right: str, before: str) -> None:
+    def _disks(self, base: int, size: int, right: str, before: str) -> None:
         for share in DISKS:
             self._clear()
-            with disk(self.place, max(int(size * share), 4096)) as is_there:
+            with disk(self.place, base + max(int((size - base) * share), PAGE)) as is_there:
                 if not is_there:
                     return
-                try:
-                    self.begin()
-                except (OSError, shutil.Error):  # a disk that has no room for what must be there before
-                    continue
+                self.begin()
                 code, said = self.run()
                 left = self.says()
                 is_right = left == right if code == 0 else left in (before, NONE, "unfinished") and "error: " in said
@@ -134,6 +132,11 @@ class Runs:
     def _clear(self) -> None:
         for path in self.place.iterdir():
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+    def _bytes(self) -> int:
+        """Bytes that a disk needs for what is there."""
+        sizes = (path.stat().st_size for path in self.place.rglob("*") if path.is_file())
+        return sum(-(-size // PAGE) * PAGE for size in sizes)
 
     def _names(self) -> set[str]:
         return {path.name for path in self.place.iterdir()}

@@ -14,7 +14,7 @@ from phantom_edge.export.targets import TARGETS
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.json_file import parse_json
 from phantom_edge.foundation.progress import Progress
-from phantom_edge.profile.measure.lines import COUNTED, Gathering, no_measurement
+from phantom_edge.profile.measure.lines import COUNTED, STOPPED, Gathering, no_measurement
 from phantom_edge.profile.measure.stages import Wish
 from phantom_edge.profile.result import Run
 
@@ -83,7 +83,7 @@ def listen(
             _take_all(name, running.stdout, gathering, begin, on_line, others)
             code = running.wait()
         except KeyboardInterrupt:
-            return "stopped before all was measured"
+            return STOPPED
         except EdgeError as error:
             if not gathering.is_begun:
                 raise

@@ -43,6 +43,9 @@ first and after the last; ``end``: marks a complete profile."""
 COUNTED = ("stage", "depth", "answer", "operators")
 """Kinds that ``steps`` counts."""
 
+STOPPED = "stopped before all was measured"
+"""Why a run is partial that Ctrl-C ended."""
+
 Emit = Callable[[str, str], None]
 """Takes the kind and the line of each measurement."""
 
@@ -86,7 +89,12 @@ class Gathering:
         return all(self.found[kind] for kind in ("device", "subject", "stage"))
 
     def run(self, repeats: int, partial: str = "") -> Run:
-        """Returns the profile. Raises EdgeError where device or bundle are missing."""
+        """Returns the profile.
+
+        Raises EdgeError where device or bundle are missing, and KeyboardInterrupt where that stopped it so early.
+        """
+        if partial == STOPPED and not self.is_begun:
+            raise KeyboardInterrupt
         if not self.found["device"] or not self.found["subject"]:
             raise EdgeError(f"nothing was measured ({partial or 'no lines came'})", "run the same command again")
         readings = tuple(self.found["reading"])
