@@ -9,7 +9,7 @@ DEMO := .[export,scenes]
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test long faults lint android web-library wheel train-nano clean
+.PHONY: help demo test long faults lint android web-library wheel release train-nano clean
 
 help: ## list these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,7 @@ lint: $(VENV)/dev ## set up, then ruff, mypy and the import contracts
 	@$(PY) -m mypy --strict
 	@printf '\n== lint-imports\n'
 	@$(VENV)/bin/lint-imports
+	@if command -v actionlint >/dev/null; then printf '\n== actionlint\n'; actionlint; fi
 
 android: $(VENV)/dev ## set up, then the Kotlin library and the demo app: their tests and an APK (needs a JDK, Maven, aapt2)
 	@command -v mvn >/dev/null || { echo "error: no mvn on PATH; install Maven and a JDK and try again" >&2; exit 1; }
@@ -64,6 +65,9 @@ web-library: $(VENV)/dev ## set up, then the TypeScript library for the web: typ
 wheel: $(VENV)/dev ## set up, then build sdist and wheel into dist/
 	@rm -rf build
 	@$(PY) -m build --no-isolation --outdir dist
+
+release: $(VENV)/dev ## set up, then build sdist and wheel and check them: metadata, contents, a clean installation that runs
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) scripts/release.py
 
 train-nano: $(VENV)/dev ## set up, then train the model inside from its seed, put it into the package and measure it (hours)
 	@$(PY) -m phantom_edge train nano runs/nano
