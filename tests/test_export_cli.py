@@ -73,6 +73,20 @@ def test_inspect(desk: Path) -> None:
     assert "KB a token" in table and "all inputs" in table and "RMSNormalization" in table
 
 
+@pytest.mark.parametrize("command", [("inspect",), ("verify", "--golden"), ("inspect", "--json")])
+def test_screens_fit_80_columns(command: tuple[str, ...], desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """COLUMNS counts in a pipe, too; the one document of --json is not cut."""
+    monkeypatch.setenv("COLUMNS", "80")
+    verb, *flags = command
+    done = edge_inside(verb, "bundle", *flags, cwd=desk)
+    assert done.returncode == 0, done.stderr
+    if "--json" in flags:
+        assert json.loads(done.stdout)
+        return
+    framed = [line for line in done.stdout.splitlines() if line[:1] in "│┃┏┡└"]
+    assert framed and max(map(len, framed)) <= 80
+
+
 @pytest.mark.slow
 def test_inspect_diff_and_unverified_bundles(desk: Path) -> None:
     """An unverified bundle says so wherever it is used, until a verification is recorded in it."""
@@ -81,6 +95,9 @@ def test_inspect_diff_and_unverified_bundles(desk: Path) -> None:
     assert made.returncode == 0 and "unverified" in made.stdout and f"phantom-edge verify {out}" in made.stderr
     differs = document("inspect", out, "--diff", desk / "bundle")
     assert differs["cache.max_context"] == [256, 128] and differs["verified"] == [True, False]
+    shown = edge_inside("inspect", out, "--diff", desk / "bundle").stdout
+    assert shown.index("differ in") < shown.index("Differences") < shown.index("cache.max_context")
+    assert "the same in both: model, " in shown
     assert "the two bundles are the same" in edge_inside("inspect", out, "--diff", out).stderr
     assert "is unverified" in edge_inside("run", "--model", out, "--max-new-tokens", 2, "Why?").stderr
     verified = edge_inside("verify", out, "--record")

@@ -34,7 +34,7 @@ class Layout(StrEnum):
 def convert(
     source: Annotated[str, typer.Argument(help="Checkpoint folder, or a hub id such as BK-Lee/Phantom-0.5B.")],
     place: Annotated[Path | None, OutArgument] = None,
-    out: Annotated[Path | None, out_option("Folder to write.")] = None,
+    out: Annotated[Path | None, out_option("Folder to write; required.")] = None,
     to: Annotated[Layout | None, typer.Option(help="Layout to write; default: the opposite of SOURCE's.")] = None,
     dtype: Annotated[Dtype | None, typer.Option(help="Cast the weights; default: unchanged, bit for bit.")] = None,
     force: Annotated[bool, force_option("the checkpoint")] = False,

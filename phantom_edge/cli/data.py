@@ -67,7 +67,7 @@ def _size(text: str | None) -> int | tuple[int, int] | None:
 @friendly
 def scenes(
     place: Annotated[Path | None, OutArgument] = None,
-    out: Annotated[Path | None, out_option("Folder to write.")] = None,
+    out: Annotated[Path | None, out_option("Folder to write; required.")] = None,
     pictures: Annotated[int, typer.Option("--pictures", "-n", min=1, help="Number of pictures.")] = 1000,
     split: Annotated[Split, typer.Option(help="Splits never share a scene or a handwritten digit.")] = Split.train,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first picture.")] = 0,

@@ -25,7 +25,9 @@ def show_difference(one: "Bundle", other: "Bundle", *, as_json: bool) -> None:
         note("the two bundles are the same")
         return
     topics = sorted(Counter(map(_topic, names)).items(), key=lambda found: _place(found[0]))
-    same = dict.fromkeys(topic for topic in map(_topic, every) if topic not in dict(topics))
+    same = sorted(
+        {topic for topic in map(_topic, every) if topic not in dict(topics)}, key=lambda one: (_place(one), one)
+    )
     print_table(
         f"{one.path} and {other.path}",
         ("differ in", "fields"),

@@ -22,6 +22,14 @@ class Command(TyperCommand):
         """Returns the parameters, with one form of their names and values."""
         return _named(super().get_params(ctx), ctx)
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Returns the words of the usage line, without arguments that the help hides."""
+        words = super().collect_usage_pieces(ctx)
+        for param in self.get_params(ctx):
+            for word in param.get_usage_pieces(ctx) if getattr(param, "hidden", False) else ():
+                words.remove(word)
+        return words
+
 
 class Group(TyperGroup):
     """A command with commands below it, whose help names values in one form."""

@@ -28,7 +28,7 @@ from phantom_edge.models.sizes import SIZES
 def init(
     size: Annotated[str, typer.Argument(help=f"One of: {', '.join(SIZES)}.", metavar="SIZE")],
     place: Annotated[Path | None, OutArgument] = None,
-    out: Annotated[Path | None, out_option("Folder to write.")] = None,
+    out: Annotated[Path | None, out_option("Folder to write; required.")] = None,
     random: Annotated[
         bool, typer.Option("--random", help="Random weights: required, as init writes no others.")
     ] = False,

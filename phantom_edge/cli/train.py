@@ -221,7 +221,7 @@ def _run(checkpoint: str, data: str, out: Path, settings: "Settings", resume: bo
 @friendly
 def nano(
     place: Annotated[Path | None, OutArgument] = None,
-    out: Annotated[Path | None, out_option("Folder of the run; each stage leaves OUT/STAGE/model.")] = None,
+    out: Annotated[Path | None, out_option("Folder of the run, required; each stage leaves OUT/STAGE/model.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the weights.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Number of processes that draw scenes.")] = 1,
     json: Annotated[bool, JsonOption] = False,
