@@ -203,6 +203,8 @@ def _show_profile(bundle: Path, manifest: "Manifest", etdump: Path, as_json: boo
     target = target_named(manifest.target)
     if target.dump is None:
         raise EdgeError(f"{bundle} is for target {target.name}, whose profiler writes no dump", "leave --etdump out")
+    if not etdump.is_file():
+        raise EdgeError(f"there is no file {etdump}", "give the dump that a runner of the device wrote")
     load_torch()
     found = target.dump()(etdump)
     if as_json:

@@ -148,13 +148,14 @@ def _by_amount(
     if batch is not None and epochs is not None and rate is not None:
         return batch, epochs, rate
     from phantom_edge.train.finetune import count_pictures
-    from phantom_edge.train.settings import for_amount
+    from phantom_edge.train.settings import PAPER, for_amount
 
     pictures = count_pictures(data, held_out)
     usual = for_amount(pictures)
     batch = usual[0] if batch is None else batch
     epochs, rate = usual[1] if epochs is None else epochs, usual[2] if rate is None else rate
-    note(f"{pictures:,} pictures to learn from: --batch {batch} --epochs {epochs:g} --lr {rate:g}")
+    amount = "the paper's settings for so many pictures" if usual == PAPER else f"settings for {pictures:,} pictures"
+    note(f"{amount}: --batch {batch} --epochs {epochs:g} --lr {rate:g}")
     return batch, epochs, rate
 
 
