@@ -9,7 +9,7 @@ DEMO := .[export,scenes]
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test long faults fuzz kills lint docs android web-library wheel train-nano clean
+.PHONY: help demo test long faults fuzz kills lint docs android web-library wheel release train-nano clean
 
 help: ## list these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,7 @@ lint: $(VENV)/dev ## set up, then ruff, mypy, the import contracts and the links
 	@$(VENV)/bin/lint-imports
 	@printf '\n== mkdocs --strict\n'
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	@if command -v actionlint >/dev/null; then printf '\n== actionlint\n'; actionlint; fi
 
 docs: $(VENV)/dev ## set up, then the documentation as a site, in build/site
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
@@ -77,6 +78,9 @@ web-library: $(VENV)/dev ## set up, then the TypeScript library for the web: typ
 wheel: $(VENV)/dev ## set up, then build sdist and wheel into dist/
 	@rm -rf build
 	@$(PY) -m build --no-isolation --outdir dist
+
+release: $(VENV)/dev ## set up, then build sdist and wheel and check them: metadata, contents, a clean installation that runs
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) scripts/release.py
 
 train-nano: $(VENV)/dev ## set up, then train the model inside from its seed, put it into the package and measure it (hours)
 	@$(PY) -m phantom_edge train nano runs/nano

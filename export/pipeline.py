@@ -1,6 +1,7 @@
 """Exports a checkpoint as a bundle."""
 
 from collections import Counter
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from phantom_edge.export.proof.words import checked_prompt, write_words
 from phantom_edge.export.readme import README, example_of, readme_of
 from phantom_edge.export.targets import TARGETS, forms_of, target_named
 from phantom_edge.export.targets.target import Settings, Target
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError, UsageError
 from phantom_edge.foundation.files import check_target, whole_folder
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import Unfinished, unfinished
@@ -81,11 +82,14 @@ def export_bundle(
     out: Path,
     settings: Settings,
     *,
+    named: str | None = None,
     prove: bool = True,
     force: bool = False,
     begin: Progress = lambda _what, _steps: lambda _step: None,
 ) -> Exported:
     """Writes the bundle of ``model`` (folder, hub id, or nano) for ``target`` to ``out``, and verifies it.
+
+    ``named`` is the model that the bundle names, where ``model`` is an intermediate of it.
 
     ``begin`` counts layers, bytes and steps. Raises EdgeError for a user's mistake, and where the bundle exceeds its
     error bounds. ``out`` appears whole or not at all; the finished parts of an interrupted export are kept beside it,
@@ -134,7 +138,7 @@ def export_bundle(
                 schema_version=2,
                 made_by=f"phantom-edge {__version__}",
                 target=target,
-                model=_model(model, source, fingerprint, card),
+                model=_model(named or model, source, fingerprint, card),
                 parts=lowered.parts,
                 embedding=lowered.embedding,
                 cache=lowered.cache,
@@ -174,10 +178,11 @@ def quantize_for(
     settings: Settings,
     out: Path,
     *,
+    keep: bool,
     force: bool,
     begin: Progress,
-) -> Path:
-    """The checkpoint that ``model`` becomes by a recipe, beside the bundle ``out``.
+) -> AbstractContextManager[Path]:
+    """The checkpoint that ``model`` becomes by a recipe, beside the bundle ``out``; removed after use, or kept.
 
     Raises EdgeError before anything is quantized where the target does not take the result.
     """
@@ -194,6 +199,7 @@ def quantize_for(
         name=Path(recipe).stem,
         model=model,
         calibration=calibration,
+        keep=keep,
         force=force,
         begin=begin,
     )
@@ -203,7 +209,7 @@ def _check_context(source: Source, settings: Settings) -> None:
     """Raises EdgeError for a cache of more tokens than the model was made for."""
     longest = source.config.text.max_position_embeddings
     if settings.max_context > longest:
-        raise EdgeError(
+        raise UsageError(
             f"--max-context is {settings.max_context:,}, and this model was made for {longest:,} tokens",
             f"give {longest} or less",
         )
@@ -214,7 +220,7 @@ def _check_tiles(pictures: Pictures, settings: Settings) -> None:
     tiles = pictures.max_tiles + (pictures.thumbnail and pictures.max_tiles > 1)
     tokens = tiles * pictures.tokens_per_tile
     if settings.max_tiles is not None and tokens >= settings.max_context:
-        raise EdgeError(
+        raise UsageError(
             f"--max-tiles is {settings.max_tiles}: such a picture takes {tokens:,} tokens, and the cache holds "
             f"{settings.max_context:,}",
             "give fewer --max-tiles, or a larger --max-context",

@@ -11,12 +11,13 @@ advance(n)``; ``note`` receives lines that a user should read, which are no erro
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import UsageError
 from phantom_edge.foundation.progress import Progress, no_progress
 from phantom_edge.loaded import Note, Source, load, load_torch_quietly, no_note
 
@@ -57,28 +58,36 @@ def export_bundle(
     options: Mapping[str, Any] | None = None,
     verify: bool = True,
     sign: Source | None = None,
+    keep: bool = False,
     force: bool = False,
     note: Note = no_note,
     progress: Progress = no_progress,
 ) -> "Exported":
     """Lowers a checkpoint for a target into the folder ``out``, and proves that the result computes it.
 
-    ``weights`` is fp32, fp16, or a recipe by which the checkpoint is quantized first; ``options`` are the target's own,
-    by the names of its flags (``opset_only``); ``sign`` is a secret key of minisign. Interrupted, the same call goes on
-    with the parts that are missing.
+    ``weights`` is fp32, fp16, or a recipe by which the checkpoint is quantized first; ``keep`` leaves that quantized
+    checkpoint beside the bundle, as ``OUT.quantized``. ``options`` are the target's own, by the names of its flags
+    (``opset_only``); ``sign`` is a secret key of minisign. Interrupted, the same call goes on with the parts that are
+    missing.
     """
     from phantom_edge.bundle.signature import read_secret_key
     from phantom_edge.bundle.signature import sign as sign_manifest
     from phantom_edge.export.targets import options_of, target_named
     from phantom_edge.export.targets.target import PRECISIONS, Settings
     from phantom_edge.foundation.files import check_target
+    from phantom_edge.quantize.recipe import read_recipe
 
     to, place = target_named(target), Path(out)
     is_recipe = weights is not None and weights not in PRECISIONS
     precision = to.precision if weights is None or is_recipe else cast("Precision", weights)
     settings = Settings(precision, phantom, max_context, prefill_chunk, max_tiles, options_of(to, options or {}))
     if calib is not None and not (is_recipe or to.calibrates):
-        raise EdgeError(f"--calib is given, but target {target} needs no calibration", "leave it out, or give a recipe")
+        raise UsageError(
+            f"--calib is given, but target {target} needs no calibration", "leave it out, or give a recipe"
+        )
+    if keep and not is_recipe:
+        raise UsageError("--keep is for a recipe's quantized checkpoint", "leave it out, or give --weights a recipe")
+    recipe = read_recipe(weights) if weights is not None and is_recipe else None
     check_target(place, force)
     signer = None if sign is None else read_secret_key(Path(sign))
     load_torch_quietly(note, progress)
@@ -89,12 +98,15 @@ def export_bundle(
     calibration = None if calib is None else Calibration(Path(calib))
     if to.calibrates:
         settings = replace(settings, calibration=calibration)
-    name = str(model)
-    if is_recipe:
-        assert weights is not None
-        name = str(quantize_for(name, weights, calibration, to, settings, place, force=force, begin=progress))
-        note(f"quantized by {weights}; {name} is kept to verify the bundle against")
-    exported = export(name, target, place, settings, prove=verify, force=force, begin=progress)
+    if recipe is None:
+        exported = export(str(model), target, place, settings, prove=verify, force=force, begin=progress)
+    else:
+        more = (str(weights), calibration, to, settings, place)
+        with quantize_for(str(model), *more, keep=keep, force=force, begin=progress) as folder:
+            note(f"quantized by {weights}: {recipe.described()}" + (f"; kept in {folder}" if keep else ""))
+            exported = export(
+                str(folder), target, place, settings, named=str(model), prove=verify, force=force, begin=progress
+            )
     if signer is not None:
         sign_manifest(exported.bundle.path, signer)
         note(f"signed with key {signer.name}")
@@ -118,17 +130,18 @@ def quantize_checkpoint(
 ) -> "Result":
     """Writes a checkpoint quantized by a recipe to ``out``: a checkpoint, too, which every other verb takes."""
     from phantom_edge.foundation.files import check_target
+    from phantom_edge.quantize.recipe import read_recipe
 
+    chosen = read_recipe(recipe, algorithm, steps)
     check_target(Path(out), force)
     load_torch_quietly(note, progress)
     from phantom_edge.models.hub import find_folder
     from phantom_edge.quantize.calibration import Calibration
     from phantom_edge.quantize.quantize import quantize_checkpoint as quantize
-    from phantom_edge.quantize.recipe import read_recipe
 
     return quantize(
         find_folder(model),
-        read_recipe(recipe, algorithm, steps),
+        chosen,
         Path(out),
         name=Path(recipe).stem,
         model=str(model),
@@ -158,16 +171,18 @@ def verify_bundle(
     load_torch_quietly(note, progress)
     from phantom_edge.bundle.folder import Bundle, record_proof
     from phantom_edge.checkpoint.source import Source as Checkpoint
-    from phantom_edge.export.proof.verify import check_source, find_origin, verify
+    from phantom_edge.export.proof.origin import origin
+    from phantom_edge.export.proof.verify import check_source, verify
     from phantom_edge.models.hub import find_folder
 
     opened = Bundle.open(bundle, begin=partial(progress, "reading the bundle"), with_proof=False)
-    source = Checkpoint.open(find_origin(opened) if against is None else find_folder(against))
-    if record and opened.manifest.integers is not None and source.integers is None:
-        raise EdgeError("--record is for a proof, which a checkpoint that is not quantized cannot give", "leave it out")
-    for line in check_source(opened, source, partial(progress, "reading the checkpoint")):
-        note(line)
-    proof = verify(opened, source, partial(progress, "comparing"), strict=strict)
+    with origin(opened, note, progress) if against is None else nullcontext(find_folder(against)) as folder:
+        source = Checkpoint.open(folder)
+        if record and opened.manifest.integers is not None and source.integers is None:
+            raise UsageError("--record is for a proof, which no float checkpoint of it can give", "leave it out")
+        for line in check_source(opened, source, partial(progress, "reading the checkpoint")):
+            note(line)
+        proof = verify(opened, source, partial(progress, "comparing"), strict=strict)
     if record:
         record_proof(opened, proof)
     return proof
@@ -207,7 +222,7 @@ def evaluate_model(
     if examples.without_picture:
         note(f"{examples.without_picture:,} questions left out: their pictures are missing")
     if batch is not None and is_bundle(model):
-        raise EdgeError(f"--batch is for checkpoints, and {model} is a bundle", "leave it out")
+        raise UsageError(f"--batch is for checkpoints, and {model} is a bundle", "leave it out")
     longest = max_new_tokens if max_new_tokens is not None else usual_length(benchmark)
     answerer = load(model, dtype=dtype, note=note, progress=progress).answerer(batch, longest)
     queries: list[Query] = [example.query for example in asked]
@@ -267,7 +282,7 @@ def plan_bundles(
 
     wish = Wish(ttft, tokens_per_second, memory, tiles, context, prompt)
     if rank is not None and rank < 0:
-        raise EdgeError(f"--rank is {rank}", "give 0 or more")
+        raise UsageError(f"--rank is {rank}", "give 0 or more")
     table, size = read_table(None if devices is None else Path(devices)), size_named(model)
     runs = [read_run(Path(path)) for path in calibrate]
     entry = device_of(device, table, runs, TARGETS)

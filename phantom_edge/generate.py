@@ -18,7 +18,7 @@ from transformers import (
 
 from phantom_edge.checkpoint.generation import carried
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError, UsageError
 from phantom_edge.models.config_file import read_config
 from phantom_edge.models.hub import find_folder
 from phantom_edge.processing.images import ImageSource
@@ -38,7 +38,7 @@ class Sampling(runtime.Sampling):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.beams < 1:
-            raise EdgeError(f"--beams is {self.beams}", "give 1 (off) or more")
+            raise UsageError(f"--beams is {self.beams}", "give 1 (off) or more")
 
     def generation_config(self, model: PhantomForConditionalGeneration) -> GenerationConfig:
         """The same settings for transformers, with those that the checkpoint carries; see ``answering``."""

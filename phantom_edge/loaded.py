@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import UsageError
 from phantom_edge.foundation.progress import Progress, no_progress
 from phantom_edge.models.shipped import NAME
 
@@ -125,7 +125,7 @@ def load(
 
     if is_bundle(source):
         if dtype is not None:
-            raise EdgeError(f"--dtype is for checkpoints, and {source} is a bundle", "leave it out")
+            raise UsageError(f"--dtype is for checkpoints, and {source} is a bundle", "leave it out")
         return _load_bundle(source, threads, note, progress)
     load_torch_quietly(note, progress)
     return _load_checkpoint(source, dtype)

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.data.examples import Example, choose, read_examples
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError, UsageError
 from phantom_edge.foundation.files import sha256_of
 from phantom_edge.generate import load
 from phantom_edge.processing.images import open_image
@@ -20,7 +20,7 @@ from phantom_edge.reference import Reference
 from phantom_edge.runtime.engine import Floats
 from phantom_edge.runtime.text import question_of
 
-MAKE = "make some: phantom-edge data scenes calib --pictures 64; then --calib calib/triples.jsonl"
+MAKE = "make some: phantom-edge data scenes -o calib --pictures 64; then --calib calib/triples.jsonl"
 
 KINDS = ("vision", "answer", "prompt")
 """Kinds of tokens: image tokens, the answer's, and the rest."""
@@ -44,7 +44,7 @@ class Calibration:
 
     def __post_init__(self) -> None:
         if self.samples < 1:
-            raise EdgeError(f"--samples is {self.samples}", "give 1 or more")
+            raise UsageError(f"--samples is {self.samples}", "give 1 or more")
 
     @property
     def digest(self) -> str:

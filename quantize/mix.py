@@ -9,7 +9,7 @@ from pathlib import Path
 
 from phantom_edge.checkpoint.quantized.schemes import FLOAT, scheme_named
 from phantom_edge.checkpoint.source import Source
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError, UsageError
 from phantom_edge.foundation.files import check_target, whole_folder
 from phantom_edge.foundation.json_file import parse_json, regular
 from phantom_edge.foundation.progress import Progress
@@ -40,9 +40,9 @@ class Bound:
     def __post_init__(self) -> None:
         given = [value for value in (self.megabytes, self.divergence) if value is not None]
         if len(given) != 1:
-            raise EdgeError("there is not one bound", "give either --megabytes or --divergence")
+            raise UsageError("there is not one bound", "give either --megabytes or --divergence")
         if not (math.isfinite(given[0]) and given[0] > 0):
-            raise EdgeError(f"the bound is {given[0]:g}", "give a number above 0")
+            raise UsageError(f"the bound is {given[0]:g}", "give a number above 0")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def mix(
         raise EdgeError(f"{folder} is quantized already", "give the checkpoint that it was made from")
     for name in choices:
         if name != FLOAT and scheme_named(name).static_inputs:
-            raise EdgeError(f"{name} is no choice of a mixture", "choose schemes that leave inputs float")
+            raise UsageError(f"{name} is no choice of a mixture", "choose schemes that leave inputs float")
     check_target(out, force)
     samples = read_samples(calibration.triples, source, calibration.samples, with_pictures=False)
     is_seen = any(sample.pixels is not None for sample in samples)

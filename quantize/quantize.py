@@ -1,8 +1,10 @@
 """Quantizes a checkpoint by a recipe."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from shutil import rmtree
 
 import torch
 
@@ -182,6 +184,7 @@ def _static(
     return dict.fromkeys((*layer.weights, *layer.floats), file)
 
 
+@contextmanager
 def quantized_beside(
     source: Path,
     recipe: Recipe,
@@ -190,22 +193,48 @@ def quantized_beside(
     name: str,
     model: str,
     calibration: Calibration | None,
+    keep: bool,
     force: bool,
     begin: Progress = lambda _what, _total: lambda _step: None,
-) -> Path:
-    """Writes the quantized checkpoint ``OUT.quantized`` beside a future bundle, unless it is there already.
+) -> Iterator[Path]:
+    """Yields the quantized checkpoint of a future bundle ``out``: ``OUT.quantized``, where one is kept.
 
-    It stays, so that the bundle can be verified against it. Raises EdgeError as ``quantize_checkpoint``.
+    Otherwise it lies hidden beside the bundle and is removed in the end. After Ctrl-C it stays, and the same call takes
+    it again. Raises EdgeError as ``quantize_checkpoint``.
     """
-    place = out.with_name(f"{out.name}.quantized")
-    if (place / QUANTIZATION).is_file():
-        about = read_quantization(place)
-        data = None if calibration is None else calibration.digest
-        if (about.digest, about.calibration) == (recipe.digest, data) and about.fingerprint == fingerprint(
-            source, partial(begin, "reading")
-        ):
-            return place
-    quantize_checkpoint(
-        source, recipe, place, name=name, model=model, calibration=calibration, force=force, begin=begin
-    )
-    return place
+    place, hidden = out.with_name(f"{out.name}.quantized"), out.with_name(f".{out.name}.quantized")
+    is_made = partial(_is_made, source, recipe, calibration, begin)
+    if is_made(place):
+        yield place
+        return
+    place = place if keep else hidden
+    is_interrupted = False
+    try:
+        if keep or not is_made(place):
+            quantize_checkpoint(
+                source,
+                recipe,
+                place,
+                name=name,
+                model=model,
+                calibration=calibration,
+                force=force or not keep,
+                begin=begin,
+            )
+        yield place
+    except KeyboardInterrupt:
+        is_interrupted = True
+        raise
+    finally:
+        if not keep and not is_interrupted:
+            rmtree(place, ignore_errors=True)
+
+
+def _is_made(source: Path, recipe: Recipe, calibration: Calibration | None, begin: Progress, place: Path) -> bool:
+    """True where ``place`` is what this recipe makes of this checkpoint and these data."""
+    if not (place / QUANTIZATION).is_file():
+        return False
+    about = read_quantization(place)
+    data = None if calibration is None else calibration.digest
+    known = (about.digest, about.calibration) == (recipe.digest, data)
+    return known and about.fingerprint == fingerprint(source, partial(begin, "reading"))

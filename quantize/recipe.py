@@ -11,7 +11,7 @@ from pathlib import Path
 
 from phantom_edge.checkpoint.quantized.algorithm_names import AlgorithmName
 from phantom_edge.checkpoint.quantized.schemes import FLOAT, Scheme, scheme_named
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError, UsageError
 from phantom_edge.foundation.json_file import read_text
 from phantom_edge.foundation.typed import WrongJson, from_json, to_json
 from phantom_edge.models.tensor_names import PARTS, STATIC, part_of
@@ -52,6 +52,14 @@ class Recipe:
             except (re.error, OverflowError, RecursionError) as error:
                 raise ValueError(f"rules: {rule.match!r} is no regular expression ({error})") from error
 
+    def described(self) -> str:
+        """The scheme of each part in a line: ``decoder, embedding and head int4-g32-pos; vision int8``."""
+        parts: dict[str, list[str]] = {}
+        for part in PARTS:
+            parts.setdefault(self.parts.get(part, FLOAT), []).append(part)
+        named = (f"{_joined(names)} {scheme}" for scheme, names in parts.items())
+        return "; ".join([*named, *(["some weights by rules of their own"] if self.rules else [])])
+
     @property
     def digest(self) -> str:
         """SHA-256 of the recipe; ``steps`` count only for dkm."""
@@ -87,6 +95,10 @@ class Recipe:
         return found
 
 
+def _joined(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+
+
 def _example(names: Iterable[str]) -> str:
     return f"names look like {next(iter(names), 'none')}"
 
@@ -102,7 +114,7 @@ def read_recipe(name: str, algorithm: str | None = None, steps: int | None = Non
     elif path.suffix == ".toml":
         text = read_text(path, "give a recipe: a TOML file")
     else:
-        raise EdgeError(f"there is no recipe '{name}'", f"choose from {', '.join(SHIPPED)}, or give a .toml file")
+        raise UsageError(f"there is no recipe '{name}'", f"choose from {', '.join(SHIPPED)}, or give a .toml file")
     try:
         own = {"algorithm": algorithm, "steps": steps}
         recipe = from_json(
@@ -113,7 +125,7 @@ def read_recipe(name: str, algorithm: str | None = None, steps: int | None = Non
     except WrongJson as error:
         raise EdgeError(f"{path}: {error}", f"see the shipped recipes: {', '.join(SHIPPED)}") from error
     if steps is not None and recipe.algorithm != "dkm":
-        raise EdgeError(f"{recipe.algorithm} has no steps", "leave out --steps, or give --algorithm dkm")
+        raise UsageError(f"{recipe.algorithm} has no steps", "leave out --steps, or give --algorithm dkm")
     return recipe
 
 

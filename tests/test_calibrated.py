@@ -212,16 +212,18 @@ def test_other_data_are_another_checkpoint(desk: Path, tmp_path: Path) -> None:
     """What was quantized beside a bundle is taken again for the same data, and made anew for others."""
     recipe, made_from = Recipe(RECIPE, "gptq"), []
     for samples, force in ((4, False), (4, False), (2, True)):
-        place = quantized_beside(
+        with quantized_beside(
             desk / "checkpoint",
             recipe,
             tmp_path / "bundle",
             name="one",
             model="one",
             calibration=Calibration(desk / "triples.jsonl", samples),
+            keep=True,
             force=force,
-        )
-        made_from.append(((place / "model.safetensors").stat().st_mtime_ns, read_quantization(place).calibration))
+        ) as place:
+            stamp = (place / "model.safetensors").stat().st_mtime_ns
+            made_from.append((stamp, read_quantization(place).calibration))
     assert made_from[0] == made_from[1] != made_from[2]
 
 

@@ -73,6 +73,20 @@ def test_inspect(desk: Path) -> None:
     assert "KB a token" in table and "all inputs" in table and "RMSNormalization" in table
 
 
+@pytest.mark.parametrize("command", [("inspect",), ("verify", "--golden"), ("inspect", "--json")])
+def test_screens_fit_80_columns(command: tuple[str, ...], desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """COLUMNS counts in a pipe, too; the one document of --json is not cut."""
+    monkeypatch.setenv("COLUMNS", "80")
+    verb, *flags = command
+    done = edge_inside(verb, "bundle", *flags, cwd=desk)
+    assert done.returncode == 0, done.stderr
+    if "--json" in flags:
+        assert json.loads(done.stdout)
+        return
+    framed = [line for line in done.stdout.splitlines() if line[:1] in "│┃┏┡└"]
+    assert framed and max(map(len, framed)) <= 80
+
+
 @pytest.mark.slow
 def test_inspect_diff_and_unverified_bundles(desk: Path) -> None:
     """An unverified bundle says so wherever it is used, until a verification is recorded in it."""
@@ -81,6 +95,9 @@ def test_inspect_diff_and_unverified_bundles(desk: Path) -> None:
     assert made.returncode == 0 and "unverified" in made.stdout and f"phantom-edge verify {out}" in made.stderr
     differs = document("inspect", out, "--diff", desk / "bundle")
     assert differs["cache.max_context"] == [256, 128] and differs["verified"] == [True, False]
+    shown = edge_inside("inspect", out, "--diff", desk / "bundle").stdout
+    assert shown.index("differ in") < shown.index("Differences") < shown.index("cache.max_context")
+    assert "the same in both: model, " in shown
     assert "the two bundles are the same" in edge_inside("inspect", out, "--diff", out).stderr
     assert "is unverified" in edge_inside("run", "--model", out, "--max-new-tokens", 2, "Why?").stderr
     verified = edge_inside("verify", out, "--record")
@@ -145,7 +162,7 @@ def test_refusals_are_one_line_and_a_remedy(name: str, desk: Path) -> None:
     arguments, message = REFUSED[name]
     (desk / "triples.jsonl").write_text('{"image": "photo.png", "question": "q", "chosen": "a", "rejected": "b"}')
     done = edge_inside(*(str(argument).replace("{desk}", str(desk)) for argument in arguments), cwd=desk)
-    assert done.returncode == 1 and not done.stdout
+    assert done.returncode in (1, 2) and not done.stdout
     lines = [line for line in done.stderr.splitlines() if not line.startswith("loading")]
     assert len(lines) == 2 and lines[0].startswith("error: ") and message in lines[0] and lines[1].startswith("  ")
     assert not (desk / "x").exists() and not list(desk.glob(".*"))
@@ -176,12 +193,14 @@ def test_bundles_run_without_torch(desk: Path, tmp_path: Path) -> None:
     for command in (("run", "hi"), ("export", "nano", "-t", "onnx", "-o", tmp_path / "x"), ("verify", desk / "bundle")):
         done = edge(*command, env=environment)
         assert done.returncode == 1
-        assert re.search(r"package 'torch' is not installed\n  run: pip install 'phantom-edge\[model\]'", done.stderr)
+        assert re.search(r"package 'torch' is not installed\n  run: pip install -e '\.\[model\]'", done.stderr)
 
 
 @pytest.mark.slow
 def test_quantize_then_export_and_both_at_once(desk: Path, tmp_path: Path) -> None:
-    """Both ways end in the same integers; the quantized checkpoint stays, the bundle is verified against it."""
+    """Both ways end in the same integers. Without --keep nothing is left beside the bundle, which names its model, and
+    verify quantizes once more to compare with.
+    """
     quantized, bundle = tmp_path / "quantized", tmp_path / "bundle"
     done = edge_inside("quantize", desk / "checkpoint", "--recipe", "int4", "--out", quantized)
     assert done.returncode == 0 and "int4-g32" in done.stdout and "next: phantom-edge export" in done.stderr
@@ -189,16 +208,26 @@ def test_quantize_then_export_and_both_at_once(desk: Path, tmp_path: Path) -> No
     assert {part["part"] for part in parts} == {"decoder", "embedding", "head", "vision", "projector"}
     options = ("--target", "onnx", "--max-context", 128)
     done = edge_inside("export", desk / "checkpoint", *options, "--weights", "int4", "--out", bundle)
-    assert done.returncode == 0 and f"{bundle}.quantized" in done.stderr
+    assert done.returncode == 0 and "vision and projector int8; embedding, decoder and head int4-g32-pos" in done.stderr
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".quantized")] == []
+    assert "int4 (rtn); matrices: " in edge_inside("inspect", bundle).stdout
     made = edge_inside("export", quantized, *options, "--out", tmp_path / "other")
     assert made.returncode == 0, made.stderr
     one, other = (document("inspect", path)["files"]["decoder.data"] for path in (bundle, tmp_path / "other"))
     assert one == other and document("inspect", bundle)["integers"]["algorithm"] == "rtn"
-    assert edge_inside("verify", bundle).returncode == 0
+    assert document("inspect", bundle)["model"]["name"] == "checkpoint"
+    verified = edge_inside("verify", bundle, cwd=desk)
+    assert verified.returncode == 0 and "once more" in verified.stderr and "differ" not in verified.stderr
     beside = edge_inside("verify", bundle, "--against", desk / "checkpoint")
     assert beside.returncode == 0 and "have no bounds" in beside.stderr and "none" in beside.stdout
     refused = edge_inside("verify", bundle, "--against", desk / "checkpoint", "--record")
-    assert refused.returncode == 1 and "--record is for a proof" in refused.stderr
+    assert refused.returncode == 2 and "--record is for a proof" in refused.stderr
+    kept = edge_inside(
+        "export", desk / "checkpoint", *options, "--weights", "int4", "--out", bundle, "--force", "--keep"
+    )
+    assert kept.returncode == 0 and f"kept in {bundle}.quantized" in kept.stderr
+    verified = edge_inside("verify", bundle)
+    assert verified.returncode == 0 and "once more" not in verified.stderr
     answers = [document("run", "--model", one, "--max-new-tokens", 4, "Why?")["text"] for one in (bundle, quantized)]
     assert answers[0] and answers[1]
 
@@ -217,7 +246,7 @@ def test_an_int8_cache_and_standard_operators(desk: Path, tmp_path: Path) -> Non
     wrong = edge_inside(
         "export", desk / "checkpoint", "--target", "onnx", "--cache", "int9", "--out", tmp_path / "none"
     )
-    assert wrong.returncode == 1 and "--cache is int9" in wrong.stderr and not (tmp_path / "none").exists()
+    assert wrong.returncode == 2 and "--cache is int9" in wrong.stderr and not (tmp_path / "none").exists()
 
 
 QUANTIZE_WRONG: dict[str, tuple[tuple[str, ...], str]] = {
@@ -234,5 +263,5 @@ QUANTIZE_WRONG: dict[str, tuple[tuple[str, ...], str]] = {
 def test_quantize_refuses(name: str, desk: Path, tmp_path: Path) -> None:
     arguments, complaint = QUANTIZE_WRONG[name]
     done = edge_inside("quantize", desk / "checkpoint", *arguments, "--out", tmp_path / "out", "--json")
-    assert done.returncode == 1 and complaint in done.stderr and done.stdout == ""
+    assert done.returncode in (1, 2) and complaint in done.stderr and done.stdout == ""
     assert not (tmp_path / "out").exists()

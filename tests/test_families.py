@@ -115,7 +115,7 @@ def test_what_the_official_layout_cannot_say_is_not_written(family: str, changes
     FAMILIES[family].write(PhantomTextConfig(**plain))
     with pytest.raises(EdgeError, match=message) as caught:
         FAMILIES[family].write(PhantomTextConfig(**{**plain, **changes}))
-    assert "own format" in caught.value.remedy
+    assert "--to ours" in caught.value.remedy
 
 
 ratios = st.sampled_from([8, 16, 63, 64, 65])

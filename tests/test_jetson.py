@@ -160,7 +160,7 @@ def test_help_and_bad_input(tmp_path: Path) -> None:
     shown = CliRunner().invoke(app, ["export", "--help"], env={"COLUMNS": "200"}).stdout
     assert "--board" in shown and "orin-nano, orin-nx, agx-orin" in shown
     done = CliRunner().invoke(app, ["export", "-t", "jetson", "--board", "tx2", "-o", str(tmp_path / "x")])
-    assert done.exit_code == 1 and "error: --board is tx2" in done.stderr
+    assert done.exit_code == 2 and "error: --board is tx2" in done.stderr
 
 
 # The runner, beside stand-ins for TensorRT and CUDA.

@@ -8,7 +8,7 @@ from bundles import export_onnx, resealed
 from command_line import edge_inside
 
 from phantom_edge.bundle.folder import Bundle
-from phantom_edge.export.proof.verify import find_origin
+from phantom_edge.export.proof.origin import find_origin
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.hub import name_of
 from phantom_edge.models.shipped import NANO
@@ -26,6 +26,8 @@ def test_names_of_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert name_of("BK-Lee/Phantom-0.5B") == name_of(cached) == "BK-Lee/Phantom-0.5B"
     assert {name_of(name) for name in (tmp_path / "mine", ".", "../mine/", "~/mine", "../owner/../mine")} == {"mine"}
     assert name_of("../owner/model") == "model"
+    (tmp_path / "owner" / "run.json").write_text("{}")
+    assert name_of("../owner/model") == "owner"  # a training run's model goes by the run
 
 
 @pytest.fixture(scope="module")

@@ -254,7 +254,7 @@ def exported(desk: Path, *arguments: object) -> Any:
 )
 def test_what_cannot_be_is_said_in_a_line(desk: Path, arguments: list[str], said: str) -> None:
     ran = exported(desk, desk / arguments[0], *arguments[1:])
-    assert ran.returncode == 1 and said in ran.stderr and "Traceback" not in ran.stderr, ran.stderr
+    assert ran.returncode in (1, 2) and said in ran.stderr and "Traceback" not in ran.stderr, ran.stderr
     assert not (desk / "none").exists()
 
 
@@ -267,7 +267,7 @@ def test_calibration_needs_pictures(desk: Path) -> None:
 def test_simulator_that_is_not_there(desk: Path, eight: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime_qnn", None)
     for ran in (exported(desk, desk / "int8"), edge_inside("run", "--model", eight, "Who?")):
-        assert ran.returncode == 1 and "pip install 'phantom-edge[qnn]'" in ran.stderr, ran.stderr
+        assert ran.returncode == 1 and "run: pip install" in ran.stderr and "[qnn]'" in ran.stderr, ran.stderr
 
 
 def changed(bundle: Path, out: Path, change: Any = lambda _: None) -> Path:

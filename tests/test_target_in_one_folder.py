@@ -75,7 +75,7 @@ def test_it_does_all_that_targets_do(tree: Path) -> None:
         "run": ("--model", "bundle", "--image", "a.png", "--max-new-tokens", 4, "What is it?"),
         "verify": ("bundle", "--json"),
         "lint": ("bundle",),
-        "plan": ("nano", "--device", "mine", "--devices", "devices.toml", "--json"),
+        "plan": ("nano", "--device", "mine", "--device-file", "devices.toml", "--json"),
         "profile": ("bundle", "--repeats", 1, "--tokens", 2, "--depth", 16, "--json"),
         "inspect": ("bundle",),
     }.items():
@@ -106,4 +106,4 @@ def test_its_flag_is_in_help_and_its_own(tree: Path) -> None:
         (("--target", "fake", "--weights", "fp16"), "target fake computes in fp32"),
     ):
         ran = command(tree, "export", "nano", "--out", "none", *arguments)
-        assert ran.returncode == 1 and said in ran.stderr and not (tree / "none").exists(), ran.stderr
+        assert ran.returncode in (1, 2) and said in ran.stderr and not (tree / "none").exists(), ran.stderr

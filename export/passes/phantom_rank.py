@@ -12,7 +12,7 @@ from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.passes.fold import FoldedMap, FoldedMaps, fold_layers
 from phantom_edge.export.passes.layer_form import LayerForm
 from phantom_edge.export.passes.rank import Bases, Errors, bases_of, errors_of, whole
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import UsageError
 from phantom_edge.models.decoder import PhantomDecoderLayer
 
 NOISE = {torch.float32: 2e-6, torch.float16: 1e-3}
@@ -44,7 +44,7 @@ class Phantom:
         number = r"\d+(\.\d*)?([eE][+-]?\d{1,3})?"
         if (found := re.fullmatch(f"elide=({number})", text)) and 0 < float(found[1]) < 1:
             return cls(bound=float(found[1]))
-        raise EdgeError(f"--phantom is '{text}'", "choose full, rank=16, rank=auto or elide=1e-3")
+        raise UsageError(f"--phantom is '{text}'", "choose full, rank=16, rank=auto or elide=1e-3")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def choose(
     """
     dim = maps.key.query.shape[0]
     if phantom.rank is not None and phantom.rank > dim:
-        raise EdgeError(f"--phantom is rank={phantom.rank}, and heads have {dim} numbers", f"give rank={dim} or less")
+        raise UsageError(f"--phantom is rank={phantom.rank}, and heads have {dim} numbers", f"give rank={dim} or less")
     is_held = maps.query.eta * maps.key.eta >= least
     if phantom.rank is None and phantom.bound is None and is_held:
         bases = Bases(whole(maps.key), whole(maps.value))

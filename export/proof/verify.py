@@ -8,7 +8,6 @@ decoded the same answer.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import torch
 from PIL import Image
@@ -23,8 +22,6 @@ from phantom_edge.export.targets import target_of
 from phantom_edge.export.targets.trials import Trial, sees_in_integers, trials
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.progress import Counting, no_progress
-from phantom_edge.models.hub import find_folder
-from phantom_edge.models.shipped import NAME, NANO
 from phantom_edge.processing.tiling import to_pixel_values
 from phantom_edge.reference import Reference
 from phantom_edge.runtime.engine import Engine, Ints
@@ -36,26 +33,6 @@ LAYERED = 2
 
 WORST = 12
 """Maximum number of hazards in a proof."""
-
-
-def find_origin(bundle: Bundle) -> Path:
-    """Returns the checkpoint that a bundle names: a folder here or beside the bundle, or a model of a hub.
-
-    Raises EdgeError where there is none. ``check_source`` names a difference from the checkpoint that was exported.
-    """
-    name = bundle.manifest.model.name
-    for folder in (Path(name), bundle.path.absolute().parent / name):
-        if (folder / "config.json").is_file():
-            return folder
-    if name == NAME:
-        return NANO
-    try:
-        return find_folder(name)
-    except EdgeError as error:
-        raise EdgeError(
-            f"{bundle.path} was made from {name}, which is neither here nor beside it: {error.problem}",
-            "give the checkpoint: phantom-edge verify BUNDLE --against CHECKPOINT",
-        ) from error
 
 
 def check_source(bundle: Bundle, source: Source, begin: Counting = no_progress) -> list[str]:

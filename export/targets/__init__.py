@@ -13,7 +13,7 @@ from phantom_edge.export.targets.onnx.target import TARGET as ONNX
 from phantom_edge.export.targets.qnn.target import TARGET as QNN
 from phantom_edge.export.targets.target import Options, Target, check_choice, flag_of
 from phantom_edge.export.targets.web.target import TARGET as WEB
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError, UsageError
 from phantom_edge.foundation.typed import WrongJson, from_json
 
 TARGETS: dict[str, Target] = {
@@ -30,7 +30,7 @@ TARGETS: dict[str, Target] = {
 def target_named(name: str) -> Target:
     """Returns the target of this name. Raises EdgeError for an unknown one."""
     if name not in TARGETS:
-        raise EdgeError(f"there is no target '{name}'", f"choose from: {', '.join(TARGETS)}")
+        raise UsageError(f"there is no target '{name}'", f"choose from: {', '.join(TARGETS)}")
     return TARGETS[name]
 
 
@@ -70,11 +70,11 @@ def options_of(target: Target, given: Mapping[str, Any]) -> Options:
         if name not in own:
             owners = [one for one in TARGETS.values() if name in {known.name for known in fields(one.options)}]
             if not owners:
-                raise EdgeError(
+                raise UsageError(
                     f"no target has an option '{name}'", f"give {', '.join(own)}" if own else "leave it out"
                 )
             about = next(one.metadata for one in fields(owners[0].options) if one.name == name)
-            raise EdgeError(
+            raise UsageError(
                 f"{flag_of(name, about)} is for target {' and '.join(one.name for one in owners)}, not {target.name}",
                 f"leave it out, or give --target {owners[0].name}",
             )

@@ -3,6 +3,7 @@
 A target is one folder beside this file, whose ``target.py`` holds its ``TARGET``, and one line in ``TARGETS``.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -12,7 +13,7 @@ from phantom_edge.bundle.cache import Cache
 from phantom_edge.bundle.embedding import Embedding
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.part import Part
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import UsageError
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.versions import Clash
 from phantom_edge.runtime.tracing import Dump, Pass
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
+PHANTOM = re.compile(r"full|rank=(auto|\d{1,5})|elide=\d+(\.\d*)?([eE][+-]?\d{1,3})?")
+"""Form of ``--phantom``; its values are read where layers are folded."""
+
 T = TypeVar("T", bound="Options")
 
 
@@ -55,7 +59,7 @@ class Options:
 def check_choice(name: str, about: Mapping[str, Any], value: object) -> None:
     """Raises EdgeError for a value outside an option's choices."""
     if about["choices"] and value not in about["choices"]:
-        raise EdgeError(f"{flag_of(name, about)} is {value}", f"choose from {listed(about['choices'])}")
+        raise UsageError(f"{flag_of(name, about)} is {value}", f"choose from {listed(about['choices'])}")
 
 
 def flag_of(name: str, about: Mapping[str, Any]) -> str:
@@ -93,11 +97,16 @@ class Settings:
                 f"--prefill-chunk is {self.prefill_chunk}",
                 "give 1 or more, and no more than --max-context",
             ),
+            (
+                PHANTOM.fullmatch(self.phantom) is not None,
+                f"--phantom is '{self.phantom}'",
+                "choose full, rank=16, rank=auto or elide=1e-3",
+            ),
             (self.max_tiles is None or self.max_tiles >= 1, f"--max-tiles is {self.max_tiles}", "give 1 or more"),
         )
         for holds, problem, remedy in rules:
             if not holds:
-                raise EdgeError(problem, remedy)
+                raise UsageError(problem, remedy)
 
     def own(self, kind: type[T]) -> T:
         """Returns the target's own options, or its defaults."""
@@ -248,6 +257,9 @@ class Target:
     ``rounds``: the engine rounds activations of quantized layers. ``other`` is the choice to try where a proof fails;
     ``keeps_parts``: parts that take long to make are kept then. ``facts`` is the type of ``Manifest.facts``.
 
+    ``stand_in`` returns the name of what runs bundles on this machine in place of the target's own runtime and whose
+    times therefore say nothing of a device, or "".
+
     ``lint``, ``trace`` and ``dump`` (reads a file of the device's own profiler) are None where the target has none, for
     the reason in ``untraced``. ``count`` and ``variants`` are the planner's; without variants nothing is planned.
     ``processor`` is the default one; ``transports`` are the ways to a device on which it can be profiled.
@@ -266,6 +278,7 @@ class Target:
     rounds: bool = True
     other: str = "--weights fp32"
     keeps_parts: bool = False
+    stand_in: Callable[[], str] = str
     lint: Lint | None = None
     trace: Callable[[], Pass] | None = None
     untraced: str = ""

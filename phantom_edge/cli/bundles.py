@@ -1,4 +1,4 @@
-"""Open a bundle to run it, and check which model was given."""
+"""Open a bundle to run it, and check what was given before anything heavy is loaded."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,5 +42,20 @@ def check_model(model: str) -> None:
         raise EdgeError(
             f"{model} is neither a bundle nor a checkpoint: it has no phantom.json and no config.json", remedy
         )
-    if not path.exists() and model != NAME and model.count("/") != 1:
+    if not _is_there(path) and model != NAME and model.count("/") != 1:
         raise EdgeError(f"there is no folder {model}", remedy)
+
+
+def check_triples(source: Path | str | None) -> None:
+    """Raises EdgeError for a file of triples that is not there; globs and addresses are left to their reader."""
+    text = str(source)
+    if source is not None and not any(mark in text for mark in ("*", "?", "[", "://")) and not _is_there(Path(text)):
+        raise EdgeError(f"there is no file {source}", "give the path of a JSONL file of triples")
+
+
+def _is_there(path: Path) -> bool:
+    """True for a path that exists; false for one that the system refuses, such as one that is too long."""
+    try:
+        return path.exists()
+    except OSError:
+        return False

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from phantom_edge.cli.table import tables
 from phantom_edge.foundation.errors import EdgeError
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
+
+WIDE = 200
+"""Width of tables in piped output, characters."""
 
 out = Console()
 err = Console(stderr=True)
@@ -58,20 +62,21 @@ def _in_json(character: str) -> str:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], note: str | None = None) -> None:
-    """Print a table with units in its column heads; numbers to the right."""
-    table = Table(
-        title=_plain(title),
-        title_justify="left",
-        title_style="bold",
-        caption=note and _plain(note, "\n"),
-        caption_justify="left",
-    )
-    for number, column in enumerate(columns):
-        table.add_column(_plain(column, "\n"), justify="left" if number == 0 else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(_plain(cell, "\n") for cell in row))
-    # piped output has no width of its own: a table cut at a guess is worse than a long line
-    Console(width=None if out.is_terminal else 200).print(table)
+    """Print a table with units in its column heads; numbers to the right.
+
+    Piped output has no width of its own, and a table cut at a guess is worse than a long line: it gets the width that
+    COLUMNS names, or a generous one.
+    """
+    console = Console(width=None if out.is_terminal or os.environ.get("COLUMNS") else WIDE)
+    console.print(_plain(title), style="bold", highlight=False)
+    for table in tables(
+        [visible(column, "\n") for column in columns],
+        [[visible(cell, "\n") for cell in row] for row in rows],
+        console.width,
+    ):
+        console.print(table)
+    if note:
+        console.print(_plain(note, "\n"), style="dim italic", highlight=False)
 
 
 def note(message: str) -> None:
@@ -87,7 +92,7 @@ def stopped(rest: str) -> NoReturn:
 
 
 def friendly(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn a user's mistake into one clear line and exit code 1, and Ctrl-C into one and exit code 130.
+    """Turn a user's mistake into one clear line and exit code 1 or 2, and Ctrl-C into one and exit code 130.
 
     The line is plain text on stderr with ``--json`` too: stdout holds one document or nothing.
     """
@@ -100,7 +105,7 @@ def friendly(command: Callable[P, None]) -> Callable[P, None]:
         except EdgeError as error:
             err.print(f"[bold red]error:[/] {_plain(error.problem)}", highlight=False, soft_wrap=True)
             err.print(f"  {_plain(error.remedy)}", highlight=False, soft_wrap=True)
-            raise typer.Exit(1) from None
+            raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             stopped("nothing half-written was left behind. Run the same command to start again.")
 
@@ -200,4 +205,28 @@ def progress(label: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
 
 
 JsonOption = typer.Option("--json", help="Print one JSON document instead of a table.")
-ForceOption = typer.Option("--force", help="Replace the output folder if it holds only our own files or a checkpoint.")
+
+
+def out_option(help: str) -> Any:
+    """``--out`` with its short form, which every command that writes has."""
+    return typer.Option("--out", "-o", help=help)
+
+
+OutArgument = typer.Argument(metavar="OUT", hidden=True)
+"""The place of ``--out`` in earlier releases."""
+
+
+def destination(out: Path | None, place: Path | None) -> Path:
+    """Returns ``--out``, or the argument in its place. Ends with the usage where neither or both are given."""
+    if (out is None) == (place is None):
+        raise typer.BadParameter("give it once, as --out PATH", param_hint="'--out' / '-o'")
+    found = place if out is None else out
+    assert found is not None
+    return found
+
+
+def force_option(what: str) -> Any:
+    """``--force`` of a command that writes a folder; ``what`` it replaces."""
+    return typer.Option(
+        "--force", help=f"Replace {what} at --out; a folder that holds anything else is refused all the same."
+    )

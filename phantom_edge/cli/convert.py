@@ -6,9 +6,21 @@ from typing import Annotated
 
 import typer
 
+from phantom_edge.cli.bundles import check_model
 from phantom_edge.cli.choices import Dtype, torch_dtype
-from phantom_edge.cli.console import ForceOption, JsonOption, friendly, load_torch, note, progress
+from phantom_edge.cli.console import (
+    JsonOption,
+    OutArgument,
+    destination,
+    force_option,
+    friendly,
+    load_torch,
+    note,
+    out_option,
+    progress,
+)
 from phantom_edge.cli.init import report
+from phantom_edge.foundation.files import check_target
 
 
 class Layout(StrEnum):
@@ -21,13 +33,17 @@ class Layout(StrEnum):
 @friendly
 def convert(
     source: Annotated[str, typer.Argument(help="Checkpoint folder, or a hub id such as BK-Lee/Phantom-0.5B.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    place: Annotated[Path | None, OutArgument] = None,
+    out: Annotated[Path | None, out_option("Folder to write; required.")] = None,
     to: Annotated[Layout | None, typer.Option(help="Layout to write; default: the opposite of SOURCE's.")] = None,
     dtype: Annotated[Dtype | None, typer.Option(help="Cast the weights; default: unchanged, bit for bit.")] = None,
-    force: Annotated[bool, ForceOption] = False,
+    force: Annotated[bool, force_option("the checkpoint")] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Convert a checkpoint between the official layout and phantom-edge's own, tensor by tensor."""
+    out = destination(out, place)
+    check_target(out, force)
+    check_model(source)
     load_torch()
     from phantom_edge.convert.convert import convert as convert_folder
     from phantom_edge.models.hub import find_folder

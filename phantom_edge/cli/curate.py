@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from phantom_edge.cli.console import JsonOption, counting, friendly, note, print_json, print_table
+from phantom_edge.cli.console import JsonOption, counting, friendly, note, out_option, print_json, print_table
 from phantom_edge.foundation.errors import EdgeError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ MEANINGS = {
 @friendly
 def curate(
     pairs: Annotated[Path, typer.Argument(help="JSONL file of question-answer pairs: triples without rejected.")],
-    out: Annotated[Path, typer.Option("--out", help="JSONL file of triples to write; OUT.journal lies beside it.")],
+    out: Annotated[Path, out_option("JSONL file of triples to write; OUT.journal lies beside it.")],
     endpoint: Annotated[str, typer.Option(help="OpenAI-compatible server, such as http://localhost:8000/v1.")],
     model: Annotated[str, typer.Option(help="Model name on the server.")],
     images: Annotated[bool, typer.Option("--images", help="Send the pictures too.")] = False,
@@ -40,7 +40,9 @@ def curate(
     key_env: Annotated[str | None, typer.Option(help="Key's environment variable; default: OPENAI_API_KEY.")] = None,
     ray: Annotated[bool, typer.Option("--ray", help="Send the questions from a Ray cluster.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept the estimate without asking.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace OUT and start over.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the triples and the journal, and start over.")
+    ] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Have a language model write a wrong answer for each pair, and confirm that it is wrong.

@@ -6,6 +6,7 @@ import typer
 
 from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table
 from phantom_edge.cli.installed import Report, examine, purposes
+from phantom_edge.foundation.versions import install_command
 
 
 @friendly
@@ -35,7 +36,7 @@ def _show(report: Report) -> None:
         rows.append(
             (
                 purpose,
-                "ready" if not lacking else f"run: pip install 'phantom-edge[{extra}]'",
+                "ready" if not lacking else f"run: {install_command(extra)}",
                 ", ".join(lacking) or "-",
             )
         )

@@ -12,17 +12,18 @@ from phantom_edge.bundle.folder import is_bundle
 from phantom_edge.cli.bundles import check_model, open_bundle
 from phantom_edge.cli.choices import Dtype, torch_dtype
 from phantom_edge.cli.console import (
-    ForceOption,
     JsonOption,
     counting,
+    force_option,
     friendly,
     load_torch,
     note,
+    out_option,
     print_json,
     print_table,
 )
 from phantom_edge.evaluate.benchmarks import BENCHMARKS, read_questions, usual_length
-from phantom_edge.foundation.errors import EdgeError, need
+from phantom_edge.foundation.errors import UsageError, need
 
 if TYPE_CHECKING:
     from phantom_edge.evaluate.bundle_answerer import BundleAnswerer
@@ -39,7 +40,7 @@ def evaluate(
     benchmark: Annotated[
         str | None, typer.Option(help=f"Read a benchmark from its folder in --data: {', '.join(BENCHMARKS)}.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for report.json, answers.jsonl and chart.png.")] = None,
+    out: Annotated[Path | None, out_option("Folder for report.json, answers.jsonl and chart.png.")] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Minimum number of questions, drawn by whole pictures.")
     ] = None,
@@ -52,7 +53,7 @@ def evaluate(
         int | None, typer.Option(help="Maximum answer length, tokens; default: 64, for benchmarks 5.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed of the pictures that --limit draws.")] = 0,
-    force: Annotated[bool, ForceOption] = False,
+    force: Annotated[bool, force_option("the report")] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Measure a model's accuracy on questions with known answers, by kind, with intervals and the chance level."""
@@ -68,7 +69,7 @@ def evaluate(
     title = str(data) if benchmark is None else f"{benchmark} in {data}"
     wanted = [kind.strip() for kind in (kinds or "").split(",") if kind.strip()]
     if kinds is not None and not wanted:
-        raise EdgeError("--kinds names no kind", "leave it out to ask all questions")
+        raise UsageError("--kinds names no kind", "leave it out to ask all questions")
     asked = choose(examples.found, wanted, limit, seed)
     if examples.without_picture:
         note(f"{examples.without_picture:,} questions left out: their pictures are missing")
@@ -115,7 +116,7 @@ def _answerer(
 
         for name, given in (("--batch", batch), ("--dtype", dtype)):
             if given is not None:
-                raise EdgeError(f"{name} is for checkpoints, and {model} is a bundle", f"leave {name} out")
+                raise UsageError(f"{name} is for checkpoints, and {model} is a bundle", f"leave {name} out")
         session = open_bundle(model)
         dtype_there, is_verified = session.manifest.cache.dtype, session.bundle.verified
         return BundleAnswerer(session, longest), {"dtype": dtype_there, "verified": is_verified}

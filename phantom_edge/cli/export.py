@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from phantom_edge import api
-from phantom_edge.cli.bundles import check_model
-from phantom_edge.cli.console import ForceOption, JsonOption, friendly, note, print_json, print_table, stopped, tasks
+from phantom_edge.cli.bundles import check_model, check_triples
+from phantom_edge.cli.console import JsonOption, force_option, friendly, note, print_json, print_table, stopped, tasks
 from phantom_edge.cli.target_flags import with_target_flags
 from phantom_edge.export.targets import TARGETS
+from phantom_edge.models.naming import own_name
 from phantom_edge.models.shipped import NAME
 
 if TYPE_CHECKING:
@@ -38,8 +39,9 @@ def export(
         str | None,
         typer.Option(
             help="Number format (fp32 or fp16, where the target supports it), or a recipe that quantizes the "
-            "checkpoint first (int8, int4, int4-g64, int4-g128, lut4, mixed, or a .toml file). For a quantized "
-            "checkpoint: format of the weights that are not quantized."
+            "checkpoint first: int8; int4, int4-g64 or int4-g128 (4 bits in decoder, embedding and head, 8 in vision "
+            "and projector); lut4 (4-bit palettes in decoder and head, 8 bits elsewhere); mixed (int4, with 8 bits "
+            "where rounding hurts most); or a .toml file. For a quantized checkpoint: format of the other weights."
         ),
     ] = None,
     calib: Annotated[
@@ -64,7 +66,10 @@ def export(
     sign: Annotated[
         Path | None, typer.Option("--sign", help="Secret key of minisign, without a password, to sign the bundle with.")
     ] = None,
-    force: Annotated[bool, ForceOption] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="With a recipe: keep the quantized checkpoint beside the bundle.")
+    ] = False,
+    force: Annotated[bool, force_option("the bundle")] = False,
     json: Annotated[bool, JsonOption] = False,
     own: dict[str, Any] | None = None,
 ) -> None:
@@ -73,7 +78,8 @@ def export(
     After an interruption, the same command resumes with the missing parts.
     """
     check_model(model)
-    out = Path(f"{Path(model).resolve().name}-{target}") if out is None else out
+    check_triples(calib)
+    out = Path(f"{own_name(Path(model).resolve())}-{target}") if out is None else out
     try:
         with tasks() as begin:
             exported = api.export_bundle(
@@ -89,6 +95,7 @@ def export(
                 options=own,
                 verify=verify,
                 sign=sign,
+                keep=keep,
                 force=force,
                 note=note,
                 progress=begin,

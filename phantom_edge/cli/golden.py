@@ -10,7 +10,7 @@ from phantom_edge import api
 from phantom_edge.bundle.folder import Bundle, read_manifest
 from phantom_edge.cli.bundles import note_caution
 from phantom_edge.cli.console import note, print_json, print_table, tasks
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import UsageError
 
 
 def verify_golden(bundle: Path, flags: Sequence[str], *, json: bool) -> None:
@@ -19,7 +19,7 @@ def verify_golden(bundle: Path, flags: Sequence[str], *, json: bool) -> None:
     Raises EdgeError for ``flags``, which are for a comparison with the checkpoint.
     """
     if flags:
-        raise EdgeError(
+        raise UsageError(
             f"{flags[0]} is for a comparison with the checkpoint, and --golden needs none", "leave one of the two out"
         )
     with tasks() as begin:

@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table
+from phantom_edge.cli.help import Command, Group
 from phantom_edge.cli.report import MarginOption, check_file, show_table
 
 if TYPE_CHECKING:
     from phantom_edge.profile.history import Entry
 
 LAST = 20
-Number = Annotated[
-    int, typer.Argument(metavar="ID", min=1, max=2**63 - 1, help="Number of the profile in phantom-edge history.")
-]
+LARGEST = 2**63 - 1
+"""Largest number that the history's file holds."""
 
-app = typer.Typer(help="List and compare earlier profiles.")
+Number = Annotated[int, typer.Argument(metavar="ID", min=1, help="Number of the profile in phantom-edge history.")]
+
+app = typer.Typer(cls=Group, help="List and compare earlier profiles.")
 
 
 @app.callback(invoke_without_command=True)
@@ -25,7 +27,7 @@ def history(
     context: typer.Context,
     bundle: Annotated[str | None, typer.Option(help="Only profiles of bundles with this name.")] = None,
     device: Annotated[str | None, typer.Option(help="Only profiles of devices with this name.")] = None,
-    last: Annotated[int, typer.Option(min=1, max=2**63 - 1, help="Maximum number of profiles to list.")] = LAST,
+    last: Annotated[int, typer.Option(min=1, help="Maximum number of profiles to list.")] = LAST,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """List the profiles on this machine, newest first."""
@@ -35,7 +37,7 @@ def history(
     from phantom_edge.profile.history import history as open_history
 
     with open_history(note) as kept:
-        entries = kept.entries(bundle, device, last)
+        entries = kept.entries(bundle, device, min(last, LARGEST))
     if json:
         print_json(to_json(entries))
         return
@@ -71,12 +73,12 @@ def _row(entry: "Entry") -> tuple[str, ...]:
     )
 
 
-@app.command("show")
+@app.command("show", cls=Command)
 @friendly
 def show(
     number: Number,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Output file; default: stdout.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite --out.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the profile at --out.")] = False,
 ) -> None:
     """Print a profile as JSON, or write it to a file."""
     from phantom_edge.foundation.typed import to_json
@@ -85,7 +87,7 @@ def show(
 
     check_file(out, [], force)
     with open_history(note) as kept:
-        run = kept.run(number)
+        run = kept.run(min(number, LARGEST))
     if out is None:
         print_json(to_json(run))
     else:
@@ -93,7 +95,7 @@ def show(
         note(f"wrote {out}")
 
 
-@app.command("compare")
+@app.command("compare", cls=Command)
 @friendly
 def compare(
     first: Number,
@@ -108,7 +110,7 @@ def compare(
     from phantom_edge.profile.report.tables import compared
 
     with open_history(note) as kept:
-        comparison = compare_runs(kept.run(first), kept.run(later), margin)
+        comparison = compare_runs(kept.run(min(first, LARGEST)), kept.run(min(later, LARGEST)), margin)
     if json:
         print_json({"first": first, "later": later, "margin": margin, **to_json(comparison)})
         return
@@ -121,12 +123,12 @@ def compare(
     show_table(compared(comparison, f"Run {later} beside run {first}", margin))
 
 
-@app.command("remove")
+@app.command("remove", cls=Command)
 @friendly
 def remove(number: Number) -> None:
     """Delete a profile."""
     from phantom_edge.profile.history import history as open_history
 
     with open_history(note) as kept:
-        kept.remove(number)
+        kept.remove(min(number, LARGEST))
     note(f"deleted run {number}")

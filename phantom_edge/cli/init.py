@@ -8,40 +8,47 @@ import typer
 
 from phantom_edge.cli.choices import Dtype, torch_dtype
 from phantom_edge.cli.console import (
-    ForceOption,
     JsonOption,
+    OutArgument,
+    destination,
+    force_option,
     friendly,
     load_torch,
     note,
+    out_option,
     print_json,
     print_table,
     progress,
 )
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import UsageError
+from phantom_edge.foundation.files import check_target
 from phantom_edge.models.sizes import SIZES
 
 
 @friendly
 def init(
     size: Annotated[str, typer.Argument(help=f"One of: {', '.join(SIZES)}.", metavar="SIZE")],
-    out: Annotated[Path, typer.Argument(help="Folder to write.", metavar="OUT")],
+    place: Annotated[Path | None, OutArgument] = None,
+    out: Annotated[Path | None, out_option("Folder to write; required.")] = None,
     random: Annotated[
         bool, typer.Option("--random", help="Random weights: required, as init writes no others.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Random seed; the same seed gives the same bytes.")] = 0,
     dtype: Annotated[Dtype, typer.Option(help="Number format of the weights.")] = Dtype.fp16,
     eta: Annotated[float, typer.Option(help="Weight of the phantom branch; the released models have 1e-4.")] = 1e-4,
-    force: Annotated[bool, ForceOption] = False,
+    force: Annotated[bool, force_option("the checkpoint")] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Write a valid checkpoint of a known size with random weights, to measure size and speed."""
+    out = destination(out, place)
     if size not in SIZES:
-        raise EdgeError(f"size '{size}' is not one of {', '.join(SIZES)}", "see: phantom-edge models")
+        raise UsageError(f"size '{size}' is not one of {', '.join(SIZES)}", "see: phantom-edge models")
     if not random:
-        raise EdgeError(
+        raise UsageError(
             "init writes random weights only, and needs --random to confirm that",
-            f"run: phantom-edge init {size} {quote(str(out))} --random",
+            f"run: phantom-edge init {size} --out {quote(str(out))} --random",
         )
+    check_target(out, force)
     load_torch()
     from phantom_edge.convert.random import write_random
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from phantom_edge.cli.console import JsonOption, friendly, load_torch, note, print_json, print_table
+from phantom_edge.cli.console import JsonOption, friendly, load_torch, print_json, print_table
+from phantom_edge.cli.differences import show_difference
 from phantom_edge.foundation.errors import EdgeError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def inspect(
     opened = Bundle.open(bundle)
     manifest = opened.manifest
     if diff is not None:
-        _show_difference(Bundle.open(diff), opened, json)
+        show_difference(Bundle.open(diff), opened, as_json=json)
         return
     if etdump is not None:
         _show_profile(bundle, manifest, etdump, json)
@@ -117,6 +118,7 @@ def _show(bundle: "Bundle") -> None:
             ("licence", model.license or "not stated"),
             *((label, text) for label, text in (("for", model.uses), ("not for", model.out_of_scope)) if text),
             ("target", manifest.target),
+            *_quantization(manifest),
             ("verification", verdict),
             (
                 "cache",
@@ -158,6 +160,13 @@ def _show(bundle: "Bundle") -> None:
     )
 
 
+def _quantization(manifest: "Manifest") -> Iterator[tuple[str, str]]:
+    """A row of the recipe and the schemes that it gave, if any; their share of each part is in the table of parts."""
+    if (found := manifest.integers) is not None:
+        schemes = ", ".join(f"{number:,} {scheme}" for scheme, number in found.weights.items())
+        yield "quantized by", f"{found.recipe} ({found.algorithm}); matrices: {schemes}"
+
+
 def _generation(manifest: "Manifest") -> Iterator[tuple[str, str]]:
     """A row of the settings that change which tokens are chosen, if there are any."""
     settings = manifest.generation
@@ -194,6 +203,8 @@ def _show_profile(bundle: Path, manifest: "Manifest", etdump: Path, as_json: boo
     target = target_named(manifest.target)
     if target.dump is None:
         raise EdgeError(f"{bundle} is for target {target.name}, whose profiler writes no dump", "leave --etdump out")
+    if not etdump.is_file():
+        raise EdgeError(f"there is no file {etdump}", "give the dump that a runner of the device wrote")
     load_torch()
     found = target.dump()(etdump)
     if as_json:
@@ -214,50 +225,3 @@ def _show_profile(bundle: Path, manifest: "Manifest", etdump: Path, as_json: boo
         ],
         f"{found.delegated / found.milliseconds:.1%} of the time is spent in operators of the delegate",
     )
-
-
-def _show_difference(one: "Bundle", other: "Bundle", as_json: bool) -> None:
-    first, second = (dict(_leaves(bundle)) for bundle in (one, other))
-    names = [name for name in [*first, *(n for n in second if n not in first)] if first.get(name) != second.get(name)]
-    if as_json:
-        print_json({name: [first.get(name), second.get(name)] for name in names})
-        return
-    if not names:
-        note("the two bundles are the same")
-        return
-    print_table(
-        "Differences",
-        ("field", str(one.path), str(other.path)),
-        [(name, *(_cell(found.get(name)) for found in (first, second))) for name in names],
-    )
-
-
-def _leaves(bundle: "Bundle") -> Iterator[tuple[str, Any]]:
-    from phantom_edge.foundation.typed import to_json
-
-    document = to_json(bundle.manifest)
-    for part in document["parts"].values():
-        for ports in ("inputs", "outputs"):  # the cache's ports follow from its own numbers
-            part[ports] = [port for port in part[ports] if not port["name"].startswith(("past_", "new_"))]
-    del document["seal"]  # differs for every file
-    yield from _walk(document, "")
-    yield "verified", bundle.verified
-    for check in () if bundle.proof is None else bundle.proof.checks:
-        yield f"{check.stage}, {check.title}, {check.measure}", check.value
-
-
-def _walk(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _walk(inner, f"{name}.{key}" if name else key)
-    elif isinstance(value, list) and any(isinstance(inner, dict | list) for inner in value):
-        for number, inner in enumerate(value):
-            yield from _walk(inner, f"{name}[{number}]")
-    else:
-        yield name, value
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

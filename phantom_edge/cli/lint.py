@@ -37,6 +37,7 @@ def lint(
     """
     from phantom_edge.export.linting import lint_bundle
 
+    read_manifest(bundle)  # before torch is loaded
     note("loading torch ...")
     with tasks() as begin:
         report = lint_bundle(bundle, partial(begin, "reading the bundle"))

@@ -24,33 +24,35 @@ from phantom_edge.cli import (
     train,
     verify,
 )
+from phantom_edge.cli.help import Command, Group
 from phantom_edge.foundation.versions import __version__
 
 app = typer.Typer(
+    cls=Group,
     name="phantom-edge",
     help="Take a Phantom vision-language model from checkpoint to a phone or an embedded board.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
 )
-app.command("models")(models.models)
-app.command("init")(init.init)
-app.command("convert")(convert.convert)
-app.command("run")(run.run)
-app.command("quantize")(quantize.quantize)
-app.command("mix")(mix.mix)
-app.command("export")(export.export)
-app.command("verify")(verify.verify)
-app.command("inspect")(inspect.inspect)
-app.command("lint")(lint.lint)
-app.command("eval")(evaluate.evaluate)
-app.command("profile")(profile.profile)
-app.command("plan")(plan.plan)
-app.command("report")(report.report)
+app.command("models", cls=Command)(models.models)
+app.command("init", cls=Command)(init.init)
+app.command("convert", cls=Command)(convert.convert)
+app.command("run", cls=Command)(run.run)
+app.command("quantize", cls=Command)(quantize.quantize)
+app.command("mix", cls=Command)(mix.mix)
+app.command("export", cls=Command)(export.export)
+app.command("verify", cls=Command)(verify.verify)
+app.command("inspect", cls=Command)(inspect.inspect)
+app.command("lint", cls=Command)(lint.lint)
+app.command("eval", cls=Command)(evaluate.evaluate)
+app.command("profile", cls=Command)(profile.profile)
+app.command("plan", cls=Command)(plan.plan)
+app.command("report", cls=Command)(report.report)
 app.add_typer(history.app, name="history")
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
-app.command("doctor")(doctor.doctor)
+app.command("doctor", cls=Command)(doctor.doctor)
 
 
 def _version(wanted: bool) -> None:

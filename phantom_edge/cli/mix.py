@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from phantom_edge.cli.bundles import check_model
+from phantom_edge.cli.bundles import check_model, check_triples
 from phantom_edge.cli.console import (
-    ForceOption,
     JsonOption,
+    force_option,
     friendly,
     load_torch,
     note,
@@ -19,7 +19,7 @@ from phantom_edge.cli.console import (
     stopped,
     tasks,
 )
-from phantom_edge.foundation.errors import need
+from phantom_edge.foundation.errors import UsageError, need
 from phantom_edge.foundation.files import check_target
 from phantom_edge.models.shipped import NAME
 
@@ -42,11 +42,14 @@ def mix(
         str | None, typer.Option(help="Schemes to choose from, comma-separated; float leaves weights unquantized.")
     ] = None,
     samples: Annotated[int, typer.Option(help="Number of triples to use.")] = 32,
-    force: Annotated[bool, ForceOption] = False,
+    force: Annotated[bool, force_option("the recipe and its measurements")] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Find a recipe: measure how rounding each part changes the answers, and choose the best under a bound."""
     check_model(model)
+    if samples < 1:
+        raise UsageError(f"--samples is {samples}", "give 1 or more")
+    check_triples(calib)
     check_target(out, force)
     need("matplotlib", "scenes")
     load_torch()

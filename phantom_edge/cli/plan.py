@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table, visible
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import UsageError
 
 if TYPE_CHECKING:
     from phantom_edge.profile.devices.table import Entry
@@ -17,6 +17,32 @@ if TYPE_CHECKING:
 
 SECONDS = {"s": 1.0, "ms": 1e-3, "": 1.0}
 BYTES = {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
+
+
+@friendly
+def list_devices(context: typer.Context, wanted: bool) -> None:
+    """Print the known devices with their numbers, and end."""
+    if not wanted:
+        return
+    from phantom_edge.profile.devices.table import read_table
+
+    print_table(
+        "Devices",
+        ("device", "targets", "memory, GB", "bandwidth, GB/s", "rates"),
+        [
+            (
+                name,
+                ", ".join(entry.targets),
+                "unknown" if entry.room is None else f"{entry.room.value:g}",
+                "unknown" if entry.bandwidth is None else f"{entry.bandwidth.value:g}",
+                ", ".join(entry.peaks) or "unknown",
+            )
+            for name, entry in read_table(context.params.get("device_file")).devices.items()
+        ],
+        "memory: what an app may use, or else all; rates: processors whose speed a source has. Times of others are "
+        "unknown until a profile is given (--calibrate). host: this machine, measured now",
+    )
+    raise typer.Exit
 
 
 @friendly
@@ -47,7 +73,18 @@ def plan(
     against: Annotated[
         Path | None, typer.Option(help="Compare predictions with this profile instead of planning.")
     ] = None,
-    devices: Annotated[Path | None, typer.Option(help="TOML file with further devices.")] = None,
+    device_file: Annotated[
+        Path | None, typer.Option("--device-file", help="TOML file with further devices.", is_eager=True)
+    ] = None,
+    devices: Annotated[
+        bool,
+        typer.Option(
+            "--devices",
+            callback=list_devices,
+            is_eager=True,
+            help="List the devices, those of a --device-file before it, too, and exit.",
+        ),
+    ] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """List the bundles that would keep limits on a device, with predictions and export commands.
@@ -77,8 +114,8 @@ def plan(
         prompt,
     )
     if rank is not None and rank < 0:
-        raise EdgeError(f"--rank is {rank}", "give 0 or more")
-    table, size = read_table(devices), size_named(model)
+        raise UsageError(f"--rank is {rank}", "give 0 or more")
+    table, size = read_table(device_file), size_named(model)
     runs = [read_run(path) for path in calibrate or []]
     if against is not None:
         judged = read_run(against)
@@ -101,10 +138,10 @@ def plan(
 
 
 def quantity(text: str, units: dict[str, float], name: str, example: str) -> float:
-    """Parses a number with its unit. Raises EdgeError for anything else."""
+    """Parses a number with its unit. Raises UsageError for anything else."""
     found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-zA-Z]*)", text.strip())
     if found is None or found[2].lower() not in units:
-        raise EdgeError(f"{name} is '{text}'", f"give {example}")
+        raise UsageError(f"{name} is '{text}'", f"give {example}")
     return float(found[1]) * units[found[2].lower()]
 
 
@@ -124,10 +161,12 @@ def show(found: "Plan", model: str, entry: "Entry", runs: int) -> None:
             "memory, MB",
             "disk, MB",
             "lost, points",
+            *(["limits"] if found.limits else []),
         ),
         [_row(number, one, found) for number, one in enumerate(found.front, 1)],
         f"{found.looked_at:,} bundles examined, {found.kept:,} keep the limits; the best trade-offs are shown. "
-        "!: the worse end breaks a limit. Lost: estimate and upper bound, measured on phantom-nano",
+        + ("May keep: the worse end of the prediction breaks that limit, or it is unknown. " if found.limits else "")
+        + "Lost: estimate and upper bound, measured on phantom-nano",
     )
     for number, one in enumerate(found.front, 1):
         typer.echo(visible(f"{number}: {one.choice.command(model, entry, found.rank)}"))
@@ -138,7 +177,10 @@ def _print_notes(found: "Plan", model: str, entry: "Entry", runs: int) -> None:
     for limit, count in found.dropped.items():
         note(f"{count:,} of {found.looked_at:,} dropped by {limit} ({_limit(limit, found.limits[limit])})")
     for limit, count in found.unknown.items():
-        note(f"{count:,} of {found.looked_at:,} dropped: {limit} cannot be predicted for {entry.label}")
+        note(
+            f"{limit} ({_limit(limit, found.limits[limit])}) cannot be predicted for {entry.label}: "
+            f"{count:,} bundles may keep it"
+        )
     if found.nearest is not None:
         near = found.nearest
         note(
@@ -167,11 +209,12 @@ def _row(number: int, one: "Predicted", found: "Plan") -> tuple[str, ...]:
         f"{choice.tiles}",
         f"{choice.context:,}",
         f"{choice.chunk}",
-        between(one.ttft) + " !" * ("ttft" in risky),
-        between(one.tokens_per_second) + " !" * ("tokens-per-second" in risky),
-        between(one.memory.times(1e-6)) + " !" * ("memory" in risky),
+        between(one.ttft),
+        between(one.tokens_per_second),
+        between(one.memory.times(1e-6)),
         f"{one.disk_bytes / 1e6:,.0f}",
         "unknown" if one.lost is None else f"{one.lost.points:.1f}, {one.lost.most:.1f}",
+        *([f"may keep {', '.join(risky)}" if risky else "keeps"] if found.limits else []),
     )
 
 

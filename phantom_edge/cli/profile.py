@@ -21,9 +21,9 @@ def profile(
     device: Annotated[
         str,
         typer.Option(
-            help="Device: host (this machine); ssh://user@host, a machine with phantom-edge, optionally with port and "
-            "Python (ssh://user@host:22/opt/venv/bin/python); android:SERIAL, an adb device with the demo app (CPU "
-            "only); or, on a Mac, ios:UDID/APP, an iPhone with an app that holds the runner."
+            help="Device: host (this machine); ssh://user@host, a machine with phantom-edge (with port and Python: "
+            "ssh://user@host:22/bin/python3); android:SERIAL, an adb device with the demo app (CPU only); or, on a "
+            "Mac, ios:UDID/APP, an iPhone with an app that holds the runner."
         ),
     ] = "host",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Output file, JSON.")] = None,
@@ -45,7 +45,7 @@ def profile(
         Path | None,
         typer.Option("--apk", help="Demo app to install on an Android phone first; default: the one that is there."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite --out.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the profile at --out.")] = False,
     history: Annotated[bool, typer.Option("--history/--no-history", help="Add the profile to the history.")] = True,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:

@@ -9,10 +9,10 @@ import typer
 
 from phantom_edge import api
 from phantom_edge.checkpoint.quantized.algorithm_names import ALGORITHM_NAMES
-from phantom_edge.cli.bundles import check_model
+from phantom_edge.cli.bundles import check_model, check_triples
 from phantom_edge.cli.console import (
-    ForceOption,
     JsonOption,
+    force_option,
     friendly,
     note,
     print_json,
@@ -20,6 +20,7 @@ from phantom_edge.cli.console import (
     stopped,
     tasks,
 )
+from phantom_edge.foundation.errors import UsageError
 from phantom_edge.models.shipped import NAME
 
 
@@ -52,11 +53,14 @@ def quantize(
             "small models."
         ),
     ] = None,
-    force: Annotated[bool, ForceOption] = False,
+    force: Annotated[bool, force_option("the checkpoint")] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Quantize a checkpoint by a recipe. The result is a checkpoint too: run, eval and export take it."""
     check_model(model)
+    if samples < 1:
+        raise UsageError(f"--samples is {samples}", "give 1 or more")
+    check_triples(calib)
     try:
         with tasks() as begin:
             result = api.quantize_checkpoint(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table
-from phantom_edge.foundation.errors import EdgeError, need
+from phantom_edge.foundation.errors import EdgeError, UsageError, need
 from phantom_edge.foundation.files import check_writable
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def report(
     fail_on_regression: Annotated[
         bool, typer.Option("--fail-on-regression", help="Exit with code 1 if a stage of a later run is slower.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite existing outputs.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite page, tables and plots.")] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Write profiles to one page, each later one compared with the first: slower, faster, or no difference shown.
@@ -47,7 +47,7 @@ def report(
     for file in (out, markdown):
         check_file(file, [*runs, *(quality or ())], force)
     if markdown is not None and os.path.realpath(markdown) == os.path.realpath(out):
-        raise EdgeError("--markdown and --out are the same file", "choose another file for one of them")
+        raise UsageError("--markdown and --out are the same file", "choose another file for one of them")
     if png is not None:
         check_target(png, force)
     made = Report([read_run(path) for path in runs], [read_quality(path) for path in quality or ()], margin)

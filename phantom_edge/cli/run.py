@@ -12,7 +12,7 @@ from phantom_edge.bundle.folder import is_bundle
 from phantom_edge.cli.bundles import check_model, open_bundle
 from phantom_edge.cli.choices import Dtype, torch_dtype
 from phantom_edge.cli.console import JsonOption, err, friendly, load_torch, note, print_json, visible
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError, UsageError
 from phantom_edge.loaded import Statistics
 from phantom_edge.models.shipped import NANO
 
@@ -55,7 +55,7 @@ def run(
     if is_bundle(model):
         for name, is_given in (("--beams", beams != 1), ("--dtype", dtype is not None)):
             if is_given:
-                raise EdgeError(f"{name} is for checkpoints, and {model} is a bundle", f"leave {name} out")
+                raise UsageError(f"{name} is for checkpoints, and {model} is a bundle", f"leave {name} out")
         stream = _ask_bundle(model, question, pictures, settings)
     else:
         stream = _ask_checkpoint(model, question, pictures, (*settings, beams), dtype)
@@ -109,8 +109,14 @@ def _ask_bundle(folder: str, question: str, pictures: list[Path | bytes], settin
 
 def _pictures(sources: list[str]) -> list[Path | bytes]:
     if sources.count("-") > 1:
-        raise EdgeError("--image - was given twice, and stdin holds one picture", "pass the others as files")
-    return [_piped() if source == "-" else Path(source).expanduser() for source in sources]
+        raise UsageError("--image - was given twice, and stdin holds one picture", "pass the others as files")
+    paths = [None if source == "-" else Path(source).expanduser() for source in sources]
+    if any(paths):
+        from phantom_edge.processing.images import open_image
+
+        for path in filter(None, paths):  # a wrong path is refused before a model is loaded
+            open_image(path)
+    return [_piped() if path is None else path for path in paths]
 
 
 def _piped() -> bytes:

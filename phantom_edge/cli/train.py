@@ -1,30 +1,39 @@
 """``phantom-edge train``: fine-tune on triples, or train phantom-nano from scratch."""
 
+from collections.abc import Callable
 from logging import ERROR, getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from phantom_edge.cli.bundles import check_model, check_triples
 from phantom_edge.cli.console import (
     JsonOption,
+    OutArgument,
+    destination,
     display,
     friendly,
     load_torch,
     note,
+    out_option,
     print_json,
     print_table,
     stopped,
 )
-from phantom_edge.foundation.errors import need
+from phantom_edge.cli.help import Command, Group
+from phantom_edge.foundation.errors import UsageError, need
 
 if TYPE_CHECKING:
     from phantom_edge.train.settings import Settings
 
-app = typer.Typer(help="Fine-tune with Phantom Optimization.", no_args_is_help=True)
+MEMORY = "Memory"
+"""Panel of the help for flags that change no result but its rounding."""
+
+app = typer.Typer(cls=Group, help="Fine-tune with Phantom Optimization.", no_args_is_help=True)
 
 
-@app.command()
+@app.command(cls=Command)
 @friendly
 def po(
     checkpoint: Annotated[str, typer.Argument(help="Checkpoint folder or hub id to start from.")],
@@ -35,11 +44,23 @@ def po(
     second_objective: Annotated[str, typer.Option(help="Objective of step 2 (the paper: sft).")] = "sft",
     beta: Annotated[float, typer.Option(help="Strength of the preference term (dpo: about 0.1).")] = 2.0,
     gamma: Annotated[float, typer.Option(help="Target margin of the preference term.")] = 0.5,
-    epochs: Annotated[float, typer.Option(help="Passes over the data in each step.")] = 1.0,
+    epochs: Annotated[
+        float | None, typer.Option(help="Passes over the data in each step.", show_default="by the amount of data")
+    ] = None,
     max_steps: Annotated[int, typer.Option(help="Optimizer steps in each step; -1: by --epochs.")] = -1,
-    batch: Annotated[int, typer.Option(help="Pictures per optimizer step, with all their questions.")] = 128,
-    micro_batch: Annotated[int, typer.Option(help="Pictures in memory at a time.")] = 4,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr", help="Initial learning rate.")] = 1e-5,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            help="Pictures per optimizer step, with all their questions.", show_default="by the amount of data"
+        ),
+    ] = None,
+    micro_batch: Annotated[
+        int | None, typer.Option(rich_help_panel=MEMORY, help="Pictures in memory at a time.", show_default="up to 4")
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option("--learning-rate", "--lr", help="Initial learning rate.", show_default="by the amount of data"),
+    ] = None,
     final_learning_rate: Annotated[
         float | None, typer.Option(help="Final learning rate; default: a tenth of --learning-rate.")
     ] = None,
@@ -52,23 +73,37 @@ def po(
     held_out: Annotated[float, typer.Option(help="Share of the pictures held out to measure on.")] = 0.1,
     max_tokens: Annotated[int, typer.Option(help="Maximum row length, tokens: picture, questions, answers.")] = 4096,
     checkpoint_every: Annotated[int, typer.Option(help="Optimizer steps between checkpoints to resume from.")] = 50,
-    gradient_checkpointing: Annotated[bool, typer.Option(help="Recompute activations: less memory, slower.")] = False,
-    bf16: Annotated[bool, typer.Option(help="Multiply in bfloat16; weights stay float32.")] = True,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed.")] = 0,
+    gradient_checkpointing: Annotated[
+        bool,
+        typer.Option(
+            "--gradient-checkpointing", rich_help_panel=MEMORY, help="Recompute activations: less memory, slower."
+        ),
+    ] = False,
+    bf16: Annotated[
+        bool, typer.Option(rich_help_panel=MEMORY, help="Multiply in bfloat16; weights stay float32.")
+    ] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Resume a run that was stopped or killed.")] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Fine-tune on triples in the paper's two steps: preference on the phantom parts, then everything.
 
+    Batch, epochs and learning rate follow the amount of data: the paper's for many thousands of pictures, for fewer
+    those that taught phantom-nano 100 pictures of one's own. Mix in some of what the model knew, or it forgets that.
+
     Several GPUs or machines: accelerate launch --module phantom_edge train po ...
     """
+    check_model(checkpoint)
+    check_triples(data)
     load_torch()
     need("accelerate", "train")
     need("matplotlib", "train")
     need("tensorboard", "train")
     _quiet()
-    from phantom_edge.train.settings import STEPS, Settings
+    from phantom_edge.train.runs import BEFORE
+    from phantom_edge.train.settings import STEPS, Settings, micro_batch_for
 
+    batch, epochs, learning_rate = _by_amount(data, held_out, batch, epochs, learning_rate)
     settings = Settings(
         steps=STEPS if step is None else (step,),
         objective=objective,
@@ -78,7 +113,7 @@ def po(
         epochs=epochs,
         max_steps=max_steps,
         batch=batch,
-        micro_batch=min(micro_batch, batch),
+        micro_batch=micro_batch_for(batch) if micro_batch is None else min(micro_batch, batch),
         learning_rate=learning_rate,
         final_learning_rate=learning_rate / 10 if final_learning_rate is None else final_learning_rate,
         optimizer=optimizer,
@@ -100,10 +135,28 @@ def po(
     if measured:
         print_table(
             "On held-out pictures",
-            ("stage", "right", "SFT loss, nats a token", "margin", "preference accuracy"),
-            [_row(line) for line in measured],
+            ("", *(line["stage"] if line["stage"] == BEFORE else f"after {line['stage']}" for line in measured)),
+            [(name, *(shown(line) for line in measured)) for name, shown in FIGURES.items()],
         )
     note(f"curves: {out / 'curves.png'}; next: phantom-edge run --model {out / 'model'} --image a.jpg 'What is this?'")
+
+
+def _by_amount(
+    data: str, held_out: float, batch: int | None, epochs: float | None, rate: float | None
+) -> tuple[int, float, float]:
+    """Batch, epochs and learning rate: those given, and for others what the amount of data asks for, with a note."""
+    if batch is not None and epochs is not None and rate is not None:
+        return batch, epochs, rate
+    from phantom_edge.train.finetune import count_pictures
+    from phantom_edge.train.settings import PAPER, for_amount
+
+    pictures = count_pictures(data, held_out)
+    usual = for_amount(pictures)
+    batch = usual[0] if batch is None else batch
+    epochs, rate = usual[1] if epochs is None else epochs, usual[2] if rate is None else rate
+    amount = "the paper's settings for so many pictures" if usual == PAPER else f"settings for {pictures:,} pictures"
+    note(f"{amount}: --batch {batch} --epochs {epochs:g} --lr {rate:g}")
+    return batch, epochs, rate
 
 
 def _quiet() -> None:
@@ -117,26 +170,31 @@ def _quiet() -> None:
     getLogger("bitsandbytes").setLevel(ERROR)
 
 
-def _row(line: dict[str, Any]) -> tuple[str, ...]:
-    margin, accuracy = line.get("eval_margin"), line.get("eval_preference_accuracy")
-    return (
-        line["stage"],
-        f"{line['eval_exact']:.1%}",
-        f"{line['eval_sft_loss']:.3f}",
-        "-" if margin is None else f"{margin:.3f}",
-        "-" if accuracy is None else f"{accuracy:.1%}",
-    )
+def _figure(name: str, form: str) -> Callable[[dict[str, Any]], str]:
+    return lambda line: format(line[name], form) if name in line else "-"
+
+
+FIGURES = {
+    "questions answered right": _figure("eval_exact", ".1%"),
+    "SFT loss, nats a token": _figure("eval_sft_loss", ".3f"),
+    "margin, nats a token": _figure("eval_margin", ".3f"),
+    "preference accuracy": _figure("eval_preference_accuracy", ".1%"),
+}
+"""Figures on held-out pictures, by their names in the table."""
 
 
 def _run(checkpoint: str, data: str, out: Path, settings: "Settings", resume: bool) -> list[dict[str, Any]]:
     from phantom_edge.train.finetune import Progress, finetune, is_main_process
     from phantom_edge.train.runs import RunFolder
+    from phantom_edge.train.settings import FEW
 
     with display(shown=is_main_process()) as bars:
         task = bars.add_task("reading", total=None)
 
         def begin(step: int, total: int, trained: int) -> None:
             note(f"step {step}: {total:,} optimizer steps, {trained / 1e6:,.2f} M trained parameters")
+            if total < FEW:
+                note(f"warning: fewer than {FEW} optimizer steps teach little: give more --epochs or a smaller --batch")
             bars.reset(task, total=total, description=f"step {step}")
 
         def log(line: dict[str, Any]) -> None:
@@ -160,11 +218,12 @@ def _run(checkpoint: str, data: str, out: Path, settings: "Settings", resume: bo
     return RunFolder(out).lines()
 
 
-@app.command()
+@app.command(cls=Command)
 @friendly
 def nano(
-    out: Annotated[Path, typer.Argument(help="Folder of the run; each stage leaves OUT/STAGE/model.")],
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed of the weights.")] = 0,
+    place: Annotated[Path | None, OutArgument] = None,
+    out: Annotated[Path | None, out_option("Folder of the run, required; each stage leaves OUT/STAGE/model.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the weights.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Number of processes that draw scenes.")] = 1,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
@@ -172,6 +231,9 @@ def nano(
 
     Takes hours on two cores. After an interruption, the same command resumes from the last checkpoint.
     """
+    out = destination(out, place)
+    if seed >= 2**32:
+        raise UsageError(f"--seed is {seed}", f"give {2**32 - 1} or less")
     load_torch()
     need("accelerate", "train")
     _quiet()

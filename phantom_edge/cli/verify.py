@@ -9,7 +9,7 @@ import typer
 
 from phantom_edge import api
 from phantom_edge.bundle.folder import Bundle, read_manifest
-from phantom_edge.cli.bundles import note_caution
+from phantom_edge.cli.bundles import check_model, note_caution
 from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table, tasks
 from phantom_edge.cli.golden import verify_golden
 from phantom_edge.foundation.errors import EdgeError
@@ -46,6 +46,8 @@ def verify(
         signer = read_public_key(key)
         note(f"signed by the owner of key {signer.name}: {check_signature(bundle, signer)}")
     read_manifest(bundle)  # before torch is loaded
+    if against is not None:
+        check_model(against)
     if golden:
         given = {"--against": against, "--html": html, "--strict": strict, "--record": record}
         verify_golden(bundle, [flag for flag, value in given.items() if value], json=json)

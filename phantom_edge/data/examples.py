@@ -7,7 +7,7 @@ from random import Random
 
 from phantom_edge.data.metrics import Rule, exact_match, letter_match, relaxed_match, yes_no_match
 from phantom_edge.data.triples import read_triples
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError, UsageError
 
 Picture = Path | bytes
 """A file, or an encoded picture as a benchmark's table holds it."""
@@ -72,7 +72,7 @@ def read_examples(path: Path) -> Examples:
 def with_pictures(examples: Sequence[Example], source: Path) -> Examples:
     """Returns the examples whose picture files exist. Raises EdgeError if there are none."""
     if not examples:
-        raise EdgeError(f"{source} holds no question", "make some: phantom-edge data scenes ./scenes --split test")
+        raise EdgeError(f"{source} holds no question", "make some: phantom-edge data scenes -o scenes --split test")
     there: dict[Picture, bool] = {}
     for picture in (picture for example in examples for picture in example.images):
         if picture not in there:
@@ -95,7 +95,7 @@ def choose(
     The order stays, and a picture keeps all its questions. Raises EdgeError for a kind that no example has.
     """
     if limit is not None and limit < 1:
-        raise EdgeError(f"--limit is {limit}", "give 1 or more")
+        raise UsageError(f"--limit is {limit}", "give 1 or more")
     known = list(dict.fromkeys(example.kind for example in examples))
     unknown = [kind for kind in kinds if kind not in known]
     if unknown:

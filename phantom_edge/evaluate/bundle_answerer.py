@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from phantom_edge.data.examples import Query
 from phantom_edge.evaluate.answerer import Progress
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import UsageError
 from phantom_edge.runtime.sampling import Sampling
 from phantom_edge.runtime.session import Answer, Session
 
@@ -16,7 +16,7 @@ class BundleAnswerer:
 
     def __init__(self, session: Session, max_new_tokens: int = 64) -> None:
         if max_new_tokens < 1:
-            raise EdgeError(f"--max-new-tokens is {max_new_tokens}", "give 1 or more")
+            raise UsageError(f"--max-new-tokens is {max_new_tokens}", "give 1 or more")
         self.session, self.sampling = session, Sampling(max_new_tokens)
 
     def answer(self, queries: Sequence[Query], progress: Progress = lambda _: None) -> list[str]:

@@ -22,7 +22,7 @@ from phantom_edge.checkpoint.generation import carried
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.data.examples import Picture, Query
 from phantom_edge.evaluate.answerer import Progress
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError, UsageError
 from phantom_edge.processing.images import open_image
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.processing.prompt import IMAGE_MARK, expand
@@ -66,7 +66,7 @@ class TorchAnswerer:
     ) -> None:
         for name, value in (("batch", batch), ("max-new-tokens", max_new_tokens)):
             if value is not None and value < 1:
-                raise EdgeError(f"--{name} is {value}", "give 1 or more")
+                raise UsageError(f"--{name} is {value}", "give 1 or more")
         self.model = model
         self.processor = processor
         self.max_new_tokens = max_new_tokens

@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-from phantom_edge.foundation.versions import extra_with
+from phantom_edge.foundation.versions import extra_with, install_command
 
 
 class EdgeError(Exception):
@@ -13,6 +13,8 @@ class EdgeError(Exception):
     cannot be printed is escaped: names from a damaged file hold anything.
     """
 
+    exit_code = 1
+
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(problem, remedy)
         self.problem = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in problem)
@@ -20,6 +22,12 @@ class EdgeError(Exception):
 
     def __str__(self) -> str:
         return f"{self.problem}\n  {self.remedy}"
+
+
+class UsageError(EdgeError):
+    """An argument that a command refuses, such as a flag beside one that excludes it, or a name that is no choice."""
+
+    exit_code = 2
 
 
 def need(module: str, extra: str | None = None) -> ModuleType:
@@ -34,5 +42,5 @@ def need(module: str, extra: str | None = None) -> ModuleType:
         if error.name is None or error.name != module.partition(".")[0]:
             raise
         extra = extra or extra_with(error.name.replace("_", "-"))
-        target = f"'phantom-edge[{extra}]'" if extra else error.name
-        raise EdgeError(f"the package '{error.name}' is not installed", f"run: pip install {target}") from None
+        command = install_command(extra) if extra else f"pip install {error.name}"
+        raise EdgeError(f"the package '{error.name}' is not installed", f"run: {command}") from None

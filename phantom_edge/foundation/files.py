@@ -102,6 +102,13 @@ def check_target(out: Path, force: bool) -> None:
     out = Path(os.path.realpath(out))
     if not out.name:
         raise EdgeError(f"{out} is no place for a folder of its own", "choose another folder")
+    try:
+        _check_free(out, force)
+    except OSError as error:
+        raise plain_words(error, out) from error
+
+
+def _check_free(out: Path, force: bool) -> None:
     while (seen := _identity(out)) is not None:
         try:
             _check_taken(out, force)
@@ -160,9 +167,14 @@ def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise EdgeError(
-            f"{folder} has {free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB are needed",
+            f"{folder} has {_megabytes(free)} free, {_megabytes(needed)} are needed",
             "free some space or write elsewhere",
         )
+
+
+def _megabytes(size: int) -> str:
+    """A size that is not rounded to nothing."""
+    return f"{size / 1e6:,.0f} MB" if size >= 1e7 else f"{size / 1e6:,.3f} MB"
 
 
 def plain_words(error: OSError, out: Path, kind: str = "folder") -> EdgeError:

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
+from shlex import quote
 
 __version__ = "0.1.0"
 
@@ -26,6 +28,21 @@ def extra_with(distribution: str) -> str | None:
         if found and found[1] not in ("dev", "all"):
             return found[1]
     return None
+
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The clone that this package runs from, where it does."""
+
+
+def install_command(extra: str) -> str:
+    """The pip command that adds an extra: to the clone that runs, or to the installed package.
+
+    No index has the package yet. Beside an installed one pip asks none for it, and only adds the extra's own.
+    """
+    if not (ROOT / "pyproject.toml").is_file():
+        return f"pip install 'phantom-edge[{extra}]'"
+    clone = "." if Path.cwd() == ROOT else str(ROOT)
+    return f"pip install -e {quote(f'{clone}[{extra}]')}"
 
 
 @dataclass(frozen=True)

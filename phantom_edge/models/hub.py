@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from huggingface_hub import snapshot_download
 
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.models.naming import own_name
 from phantom_edge.models.shipped import NAME, NANO
 
 SMALL_FILES = ("*.json", "*.jinja", "tokenizer.model", "merges.txt")
@@ -75,7 +76,7 @@ def find_folder(
 def name_of(source: str | Path) -> str:
     """Returns a checkpoint's name without its place on this machine: nano, a hub id, or the folder's own name.
 
-    The folder of a hub's model in huggingface_hub's cache has the hub id.
+    The folder of a hub's model in huggingface_hub's cache has the hub id, and the model of a training run the run's.
     """
     if not Path(source).expanduser().is_dir():
         return str(source)
@@ -83,7 +84,7 @@ def name_of(source: str | Path) -> str:
     if folder == NANO:
         return NAME
     cached = re.search(r"/models--([^/]+?)--([^/]+)/snapshots/[^/]+$", folder.as_posix())
-    return "/".join(cached.groups()) if cached else folder.name
+    return "/".join(cached.groups()) if cached else own_name(folder)
 
 
 def _inside(folder: Path, subfolder: str) -> Path:

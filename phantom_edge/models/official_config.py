@@ -6,6 +6,7 @@ from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.json_file import AGAIN
 from phantom_edge.models.config import RELEASED_ETA, PhantomConfig, PhantomVisionConfig
 from phantom_edge.models.families import family_named
+from phantom_edge.models.families.family import KEEP
 
 RELEASED_TILES = {"min_tiles": 1, "max_tiles": 6, "use_thumbnail": True}
 """Tiling of the released code, which ignores the entries of config.json that seem to set it."""
@@ -64,12 +65,12 @@ def write_config(config: PhantomConfig) -> dict[str, Any]:
     if config.eta != RELEASED_ETA:
         raise EdgeError(
             f"the released code runs every model with eta {RELEASED_ETA:g}, this one was made for {config.eta:g}",
-            "keep it in phantom-edge's own format",
+            KEEP,
         )
     if any(getattr(config, name) != value for name, value in RELEASED_TILES.items()):
         raise EdgeError(
             "the released code cuts every picture into 1 to 6 tiles and a thumbnail, this model has other settings",
-            "keep it in phantom-edge's own format",
+            KEEP,
         )
     family, vision = family_named(config.family), config.vision
     return {

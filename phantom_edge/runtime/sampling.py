@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError, UsageError
 from phantom_edge.runtime.constraints import Constraint, Tokens, unchanged
 
 COLDEST = 1e-4
@@ -42,7 +42,7 @@ class Sampling:
         )
         for holds, problem, remedy in rules:
             if not holds:
-                raise EdgeError(problem, remedy)
+                raise UsageError(problem, remedy)
 
     def chooser(self, constrain: Constraint = unchanged) -> Callable[[Tokens, NDArray[np.float32]], int]:
         """A function from tokens so far (N,) and logits (vocab,) to a token, with a random state of its own."""

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,8 +27,8 @@ from phantom_edge.train.card import model_card
 from phantom_edge.train.collate import Collator, Group, groups_of
 from phantom_edge.train.objectives import Preference
 from phantom_edge.train.parts import freeze_for, trained_parameters
-from phantom_edge.train.runs import RunFolder, fingerprint, last_checkpoint
-from phantom_edge.train.settings import Settings
+from phantom_edge.train.runs import BEFORE, RunFolder, fingerprint, last_checkpoint
+from phantom_edge.train.settings import FEW, PAPER, Settings
 from phantom_edge.train.trainer import PhantomTrainer
 
 
@@ -72,6 +73,12 @@ def read_data(source: Path | str, settings: Settings) -> Data:
     kinds = tuple(dict.fromkeys(["", *(pair.kind for group in groups for pair in group.pairs)]))
     train = [group for group in groups if group.images not in aside]
     return Data(train, [group for group in groups if group.images in aside], kinds)
+
+
+def count_pictures(source: Path | str, held_out: float) -> int:
+    """Number of groups of questions that a run would train on, counted as far as it matters for its settings."""
+    found = sum(1 for _ in islice(groups_of(open_triples(source)), 2 * FEW * PAPER[0]))
+    return found - round(found * held_out)
 
 
 def finetune(
@@ -156,6 +163,7 @@ def _train_step(
     else:
         model = adapted(model, settings.rank, settings.alpha)
     arguments = training_arguments(run.path / f"step-{step}", settings)
+    reporter = _Reporter(step, run, progress, trained_parameters(model))
     trainer = PhantomTrainer(
         model=model,
         args=arguments,
@@ -167,12 +175,17 @@ def _train_step(
         reference=reference,
         kinds=data.kinds,
         callbacks=[
-            _Reporter(step, run, progress, trained_parameters(model)),
+            reporter,
             TensorBoardCallback(SummaryWriter(str(run.path / "tensorboard" / f"step-{step}"))),
         ],
     )
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, where results go
     checkpoint = last_checkpoint(run.path / f"step-{step}")
+    if data.held_out and step == settings.steps[0] and not _is_measured(run):
+        reporter.stage = BEFORE
+        trainer.evaluate()
+        reporter.stage = f"step {step}"
+        set_seed(settings.seed)  # as if nothing had been measured: a resumed run measures nothing here
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if data.held_out:
         trainer.evaluate()
@@ -183,6 +196,14 @@ def _train_step(
         processor.save_pretrained(done)
         finished.to(dtype).save_pretrained(done)
     trainer.accelerator.wait_for_everyone()
+
+
+def _is_measured(run: RunFolder) -> bool:
+    """True where the checkpoint was measured before its first step, in every process alike."""
+    from accelerate.utils import broadcast_object_list
+
+    found = [any(line["stage"] == BEFORE for line in run.lines())]
+    return bool(broadcast_object_list(found)[0])
 
 
 def training_arguments(out: Path, settings: Settings) -> TrainingArguments:

@@ -16,8 +16,11 @@ from phantom_edge.foundation.files import plain_words, whole_file
 from phantom_edge.foundation.json_file import read_json
 from phantom_edge.foundation.staging import locked
 from phantom_edge.foundation.versions import installed
+from phantom_edge.models.naming import RUN, TRAINED
 
-RUN, METRICS, CURVES, MODEL = "run.json", "metrics.jsonl", "curves.png", "model"
+METRICS, CURVES = "metrics.jsonl", "curves.png"
+BEFORE = "before"
+"""Stage of the measurements that precede the first step."""
 PACKAGES = ("phantom-edge", "torch", "transformers", "accelerate", "peft", "bitsandbytes", "numpy", "pillow")
 CURVE_NAMES = {
     "SFT loss (nats a token)": ("sft_loss", "eval_sft_loss"),
@@ -37,7 +40,7 @@ class RunFolder:
     @property
     def model(self) -> Path:
         """The finished checkpoint."""
-        return self.path / MODEL
+        return self.path / TRAINED
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -61,7 +64,8 @@ class RunFolder:
 
         A run that failed before its first step has nothing to lose, and starts over.
         """
-        nothing_done = (self.path / RUN).exists() and not (self.path / METRICS).exists() and not self.model.exists()
+        is_trained = any(line["stage"] != BEFORE for line in self.lines())
+        nothing_done = (self.path / RUN).exists() and not is_trained and not self.model.exists()
         if nothing_done or not self.path.exists() or not any(self.path.iterdir()):
             self.path.mkdir(parents=True, exist_ok=True)
             with whole_file(self.path / RUN) as file:

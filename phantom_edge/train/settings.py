@@ -1,9 +1,10 @@
 """The numbers of a fine-tuning run."""
 
 from dataclasses import asdict, dataclass, replace
+from math import ceil
 from typing import Any
 
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import UsageError
 from phantom_edge.train.objectives import OBJECTIVES
 
 STEPS = (1, 2)
@@ -11,6 +12,33 @@ OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "adamw_8bit", "apollo_adamw")
 """transformers' names. apollo_adamw needs the package apollo-torch, adamw_8bit an accelerator."""
 BASES = ("full", "lora", "int8", "nf4")
 """Training of the linear layers in step 2: in full, or through adapters over a float, 8-bit or 4-bit base."""
+
+
+FEW = 100
+"""Optimizer steps in a step of the recipe below which a model hardly moves."""
+
+PAPER = (128, 1.0, 1e-5)
+"""Pictures per optimizer step, epochs, and initial learning rate of the paper, for millions of triples."""
+
+STEPS_PER_EPOCH, STEPS_WANTED, RATE = 15, 120, 1e-4
+"""The recipe of ``benchmarks/own_triples.py``, which a few hundred pictures are enough for."""
+
+
+def for_amount(pictures: int) -> tuple[int, float, float]:
+    """Batch, epochs and learning rate for a number of training pictures.
+
+    The paper's, where they make at least ``FEW`` optimizer steps; else as many small steps as were measured to teach
+    phantom-nano 100 pictures.
+    """
+    if pictures // PAPER[0] >= FEW:
+        return PAPER
+    batch = min(max(pictures // STEPS_PER_EPOCH, 1), PAPER[0])
+    return batch, float(max(1, ceil(STEPS_WANTED / max(1, ceil(pictures / batch))))), RATE
+
+
+def micro_batch_for(batch: int, most: int = 4) -> int:
+    """The largest divisor of ``batch`` up to ``most``."""
+    return next(size for size in range(min(batch, most), 0, -1) if batch % size == 0)
 
 
 @dataclass(frozen=True)
@@ -74,13 +102,14 @@ class Settings:
                 "give 0 or more, and no more than --learning-rate",
             ),
             (0 <= self.held_out < 1, f"--held-out is {self.held_out:g}", "give a share of the pictures, such as 0.1"),
+            (0 <= self.seed < 2**32, f"--seed is {self.seed}", f"give 0 to {2**32 - 1}"),
             (self.epochs > 0, f"--epochs is {self.epochs:g}", "give more than 0"),
             (self.beta > 0, f"--beta is {self.beta:g}", "give more than 0"),
             (self.rank >= 1 and self.alpha >= 1, "an adapter has rank or alpha 0", "give --rank and --alpha 1 or more"),
         )
         for holds, problem, remedy in rules:
             if not holds:
-                raise EdgeError(problem, remedy)
+                raise UsageError(problem, remedy)
 
     def objective_of(self, step: int) -> str:
         """Returns the objective of ``step``."""
@@ -94,7 +123,7 @@ class Settings:
         """Returns settings for several processes, each of which takes its share of a batch."""
         share, rest = divmod(self.batch, processes)
         if rest or share == 0:
-            raise EdgeError(
+            raise UsageError(
                 f"--batch {self.batch} is no multiple of {processes} processes", f"give a multiple of {processes}"
             )
         micro = min(self.micro_batch, share)

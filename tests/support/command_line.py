@@ -64,7 +64,7 @@ def document(*arguments: object) -> Any:
 
 def refusal(done: CompletedProcess[str], about: object) -> str:
     """The problem of a command that must have failed for one: a line and its remedy on stderr, nothing on stdout."""
-    assert done.returncode == 1, (about, done.stderr)
+    assert done.returncode in (1, 2), (about, done.stderr)
     assert not done.stdout and "Traceback" not in done.stderr, (about, done.stderr)
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1, (about, done.stderr)

@@ -45,6 +45,7 @@ TARGET = Target(
     other="--target coreml",
     untraced="Core AI reports no times of operators",
     processor="npu",
+    stand_in=lambda: "Apple's interpreter of the programs",
     tools=("coreai-core", "coreai-torch", "torch"),
     facts=AppleFacts,
     multiple=MULTIPLE,

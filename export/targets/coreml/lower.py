@@ -26,7 +26,7 @@ from phantom_edge.export.targets.coreml.readme import readme
 from phantom_edge.export.targets.coreml.vision import VisionFunction
 from phantom_edge.export.targets.coreml.weights import Weights
 from phantom_edge.export.targets.target import Lowered, Making, Settings
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError, UsageError
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import Unfinished
 from phantom_edge.models.config import PhantomConfig
@@ -55,7 +55,7 @@ def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Setti
             "leave --weights out, or give a recipe: int8, int4, lut4",
         )
     if settings.prefill_chunk == 1:
-        raise EdgeError(
+        raise UsageError(
             "--prefill-chunk is 1, and target coreml has a function of its own for one token", "give 16 or more"
         )
     constant_tables(config.text, settings.max_context)  # raises EdgeError early

@@ -1,5 +1,6 @@
 """Target coreml: ML programs for Apple's GPUs and Neural Engine, in packages that Xcode compiles."""
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,7 @@ TARGET = Target(
     engine=_engine,
     exact=_exact,
     other="another --compute",
+    stand_in=lambda: "" if sys.platform == "darwin" else "an interpreter of Core ML's programs",
     lint=Lint(_lint, "({} profile) on the Neural Engine", ABOUT),
     untraced="Core ML reports no times of operators; Xcode's performance reports show them",
     processor="npu",

@@ -34,7 +34,7 @@ from phantom_edge.export.targets.executorch.readme import readme
 from phantom_edge.export.targets.executorch.self_test import Case, bundled, cases_of
 from phantom_edge.export.targets.executorch.vision import VisionEncoder
 from phantom_edge.export.targets.target import Lowered, Making, Settings
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError, UsageError
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.quiet import quiet
 from phantom_edge.foundation.resume import Unfinished
@@ -70,7 +70,7 @@ def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Setti
     backend = BACKENDS[options.backend]
     backend.partitioners()  # the same
     if options.strict_delegation is not None and not backend.name:
-        raise EdgeError(
+        raise UsageError(
             f"--backend {options.backend} has no delegate that any share could run in",
             "leave --strict-delegation out, or give --backend xnnpack",
         )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from phantom_edge.export.targets.target import Options, option
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import UsageError
 
 Backend = Literal["xnnpack", "portable", "coreml", "vulkan", "qnn"]
 
@@ -27,4 +27,4 @@ class ExecuTorchOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.strict_delegation is not None and not 0 < self.strict_delegation <= 1:
-            raise EdgeError(f"--strict-delegation is {self.strict_delegation}", "give a share above 0, up to 1")
+            raise UsageError(f"--strict-delegation is {self.strict_delegation}", "give a share above 0, up to 1")

@@ -26,7 +26,7 @@ from phantom_edge.export.targets.jetson.options import JetsonOptions
 from phantom_edge.export.targets.jetson.readme import readme
 from phantom_edge.export.targets.onnx.lower import embedding_of, written
 from phantom_edge.export.targets.target import Lowered, Making, Settings
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError, UsageError
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import Unfinished
 from phantom_edge.models.config import PhantomConfig
@@ -46,7 +46,7 @@ def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Setti
             "leave --weights out, or give a recipe: int8, int4-g64",
         )
     if settings.prefill_chunk == 1:
-        raise EdgeError(
+        raise UsageError(
             "--prefill-chunk is 1, and target jetson has a profile of its own for one token", "give 16 or more"
         )
     constant_tables(config.text, settings.max_context)  # raises EdgeError early

@@ -19,6 +19,7 @@ from phantom_edge.export.targets.onnx.exact import FLOAT, LEVEL, leave_out_round
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.onnx_runtime import need_onnx_runtime
 from phantom_edge.foundation.progress import Progress
+from phantom_edge.foundation.versions import install_command
 from phantom_edge.runtime.rows import Table
 
 FILE = "first_token.data"
@@ -141,5 +142,5 @@ def _run(
         why = " ".join(str(error).split())[:200]
         raise EdgeError(
             f"ONNX Runtime {ort.__version__} does not run the decoder ({why})",
-            "install the tested one: pip install 'phantom-edge[export]'; if that does not help: phantom-edge doctor",
+            f"install the tested one: {install_command('export')}; if that does not help: phantom-edge doctor",
         ) from error

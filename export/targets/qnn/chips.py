@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError, UsageError
 
 SOURCE = "https://github.com/onnxruntime/onnxruntime-qnn/pull/830"
 """Source of the numbers and architectures."""
@@ -38,5 +38,5 @@ def soc_named(name: str) -> Soc:
         )
     if name not in SOCS:
         known = ", ".join(f"{one} ({soc.sold_as})" for one, soc in SOCS.items())
-        raise EdgeError(f"there is no chip '{name}' in target qnn", f"give --soc one of: {known}")
+        raise UsageError(f"there is no chip '{name}' in target qnn", f"give --soc one of: {known}")
     return SOCS[name]

@@ -22,7 +22,7 @@ from phantom_edge.export.targets.qnn.facts import HexagonFacts, is_simulated
 from phantom_edge.export.targets.qnn.host import HeadLayout
 from phantom_edge.foundation.errors import EdgeError, need
 from phantom_edge.foundation.onnx_runtime import need_onnx_runtime
-from phantom_edge.foundation.versions import installed
+from phantom_edge.foundation.versions import install_command, installed
 from phantom_edge.runtime.steps import Arrays, StepsEngine
 
 PROVIDER, PLUGIN = "QNNExecutionProvider", "onnxruntime-qnn"
@@ -41,7 +41,7 @@ def register() -> tuple[Any, Any]:
     except Exception as error:  # ONNX Runtime's errors have no class of their own
         raise EdgeError(
             f"{PLUGIN} {installed(PLUGIN)} does not load into ONNX Runtime {ort.__version__} ({_line(error)})",
-            "run: pip install --upgrade 'phantom-edge[qnn]'; if that does not help: phantom-edge doctor",
+            f"run: {install_command('qnn')}; if that does not help: phantom-edge doctor",
         ) from error
     if not _devices(ort):
         raise EdgeError(

@@ -29,7 +29,7 @@ from phantom_edge.export.targets.qnn.options import QnnOptions
 from phantom_edge.export.targets.qnn.readme import readme
 from phantom_edge.export.targets.qnn.vision import VisionDrawing
 from phantom_edge.export.targets.target import Lowered, Making, Settings
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError, UsageError
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import Unfinished
 from phantom_edge.models.config import PhantomConfig
@@ -53,7 +53,7 @@ def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Setti
     if settings.precision != "fp16":
         raise EdgeError(f"target qnn computes in integers, not in {settings.precision}", remedy)
     if settings.prefill_chunk == 1:
-        raise EdgeError("--prefill-chunk is 1, and target qnn has a graph of its own for one token", "give 16 or more")
+        raise UsageError("--prefill-chunk is 1, and target qnn has a graph of its own for one token", "give 16 or more")
     if settings.calibration is None:
         raise EdgeError("target qnn has scales that never change, and no --calib to choose them by", MAKE)
     constant_tables(config.text, settings.max_context)  # raises EdgeError early

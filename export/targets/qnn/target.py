@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from phantom_edge.bundle.folder import Bundle
-from phantom_edge.export.targets.qnn.facts import HexagonFacts
+from phantom_edge.export.targets.qnn.facts import HexagonFacts, is_simulated
 from phantom_edge.export.targets.qnn.options import QnnOptions
 from phantom_edge.export.targets.target import (
     Count,
@@ -66,6 +66,7 @@ TARGET = Target(
     lint=Lint(_lint, "(for {}) on Hexagon", ABOUT),
     untraced="ONNX Runtime has one node for all operators on Qualcomm's processor",
     processor="npu",
+    stand_in=lambda: "Qualcomm's simulator of the processor" if is_simulated() else "",
     tools=("onnxruntime-qnn", "onnxruntime", "onnx", "onnx-ir", "torch"),
     count=Count(is_half=True, plain="uint16", scales=("float32", "float32"), fixed=True),
     variants=(

@@ -17,7 +17,7 @@ from phantom_edge.evaluate.benchmarks.mmbench import read_mmbench
 from phantom_edge.evaluate.benchmarks.mmstar import read_mmstar
 from phantom_edge.evaluate.benchmarks.pope import read_pope
 from phantom_edge.evaluate.benchmarks.scienceqa import read_scienceqa
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError, UsageError
 
 MAX_NEW_TOKENS = 5
 """Maximum answer length of all these benchmarks, tokens, as in the released code's ``get_max_new_tokens``."""
@@ -49,7 +49,7 @@ def read_questions(data: Path, benchmark: str | None) -> Examples:
     if benchmark is None:
         return read_examples(data)
     if benchmark not in BENCHMARKS:
-        raise EdgeError(f"there is no benchmark '{benchmark}'", f"choose one of: {', '.join(BENCHMARKS)}")
+        raise UsageError(f"there is no benchmark '{benchmark}'", f"choose one of: {', '.join(BENCHMARKS)}")
     if not data.is_dir():
         raise EdgeError(f"there is no folder {data}", "give --data the folder that holds all benchmarks")
     return with_pictures(BENCHMARKS[benchmark].read(data), data)

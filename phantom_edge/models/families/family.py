@@ -11,6 +11,10 @@ RowLayout = tuple[int, tuple[int, ...]]
 """Rows of a packed tensor: repetitions of a pattern, and the rows of each part inside one pattern."""
 
 
+KEEP = "keep this model in phantom-edge's own format, with --to ours: phantom-edge convert SOURCE --to ours --out OUT"
+"""Remedy where the official layout cannot express a model."""
+
+
 @dataclass(frozen=True)
 class Rule:
     """One official tensor and the tensors of ours that it becomes, ``{i}`` standing for the layer.
@@ -87,7 +91,7 @@ def write_shape(text: PhantomTextConfig) -> dict[str, Any]:
     if text.head_dim * text.num_attention_heads != text.hidden_size:
         raise EdgeError(
             f"head_dim {text.head_dim} x {text.num_attention_heads} heads is not hidden_size {text.hidden_size}",
-            "the official layout cannot express this model; keep it in phantom-edge's own format",
+            KEEP,
         )
     return {
         "vocab_size": text.vocab_size,

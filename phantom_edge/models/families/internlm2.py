@@ -6,6 +6,7 @@ from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomTextConfig
 from phantom_edge.models.families.family import (
     ATTENTION,
+    KEEP,
     Family,
     RowLayout,
     Rule,
@@ -44,7 +45,7 @@ def write(text: PhantomTextConfig) -> dict[str, Any]:
     ):
         raise EdgeError(
             "the official InternLM2 layout has plain, linear or dynamic rope, no sliding window and no biases",
-            "keep this model in phantom-edge's own format",
+            KEEP,
         )
     scaled = rope["rope_type"] != "default"
     return {

@@ -7,6 +7,7 @@ from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomTextConfig, check_rope
 from phantom_edge.models.families.family import (
     ATTENTION,
+    KEEP,
     Family,
     RowLayout,
     Rule,
@@ -70,7 +71,7 @@ def write(text: PhantomTextConfig) -> dict[str, Any]:
     if rope["rope_type"] not in ("default", "longrope") or text.attention_bias:
         raise EdgeError(
             "the official Phi-3 layout has plain, su or yarn rope and no biases",
-            "keep this model in phantom-edge's own format",
+            KEEP,
         )
     llm = {
         **write_shape(text),
@@ -85,7 +86,7 @@ def write(text: PhantomTextConfig) -> dict[str, Any]:
         if scale is not None and not math.isclose(scale, yarn_attention_factor(ratio)):
             raise EdgeError(
                 f"the official Phi-3 layout cannot express an attention_factor of {scale}",
-                "keep this model in phantom-edge's own format",
+                KEEP,
             )
         llm["original_max_position_embeddings"] = rope["original_max_position_embeddings"]
         llm["rope_scaling"] = {

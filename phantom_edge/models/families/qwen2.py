@@ -6,6 +6,7 @@ from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomTextConfig
 from phantom_edge.models.families.family import (
     ATTENTION,
+    KEEP,
     Family,
     phantom_rules,
     read_scaling,
@@ -39,7 +40,7 @@ def write(text: PhantomTextConfig) -> dict[str, Any]:
     if text.rope_parameters["rope_type"] != "default" or text.sliding_window is not None or not text.attention_bias:
         raise EdgeError(
             "the official Qwen2 layout has no rope scaling, no sliding window, and biases",
-            "keep this model in phantom-edge's own format",
+            KEEP,
         )
     return {**write_shape(text), "rope_theta": text.rope_parameters["rope_theta"], "use_sliding_window": False}
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from phantom_edge.bundle.folder import Bundle
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError, UsageError
 from phantom_edge.foundation.json_file import parse_json
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.profile.devices.remote import WHOLE, check_transport, files_of, last, listen, profile_of, wish_json
@@ -46,7 +46,7 @@ class Phone:
         """Parses an address. Raises EdgeError for any other text."""
         found = re.fullmatch(r"ios:([0-9A-Za-z][0-9A-Za-z-]*)/([A-Za-z0-9][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)+)", text)
         if found is None:
-            raise EdgeError(f"--device is '{text}'", FORM)
+            raise UsageError(f"--device is '{text}'", FORM)
         return cls(found[1], found[2])
 
     def command(self, *words: str) -> list[str]:

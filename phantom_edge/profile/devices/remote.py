@@ -11,7 +11,7 @@ from typing import IO
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.manifest import MANIFEST
 from phantom_edge.export.targets import TARGETS
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError, UsageError
 from phantom_edge.foundation.json_file import parse_json
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.profile.measure.lines import COUNTED, STOPPED, Gathering, no_measurement
@@ -41,7 +41,7 @@ def ignore(_kind: str) -> None:
 def wish_json(wish: Wish) -> str:
     """Returns the wish as JSON for the runner. Raises EdgeError for options of this machine only."""
     if wish.image is not None:
-        raise EdgeError("--image is for this machine only", "leave it out for other devices")
+        raise UsageError("--image is for this machine only", "leave it out for other devices")
     return json.dumps({name: value for name, value in asdict(wish).items() if name != "image"})
 
 

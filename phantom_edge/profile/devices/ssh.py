@@ -14,7 +14,7 @@ from pathlib import Path
 from shlex import quote
 
 from phantom_edge.bundle.folder import Bundle
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError, UsageError
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.profile.devices.remote import LOST, RUNNER, WHOLE, files_of, last, listen, profile_of, wish_json
 from phantom_edge.profile.measure.lines import Gathering
@@ -45,7 +45,7 @@ class Address:
             r"ssh://((?:[\w.-]+@)?[\w][\w.-]*|(?:[\w.-]+@)?\[[0-9a-fA-F:]+\])(?::(\d{1,5}))?(/.+)?", text
         )
         if found is None or found[1].startswith("-") or not 0 < int(found[2] or 22) < 1 << 16:
-            raise EdgeError(f"--device is '{text}'", "give ssh://user@host, or ssh://user@host:22/path/of/python")
+            raise UsageError(f"--device is '{text}'", "give ssh://user@host, or ssh://user@host:22/path/of/python")
         return cls(
             found[1].replace("[", "").replace("]", ""), int(found[2]) if found[2] else None, found[3] or "python3"
         )
@@ -84,7 +84,7 @@ def _check(address: Address) -> None:
     if ran.returncode:
         raise EdgeError(
             f"{address.host} has no phantom-edge that can measure ({last(ran.stderr)})",
-            f"run on it: {quote(address.python)} -m pip install 'phantom-edge[ort,profile]'",
+            f"run on it, in a clone: {quote(address.python)} -m pip install '.[ort,profile]'",
         )
 
 

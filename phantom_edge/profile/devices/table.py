@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError, UsageError
 from phantom_edge.foundation.json_file import read_text
 from phantom_edge.foundation.typed import WrongJson, from_json
 from phantom_edge.profile.result import Device, Run
@@ -168,8 +168,9 @@ def device_named(name: str, table: Table) -> Entry:
     known = [*sorted(table.devices), HOST]
     near = get_close_matches(name.lower().replace(" ", "-"), known, n=3, cutoff=0.5)
     remedy = f"did you mean {' or '.join(near)}? " if near else ""
-    raise EdgeError(
-        f"there is no device '{name}'", f"{remedy}give one of {', '.join(known)}, or add yours: --devices FILE.toml"
+    raise UsageError(
+        f"there is no device '{name}'",
+        f"{remedy}list them: phantom-edge plan --devices; or add yours: --device-file FILE.toml",
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import UsageError
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.profile.measure.stages import Wish
 from phantom_edge.profile.result import Run
@@ -43,9 +43,9 @@ def profile_on(device: str, path: Path, wish: Wish, begin: Progress, apk: Path |
     """Measures a bundle on a device; ``apk`` is installed on a phone before. Raises EdgeError for an invalid name."""
     kind, mark, _ = device.partition(":")
     if kind not in DEVICES or (kind == "host" and mark):
-        raise EdgeError(f"--device is '{device}'", "give host, ssh://user@host, android:SERIAL, or ios:UDID/APP")
+        raise UsageError(f"--device is '{device}'", "give host, ssh://user@host, android:SERIAL, or ios:UDID/APP")
     if apk is not None:
         if kind != "android":
-            raise EdgeError(f"--apk is for Android phones, and --device is '{device}'", "leave it out")
+            raise UsageError(f"--apk is for Android phones, and --device is '{device}'", "leave it out")
         return _android(device, path, wish, begin, apk)
     return DEVICES[kind](device, path, wish, begin)

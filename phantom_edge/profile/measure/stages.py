@@ -11,7 +11,8 @@ from PIL import Image
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.export.sessions import open_session
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.export.targets import target_named
+from phantom_edge.foundation.errors import EdgeError, UsageError
 from phantom_edge.processing.images import open_image
 from phantom_edge.profile.measure.lines import Gathering
 from phantom_edge.profile.result import Answered, Depth, Stage, StageName
@@ -24,6 +25,10 @@ DEPTH_TOKENS = 8
 
 LOADING = 10.0
 """Seconds after which a bundle is not loaded again."""
+
+
+FORMS = {"ssh": "ssh://USER@HOST", "android": "android:SERIAL", "ios": "ios:UDID/APP"}
+"""Names of devices by their transport."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,18 @@ class Wish:
         )
         for holds, name, remedy in rules:
             if not holds:
-                raise EdgeError(f"{name} is impossible", remedy)
+                raise UsageError(f"{name} is impossible", remedy)
+
+
+def check_runtime(bundle: Bundle) -> None:
+    """Raises EdgeError where a simulator or an interpreter runs bundles of this target here: its times mislead."""
+    target = target_named(bundle.manifest.target)
+    if stand_in := target.stand_in():
+        ways = " or ".join(f"--device {FORMS[one]}" for one in target.transports if one in FORMS)
+        raise EdgeError(
+            f"{stand_in} runs {bundle.path} here, and its times say nothing of a device",
+            f"profile it on a device: {ways}",
+        )
 
 
 class Clock:
@@ -72,6 +88,7 @@ class Measuring:
     """Measures a bundle, into ``gathering``. ``tokens`` and ``joules`` (by ``meter``) are totals of all answers."""
 
     def __init__(self, bundle: Bundle, wish: Wish, gathering: Gathering) -> None:
+        check_runtime(bundle)
         self.bundle, self.wish, self.gathering = bundle, wish, gathering
         self.tokens = 0
         self.meter: Callable[[], float | None] = lambda: None
@@ -80,7 +97,7 @@ class Measuring:
         self.depths = wish.depths or tuple(depth for depth in (64, 256, 1024, 4096) if depth + DEPTH_TOKENS <= room)
         far = [depth for depth in self.depths if depth + DEPTH_TOKENS > room]
         if far:
-            raise EdgeError(
+            raise UsageError(
                 f"--depth is {far[0]:,}, and this bundle holds {room:,} tokens", f"give {room - DEPTH_TOKENS:,} or less"
             )
 

@@ -8,7 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from phantom_edge.export.targets.target import Target
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError, UsageError
 from phantom_edge.foundation.json_file import parse_json
 from phantom_edge.models.sizes import SIZES, Size, VisionSize
 from phantom_edge.profile.devices.table import (
@@ -44,7 +44,7 @@ def size_named(model: str) -> Size:
     if model in SIZES:
         return SIZES[model]
     if not Path(model).exists() and model.count("/") != 1:
-        raise EdgeError(
+        raise UsageError(
             f"there is no size and no folder '{model}'",
             f"give one of {', '.join(SIZES)}, a checkpoint folder, or a hub id",
         )

@@ -7,7 +7,7 @@ from shlex import quote
 from typing import Literal
 
 from phantom_edge.export.targets.target import Target, Variant
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError, UsageError
 from phantom_edge.models.sizes import Size
 from phantom_edge.profile.devices.table import Entry
 from phantom_edge.profile.plan.counting import groups_of
@@ -53,7 +53,7 @@ class Wish:
         )
         for holds, problem, remedy in rules:
             if not holds:
-                raise EdgeError(problem, remedy)
+                raise UsageError(problem, remedy)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Choice:
 def choices(size: Size, entry: Entry, wish: Wish, targets: Mapping[str, Target]) -> list[Choice]:
     """Lists every possible bundle of a model for a device. Raises EdgeError where there is none."""
     if wish.context is not None and wish.context > size.context:
-        raise EdgeError(
+        raise UsageError(
             f"--context is {wish.context:,}, and this model was made for {size.context:,} tokens",
             f"give {size.context} or less",
         )

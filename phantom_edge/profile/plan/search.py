@@ -63,7 +63,9 @@ class Nearest:
 
 @dataclass(frozen=True)
 class Plan:
-    """The front, and the numbers of choices examined, kept, and dropped by each limit (``unknown``: no prediction).
+    """The front, and the numbers of choices examined, kept, and dropped by each limit.
+
+    ``unknown`` counts kept ones for which a limit's number cannot be predicted: the device may keep it, or not.
 
     ``rank`` is the requested phantom rank.
     """
@@ -153,13 +155,11 @@ def limits_of(entry: Entry, wish: Wish) -> dict[Limit, float]:
 
 
 def broken(predicted: Predicted, limits: Mapping[Limit, float]) -> dict[Limit, float]:
-    """Limits that the middle of the prediction breaks, and by what factor; infinity where it is unknown."""
+    """Limits that the middle of the prediction breaks, and by what factor. A limit on the unknown breaks nothing."""
     found: dict[Limit, float] = {}
     for limit, value in limits.items():
         expected = predicted.of(limit)
-        if expected is None:
-            found[limit] = inf
-        else:
+        if expected is not None:
             times = value / expected.middle if limit == "tokens-per-second" else expected.middle / value
             if times > 1:
                 found[limit] = times
@@ -233,23 +233,23 @@ def plan(
     limits = limits_of(entry, wish)
     breaches = [broken(one, limits) for one in found]
     kept = [one for one, breach in zip(found, breaches, strict=True) if not breach]
-    dropped = Counter(limit for breach in breaches for limit, times in breach.items() if times < inf)
-    unknown = Counter(limit for breach in breaches for limit, times in breach.items() if times == inf)
+    dropped = Counter(limit for breach in breaches for limit in breach)
+    unknown = Counter(limit for one in kept for limit in limits if one.of(limit) is None)
     return Plan(
         front=tuple(front_of(kept)),
         looked_at=len(found),
         kept=len(kept),
         dropped=dict(dropped),
         unknown=dict(unknown),
-        nearest=None if kept else _nearest(found, breaches),
+        nearest=None if kept or not found else _nearest(found, breaches),
         limits=limits,
         rank=rank,
     )
 
 
-def _nearest(found: Sequence[Predicted], breaches: Sequence[Mapping[Limit, float]]) -> Nearest | None:
+def _nearest(found: Sequence[Predicted], breaches: Sequence[Mapping[Limit, float]]) -> Nearest:
     """Finds the choice whose worst breach is least."""
     worst = [max(breach.items(), key=lambda one: one[1]) for breach in breaches]
     number = min(range(len(worst)), key=lambda place: (worst[place][1], len(breaches[place])))
     limit, times = worst[number]
-    return None if times == inf else Nearest(limit, times, found[number])
+    return Nearest(limit, times, found[number])

@@ -124,7 +124,9 @@ def question(run: Run) -> Table:
                 f"{100 * answer.first_token / (answer.seconds or 1):.1f}",
             ),
         ),
-        f"median of {len(run.answers):,} questions by wall time; each stage summed over the question",
+        f"the one of {len(run.answers):,} questions with the median wall time; each stage summed over it. Its first "
+        f"token is its own; the median over all questions, in the table of runs, is "
+        f"{ms(run.seconds_to_first_token or 0.0)} ms",
     )
 
 
@@ -237,6 +239,7 @@ def summary(runs: Sequence[Run]) -> Table:
             )
             for number, run in enumerate(runs, 1)
         ),
+        "first token: median over the questions of a run",
     )
 
 
