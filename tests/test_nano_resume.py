@@ -16,11 +16,7 @@ from phantom_edge.train.nano.stages import NANO_STAGES, Stage
 NANO = SIZES["nano"]
 STEPS, KILLED = 4, 2
 KINDS = ("name", "prefer", "closer", "camera")
-    "name": "named facts of scenes",
-    "prefer": "pairs of answers",
-    "closer": "tiles",
-    "camera": "pictures and gist",
-}
+"""A stage of every kind: facts and names of scenes, pairs of answers, tiles, pictures with their gist."""
 
 
 class Killed(Exception):
