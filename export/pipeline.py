@@ -5,10 +5,12 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from phantom_edge.bundle.folder import Bundle, listing, write_manifest
 from phantom_edge.bundle.manifest import UNSEALED, Integers, Manifest, Model, Phantom
 from phantom_edge.bundle.pictures import Pictures
+from phantom_edge.bundle.prompt import Prompt
 from phantom_edge.bundle.proof import RELATIVE, Check, Proof
 from phantom_edge.checkpoint.card import Card, read_card
 from phantom_edge.checkpoint.generation import Carried
@@ -114,18 +116,7 @@ def export_bundle(
     if settings.precision == "fp16":
         check_folded([one.form for one in chosen], _wider())
     phantom = tuple(map(_phantom, chosen))
-    calibration = None if settings.calibration is None else settings.calibration.digest
-    about = {
-        **asdict(replace(settings, calibration=None)),
-        "calibration": calibration,
-        "by": __version__,
-        "tools": {name: installed(name) for name in to.tools},
-        "target": target,
-        "model": fingerprint,
-        "first_token": prompt.first_token,
-        "stop_tokens": list(prompt.stop_tokens),
-        "phantom": [asdict(layer) for layer in phantom],
-    }
+    about = _about(to, settings, fingerprint, prompt, phantom)
     weights = (
         sum(tensor.bytes // tensor.dtype.itemsize for tensor in source.tensors.values())
         * DTYPES[settings.precision].itemsize
@@ -168,6 +159,23 @@ def export_bundle(
     files = {name: list(part.files) for name, part in done.items()}
     seconds = {name: part.seconds for name, part in done.items()}
     return Exported(Bundle.unchecked(out), files, seconds, source.carried, lowered.unproved, card.notes)
+
+
+def _about(
+    to: Target, settings: Settings, fingerprint: str, prompt: Prompt, phantom: tuple[Phantom, ...]
+) -> dict[str, Any]:
+    """Returns all that an unfinished export must share with this one to be gone on with."""
+    return {
+        **asdict(replace(settings, calibration=None)),
+        "calibration": None if settings.calibration is None else settings.calibration.digest,
+        "by": __version__,
+        "tools": {name: installed(name) for name in to.tools},
+        "target": to.name,
+        "model": fingerprint,
+        "first_token": prompt.first_token,
+        "stop_tokens": list(prompt.stop_tokens),
+        "phantom": [asdict(layer) for layer in phantom],
+    }
 
 
 def quantize_for(
