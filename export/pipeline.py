@@ -91,11 +91,9 @@ def export_bundle(
 ) -> Exported:
     """Writes the bundle of ``model`` (folder, hub id, or nano) for ``target`` to ``out``, and verifies it.
 
-    ``named`` is the model that the bundle names, where ``model`` is an intermediate of it.
-
-    ``begin`` counts layers, bytes and steps. Raises EdgeError for a user's mistake, and where the bundle exceeds its
-    error bounds. ``out`` appears whole or not at all; the finished parts of an interrupted export are kept beside it,
-    for the next export with the same settings.
+    ``named`` is the model that the bundle names, where ``model`` is an intermediate of it; ``begin`` counts layers, bytes
+    and steps. Raises EdgeError for a user's mistake, and where the bundle exceeds its error bounds. ``out`` appears
+    whole or not at all; finished parts of an interrupted export are kept beside it, for the next with the same settings.
     """
     to = target_named(target)
     making = to.making()
@@ -117,10 +115,8 @@ def export_bundle(
         check_folded([one.form for one in chosen], _wider())
     phantom = tuple(map(_phantom, chosen))
     about = _about(to, settings, fingerprint, prompt, phantom)
-    weights = (
-        sum(tensor.bytes // tensor.dtype.itemsize for tensor in source.tensors.values())
-        * DTYPES[settings.precision].itemsize
-    )
+    numbers = sum(tensor.bytes // tensor.dtype.itemsize for tensor in source.tensors.values())
+    weights = numbers * DTYPES[settings.precision].itemsize
     with unfinished(out, about) as parts:
         with whole_folder(out, force=force, bytes_needed=max(weights - parts.bytes, 0)) as folder:
             lowered = making.lower(source, chosen, settings, parts, begin)
@@ -201,9 +197,7 @@ def quantize_for(
     checked_prompt(source)
     _check_range(source, settings, begin)
     return quantized_beside(
-        folder,
-        wanted,
-        out,
+        *(folder, wanted, out),
         name=Path(recipe).stem,
         model=model,
         calibration=calibration,
