@@ -131,7 +131,7 @@ def test_as_many_layers_as_real_models_have(golden: Any, tmp_path: Path) -> None
     drawing = TrtDecoderDrawing(text, [form] * 24, tables, read, torch.float16, opset_only=True)
     drawing.limit()
     drawing.save(tmp_path / "decoder.onnx", "decoder.data")
-    (split,) = (len(node.outputs) for node in drawing.tape.nodes if len(node.outputs) > 3)
+    split = max(len(node.outputs) for node in drawing.tape.nodes)
     assert split * 8 > 256
     embeds = np.zeros((2, text.hidden_size), np.float16)
     fed = {"inputs_embeds": embeds, "position_ids": np.arange(2)[None], "logits_to_keep": np.arange(1)}

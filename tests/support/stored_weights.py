@@ -53,7 +53,8 @@ def onnx_weights(path: Path) -> Weights:
             turned[node.output[0]] = node.input[0]
         if node.op_type == "DequantizeLinear" and node.input[0] in arrays:
             found[node.input[0].removesuffix(".integers")] = _dequantized(node, arrays).T
-        if node.op_type == "MatMulIntegerToFloat":
+        is_weight = len(node.input) > 1 and turned.get(node.input[1], node.input[1]) in arrays
+        if node.op_type == "MatMulIntegerToFloat" and is_weight:
             name = turned.get(node.input[1], node.input[1])
             integers = arrays[name].astype(np.float32) if name in turned.values() else arrays[name].astype(np.float32).T
             zero = arrays[node.input[5]].astype(np.float32) if len(node.input) > 5 and node.input[5] else 0
