@@ -9,7 +9,7 @@ DEMO := .[export,scenes]
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test long faults lint android web-library wheel release train-nano clean
+.PHONY: help demo test long faults fuzz kills lint docs android web-library wheel release train-nano clean
 
 help: ## list these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -30,7 +30,14 @@ long: $(VENV)/dev ## set up, then the tests that take minutes each, which make t
 faults: $(VENV)/dev ## set up, then plant 3,000 faults in all that is read from disk, and count what comes of them
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) scripts/faults.py
 
-lint: $(VENV)/dev ## set up, then ruff, mypy and the import contracts
+fuzz: $(VENV)/dev ## set up, then fuzz every reader of foreign bytes for five minutes (Linux)
+	@$(PIP) install -q -c constraints.txt 'atheris>=3,<4'
+	@OMP_NUM_THREADS=1 $(PY) scripts/fuzz.py
+
+kills: $(VENV)/dev ## set up, then kill each command that writes 20 times, interrupt it, and fill its disk (Linux)
+	@OMP_NUM_THREADS=1 $(PY) scripts/kills.py
+
+lint: $(VENV)/dev ## set up, then ruff, mypy, the import contracts and the links of the documentation
 	@printf '\n== ruff check\n'
 	@$(PY) -m ruff check .
 	@printf '\n== ruff format --check\n'
@@ -39,7 +46,13 @@ lint: $(VENV)/dev ## set up, then ruff, mypy and the import contracts
 	@$(PY) -m mypy --strict
 	@printf '\n== lint-imports\n'
 	@$(VENV)/bin/lint-imports
+	@printf '\n== mkdocs --strict\n'
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 	@if command -v actionlint >/dev/null; then printf '\n== actionlint\n'; actionlint; fi
+
+docs: $(VENV)/dev ## set up, then the documentation as a site, in build/site
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+	@printf 'open build/site/index.html, or run: $(VENV)/bin/mkdocs serve\n'
 
 android: $(VENV)/dev ## set up, then the Kotlin library and the demo app: their tests and an APK (needs a JDK, Maven, aapt2)
 	@command -v mvn >/dev/null || { echo "error: no mvn on PATH; install Maven and a JDK and try again" >&2; exit 1; }

@@ -68,23 +68,24 @@ class FusedDrawing(DecoderDrawing):
             return super().input(f"{name.split('.')[0]}.{layer}", self.held_shape)
         return Value(name=name, shape=None)
 
-    def _heads(self, query: Value, key: Value, value: Value, number: int, form: LayerForm) -> Value:
-        width = row_widths(self.config, form)[0]
-        parts = [self.reshape(part, 1, -1, heads * width) for part, heads in self._counted(query, key, value)]
+    def _heads(self, rows: Sequence[Value], number: int, form: LayerForm, factor: float) -> Value:
+        """The operator over all heads: (N H, 2 d)."""
+        parts = [rows[start : start + self.kv_heads] for start in range(0, len(rows), self.kv_heads)]
+        new_rows = [self.op("Unsqueeze", self.op("Concat", *part, axis=1), self.ints(0)) for part in parts]
         past = [self.past[f"past_{what}.{number}.0"] for what in ("key", "value")]
-        self.past |= {f"past_{what}.{number}": rows for what, rows in zip(("key", "value"), past, strict=True)}
+        self.past |= {f"past_{what}.{number}": one for what, one in zip(("key", "value"), past, strict=True)}
         mixed, *new = self.tape.op_multi_out(
             "GroupQueryAttention",
-            (*parts, *past, self.filled, self.total),
-            {"num_heads": self.config.num_attention_heads, "kv_num_heads": self.kv_heads, "scale": 1.0},
+            (*new_rows, *past, self.filled, self.total),
+            {"num_heads": self.heads, "kv_num_heads": self.kv_heads, "scale": factor},
             num_outputs=3,
             domain="com.microsoft",
         )
-        self.new |= {f"new_{what}.{number}": rows for what, rows in zip(("key", "value"), new, strict=True)}
-        return self.reshape(mixed, -1, self.config.num_attention_heads, width)
+        self.new |= {f"new_{what}.{number}": one for what, one in zip(("key", "value"), new, strict=True)}
+        return self.reshape(mixed, -1, row_widths(self.config, form)[0])
 
-    def _counted(self, query: Value, key: Value, value: Value) -> list[tuple[Value, int]]:
-        return [(query, self.config.num_attention_heads), (key, self.kv_heads), (value, self.kv_heads)]
+    def _by_token(self, rows: Value) -> Value:
+        return self.reshape(rows, -1, self.heads * self.dim)
 
     def output(self, value: Value, name: str, shape: Sequence[Dim], dtype: Any = None) -> None:
         super().output(value, name, self.held_shape if name.startswith("new_") else shape, dtype)

@@ -57,6 +57,7 @@ def export_bundle(
     prefill_chunk: int = 64,
     options: Mapping[str, Any] | None = None,
     verify: bool = True,
+    sign: Source | None = None,
     keep: bool = False,
     force: bool = False,
     note: Note = no_note,
@@ -66,8 +67,11 @@ def export_bundle(
 
     ``weights`` is fp32, fp16, or a recipe by which the checkpoint is quantized first; ``keep`` leaves that quantized
     checkpoint beside the bundle, as ``OUT.quantized``. ``options`` are the target's own, by the names of its flags
-    (``opset_only``). Interrupted, the same call goes on with the parts that are missing.
+    (``opset_only``); ``sign`` is a secret key of minisign. Interrupted, the same call goes on with the parts that are
+    missing.
     """
+    from phantom_edge.bundle.signature import read_secret_key
+    from phantom_edge.bundle.signature import sign as sign_manifest
     from phantom_edge.export.targets import options_of, target_named
     from phantom_edge.export.targets.target import PRECISIONS, Settings
     from phantom_edge.foundation.files import check_target
@@ -85,6 +89,7 @@ def export_bundle(
         raise UsageError("--keep is for a recipe's quantized checkpoint", "leave it out, or give --weights a recipe")
     recipe = read_recipe(weights) if weights is not None and is_recipe else None
     check_target(place, force)
+    signer = None if sign is None else read_secret_key(Path(sign))
     load_torch_quietly(note, progress)
     from phantom_edge.export.pipeline import export_bundle as export
     from phantom_edge.export.pipeline import quantize_for
@@ -102,6 +107,9 @@ def export_bundle(
             exported = export(
                 str(folder), target, place, settings, named=str(model), prove=verify, force=force, begin=progress
             )
+    if signer is not None:
+        sign_manifest(exported.bundle.path, signer)
+        note(f"signed with key {signer.name}")
     for line in filter(None, (exported.carried.note(), *exported.notes)):
         note(line)
     return exported

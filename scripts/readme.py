@@ -1,22 +1,25 @@
-"""Put the tables of benchmarks/results, and the properties of bundles, between their marks in README.md and docs/*.md.
+"""Put tables of benchmarks and of the code between their marks in README.md and the pages of docs/.
 
 python scripts/readme.py            rewrite the pages
 python scripts/readme.py --check    exit 1 where one is out of date
 
-Between ``<!-- NAME -->`` and ``<!-- end NAME -->`` stands NAME.md; ``python -m benchmarks.tables`` writes these. The
-properties come from the JSON Schemas, which ``python scripts/schemas.py`` writes.
+Between ``<!-- NAME -->`` and ``<!-- end NAME -->`` stands benchmarks/results/NAME.md, which ``python -m
+benchmarks.tables`` writes; or a block of ``scripts/reference.py``; or the properties of bundles, from the JSON Schemas,
+which ``python scripts/schemas.py`` writes.
 """
 
 import re
 import sys
 from pathlib import Path
 
+import reference
 from bundle_format import properties
+from results import results
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 TABLES = {file.stem: file.read_text(encoding="utf-8") for file in (ROOT / "benchmarks" / "results").glob("*.md")}
-TABLES["properties"] = properties()
+TABLES |= {"properties": properties(), "results": results(), **reference.blocks()}
 BLOCK = re.compile(r"(<!-- ([\w.-]+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 
 

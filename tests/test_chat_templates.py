@@ -5,6 +5,7 @@ from datetime import datetime
 from multiprocessing import get_context
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
+from typing import Any
 
 import pytest
 from bundles import export_onnx
@@ -17,7 +18,7 @@ from phantom_edge.export.sessions import open_session
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.shipped import NANO
 from phantom_edge.processing.chat_template import ChatTemplate, TemplateFault
-from phantom_edge.processing.processor import PhantomProcessor
+from phantom_edge.processing.processor import ONLY_THERE, PhantomProcessor
 from phantom_edge.processing.prompt import CHAT_TEMPLATES
 from phantom_edge.processing.sample_chats import sample_chats
 from phantom_edge.processing.turns import joined, written_out
@@ -192,6 +193,70 @@ def test_a_checkpoint_renders_within_the_same_limits() -> None:
     processor = PhantomProcessor.from_pretrained(NANO)
     with pytest.raises(EdgeError, match=r"cannot write this conversation .*memory"):
         processor.apply_chat_template([{"role": "user", "content": "x"}], BOMBS["a filter"][0], tokenize=True)
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "tools": {"tools": [{"name": "x"}]},
+    "documents": {"documents": [{"title": "x", "text": "y"}]},
+    "a variable": {"enable_thinking": True},
+    "a message to continue": {"continue_final_message": True},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_no_option_evades_the_limits(name: str) -> None:
+    processor = PhantomProcessor.from_pretrained(NANO)
+    with pytest.raises(EdgeError, match=r"cannot write this conversation .*memory"):
+        processor.apply_chat_template([{"role": "user", "content": "x"}], BOMBS["a filter"][0], **OPTIONS[name])
+
+
+def weather(city: str) -> str:
+    """
+    Tomorrow's weather.
+
+    Args:
+        city: Name of a city.
+    """
+    return city
+
+
+WITH_ALL = (
+    "{% for m in messages %}[{{ m.role }}]{{ m.content if m.content is string else m.content[-1].text }}."
+    "{% endfor %}{{ tools | tojson }}{{ documents | tojson }}{{ mood }}{{ eos_token }}{{ add_generation_prompt }}"
+)
+CHAT = [{"role": "user", "content": "a "}, {"role": "assistant", "content": [{"type": "text", "text": "b "}]}]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"tools": [weather, {"name": "other"}]},
+        {"documents": [{"title": "x", "text": "y"}], "mood": "calm", "eos_token": "!"},
+        {"continue_final_message": True},
+        {"continue_final_message": "content", "mood": None},
+        {"add_generation_prompt": True, "mood": [1, {"a": None}]},
+    ],
+)
+@pytest.mark.parametrize("text", [WITH_ALL, WITH_ALL.replace("[-1].text", "[-1].text.strip()")])
+def test_options_do_what_they_do_in_transformers(options: dict[str, Any], text: str) -> None:
+    processor = PhantomProcessor.from_pretrained(NANO)
+    ((expected,), _) = render_jinja_template(
+        [CHAT], chat_template=text, **{**processor.tokenizer.special_tokens_map, **options}
+    )
+    assert processor.apply_chat_template(CHAT, text, **options) == expected
+
+
+def test_options_without_limits_are_for_our_own_templates() -> None:
+    processor = PhantomProcessor.from_pretrained(NANO)
+    chat = [{"role": "user", "content": "x"}]
+    for name in ONLY_THERE:
+        with pytest.raises(EdgeError, match=f"{name} is for templates of this package"):
+            processor.apply_chat_template(chat, "{{ messages }}", **{name: True})
+        assert processor.apply_chat_template(chat, CHAT_TEMPLATES["chatml"], **{name: name == "load_audio_from_video"})
+    with pytest.raises(EdgeError, match="no text to continue"):
+        processor.apply_chat_template([{"role": "user", "content": []}], WITH_ALL, continue_final_message=True)
+    with pytest.raises(EdgeError, match="cannot both"):
+        processor.apply_chat_template(chat, WITH_ALL, continue_final_message=True, add_generation_prompt=True)
 
 
 def test_a_fork_has_a_process_of_its_own() -> None:

@@ -159,6 +159,14 @@ def index_leaves_the_folder(folder: Path) -> None:
     path.write_text(json.dumps(index))
 
 
+def shards_in_a_folder(folder: Path) -> None:
+    shard(folder)
+    path = folder / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    index["weight_map"] = dict.fromkeys(index["weight_map"], "weights/model.safetensors")
+    path.write_text(json.dumps(index))
+
+
 def only_pickles(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
@@ -222,6 +230,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "missing shard": (lose_a_shard, "model-00002-of-0000.* is missing"),
     "index names a stranger": (index_names_a_stranger, "nobody.weight is in the index but in no shard"),
     "index leaves the folder": (index_leaves_the_folder, "lie beside it"),
+    "shards in a folder": (shards_in_a_folder, "names shards in other folders: weights/model.safetensors"),
     "index is not JSON": (index_is_cut, "not readable JSON"),
     "an index beside a single file": (write("model.safetensors.index.json", "{}"), "holds both"),
     "JSON nested too deep": (write("config.json", "[" * 100_000), "not readable JSON"),

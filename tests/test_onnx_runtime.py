@@ -16,6 +16,19 @@ def test_telemetry_is_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert need_onnx_runtime() is ort and off == [True]
 
 
+def test_kotlin_turns_it_off_too() -> None:
+    """The library, the demo app and the programs of READMEs, wherever they take the environment."""
+    files = [path for folder in ("apps/android", "export") for path in (ROOT / folder).rglob("*.kt")]
+    found = [
+        text.split("getEnvironment()")[1:]
+        for path in files
+        if "/test/" not in str(path) and (text := path.read_text("utf-8"))
+    ]
+    begins = [after[:40] for afters in found for after in afters]
+    assert len(begins) >= 4
+    assert all(begin.startswith((".setTelemetry(false)", ".apply { setTelemetry(false) }")) for begin in begins), begins
+
+
 def test_nothing_imports_it_otherwise() -> None:
     """Quantization's own tools of it make no session."""
     files = [path for folder in ("phantom_edge", "export", "quantize") for path in (ROOT / folder).rglob("*.py")]

@@ -5,6 +5,7 @@ How long anything takes is for benchmarks; here only sums and shares are looked 
 
 import json
 import os
+import sys
 import time
 from dataclasses import replace
 from itertools import pairwise
@@ -19,6 +20,8 @@ from phantom_edge.bundle.work import work_of
 from phantom_edge.export.targets.onnx.engine import OrtEngine
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.typed import one_of, schema, to_json
+from phantom_edge.profile.devices import remote
+from phantom_edge.profile.devices.remote import listen
 from phantom_edge.profile.measure import host, lines, machine
 from phantom_edge.profile.measure.host import profile_here
 from phantom_edge.profile.measure.stages import Clock, Measuring, Wish
@@ -130,6 +133,21 @@ def test_an_end_in_the_middle_keeps_what_was_measured(bundle: Path, monkeypatch:
     assert run.partial and [stage.name for stage in run.stages] == ["load", "vision", "prefill"]
 
 
+def test_ctrl_c_ends_with_130(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what was measured, or with nothing where nothing was."""
+
+    def interrupted(_measuring: Measuring, _session: object = None) -> None:
+        raise KeyboardInterrupt
+
+    words = ["profile", bundle, "--repeats", 1, "--tokens", 2, "--threads", 1, "--no-operators", "--out"]
+    monkeypatch.setattr(Measuring, "_decode", interrupted)
+    ran = edge_inside(*words, tmp_path / "some.json")
+    assert ran.returncode == 130 and read_run(tmp_path / "some.json").partial, ran.stderr
+    monkeypatch.setattr(Measuring, "_load", interrupted)
+    ran = edge_inside(*words, tmp_path / "none.json")
+    assert ran.returncode == 130 and "stopped" in ran.stderr and not (tmp_path / "none.json").exists(), ran.stderr
+
+
 def test_clock_tells_stages_apart() -> None:
     clock = Clock()
     for stage in ("vision", "decode", "decode"):
@@ -161,6 +179,81 @@ def test_command(bundle: Path, tmp_path: Path) -> None:
 def test_wishes_that_cannot_be(bundle: Path, arguments: list[object], said: str) -> None:
     ran = edge_inside("profile", bundle, *arguments)
     assert ran.returncode in (1, 2) and said in ran.stderr and "Traceback" not in ran.stderr
+
+
+def test_a_file_that_cannot_be_written(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused before anything is measured; where it fails after that, the profile is shown all the same."""
+    quick = ["--repeats", 1, "--tokens", 2, "--threads", 1, "--no-operators", "--json", "--out"]
+    with monkeypatch.context() as patch:
+        patch.setattr(host, "measure", lambda _measuring: pytest.fail("it was measured"))
+        for place in (tmp_path / "none" / "run.json", tmp_path):
+            ran = edge_inside("profile", bundle, *quick, place, "--force")
+            assert ran.returncode == 1 and len(ran.stderr.splitlines()) == 2 and not ran.stdout, ran.stderr
+    out = tmp_path / "folder" / "run.json"
+    out.parent.mkdir()
+    measure = host.measure
+    monkeypatch.setattr(host, "measure", lambda measuring: (measure(measuring), out.parent.rmdir()))
+    ran = edge_inside("profile", bundle, *quick, out)
+    assert ran.returncode == 1 and "cannot write" in ran.stderr, ran.stderr
+    assert json.loads(ran.stdout)["stages"] and "of the history" in ran.stderr
+
+
+@pytest.mark.parametrize("device", ["host:x", "host:", "ssh://h:0", "ssh://h:65536", "ssh://-h", "ssh://h x"])
+def test_devices_that_cannot_be(bundle: Path, device: str) -> None:
+    ran = edge_inside("profile", bundle, "--device", device)
+    assert ran.returncode == 1 and "--device is" in ran.stderr and "give" in ran.stderr, ran.stderr
+
+
+RUNNER = """
+import sys
+for line in open(sys.argv[1], encoding="utf-8", newline="\\n"):
+    sys.stdout.write(line)
+"""
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ('{"stage": {"name": "decode", "un', "no measurement"),
+        ('{"depth": {"context": 0, "seconds": []}}', "no measurement"),
+        ('{"reading": {"seconds": 1e999, "when": "after"}}', "no measurement"),
+        ('{"other": 1}', "no measurement"),
+        ("[" * 100_000, "no measurement"),
+        ("Welcome to the board", "no measurement"),
+        ('{"error": ', "no measurement"),
+        ('{"error": "the disk is full"}', "no measurement"),
+        ('{"error": "the disk is full", "remedy": "free some"}', "the disk is full; free some"),
+        ('{"end": 1}', "ended before all was measured"),
+        ("", "no measurement"),
+    ],
+)
+def test_a_damaged_line_leaves_what_was_measured(measured: Run, tmp_path: Path, damage: str, said: str) -> None:
+    lines_of_it: list[str] = []
+    gathering = lines.Gathering(lambda _kind, line: lines_of_it.append(line))
+    for kind, value in (("device", measured.device), ("subject", measured.subject), ("steps", 9)):
+        gathering.record(kind, value)
+    for stage in measured.stages[:2]:
+        gathering.record("stage", stage)
+    (tmp_path / "lines").write_text("\n".join([*lines_of_it, damage]) + "\n", encoding="utf-8")
+    command = [sys.executable, "-c", RUNNER, str(tmp_path / "lines")]
+    there = lines.Gathering()
+    why = listen("board", command, there, quietly)
+    assert said in why and len(why) < 400 and "\n" not in why
+    run = there.run(2, why)
+    assert run.stages == measured.stages[:2] and run.partial == why
+    write_run(tmp_path / "run.json", run)
+    assert read_run(tmp_path / "run.json") == run
+    if damage != '{"end": 1}':
+        (tmp_path / "lines").write_text(damage + "\n", encoding="utf-8")
+        with pytest.raises(EdgeError, match=r"no measurement|the disk is full"):
+            listen("board", command, lines.Gathering(), quietly)
+
+
+def test_a_line_without_an_end(measured: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not gathered in memory."""
+    monkeypatch.setattr(remote, "LONGEST_LINE", 1000)
+    with pytest.raises(EdgeError, match="no measurement"):
+        listen("board", ["cat", "/dev/zero"], lines.Gathering(), quietly)
 
 
 LINE = (

@@ -1,6 +1,7 @@
 """The history of profiles: what is kept, where, and by whom."""
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from profiles import DEVICE, make_run
 
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.typed import to_json
-from phantom_edge.profile import history as histories
+from phantom_edge.profile import database
 from phantom_edge.profile import home as homes
 from phantom_edge.profile.history import history
 from phantom_edge.profile.home import home
@@ -107,7 +108,7 @@ def test_two_processes_at_once(kept: Path, tmp_path: Path) -> None:
 
 
 def test_another_process_that_does_not_end(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(histories, "PATIENCE", 0.1)
+    monkeypatch.setattr(database, "PATIENCE", 0.1)
     with history() as open_history:
         number = open_history.record(make_run(repeats=5))
     holder = sqlite3.connect(kept, isolation_level=None)
@@ -123,6 +124,7 @@ def newer(kept: Path) -> None:
     with history():
         pass
     with sqlite3.connect(kept) as connection:
+        connection.execute("ALTER TABLE runs ADD COLUMN place TEXT")
         connection.execute("PRAGMA user_version = 2")
     connection.close()
 
@@ -143,11 +145,10 @@ def torn(kept: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda kept: kept.write_bytes(b"this is no database, " * 500), "is damaged"),
-        (torn, "is damaged"),
         (newer, "of a newer phantom-edge"),
         (of_another_program, "another program's file"),
-        (lambda kept: kept.mkdir(), "no permission"),
+        (lambda kept: kept.mkdir(), "is no file"),
+        (lambda kept: os.mkfifo(kept), "is no file"),
     ],
 )
 def test_a_file_that_is_no_history(kept: Path, damage, said: str) -> None:
@@ -159,6 +160,53 @@ def test_a_file_that_is_no_history(kept: Path, damage, said: str) -> None:
     lines = ran.stderr.splitlines()
     assert ran.returncode == 1 and said in lines[0] and len(lines) == 2 and not ran.stdout, ran.stderr
     assert not kept.is_file() or kept.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", [lambda kept: kept.write_bytes(b"this is no database, " * 500), torn])
+def test_a_damaged_history_is_set_aside(kept: Path, damage) -> None:
+    """With one line, and what it holds is kept for whoever can save it."""
+    kept.parent.mkdir()
+    for number in ("", "1"):
+        damage(kept)
+        before = kept.read_bytes()
+        ran = edge_inside("history", "--json")
+        assert ran.returncode == 0 and json.loads(ran.stdout) == [], ran.stderr
+        assert "is damaged" in ran.stderr and len(ran.stderr.splitlines()) == 1
+        assert (kept.parent / f"history.sqlite.damaged{number}").read_bytes() == before
+    assert edge_inside("history").stderr == ""
+
+
+def test_any_damaged_byte_of_the_first_page(kept: Path) -> None:
+    """Either nothing is lost, or the file is set aside; 100 bytes of header, then the statements at the page's end."""
+    runs = [make_run(seed=seed, repeats=5) for seed in range(2)]
+    with history() as open_history:
+        for run in runs:
+            open_history.record(run)
+    whole = kept.read_bytes()
+    notes: list[str] = []
+    for place in (*range(100), *range(100, 3000, 290), *range(3000, 4096, 11)):
+        for file in kept.parent.iterdir():
+            file.unlink()
+        content = bytearray(whole)
+        content[place] ^= 1 << place % 8
+        kept.write_bytes(content)
+        before = len(notes)
+        with history(notes.append) as open_history:
+            found = [open_history.run(entry.id) for entry in reversed(open_history.entries())]
+            assert open_history.record(runs[0]) == len(found) + 1
+        assert found == ([] if len(notes) > before else runs), place
+    assert len(notes) > 50 and not any("\n" in note for note in notes)
+
+
+def test_a_row_of_other_types(kept: Path) -> None:
+    with history() as open_history:
+        open_history.record(make_run(repeats=5))
+    with sqlite3.connect(kept) as connection:
+        connection.execute("UPDATE runs SET first_token = x'00ff', device = x'ff'")
+    connection.close()
+    with history() as open_history, pytest.raises(EdgeError, match="run 1 of the history is no profile") as refused:
+        open_history.entries()
+    assert "phantom-edge history remove 1" in refused.value.remedy
 
 
 def test_a_folder_that_takes_nothing(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +266,8 @@ def test_profile_keeps_its_run(kept: Path, monkeypatch: pytest.MonkeyPatch, tmp_
     ran = edge_inside("profile", tmp_path)
     assert "calibrated by 1 earlier: 1% off" in ran.stderr, "it calibrates itself"
     assert "memory, bytes" in ran.stdout and "a token behind 4,096" in ran.stdout
-    kept.write_bytes(b"this is no database, " * 500)
+    kept.unlink()
+    kept.mkdir()
     ran = edge_inside("profile", tmp_path, "--json")
     assert ran.returncode == 0 and "not kept in the history" in ran.stderr and "--no-history" in ran.stderr
     assert json.loads(ran.stdout) == to_json(run)

@@ -22,7 +22,7 @@ CONTEXT, PROMPT = 96, 64
         ("0_5b-1.0", "full"),
         pytest.param("1_8b-1.0", "full", marks=pytest.mark.long),
         pytest.param("3_8b-sw16-1.0", "full", marks=pytest.mark.long),
-        ("7b-1.0", "full"),
+        pytest.param("7b-1.0", "full", marks=pytest.mark.long),
         ("0_5b-1e-4", "rank=auto"),
     ],
 )

@@ -19,7 +19,7 @@ from phantom_edge.models.sizes import SIZES
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {
     page: page.read_text(encoding="utf-8")
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 }
 README = "\n".join(PAGES.values())
 """All pages, in the order in which their commands run: files that the README makes are there for the others."""

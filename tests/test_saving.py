@@ -83,6 +83,21 @@ def test_one_layout_over_another(
         assert path.stat().st_mode & 0o044 == 0o044
 
 
+@pytest.mark.parametrize(("mask", "mode"), [(0o077, 0o600), (0o027, 0o640), (0o002, 0o664)])
+def test_weights_follow_the_umask(
+    mask: int, mode: int, models: dict[int, PhantomForConditionalGeneration], tmp_path: Path
+) -> None:
+    before = os.umask(mask)
+    try:
+        models[1].save_pretrained(tmp_path / "saved")
+        write_random(SIZES["tiny"], tmp_path / "random", seed=1)
+    finally:
+        os.umask(before)
+    for folder in ("saved", "random"):
+        assert (tmp_path / folder / "model.safetensors").stat().st_mode & 0o777 == mode
+        assert not list((tmp_path / folder).glob(".mode*"))
+
+
 @pytest.mark.parametrize("shards", SHARDS[:2])
 def test_a_model_saved_where_it_came_from_stays_as_it_is(shards: str, seeds: dict[int, Path], tmp_path: Path) -> None:
     open_model(seeds[1]).save_pretrained(tmp_path, max_shard_size=shards)

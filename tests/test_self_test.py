@@ -47,7 +47,7 @@ NEEDS = {
     "coreai": "coreai_torch",
     "qnn": "onnxruntime_qnn",
 }
-SLOW = {"executorch-fp32": pytest.mark.long, "executorch-int8": pytest.mark.slow, "coreai": pytest.mark.slow}
+SLOW = {"executorch-fp32": pytest.mark.long, "executorch-int8": pytest.mark.long, "coreai": pytest.mark.slow}
 ALL = [pytest.param(name, marks=SLOW[name]) if name in SLOW else name for name in BUNDLES]
 
 GetBundle = Callable[[str], Bundle]

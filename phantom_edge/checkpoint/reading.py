@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -115,7 +116,14 @@ def _shards(folder: Path) -> tuple[list[Path], dict[str, str]]:
 
 def _weight_map(folder: Path) -> dict[str, str]:
     weight_map = read_json(folder / INDEX).get("weight_map", {} if (folder / SINGLE).exists() else None)
-    if not isinstance(weight_map, dict) or not all(_is_plain_name(file) for file in weight_map.values()):
+    listed = list(weight_map.values()) if isinstance(weight_map, dict) else []
+    below = [file for file in listed if isinstance(file, str) and re.fullmatch(r"([\w-][\w.-]*/)+[\w.-]+", file)]
+    if below:
+        raise EdgeError(
+            f"{folder / INDEX} names shards in other folders: {below[0]}",
+            "move them beside it, and take the folder out of their names there",
+        )
+    if not isinstance(weight_map, dict) or not all(map(_is_plain_name, listed)):
         raise EdgeError(f"{folder / INDEX} has no weight_map of .safetensors files that lie beside it", AGAIN)
     return weight_map
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from phantom_edge.checkpoint.card import carry_card_of
 from phantom_edge.checkpoint.reading import INDEX, SINGLE
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.foundation.files import plain_words
+from phantom_edge.foundation.files import mode_of_files, plain_words
 from phantom_edge.foundation.staging import left_overs, staging_folder
 
 WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
@@ -60,8 +60,9 @@ def _move(staging: Path, folder: Path) -> None:
     weights = {name for name in names if WEIGHTS.fullmatch(name)}
     if any((folder / name).exists() for name in weights - {SINGLE}):
         (folder / INDEX).unlink(missing_ok=True)  # it would list shards of which only some are new
+    mode = mode_of_files(staging)
     for name in weights:
-        (staging / name).chmod(0o644)  # safetensors makes it readable for its owner only
+        (staging / name).chmod(mode)  # safetensors makes it readable for its owner only
     for name in [*sorted(names - weights - {INDEX}), *sorted(weights), *sorted(names & {INDEX})]:
         (staging / name).replace(folder / name)
     if weights:

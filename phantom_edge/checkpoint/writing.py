@@ -13,6 +13,7 @@ from torch import Tensor
 
 from phantom_edge.checkpoint.reading import INDEX, SINGLE
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.files import mode_of_files
 
 SHARD_BYTES = 1_000_000_000
 """Size at which a new shard begins. One shard is held in memory while it is written."""
@@ -75,7 +76,7 @@ def _write_shard(file: Path, shard: list[Planned], progress: Progress) -> None:
         progress(planned.bytes)
     try:
         save_file(made, file, metadata={"format": "pt"})
-        file.chmod(0o644)  # safetensors makes it readable for its owner only
+        file.chmod(mode_of_files(file.parent))  # safetensors makes it readable for its owner only
     except SafetensorError as error:
         raise EdgeError(
             f"cannot write {file} ({error})", "check the free space on that disk and run the command again"

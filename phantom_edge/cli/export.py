@@ -63,6 +63,9 @@ def export(
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Verify the bundle against the checkpoint.")
     ] = True,
+    sign: Annotated[
+        Path | None, typer.Option("--sign", help="Secret key of minisign, without a password, to sign the bundle with.")
+    ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="With a recipe: keep the quantized checkpoint beside the bundle.")
     ] = False,
@@ -91,6 +94,7 @@ def export(
                 prefill_chunk=prefill_chunk,
                 options=own,
                 verify=verify,
+                sign=sign,
                 keep=keep,
                 force=force,
                 note=note,

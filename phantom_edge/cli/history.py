@@ -36,7 +36,7 @@ def history(
     from phantom_edge.foundation.typed import to_json
     from phantom_edge.profile.history import history as open_history
 
-    with open_history() as kept:
+    with open_history(note) as kept:
         entries = kept.entries(bundle, device, min(last, LARGEST))
     if json:
         print_json(to_json(entries))
@@ -86,7 +86,7 @@ def show(
     from phantom_edge.profile.result import write_run
 
     check_file(out, [], force)
-    with open_history() as kept:
+    with open_history(note) as kept:
         run = kept.run(min(number, LARGEST))
     if out is None:
         print_json(to_json(run))
@@ -109,7 +109,7 @@ def compare(
     from phantom_edge.profile.report.compare import compare as compare_runs
     from phantom_edge.profile.report.tables import compared
 
-    with open_history() as kept:
+    with open_history(note) as kept:
         comparison = compare_runs(kept.run(min(first, LARGEST)), kept.run(min(later, LARGEST)), margin)
     if json:
         print_json({"first": first, "later": later, "margin": margin, **to_json(comparison)})
@@ -129,6 +129,6 @@ def remove(number: Number) -> None:
     """Delete a profile."""
     from phantom_edge.profile.history import history as open_history
 
-    with open_history() as kept:
+    with open_history(note) as kept:
         kept.remove(min(number, LARGEST))
     note(f"deleted run {number}")

@@ -1,6 +1,7 @@
 """``phantom-edge init``: a checkpoint of a known size with random weights."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -45,7 +46,7 @@ def init(
     if not random:
         raise UsageError(
             "init writes random weights only, and needs --random to confirm that",
-            f"run: phantom-edge init {size} --out {out} --random",
+            f"run: phantom-edge init {size} --out {quote(str(out))} --random",
         )
     check_target(out, force)
     load_torch()

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from phantom_edge.foundation import huge_pages
 from phantom_edge.foundation.versions import Clash, installed
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ PURPOSES = {
     "train": "training",
     "curate": "wrong answers from a language model",
     "ray": "data on a cluster",
+    "sign": "signatures of bundles",
 }
 """Extras by their purpose, without those of targets."""
 
@@ -139,6 +141,7 @@ def _mend(package: Package) -> str:
 def examine() -> Report:
     """Check this installation; packages of core and model are imported, each in a process of its own."""
     machine = {"python": platform.python_version(), "system": platform.platform(), "executable": sys.executable}
+    machine["huge pages"] = huge_pages.described()
     return Report(machine, packages(), clashes())
 
 

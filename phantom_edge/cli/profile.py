@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phantom_edge import api
-from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table, tasks
+from phantom_edge.cli.console import INTERRUPTED, JsonOption, friendly, note, print_json, print_table, tasks
 from phantom_edge.cli.report import check_file
 from phantom_edge.foundation.errors import EdgeError
 
@@ -53,6 +53,7 @@ def profile(
 
     An interrupted run keeps its results, marked as partial.
     """
+    from phantom_edge.profile.measure.lines import STOPPED
     from phantom_edge.profile.result import write_run
 
     check_file(out, [], force)
@@ -69,9 +70,13 @@ def profile(
             apk=apk,
             progress=begin,
         )
+    unwritten = None
     if out is not None:
-        write_run(out, run)
-        note(f"wrote {out}")
+        try:
+            write_run(out, run)
+            note(f"wrote {out}")
+        except EdgeError as error:  # what was measured is shown, and kept in the history, all the same
+            unwritten = error
     if json:
         from phantom_edge.foundation.typed import to_json
 
@@ -83,7 +88,10 @@ def profile(
         _check_plan(run, earlier, quietly=json)
     if run.partial:
         note(run.partial)
-        raise typer.Exit(1)
+    if unwritten is not None:
+        raise unwritten
+    if run.partial:
+        raise typer.Exit(INTERRUPTED if run.partial == STOPPED else 1)
 
 
 def _keep(run: "Run") -> "list[Run]":
@@ -94,7 +102,7 @@ def _keep(run: "Run") -> "list[Run]":
     from phantom_edge.profile.history import history as open_history
 
     try:
-        with open_history() as kept:
+        with open_history(note) as kept:
             earlier = kept.alike(run)
             number = kept.record(run)
     except EdgeError as error:

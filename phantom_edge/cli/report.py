@@ -1,5 +1,6 @@
 """``phantom-edge report``: profiles on one page, compared with the first."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table
 from phantom_edge.foundation.errors import EdgeError, UsageError, need
+from phantom_edge.foundation.files import check_writable
 
 if TYPE_CHECKING:
     from phantom_edge.profile.report.page import Report
@@ -44,7 +46,7 @@ def report(
 
     for file in (out, markdown):
         check_file(file, [*runs, *(quality or ())], force)
-    if markdown is not None and markdown.resolve() == out.resolve():
+    if markdown is not None and os.path.realpath(markdown) == os.path.realpath(out):
         raise UsageError("--markdown and --out are the same file", "choose another file for one of them")
     if png is not None:
         check_target(png, force)
@@ -68,13 +70,14 @@ def report(
 
 
 def check_file(path: Path | None, inputs: list[Path], force: bool) -> None:
-    """Raises EdgeError for a file that must not be overwritten."""
+    """Raises EdgeError for a file that must not be overwritten, and for one that cannot be written."""
     if path is None:
         return
-    if path.resolve() in [one.resolve() for one in inputs]:
+    if os.path.realpath(path) in map(os.path.realpath, inputs):
         raise EdgeError(f"{path} is an input", "choose another file")
     if path.exists() and not force:
         raise EdgeError(f"{path} exists already", "choose another file, or add --force to overwrite it")
+    check_writable(path)
 
 
 def _document(made: "Report", out: Path) -> dict[str, object]:

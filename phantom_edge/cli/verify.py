@@ -34,9 +34,17 @@ def verify(
     golden: Annotated[
         bool, typer.Option("--golden", help="Compare with the bundle's own golden files instead of a checkpoint.")
     ] = False,
+    key: Annotated[
+        Path | None, typer.Option("--key", help="Public key of minisign that the bundle must be signed with.")
+    ] = None,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Run a bundle and its checkpoint on the same fixed inputs and compare them; exit code 1 past a bound."""
+    if key is not None:
+        from phantom_edge.bundle.signature import check_signature, read_public_key
+
+        signer = read_public_key(key)
+        note(f"signed by the owner of key {signer.name}: {check_signature(bundle, signer)}")
     read_manifest(bundle)  # before torch is loaded
     if against is not None:
         check_model(against)

@@ -5,6 +5,7 @@ members (questions without a picture among others), and one malformed ``.json`` 
 sample.
 """
 
+import lzma
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -19,6 +20,13 @@ PICTURES = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm")
 
 LARGEST = 256_000_000
 """Bytes of the largest member that is read; a small compressed tar may hold members of any size."""
+
+
+_BROKEN = (
+    *(tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError),
+    *(ValueError, TypeError, IndexError, OverflowError),
+)
+"""Exceptions of tarfile on malformed bytes; the last four are of its own code (``ord`` of a header that ends)."""
 
 
 def tar_rows(file: str) -> Iterator[Row]:
@@ -51,8 +59,9 @@ def _members(file: str) -> Iterator[tuple[str, str, bytes]]:
                 raise tarfile.ReadError("it is damaged or cut short")
     except FileNotFoundError:
         raise EdgeError(f"there is no file {file}", "give the path of a tar shard") from None
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise EdgeError(f"{file} cannot be read: {error}", "copy or download the shard again") from error
+    except _BROKEN as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise EdgeError(f"{file} cannot be read: {reason}", "copy or download the shard again") from error
 
 
 def _sample(key: str, members: dict[str, bytes]) -> Row:

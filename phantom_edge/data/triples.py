@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from phantom_edge.foundation.errors import EdgeError
@@ -114,5 +115,6 @@ def read_triples(path: Path) -> Iterator[Triple]:
             yield parse_line(line)
         except ValueError as error:
             raise EdgeError(
-                f"{path}, line {number} {error}", f"run: phantom-edge data validate {path} --repaired fixed.jsonl"
+                f"{path}, line {number} {error}",
+                f"run: phantom-edge data validate {quote(str(path))} --repaired fixed.jsonl",
             ) from None

@@ -55,10 +55,7 @@ def whole_folder(out: Path, *, force: bool = False, bytes_needed: int = 0) -> It
 @contextmanager
 def whole_file(out: Path) -> Iterator[TextIO]:
     """Yields a text file to write, which is renamed to ``out`` when the block succeeds and removed when it fails."""
-    out = out.resolve()
-    if out.is_dir():
-        raise EdgeError(f"{out} is a folder, not a file", "choose another file")
-    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    out, partial = _beside(out)
     try:
         with partial.open("w", encoding="utf-8", newline="\n") as file:
             yield file
@@ -68,7 +65,28 @@ def whole_file(out: Path) -> Iterator[TextIO]:
     except OSError as error:
         raise plain_words(error, out, "file") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
+
+
+def check_writable(out: Path) -> None:
+    """Raises EdgeError where ``whole_file`` could not begin: long work should not end in a refusal."""
+    out, partial = _beside(out)
+    try:
+        partial.touch()
+    except OSError as error:
+        raise plain_words(error, out, "file") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+def _beside(out: Path) -> tuple[Path, Path]:
+    """A file's own place, and that of the file which will replace it."""
+    out = Path(os.path.realpath(out))
+    if out.is_dir():
+        raise EdgeError(f"{out} is a folder, not a file", "choose another file")
+    return out, out.with_name(f".{out.name}.partial-{os.getpid()}")
 
 
 @contextmanager
@@ -175,6 +193,16 @@ def to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def mode_of_files(folder: Path) -> int:
+    """Permissions of a new file in ``folder``: those that the user's umask leaves."""
+    probe = folder / f".mode-{os.getpid()}"
+    try:
+        probe.touch()
+        return probe.stat().st_mode & 0o777
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path, progress: Callable[[int], None] = lambda _: None) -> str:

@@ -4,6 +4,7 @@ import json
 import math
 import stat
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from phantom_edge.foundation.errors import EdgeError
@@ -69,7 +70,9 @@ def read_text(path: Path, again: str = AGAIN) -> str:
 
 def pointer_fault(path: Path) -> EdgeError:
     """The fault of a file that Git LFS has not fetched."""
-    return EdgeError(f"{path} is a pointer of Git LFS, not the file itself", f"run: git -C {path.parent} lfs pull")
+    return EdgeError(
+        f"{path} is a pointer of Git LFS, not the file itself", f"run: git -C {quote(str(path.parent))} lfs pull"
+    )
 
 
 def is_pointer(path: Path) -> bool:

@@ -21,6 +21,9 @@ from phantom_edge.processing.template_process import SECONDS, new_environment, r
 REASONING = ("reasoning_content", "thinking", "reasoning")
 """Keys of a message's reasoning; templates read the first."""
 
+OPEN = "CONTINUE_FINAL_MESSAGE_TAG"
+"""Mark at the end of a message that is to be continued, where its prompt is cut off."""
+
 PATIENCE = 12 * SECONDS
 """Seconds of wall time after which a process that renders is ended, however little the machine let it compute."""
 
@@ -45,10 +48,38 @@ class ChatTemplate:
         self.now = now
         self._answer(None)
 
-    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
-        """The prompt of a conversation. Raises TemplateFault where the template refuses it, or fails."""
-        known = {"messages": [_message(one) for one in messages], "tools": None, "documents": None}
-        return self._answer({**self.variables, **known, "add_generation_prompt": add_generation_prompt})
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        add_generation_prompt: bool = True,
+        variables: Mapping[str, Any] | None = None,
+    ) -> str:
+        """The prompt of a conversation. Raises TemplateFault where the template refuses it, or fails.
+
+        ``variables`` are further ones, such as ``tools``.
+        """
+        given = {"tools": None, "documents": None, **self.variables, **(variables or {})}
+        known = {"messages": [_message(one) for one in messages], "add_generation_prompt": add_generation_prompt}
+        return self._answer({**given, **known})
+
+    def render_open(
+        self, messages: Sequence[Message], key: str = "content", variables: Mapping[str, Any] | None = None
+    ) -> str:
+        """The prompt of a conversation up to the end of its last message's ``key``, which an answer continues.
+
+        As transformers' ``continue_final_message``. Raises TemplateFault as ``render`` does.
+        """
+        *before, last = map(_message, messages)
+        if last.get(key) is None:
+            raise TemplateFault(f"the last message has no {key} to continue")
+        keys = [one for one in REASONING if last.get(one) == last[key]] if key in REASONING else [key]
+        marked = {**last, **{one: _marked(last[key]) for one in keys}}
+        prompt = self.render([*before, marked], add_generation_prompt=False, variables=variables)
+        begin, found, rest = prompt.rpartition(OPEN)
+        if not found:
+            raise TemplateFault("it does not write the message that is to be continued")
+        return begin if rest.startswith(" ") else begin.rstrip()  # a template that trims messages
 
     def literals(self) -> list[str]:
         """String constants in the template's expressions. Raises TemplateFault for one that nests too deep."""
@@ -124,6 +155,17 @@ def _message(message: Message) -> dict[str, Any]:
     plain: dict[str, Any] = _plain(message)
     thought = next((plain[key] for key in REASONING if plain.get(key) is not None), None)
     return plain if thought is None else {"thinking": thought, **plain, "reasoning_content": thought}
+
+
+def _marked(content: Any) -> Any:
+    """A message's content with ``OPEN`` behind its last text."""
+    if isinstance(content, str):
+        return f"{content}{OPEN} "
+    if isinstance(content, list):
+        for place in reversed(range(len(content))):
+            if isinstance(block := content[place], dict) and isinstance(block.get("text"), str):
+                return [*content[:place], {**block, "text": _marked(block["text"])}, *content[place + 1 :]]
+    raise TemplateFault("the last message has no text to continue")
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ import warnings
 import zlib
 from functools import lru_cache
 from pathlib import Path
+from shlex import quote
 from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
@@ -83,7 +84,7 @@ def open_image(source: ImageSource) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise _too_large(name, error) from None
     except PermissionError:
-        raise EdgeError(f"{name} may not be read", f"run: chmod u+r {name}, or choose another file") from None
+        raise EdgeError(f"{name} may not be read", f"run: chmod u+r {quote(name)}, or choose another file") from None
     except _BROKEN_DATA as error:
         raise _broken(name, error) from None
     with image:

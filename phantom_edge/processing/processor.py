@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
+from transformers.utils.chat_template_utils import get_json_schema
 
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.json_file import read_json
@@ -186,9 +187,9 @@ class PhantomProcessor(ProcessorMixin):
 
         Messages have a role and a content: text, or a list of ``{"type": "text", "text": ...}`` and
         ``{"type": "image", "image": path or Pillow image}``. ``options`` are those of transformers
-        (``add_generation_prompt``, ``return_tensors``, ``processor_kwargs``, ...). The template is rendered in a
-        process of its own, with limits; only options that mark or continue a message, tools, documents and variables
-        of the template's own have transformers render it in this one.
+        (``add_generation_prompt``, ``return_tensors``, ``processor_kwargs``, ...) and variables of the template. It is
+        rendered in a process of its own, with limits; options that only transformers has (``ONLY_THERE``) are for this
+        package's own templates.
         Raises EdgeError for messages that the template cannot write.
         """
         if chat_template is None and self.chat_template is None:
@@ -202,12 +203,16 @@ class PhantomProcessor(ProcessorMixin):
             for message in chat:
                 read_message(message)
         try:
-            if options.keys() <= RENDERED_APART:
-                opens = bool(options.pop("add_generation_prompt", False))
-                template = ChatTemplate(self._resolve_chat_template(chat_template), self.tokenizer.special_tokens_map)
-                chats = [_written(chat, template.render(chat, add_generation_prompt=opens)) for chat in chats]
-                conversation, chat_template = chats if batched else chats[0], WRITTEN
-            return super().apply_chat_template(conversation, chat_template, **options)
+            text = self._resolve_chat_template(chat_template)
+            only_there = sorted(name for name in ONLY_THERE if options.get(name))
+            if not only_there:
+                prompts = self._rendered(text, chats, options)
+                chats = [_written(chat, prompt) for chat, prompt in zip(chats, prompts, strict=True)]
+                options = {name: value for name, value in options.items() if name in PASSED_ON}
+                conversation, text = chats if batched else chats[0], WRITTEN
+            elif text not in CHAT_TEMPLATES.values():
+                raise EdgeError(f"{only_there[0]} is for templates of this package", "leave it out")
+            return super().apply_chat_template(conversation, text, **options)
         except Exception as error:  # a template raises what any program does
             if not isinstance(error, TemplateFault) and not _is_of_template(error):
                 raise
@@ -217,9 +222,31 @@ class PhantomProcessor(ProcessorMixin):
                 "use plain messages, or another chat template",
             ) from error
 
+    def _rendered(self, text: str, chats: list[Any], options: dict[str, Any]) -> list[str]:
+        """Prompts of chats, by a process with limits."""
+        template = ChatTemplate(text, self.tokenizer.special_tokens_map)
+        known = (*PASSED_ON, *ONLY_THERE, "add_generation_prompt", "continue_final_message")
+        variables = {name: value for name, value in options.items() if name not in known}
+        if variables.get("tools") is not None:
+            variables["tools"] = [
+                tool if isinstance(tool, dict) else get_json_schema(tool) for tool in options["tools"]
+            ]
+        opens, key = bool(options.get("add_generation_prompt")), options.get("continue_final_message")
+        if not key:
+            return [template.render(chat, add_generation_prompt=opens, variables=variables) for chat in chats]
+        if opens:
+            raise EdgeError("a prompt cannot both continue a message and open one", "leave add_generation_prompt out")
+        return [template.render_open(chat, "content" if key is True else key, variables) for chat in chats]
 
-RENDERED_APART = frozenset(("add_generation_prompt", "tokenize", "return_tensors", "return_dict", "processor_kwargs"))
-"""Options with which a template is rendered in a process of its own."""
+
+PASSED_ON = (
+    *("tokenize", "return_tensors", "return_dict", "processor_kwargs"),
+    *("padding", "max_length", "return_offsets_mapping", "add_special_tokens"),
+)
+"""Options of transformers that concern the tokens of a prompt, not its text; the last four are those of a call."""
+
+ONLY_THERE = ("return_assistant_tokens_mask", "sanitize_control_tokens", "load_audio_from_video")
+"""Options with which transformers renders a template itself, without limits."""
 
 WRITTEN = "{{ messages[0]['prompt written'] }}"
 """Template of conversations whose prompts are written already."""

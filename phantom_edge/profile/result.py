@@ -22,6 +22,9 @@ STAGES: tuple[StageName, ...] = ("load", "preprocess", "words", "vision", "prefi
 the cache, by chunk; decode one token; sample it."""
 
 
+NEEDED = frozenset(("load", "prefill", "decode"))
+"""Stages that a whole profile has."""
+
 MOST = 10**6
 """Maximum number of measurements of a kind in a document."""
 
@@ -157,7 +160,7 @@ class Run:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", self.when):
             raise ValueError("when is no time such as 2026-11-26T20:00:00Z")
-        if not self.partial and not {"load", "prefill", "decode"} <= {stage.name for stage in self.stages}:
+        if not self.partial and not {stage.name for stage in self.stages} >= NEEDED:
             raise ValueError("stages has not all that a whole profile has")
         if any(len(stage.warm) > MOST or min((stage.cold, *stage.warm)) < 0 for stage in self.stages):
             raise ValueError("stages has impossible times")
@@ -207,23 +210,59 @@ def read_run(path: Path) -> Run:
 
 def faults(run: Run) -> Iterator[str]:
     """Faults of a profile that its schema cannot express; no table or plot can show them."""
-    try:
-        json.dumps(to_json(run), ensure_ascii=False, allow_nan=False).encode()
-    except ValueError:  # NaN, infinity, or a lone surrogate
+    if not _is_writable(run):
         yield "it has numbers or letters that cannot be in JSON"
-    stages = [second for stage in run.stages for second in (stage.cold, *stage.warm)]
-    answers = [second for one in run.answers for second in (one.seconds, one.first_token, *one.stages.values())]
-    operators = [one.seconds for one in run.operators]
-    operators += [second for one in run.traced for second in (one.seconds, one.toll, one.outside)]
-    if not all(0 <= second < LONGEST for second in (*stages, *answers, *operators)):
-        yield "it has impossible times"
-    if not all(one.seconds and all(0 < second < LONGEST for second in one.seconds) for one in run.depths):
-        yield "depths has impossible times"
-    if min((one.context for one in run.depths), default=1) < 1:
-        yield "depths has an impossible context"
-    if not all(value is None or value > 0 for value in (run.device.bandwidth, run.device.products)):
-        yield "device has an impossible bandwidth or peak"
-    if not 1 <= run.widened < LONGEST or min((one.calls for one in run.operators), default=1) < 1:
+    parts = (run.device, *run.stages, *run.depths, *run.answers, *run.readings, *run.operators, *run.traced)
+    yield from dict.fromkeys(fault for part in parts if (fault := _fault(part)))
+    if not 1 <= run.widened < LONGEST:
         yield "operators has impossible values"
-    if any((one.resident_bytes or 0) < 0 or not 0 <= one.seconds < LONGEST for one in run.readings):
-        yield "readings has impossible values"
+
+
+def check_part(part: object) -> None:
+    """Raises ValueError for a measurement that no profile may hold."""
+    inner = (part, *part.groups, *part.traced) if isinstance(part, Operators) else (part,)
+    if not _is_writable(part):
+        raise ValueError("it has numbers or letters that cannot be in JSON")
+    for one in inner:
+        if fault := _fault(one):
+            raise ValueError(fault)
+
+
+def _is_writable(part: object) -> bool:
+    """False for NaN, infinity, or a lone surrogate."""
+    try:
+        json.dumps(to_json(part), ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:
+        return False
+    return True
+
+
+def _fault(part: object) -> str:
+    """The fault of a measurement, or ""."""
+    match part:
+        case Device():
+            rates = (part.bandwidth, part.products)
+            return "" if all(one is None or one > 0 for one in rates) else "device has an impossible bandwidth or peak"
+        case Stage():
+            return "it has too many times" if len(part.warm) > MOST else _impossible(part.cold, *part.warm)
+        case Depth():
+            if part.context < 1:
+                return "depths has an impossible context"
+            times = part.seconds and all(0 < second < LONGEST for second in part.seconds)
+            return "" if times else "depths has impossible times"
+        case Answered():
+            return _impossible(part.seconds, part.first_token, *part.stages.values())
+        case Group():
+            return "operators has impossible values" if part.calls < 1 else _impossible(part.seconds)
+        case Traced():
+            return _impossible(part.seconds, part.toll, part.outside)
+        case Operators():
+            return "" if 1 <= part.widened < LONGEST else "operators has impossible values"
+        case Reading():
+            is_possible = (part.resident_bytes or 0) >= 0 and 0 <= part.seconds < LONGEST
+            return "" if is_possible else "readings has impossible values"
+    return ""
+
+
+def _impossible(*seconds: float) -> str:
+    return "" if all(0 <= second < LONGEST for second in seconds) else "it has impossible times"

@@ -11,12 +11,12 @@ from pathlib import Path
 from types import FrameType
 
 from planted_faults import plant
-from victims import VICTIMS
+from victims import ALL
 
 from phantom_edge.foundation.errors import EdgeError
 
-SECONDS = 10
-"""Longest that one fault may keep us busy, seconds of wall time on an idle machine."""
+SECONDS, PATIENCE = 10, 120
+"""Longest that one fault may keep us busy: seconds of computing, and of waiting on a machine that others use, too."""
 
 REFUSED, SAME, OTHER = "refused", "same answer", "other answer"
 TRACEBACK, HANG, UNCLEAR = "traceback", "hang", "unclear"
@@ -29,44 +29,53 @@ class Hang(BaseException):
 
 
 @contextmanager
-def limited(seconds: float) -> Iterator[None]:
-    """Raises Hang after that much time."""
+def limited(computing: float, waiting: float) -> Iterator[None]:
+    """Raises Hang after so many seconds of processor time, or of wall time."""
 
     def over(_signal: int, _frame: FrameType | None) -> None:
         raise Hang
 
-    before = signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    clocks = ((signal.ITIMER_PROF, signal.SIGPROF, computing), (signal.ITIMER_REAL, signal.SIGALRM, waiting))
+    before = [signal.signal(number, over) for _, number, _ in clocks]
     try:
+        for clock, _, seconds in clocks:
+            signal.setitimer(clock, seconds)
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for (clock, number, _), handler in zip(clocks, before, strict=True):
+            signal.setitimer(clock, 0)
+            signal.signal(number, handler)
 
 
 class Campaign:
-    """Faults in copies of things that are made once, in the folder ``desk``."""
+    """Faults in copies, in the folder ``copies``, of things that are made once in the folder ``desk``.
 
-    def __init__(self, desk: Path, names: tuple[str, ...] = tuple(VICTIMS)) -> None:
-        self.desk, self.names = desk, names
+    What each says undamaged is kept beside it, so that several processes can share a desk.
+    """
+
+    def __init__(self, desk: Path, names: tuple[str, ...], copies: Path | None = None) -> None:
+        self.desk, self.names, self.copies = desk, names, copies or desk / "damaged"
         self.right: dict[str, str] = {}
         for name in names:
-            VICTIMS[name].make(desk / name)
-            self.right[name] = _said(name, desk / name)
+            told = desk / f"{name}.right"
+            if not told.exists():
+                ALL[name].make(desk / name)
+                told.write_text(_said(name, desk / name), encoding="utf-8")
+            self.right[name] = told.read_text("utf-8")
 
     def run(self, number: int) -> tuple[str, str, str]:
         """Plant fault ``number``; returns what was damaged, how, and the outcome with its words."""
         name = self.names[number % len(self.names)]
-        copy = self.desk / "damaged" / name
-        shutil.rmtree(copy.parent, ignore_errors=True)
+        copy = self.copies / name
+        shutil.rmtree(self.copies, ignore_errors=True)
         shutil.copytree(self.desk / name, copy)
         fault = plant(copy, f"{name}/{number}")
         return name, fault, self._outcome(name, copy)
 
     def _outcome(self, name: str, copy: Path) -> str:
-        victim = VICTIMS[name]
+        victim = ALL[name]
         try:
-            with limited(SECONDS):
+            with limited(SECONDS, PATIENCE):
                 said = _said(name, copy)
         except EdgeError as error:
             clear = error.problem and error.remedy and "\n" not in error.problem and len(error.problem) < 3000
@@ -81,7 +90,7 @@ class Campaign:
 
 
 def _said(name: str, folder: Path) -> str:
-    return VICTIMS[name].use(folder).replace(str(folder), "")
+    return ALL[name].use(folder).replace(str(folder), "")
 
 
 def is_clean(outcome: str) -> bool:

@@ -17,7 +17,8 @@ from phantom_edge.checkpoint.quantized.weights import Quantized, stacked
 from phantom_edge.export.parts.cache import cache_of
 from phantom_edge.export.parts.embedding import NUMBERS
 from phantom_edge.export.passes.layer_form import LayerForm
-from phantom_edge.export.targets.onnx.decoder import DecoderDrawing, cache_inputs
+from phantom_edge.export.targets.onnx.attention import cache_inputs
+from phantom_edge.export.targets.onnx.decoder import DecoderDrawing
 from phantom_edge.export.targets.onnx.graph import TYPES
 from phantom_edge.export.targets.onnx.linear import LinearDrawing, WeightReader
 from phantom_edge.export.targets.onnx.vision import VisionDrawing

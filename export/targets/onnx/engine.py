@@ -1,8 +1,9 @@
 """Engine of ONNX Runtime: every kv head's cache is one array; its filled part is an input, its next rows an output."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from phantom_edge.bundle.manifest import MANIFEST
 from phantom_edge.bundle.numbers import Number
 from phantom_edge.bundle.part import Part, Port
 from phantom_edge.export.targets.onnx.byte_products import make_exact
+from phantom_edge.foundation import huge_pages
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.onnx_runtime import need_onnx_runtime
 from phantom_edge.runtime.engine import Floats, Ints
@@ -45,12 +47,13 @@ class OrtEngine:
         self.table = Rows(bundle)
         cache = self.manifest.cache
         self.blank = int(cache.together)
-        self.cache: Buffers = {
-            name: np.zeros((self.blank + cache.max_context, width), self._stored(dtype))
-            for name, (width, dtype) in cache.buffers().items()
-        }
+        buffers = cache.buffers()
+        shapes = [(self.blank + cache.max_context, width) for width, _ in buffers.values()]
+        arrays = huge_pages.zeros(shapes, [self._stored(dtype) for _, dtype in buffers.values()])
+        self.cache: Buffers = dict(zip(buffers, arrays, strict=True))
         fed = {"vision": {"pixel_values"}, "decoder": {*DECODER_INPUTS, *(f"past_{name}" for name in self.cache)}}
-        self.vision, self.decoder = (self._loaded(bundle, parts[name], names) for name, names in fed.items())
+        with huge_pages.weights():
+            self.vision, self.decoder = (self._loaded(bundle, parts[name], names) for name, names in fed.items())
 
     def _loaded(self, bundle: Bundle, part: Part, fed: set[str]) -> Any:
         """Opens a part's session. Raises EdgeError where the graph's ports differ from the manifest's."""
@@ -109,25 +112,54 @@ class OrtEngine:
         """Reads rows of the embedding table."""
         return self.table[ids]
 
+    @cached_property
+    def bound(self) -> "Bound":
+        """The decoder's binding."""
+        return Bound(self.decoder.io_binding(), [Held.of(name, rows) for name, rows in self.cache.items()])
+
     def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
         """See Engine."""
         count = len(embeds)
         assert start + count <= self.manifest.cache.max_context
-        binding = self.decoder.io_binding()
+        binding, filled = self.bound.binding, self.blank + start
         binding.bind_cpu_input("inputs_embeds", np.ascontiguousarray(embeds, self.dtype))
         binding.bind_cpu_input("position_ids", np.arange(start, start + count, dtype=np.int64)[None])
         binding.bind_cpu_input("logits_to_keep", np.ascontiguousarray(keep, np.int64))
-        binding.bind_output("logits")  # outputs come back in the order of binding
-        for name, rows in self.cache.items():
-            address, filled, width = rows.ctypes.data, self.blank + start, rows.shape[1]
-            behind = address + filled * rows.strides[0]
-            binding.bind_input(f"past_{name}", "cpu", 0, rows.dtype, (filled, width), address)
-            binding.bind_output(f"new_{name}", "cpu", 0, rows.dtype, (count, width), behind)
+        binding.bind_output("logits")
+        for one in self.bound.cache:
+            behind = one.address + filled * one.row_bytes
+            binding.bind_input(one.past, "cpu", 0, one.dtype, (filled, one.width), one.address)
+            binding.bind_output(one.new, "cpu", 0, one.dtype, (count, one.width), behind)
         try:
             self.decoder.run_with_iobinding(binding)
         except self.run_errors as error:
             raise _failed("decoder", error) from error
-        return np.asarray(binding.get_outputs()[0].numpy(), np.float32)
+        return np.asarray(binding.get_outputs()[0].numpy(), np.float32)  # outputs come in the order of binding
+
+
+@dataclass(frozen=True)
+class Held:
+    """Rows of the cache as a decoder's ports: what stays the same from step to step."""
+
+    past: str
+    new: str
+    address: int
+    row_bytes: int
+    width: int
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def of(cls, name: str, rows: NDArray[Any]) -> Self:
+        """The rows (places, width) of the ports called ``name``."""
+        return cls(f"past_{name}", f"new_{name}", rows.ctypes.data, rows.strides[0], rows.shape[1], rows.dtype)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A decoder's binding, kept from step to step, and the rows that it is bound to."""
+
+    binding: Any
+    cache: list[Held]
 
 
 def _failed(part: str, error: Exception) -> EdgeError:

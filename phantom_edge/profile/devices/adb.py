@@ -71,7 +71,11 @@ def find(serial: str) -> Adb:
         raise EdgeError(f"adb lists {len(states)} devices: {listed}", "give one: --device android:SERIAL")
     serial = serial or next(iter(states))
     if serial not in states:
-        remedy = f"run: adb connect {serial}" if ":" in serial else "plug it in with USB debugging on; see: adb devices"
+        remedy = (
+            f"run: adb connect {shlex.quote(serial)}"
+            if ":" in serial
+            else "plug it in with USB debugging on; see: adb devices"
+        )
         raise EdgeError(f"adb lists no device {serial}, but: {listed}", remedy)
     state = states[serial]
     for begin, (meaning, remedy) in FAULTS.items():

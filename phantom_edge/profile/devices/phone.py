@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from shlex import quote
 
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.profile.devices.adb import Adb
@@ -77,7 +78,9 @@ def about(adb: Adb) -> Phone:
     ran = adb.shell("; ".join(f"getprop {name}" for name in PROPERTIES))
     lines = ran.stdout.splitlines()
     if ran.returncode or len(lines) != len(PROPERTIES):
-        raise EdgeError(f"{adb.serial} does not report its properties", f"try: adb -s {adb.serial} shell getprop")
+        raise EdgeError(
+            f"{adb.serial} does not report its properties", f"try: adb -s {quote(adb.serial)} shell getprop"
+        )
     abis, maker, model, soc, board, android, sdk, build = (line.strip() for line in lines)
     name = model if model.lower().startswith(maker.lower()) else f"{maker} {model}".strip()
     number = int(sdk) if sdk.isdecimal() else 0
@@ -111,14 +114,14 @@ def parse(text: str) -> State:
 
 
 def _number(name: str, text: str) -> int | None:
-    found = re.search(rf"^{name}: (-?\d+)\s*$", text, re.MULTILINE)
+    found = re.search(rf"^{name}: (-?\d{{1,18}})\s*$", text, re.MULTILINE)
     return int(found[1]) if found else None
 
 
 def _heat(text: str) -> list[float]:
     """Current temperatures of the processors, by the thermal HAL."""
     now = text.partition("Current temperatures from HAL:")[2].partition("Current cooling devices")[0]
-    found = re.findall(r"Temperature\{mValue=(-?[\d.]+(?:E-?\d+)?), mType=(-?\d+),", now)
+    found = re.findall(r"Temperature\{mValue=(-?\d+(?:\.\d+)?(?:E-?\d+)?), mType=(-?\d{1,9}),", now)
     return [float(value) for value, kind in found if int(kind) in INSIDE and 0 < float(value) < 200]
 
 

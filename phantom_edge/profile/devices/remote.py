@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import IO
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.manifest import MANIFEST
@@ -13,7 +14,7 @@ from phantom_edge.export.targets import TARGETS
 from phantom_edge.foundation.errors import EdgeError, UsageError
 from phantom_edge.foundation.json_file import parse_json
 from phantom_edge.foundation.progress import Progress
-from phantom_edge.profile.measure.lines import COUNTED, Gathering
+from phantom_edge.profile.measure.lines import COUNTED, STOPPED, Gathering, no_measurement
 from phantom_edge.profile.measure.stages import Wish
 from phantom_edge.profile.result import Run
 
@@ -23,9 +24,11 @@ RUNNER = "phantom_edge.profile.measure.runner"
 WHOLE = ".whole"
 """File that marks a complete folder."""
 
+LONGEST_LINE = 1 << 24
+"""Maximum number of characters of a line; a longer one is none of the runner's."""
+
 LOST = 255
 """Exit code of ssh and adb for their own failures."""
-
 
 KILLED = 128 + 9
 """Exit code of a shell whose command was killed: 128 and the number of SIGKILL."""
@@ -69,30 +72,22 @@ def listen(
     """Takes the lines of a runner on the device ``name``. Returns why the run was cut short, or "".
 
     ``on_line`` takes the kind of each stored line. ``others`` takes the lines that other programs write to the runner's
-    stdout; None where there are none. An interrupt cuts the run short, too.
+    stdout; None where there are none. A damaged line, an error of the device and an interrupt cut the run short, too.
+    Raises EdgeError for the first two before anything was measured.
     """
-    step: Callable[[int], None] | None = None
     # a file, since an unread pipe would block a process that writes much
     with TemporaryFile("w+", errors="replace") as words:
         running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words, text=True, errors="replace")
         assert running.stdout is not None
         try:
-            for line in running.stdout:
-                if others is not None and not line.startswith("{"):
-                    others.append(line.strip())
-                    continue
-                if line.startswith('{"error"'):
-                    found = parse_json(line)
-                    raise EdgeError(f"{name}: {found['error']}", found["remedy"])
-                kind = gathering.take(line)
-                if kind == "steps":
-                    step = begin(f"measuring on {name}", gathering.found["steps"][0])
-                elif step is not None and kind in COUNTED:
-                    step(1)
-                on_line(kind)
+            _take_all(name, running.stdout, gathering, begin, on_line, others)
             code = running.wait()
         except KeyboardInterrupt:
-            return "stopped before all was measured"
+            return STOPPED
+        except EdgeError as error:
+            if not gathering.is_begun:
+                raise
+            return f"cut short: {error.problem}; {error.remedy}"
         finally:
             running.kill()
             running.wait()
@@ -105,6 +100,38 @@ def listen(
     if code == LOST or not errors.strip():
         return f"the connection to {name} ended before all was measured; run the same command again"
     return f"{name} stopped before all was measured ({last(errors)})"
+
+
+def _take_all(
+    name: str,
+    lines: IO[str],
+    gathering: Gathering,
+    begin: Progress,
+    on_line: Callable[[str], None],
+    others: list[str] | None,
+) -> None:
+    step: Callable[[int], None] | None = None
+    while line := lines.readline(LONGEST_LINE):
+        if others is not None and not line.startswith("{"):
+            others.append(line.strip())
+            continue
+        if line.startswith('{"error"'):
+            raise _error_of(name, line)
+        kind = gathering.take(line)
+        if kind == "steps":
+            step = begin(f"measuring on {name}", gathering.found["steps"][0])
+        elif step is not None and kind in COUNTED:
+            step(1)
+        on_line(kind)
+
+
+def _error_of(name: str, line: str) -> EdgeError:
+    """The error of a runner's line, or that of a damaged line."""
+    try:
+        found = parse_json(line)
+        return EdgeError(f"{name}: {found['error']}", str(found["remedy"]))
+    except (ValueError, KeyError):
+        return no_measurement(line, "error")
 
 
 def profile_of(gathering: Gathering, bundle: Bundle, wish: Wish, partly: str) -> Run:

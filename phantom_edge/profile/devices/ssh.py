@@ -44,7 +44,7 @@ class Address:
         found = re.fullmatch(
             r"ssh://((?:[\w.-]+@)?[\w][\w.-]*|(?:[\w.-]+@)?\[[0-9a-fA-F:]+\])(?::(\d{1,5}))?(/.+)?", text
         )
-        if found is None or found[1].startswith("-"):
+        if found is None or found[1].startswith("-") or not 0 < int(found[2] or 22) < 1 << 16:
             raise UsageError(f"--device is '{text}'", "give ssh://user@host, or ssh://user@host:22/path/of/python")
         return cls(
             found[1].replace("[", "").replace("]", ""), int(found[2]) if found[2] else None, found[3] or "python3"
@@ -79,12 +79,12 @@ def _check(address: Address) -> None:
     ran = _ran(address, f"{quote(address.python)} -m {RUNNER} --check")
     if ran.returncode == LOST:
         raise EdgeError(
-            f"ssh does not reach {address.host} ({last(ran.stderr)})", f"try: {' '.join(address.command('true'))}"
+            f"ssh does not reach {address.host} ({last(ran.stderr)})", f"try: {shlex.join(address.command('true'))}"
         )
     if ran.returncode:
         raise EdgeError(
             f"{address.host} has no phantom-edge that can measure ({last(ran.stderr)})",
-            f"run on it, in a clone: {address.python} -m pip install '.[ort,profile]'",
+            f"run on it, in a clone: {quote(address.python)} -m pip install '.[ort,profile]'",
         )
 
 

@@ -41,8 +41,8 @@ DEVICES: dict[str, ProfileOn] = {"host": _host, "ssh": _ssh, "android": _android
 
 def profile_on(device: str, path: Path, wish: Wish, begin: Progress, apk: Path | None = None) -> Run:
     """Measures a bundle on a device; ``apk`` is installed on a phone before. Raises EdgeError for an invalid name."""
-    kind = device.partition(":")[0]
-    if kind not in DEVICES:
+    kind, mark, _ = device.partition(":")
+    if kind not in DEVICES or (kind == "host" and mark):
         raise UsageError(f"--device is '{device}'", "give host, ssh://user@host, android:SERIAL, or ios:UDID/APP")
     if apk is not None:
         if kind != "android":

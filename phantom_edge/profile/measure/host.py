@@ -6,7 +6,7 @@ from pathlib import Path
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.work import work_of
 from phantom_edge.foundation.progress import Progress
-from phantom_edge.profile.measure.lines import COUNTED, Gathering
+from phantom_edge.profile.measure.lines import COUNTED, STOPPED, Gathering
 from phantom_edge.profile.measure.machine import Watch, describe
 from phantom_edge.profile.measure.operators import operators_of
 from phantom_edge.profile.measure.stages import Measuring, Wish
@@ -14,7 +14,7 @@ from phantom_edge.profile.result import Energy, Run, Subject
 
 
 def profile_here(path: Path, wish: Wish, begin: Progress) -> Run:
-    """Measures everything; an interrupt leaves a partial run.
+    """Measures everything; an interrupt leaves a partial run, once anything was measured.
 
     Raises EdgeError for a folder that is no bundle, and for a wish that the bundle cannot meet.
     """
@@ -25,7 +25,7 @@ def profile_here(path: Path, wish: Wish, begin: Progress) -> Run:
     try:
         measure(measuring)
     except KeyboardInterrupt:
-        partly = "stopped before all was measured"
+        partly = STOPPED
     return gathering.run(wish.repeats, partly)
 
 

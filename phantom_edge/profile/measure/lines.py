@@ -10,7 +10,19 @@ from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.json_file import parse_json
 from phantom_edge.foundation.typed import WrongJson, from_json, to_json
 from phantom_edge.foundation.versions import __version__
-from phantom_edge.profile.result import Answered, Depth, Device, Energy, Operators, Reading, Run, Stage, Subject
+from phantom_edge.profile.result import (
+    NEEDED,
+    Answered,
+    Depth,
+    Device,
+    Energy,
+    Operators,
+    Reading,
+    Run,
+    Stage,
+    Subject,
+    check_part,
+)
 
 KINDS: dict[str, type[Any]] = {
     "device": Device,
@@ -30,6 +42,9 @@ first and after the last; ``end``: marks a complete profile."""
 
 COUNTED = ("stage", "depth", "answer", "operators")
 """Kinds that ``steps`` counts."""
+
+STOPPED = "stopped before all was measured"
+"""Why a run is partial that Ctrl-C ended."""
 
 Emit = Callable[[str, str], None]
 """Takes the kind and the line of each measurement."""
@@ -57,21 +72,29 @@ class Gathering:
         try:
             document = parse_json(line)
             ((kind, value),) = document.items()
-            self.found[kind].append(from_json(KINDS[kind], value, kind))
+            check_part(measured := from_json(KINDS[kind], value, kind))
+            self.found[kind].append(measured)
         except (ValueError, AttributeError, KeyError, WrongJson) as error:
-            raise EdgeError(
-                f"the device sent a line that is no measurement: {line[:80]!r} ({type(error).__name__})",
-                "install the same version of phantom-edge on both machines: pip install --upgrade phantom-edge",
-            ) from error
+            raise no_measurement(line, type(error).__name__) from error
         return str(kind)
 
     @property
     def is_whole(self) -> bool:
-        """True after the end line."""
-        return bool(self.found["end"])
+        """True after the end line, and where nothing is missing before it."""
+        return bool(self.found["end"]) and {stage.name for stage in self.found["stage"]} >= NEEDED
+
+    @property
+    def is_begun(self) -> bool:
+        """True where there is something to show."""
+        return all(self.found[kind] for kind in ("device", "subject", "stage"))
 
     def run(self, repeats: int, partial: str = "") -> Run:
-        """Returns the profile. Raises EdgeError where device or bundle are missing."""
+        """Returns the profile.
+
+        Raises EdgeError where device or bundle are missing, and KeyboardInterrupt where that stopped it so early.
+        """
+        if partial == STOPPED and not self.is_begun:
+            raise KeyboardInterrupt
         if not self.found["device"] or not self.found["subject"]:
             raise EdgeError(f"nothing was measured ({partial or 'no lines came'})", "run the same command again")
         readings = tuple(self.found["reading"])
@@ -95,3 +118,11 @@ class Gathering:
             untold=operators.untold,
             widened=operators.widened,
         )
+
+
+def no_measurement(line: str, why: str) -> EdgeError:
+    """The fault of a line that a runner does not write."""
+    return EdgeError(
+        f"the device sent a line that is no measurement: {line[:80]!r} ({why})",
+        "install the same version of phantom-edge on both machines: pip install --upgrade phantom-edge",
+    )

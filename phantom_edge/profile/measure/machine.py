@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from phantom_edge.foundation import huge_pages
 from phantom_edge.foundation.errors import need
 from phantom_edge.profile.measure.periodic import every
 from phantom_edge.profile.measure.tegra import Tegra, open_tegra, states
@@ -43,7 +44,7 @@ def describe(threads: int) -> Device:
         memory_bytes=psutil.virtual_memory().total,
         bandwidth=bandwidth(count),
         products=products(count),
-        notes=states(),
+        notes={"huge pages": huge_pages.described(), **states()},
     )
 
 

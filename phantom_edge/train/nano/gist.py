@@ -64,6 +64,9 @@ class GistCollator(Collator):
 class GistReader(nn.Module):
     """A model, with a linear head that reads the gist of pictures off the CLS token of their thumbnails."""
 
+    _keys_to_ignore_on_save: list[str] | None = None
+    """Weights that a checkpoint of Trainer lacks; it ties them when it resumes."""
+
     def __init__(self, model: PhantomForConditionalGeneration) -> None:
         super().__init__()
         self.model = model
@@ -74,12 +77,17 @@ class GistReader(nn.Module):
         model.model.vision_tower.register_forward_hook(lambda _module, _inputs, found: self.seen.append(found[:, 0]))
         if model.config.tie_word_embeddings:  # Trainer saves no tensor twice
             self.register_state_dict_post_hook(_drop_tied_head)  # type: ignore[no-untyped-call]
+            self._keys_to_ignore_on_save = ["model.lm_head.weight"]
 
     @property
     def config(self) -> PhantomConfig:
         """The model's own."""
         config: PhantomConfig = self.model.config
         return config
+
+    def tie_weights(self) -> None:
+        """Share the embedding with the head again."""
+        self.model.tie_weights()
 
     def forward(self, **inputs: Any) -> Any:
         """The model's own output; its CLS tokens (tiles, hidden) are kept for ``read``."""

@@ -101,6 +101,7 @@ def run_stage(
     callbacks: tuple[TrainerCallback, ...] = (),
 ) -> None:
     """Train ``model`` in place through one stage, on training scenes from ``first_scene`` on."""
+    torch.manual_seed(seed)  # heads that read facts are drawn alike, whatever came before
     looking = stage.name in ("look", "name", "closer")
     arguments = _arguments(stage, out, seed=seed, workers=workers, bf16=bf16, evaluate=evaluate and not looking)
     scenes = SceneRange(

@@ -16,7 +16,7 @@ import java.nio.LongBuffer
 import javax.imageio.ImageIO
 import org.json.JSONObject
 
-val environment: OrtEnvironment = OrtEnvironment.getEnvironment()
+val environment: OrtEnvironment = OrtEnvironment.getEnvironment().apply { setTelemetry(false) }
 val types = mapOf("float32" to OnnxJavaType.FLOAT, "float16" to OnnxJavaType.FLOAT16, "int8" to OnnxJavaType.INT8)
 
 /** EXIF tag 0x0112 of a JPEG or PNG; 1 where it has none. */

@@ -126,7 +126,7 @@ fun answer(folder: File, picture: File, question: String, most: Int = 256): Stri
     val manifest = JSONObject(File(folder, "phantom.json").readText())
     val prompt = manifest.getJSONObject("prompt")
     val rules = manifest.getJSONObject("pictures")
-    val environment = OrtEnvironment.getEnvironment()
+    val environment = OrtEnvironment.getEnvironment().apply { setTelemetry(false) }
     val described = manifest.getJSONObject("parts")
     val parts = described.keys().asSequence().toList().associateWith {
         Loaded(folder, described.getJSONObject(it), environment)

@@ -107,7 +107,10 @@ internal class PhantomApp : Application() {
 }
 
 /** Why ONNX Runtime is not there, in two lines; null where it is. An app may be built without its native libraries. */
-internal fun engineFault(abi: String, load: () -> Unit = { OrtEnvironment.getEnvironment() }): String? {
+internal fun engineFault(
+    abi: String,
+    load: () -> Unit = { OrtEnvironment.getEnvironment().setTelemetry(false) },
+): String? {
     val isThere = try {
         load()
         true

@@ -39,7 +39,7 @@ private fun isExact(session: OrtSession, rows: Int): Boolean {
     for (place in 0 until rows * depth) numbers.put((if (place % depth / 4 % 2 == 0) 255 else 1).toByte())
     numbers.flip()
     val shape = longArrayOf(rows.toLong(), depth.toLong())
-    val environment = OrtEnvironment.getEnvironment()
+    val environment = ortEnvironment()
     return OnnxTensor.createTensor(environment, numbers, shape, OnnxJavaType.UINT8).use { x ->
         session.run(mapOf("x" to x)).use { found ->
             val products = (found.get(0) as OnnxTensor).floatBuffer

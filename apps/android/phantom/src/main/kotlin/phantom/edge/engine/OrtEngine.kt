@@ -27,7 +27,7 @@ internal class OrtEngine(
     private val threads: Int,
     private val traces: File? = null,
 ) : Engine {
-    private val environment: OrtEnvironment = OrtEnvironment.getEnvironment()
+    private val environment: OrtEnvironment = ortEnvironment()
     private val manifest = bundle.manifest
     private val hidden = manifest.model.hidden
     private val vocabulary = manifest.model.vocabulary

@@ -7,6 +7,7 @@ import ai.onnxruntime.OrtException
 import ai.onnxruntime.OrtSession
 import phantom.edge.PhantomError
 import phantom.edge.engine.direct
+import phantom.edge.engine.ortEnvironment
 
 private const val GRAPH = "/matmul.onnx"
 private const val NANOS = 1e9
@@ -28,7 +29,7 @@ internal class Ceilings(val bandwidth: Double, val products: Double)
  * Raises PhantomError.
  */
 internal fun ceilings(threads: Int): Ceilings {
-    val environment = OrtEnvironment.getEnvironment()
+    val environment = ortEnvironment()
     val bytes = checkNotNull(PhantomError::class.java.getResourceAsStream(GRAPH)) { "$GRAPH is not in the library" }
     val graph = bytes.use { it.readBytes() }
     val room = minOf(MOST_BYTES, Runtime.getRuntime().maxMemory() / PART_OF_HEAP)
