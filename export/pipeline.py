@@ -89,11 +89,9 @@ def export_bundle(
 ) -> Exported:
     """Writes the bundle of ``model`` (folder, hub id, or nano) for ``target`` to ``out``, and verifies it.
 
-    ``named`` is the model that the bundle names, where ``model`` is an intermediate of it.
-
-    ``begin`` counts layers, bytes and steps. Raises EdgeError for a user's mistake, and where the bundle exceeds its
-    error bounds. ``out`` appears whole or not at all; the finished parts of an interrupted export are kept beside it,
-    for the next export with the same settings.
+    ``named`` is the model where ``model`` is an intermediate of it. ``begin`` counts layers, bytes and steps. Raises
+    EdgeError for a user's mistake, and where the bundle exceeds its error bounds. ``out`` appears whole or not at all;
+    the finished parts of an interrupted export are kept beside it, for the next export with the same settings.
     """
     to = target_named(target)
     making = to.making()

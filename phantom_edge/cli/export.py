@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from phantom_edge import api
-from phantom_edge.cli.bundles import check_model, check_triples
+from phantom_edge.cli.bundles import check_model
 from phantom_edge.cli.console import JsonOption, force_option, friendly, note, print_json, print_table, stopped, tasks
 from phantom_edge.cli.target_flags import with_target_flags
 from phantom_edge.export.targets import TARGETS
@@ -78,7 +78,6 @@ def export(
     After an interruption, the same command resumes with the missing parts.
     """
     check_model(model)
-    check_triples(calib)
     out = Path(f"{own_name(Path(model).resolve())}-{target}") if out is None else out
     try:
         with tasks() as begin:
