@@ -9,7 +9,7 @@ DEMO := .[export,scenes]
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test long faults fuzz kills lint docs android web-library wheel release train-nano clean
+.PHONY: help demo test long faults fuzz kills lint docs android web-library web wheel release train-nano clean
 
 help: ## list these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -74,6 +74,11 @@ web-library: $(VENV)/dev ## set up, then the TypeScript library for the web: typ
 	@cd apps/web && npm ci --ignore-scripts --no-audit --no-fund
 	@printf '\n== tsc, biome and vitest\n'
 	@cd apps/web && npm run --silent check && npm test --silent
+
+web: $(VENV)/dev ## set up, then a folder for any web server: the page that asks nano (needs node 20.19 or newer)
+	@command -v npm >/dev/null || { echo "error: no npm on PATH; install node 20.19 or newer and try again" >&2; exit 1; }
+	@cd apps/web && npm ci --ignore-scripts --no-audit --no-fund
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) scripts/web.py
 
 wheel: $(VENV)/dev ## set up, then build sdist and wheel into dist/
 	@rm -rf build

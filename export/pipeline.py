@@ -5,10 +5,12 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from phantom_edge.bundle.folder import Bundle, listing, write_manifest
 from phantom_edge.bundle.manifest import UNSEALED, Integers, Manifest, Model, Phantom
 from phantom_edge.bundle.pictures import Pictures
+from phantom_edge.bundle.prompt import Prompt
 from phantom_edge.bundle.proof import RELATIVE, Check, Proof
 from phantom_edge.checkpoint.card import Card, read_card
 from phantom_edge.checkpoint.generation import Carried
@@ -89,9 +91,9 @@ def export_bundle(
 ) -> Exported:
     """Writes the bundle of ``model`` (folder, hub id, or nano) for ``target`` to ``out``, and verifies it.
 
-    ``named`` is the model where ``model`` is an intermediate of it. ``begin`` counts layers, bytes and steps. Raises
-    EdgeError for a user's mistake, and where the bundle exceeds its error bounds. ``out`` appears whole or not at all;
-    the finished parts of an interrupted export are kept beside it, for the next export with the same settings.
+    ``named`` is the model that the bundle names, where ``model`` is an intermediate of it; ``begin`` counts layers,
+    bytes and steps. Raises EdgeError for a user's mistake, and where the bundle exceeds its error bounds. ``out``
+    appears whole or not at all; finished parts of an interrupted export are kept beside it, for the next one alike.
     """
     to = target_named(target)
     making = to.making()
@@ -112,22 +114,9 @@ def export_bundle(
     if settings.precision == "fp16":
         check_folded([one.form for one in chosen], _wider())
     phantom = tuple(map(_phantom, chosen))
-    calibration = None if settings.calibration is None else settings.calibration.digest
-    about = {
-        **asdict(replace(settings, calibration=None)),
-        "calibration": calibration,
-        "by": __version__,
-        "tools": {name: installed(name) for name in to.tools},
-        "target": target,
-        "model": fingerprint,
-        "first_token": prompt.first_token,
-        "stop_tokens": list(prompt.stop_tokens),
-        "phantom": [asdict(layer) for layer in phantom],
-    }
-    weights = (
-        sum(tensor.bytes // tensor.dtype.itemsize for tensor in source.tensors.values())
-        * DTYPES[settings.precision].itemsize
-    )
+    about = _about(to, settings, fingerprint, prompt, phantom)
+    numbers = sum(tensor.bytes // tensor.dtype.itemsize for tensor in source.tensors.values())
+    weights = numbers * DTYPES[settings.precision].itemsize
     with unfinished(out, about) as parts:
         with whole_folder(out, force=force, bytes_needed=max(weights - parts.bytes, 0)) as folder:
             lowered = making.lower(source, chosen, settings, parts, begin)
@@ -168,6 +157,23 @@ def export_bundle(
     return Exported(Bundle.unchecked(out), files, seconds, source.carried, lowered.unproved, card.notes)
 
 
+def _about(
+    to: Target, settings: Settings, fingerprint: str, prompt: Prompt, phantom: tuple[Phantom, ...]
+) -> dict[str, Any]:
+    """Returns all that an unfinished export must share with this one to be gone on with."""
+    return {
+        **asdict(replace(settings, calibration=None)),
+        "calibration": None if settings.calibration is None else settings.calibration.digest,
+        "by": __version__,
+        "tools": {name: installed(name) for name in to.tools},
+        "target": to.name,
+        "model": fingerprint,
+        "first_token": prompt.first_token,
+        "stop_tokens": list(prompt.stop_tokens),
+        "phantom": [asdict(layer) for layer in phantom],
+    }
+
+
 def quantize_for(
     model: str,
     recipe: str,
@@ -191,9 +197,7 @@ def quantize_for(
     checked_prompt(source)
     _check_range(source, settings, begin)
     return quantized_beside(
-        folder,
-        wanted,
-        out,
+        *(folder, wanted, out),
         name=Path(recipe).stem,
         model=model,
         calibration=calibration,

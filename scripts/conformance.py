@@ -46,7 +46,16 @@ FORMS: dict[str, tuple[str | None, dict[str, Any], dict[str, Any]]] = {
     "int4": ("int4", {}, {}),
     "int8-cache": ("int8", {}, {"cache": "int8"}),
 }
-"""Recipe, settings and the target's own options of each bundle."""
+"""Recipe, settings and the target's own options of each bundle of target onnx."""
+
+WEB_FORMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "web-wasm": ("int8", {"engines": "wasm"}),
+    "web-webgpu": ("int4", {"engines": "webgpu"}),
+}
+"""Recipe and the target's own options of each bundle of target web: the forms that suit the engines."""
+
+FEW = 6
+"""Number of questions to a form of WebGPU, which a browser without a GPU computes very slowly."""
 
 PROVED = "fp16"
 """The form with a proof, for readers of proofs."""
@@ -76,14 +85,21 @@ def write_json(path: Path, document: object) -> None:
 
 
 def write_bundles(folder: Path) -> None:
-    """A bundle for each of FORMS."""
+    """A bundle for each of FORMS and WEB_FORMS."""
     with TemporaryDirectory() as desk:
+
+        def checkpoint(recipe: str | None) -> str:
+            place = NANO if recipe is None else Path(desk) / recipe
+            if recipe is not None and not place.exists():
+                quantize_checkpoint(NANO, read_recipe(recipe), place, name=recipe)
+            return str(place)
+
         for form, (recipe, common, own) in FORMS.items():
-            checkpoint = NANO if recipe is None else Path(desk) / recipe
-            if recipe is not None and not checkpoint.exists():
-                quantize_checkpoint(NANO, read_recipe(recipe), checkpoint, name=recipe)
             settings = Settings(**common, options=TARGETS["onnx"].options(**own))
-            export_bundle(str(checkpoint), "onnx", folder / form, settings, prove=form == PROVED)
+            export_bundle(checkpoint(recipe), "onnx", folder / form, settings, prove=form == PROVED)
+        for form, (recipe, own) in WEB_FORMS.items():
+            settings = Settings(options=TARGETS["web"].options(**own))
+            export_bundle(checkpoint(recipe), "web", folder / form, settings, prove=False)
 
 
 def open_bundle(folder: Path) -> Session:
@@ -138,6 +154,21 @@ def write_answers(made: Path, asked: list[Asked]) -> None:
         session = open_bundle(made / "bundles" / form)
         answers[form] = [answer_of(session, one, made / "pictures") for one in asked]
     write_json(made / "answers.json", {"asked": asked, "answers": answers})
+
+
+def write_web_answers(made: Path, asked: list[Asked]) -> None:
+    """Questions that are clear in a form of target web, too, and its answers."""
+    found = {}
+    for form, (_, own) in WEB_FORMS.items():
+        engine = own["engines"]
+        session = open_bundle(made / "bundles" / form)
+        few = asked if engine == "wasm" else [one for one in asked if len(one["pictures"]) == 1][:FEW]
+        clear = [one for one in few if lead_of(session, one, made / "pictures") >= LEAD]
+        session = open_bundle(made / "bundles" / form)  # with an empty cache
+        answers = [answer_of(session, one, made / "pictures") for one in clear]
+        assert len(clear) >= len(few) // 2, (form, len(clear))
+        found[form] = {"engine": engine, "asked": clear, "answers": answers}
+    write_json(made / "web.json", found)
 
 
 def changed_copy(folder: Path, out: Path, change: Callable[[Any], None]) -> Path:
@@ -197,6 +228,7 @@ def main(made: Path) -> None:
         write_prompts(folder)
         asked = clear_questions(folder)
         write_answers(folder, asked)
+        write_web_answers(folder, asked)
         write_settings(folder, asked)
         write_json(folder / "damaged.json", write_damaged(folder / "damaged", folder / "bundles" / "int4", DAMAGES))
 

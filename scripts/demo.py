@@ -101,6 +101,7 @@ def main() -> None:
     )
     ask(ROOT / bundle, ROOT / scenes)
     say(f"\npictures: {scenes}; report: {report}; bundle: {bundle}")
+    say("in a browser: make web; then: phantom-edge demo web " + str(bundle))
     say(f'next: phantom-edge run --model {bundle} --image {SAMPLE} "What is the price?"')
 
 

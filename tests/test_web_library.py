@@ -1,70 +1,27 @@
 """The TypeScript library for the web: types, style, package, and its tests, with ONNX Runtime Web in node."""
 
 import json
-import os
-import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conformance_data import conformance_data
+from web_packages import PATIENCE, WEB, installed_copy, run
 
 from phantom_edge import __version__
 
-ROOT = Path(__file__).resolve().parents[1]
-WEB = ROOT / "apps" / "web"
-PATIENCE = 1500
-"""Maximum seconds for packages, and for the tests."""
-
-LEAST_NODE = (20, 19)
 REGISTRY = "https://registry.npmjs.org/"
 PROGRAM = """import { Phantom, PhantomError } from "phantom-edge";
 const error = await Phantom.open("data:,x").catch((error) => error);
 console.log(error instanceof PhantomError, error.fault);
 """
-ABSENT = re.compile(r"ENOTFOUND|ECONN\w+|ETIMEDOUT|EAI_AGAIN|ENETUNREACH|ERR_SOCKET_TIMEOUT|code E(404|403|50\d)")
-"""npm's words where its registry does not answer."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3 * PATIENCE)]
 
 
-def node_version() -> tuple[int, ...]:
-    """Version of node, empty where there is none."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        return ()
-    said = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
-    return tuple(map(int, said.strip().removeprefix("v").split(".")))
-
-
-def run(words: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs a program in ``folder``."""
-    return subprocess.run(
-        words,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-        env=os.environ | {"CI": "1", "NO_COLOR": "1"} | environment,
-    )
-
-
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the library with its packages, so that no two builds meet."""
-    if node_version() < LEAST_NODE:
-        pytest.skip("no node 20.19 or newer with npm here, which runs the tests of the web library")
-    desk = tmp_path_factory.mktemp("web")
-    made = shutil.ignore_patterns("node_modules", "dist", "LICENSE")
-    shutil.copytree(WEB, desk / "apps" / "web", ignore=made)
-    shutil.copy(ROOT / "LICENSE", desk)
-    ran = run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], desk / "apps" / "web")
-    if ran.returncode and ABSENT.search(ran.stderr):
-        pytest.skip("npm does not bring the packages of the web library")
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    return desk / "apps" / "web"
+    return installed_copy(tmp_path_factory.mktemp("web"))
 
 
 def test_types_and_style_are_clean(installed: Path) -> None:

@@ -7,6 +7,7 @@ import typer
 from phantom_edge.cli import (
     convert,
     data,
+    demo,
     doctor,
     evaluate,
     export,
@@ -51,6 +52,7 @@ app.command("plan", cls=Command)(plan.plan)
 app.command("report", cls=Command)(report.report)
 app.add_typer(history.app, name="history")
 app.add_typer(data.app, name="data")
+app.add_typer(demo.app, name="demo")
 app.add_typer(train.app, name="train")
 app.command("doctor", cls=Command)(doctor.doctor)
 
