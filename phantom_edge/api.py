@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from phantom_edge.foundation.errors import UsageError
+from phantom_edge.foundation.errors import EdgeError, UsageError
 from phantom_edge.foundation.progress import Progress, no_progress
 from phantom_edge.loaded import Note, Source, load, load_torch_quietly, no_note
 
@@ -85,6 +85,8 @@ def export_bundle(
         raise UsageError(
             f"--calib is given, but target {target} needs no calibration", "leave it out, or give a recipe"
         )
+    if calib is not None and not Path(calib).is_file():
+        raise EdgeError(f"there is no file {calib}", "give the path of a JSONL file of triples")
     if keep and not is_recipe:
         raise UsageError("--keep is for a recipe's quantized checkpoint", "leave it out, or give --weights a recipe")
     recipe = read_recipe(weights) if weights is not None and is_recipe else None

@@ -21,7 +21,7 @@ from phantom_edge.data.scenes.write import write_scenes
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.sizes import SIZES
 from phantom_edge.train.adapters import adapted, load_base, merged
-from phantom_edge.train.finetune import Progress, count_pictures, finetune, read_data
+from phantom_edge.train.finetune import Progress, count_rows, finetune, read_data
 from phantom_edge.train.parts import in_first_step
 from phantom_edge.train.runs import RunFolder, last_checkpoint
 from phantom_edge.train.settings import Settings, for_amount, micro_batch_for
@@ -242,7 +242,7 @@ def test_settings_follow_the_amount_of_data(scenes: Path) -> None:
         batch, epochs, _ = for_amount(pictures)
         assert -(-pictures // batch) * epochs >= 100, pictures
         assert batch % micro_batch_for(batch) == 0 and micro_batch_for(batch) <= 4
-    assert count_pictures(scenes, 0.25) == 12
+    assert count_rows(scenes, 0.0) == len(read_data(scenes, Settings(held_out=0.0)).train)
 
 
 def test_what_cannot_be_trained_on(tiny: Path, scenes: Path, tmp_path: Path) -> None:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from phantom_edge import api
-from phantom_edge.cli.bundles import check_model, check_triples
+from phantom_edge.cli.bundles import check_model
 from phantom_edge.cli.console import JsonOption, force_option, friendly, note, print_json, print_table, stopped, tasks
 from phantom_edge.cli.target_flags import with_target_flags
-from phantom_edge.export.targets import TARGETS, target_named
-from phantom_edge.export.targets.target import PRECISIONS
+from phantom_edge.export.targets import TARGETS
 from phantom_edge.models.naming import own_name
 from phantom_edge.models.shipped import NAME
 
@@ -79,8 +78,6 @@ def export(
     After an interruption, the same command resumes with the missing parts.
     """
     check_model(model)
-    if weights not in (None, *PRECISIONS) or target_named(target).calibrates:  # else it is refused as needless
-        check_triples(calib)
     out = Path(f"{own_name(Path(model).resolve())}-{target}") if out is None else out
     try:
         with tasks() as begin:

@@ -147,14 +147,14 @@ def _by_amount(
     """Batch, epochs and learning rate: those given, and for others what the amount of data asks for, with a note."""
     if batch is not None and epochs is not None and rate is not None:
         return batch, epochs, rate
-    from phantom_edge.train.finetune import count_pictures
+    from phantom_edge.train.finetune import count_rows
     from phantom_edge.train.settings import PAPER, for_amount
 
-    pictures = count_pictures(data, held_out)
-    usual = for_amount(pictures)
+    rows = count_rows(data, held_out)
+    usual = for_amount(rows)
     batch = usual[0] if batch is None else batch
     epochs, rate = usual[1] if epochs is None else epochs, usual[2] if rate is None else rate
-    amount = "the paper's settings for so many pictures" if usual == PAPER else f"settings for {pictures:,} pictures"
+    amount = "the paper's settings" if usual == PAPER else f"settings for {rows:,} rows, a picture with questions each"
     note(f"{amount}: --batch {batch} --epochs {epochs:g} --lr {rate:g}")
     return batch, epochs, rate
 

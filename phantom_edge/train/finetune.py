@@ -75,8 +75,8 @@ def read_data(source: Path | str, settings: Settings) -> Data:
     return Data(train, [group for group in groups if group.images in aside], kinds)
 
 
-def count_pictures(source: Path | str, held_out: float) -> int:
-    """Number of groups of questions that a run would train on, counted as far as it matters for its settings."""
+def count_rows(source: Path | str, held_out: float) -> int:
+    """Number of rows that a run would train on, a picture with its questions each, as far as its settings need it."""
     found = sum(1 for _ in islice(groups_of(open_triples(source)), 2 * FEW * PAPER[0]))
     return found - round(found * held_out)
 
