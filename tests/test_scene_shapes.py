@@ -166,7 +166,7 @@ def test_small_letters_vanish_in_the_thumbnail() -> None:
 def test_a_small_needle_vanishes_in_the_thumbnail() -> None:
     scene = make_scene(0, mix="fine", pixels=(448, 448))
     for value in (0, 3, 5, 8):
-        dial = Dial(graph.Place(0.4, 0.6, 0.0185), value, small=True)
+        dial = Dial(graph.Place(0.4, 0.6, 0.0268), value, small=True)
         tiles, thumbnail = marks(scene, dial, replace(dial, value=(value + 4) % graph.DIAL_MARKS))
         assert abs(tiles).max() > 40 and abs(thumbnail).max() < 2 * MOTTLE < abs(tiles).max()
 

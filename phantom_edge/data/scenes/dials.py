@@ -9,7 +9,7 @@ from phantom_edge.data.scenes.graph import DIAL_MARKS, Dial
 
 Point = tuple[float, float]
 
-DIAL_SPECK, DIAL_FADING = 0.24, 0.1
+DIAL_SPECK, DIAL_FADING = 0.17, 0.065
 """Width of specks on a small dial, and of the blur taken out of its needle, in radii."""
 DIAL_MOTTLE = 24.0
 """Standard deviation of a small dial's specks, levels: a needle is easier to guess than letters."""
@@ -41,7 +41,7 @@ def _small_dial(image: Image.Image, item: Dial, x: float, y: float, radius: floa
     needle, inside = (Image.new("L", (span, span), 0) for _ in range(2))
     ImageDraw.Draw(inside).ellipse((0, 0, span - 1, span - 1), fill=255)
     end = on_dial(half, half, radius * 0.75, item.value)
-    ImageDraw.Draw(needle).line((half, half, *end), fill=255, width=max(1, round(radius * 0.16)))
+    ImageDraw.Draw(needle).line((half, half, *end), fill=255, width=max(1, round(radius * 0.12)))
     face = mottled((span, span), SMALL_CARD, radius * DIAL_SPECK, item.place, DIAL_MOTTLE)
     image.paste(engraved(face, needle, DIAL_FADING * radius, SMALL_CARD), (round(x - half), round(y - half)), inside)
     draw, line = ImageDraw.Draw(image), max(2, round(radius * 0.12))

@@ -16,17 +16,17 @@ EXTRAS = ("sign", "card", "arrow", "dial", "bars")
 SPOILED_SHARE = 0.2
 """Share of signs, cards and dials of the new mixes that nobody can read."""
 
-LEAST_LETTERS = 9.0
+LEAST_LETTERS = 12.0
 """Least height of small capital letters and digits in the tiles, pixels."""
-THUMBNAIL_LETTERS = 5.0
+THUMBNAIL_LETTERS = 6.5
 """Greatest height of small letters in the thumbnail, pixels, along either axis."""
 SMALL_FONTS = (0, 3)
 """Fonts without serifs, not bold: the others are not readable so small, or still show in the thumbnail."""
 LETTER = 0.32
 """Height of a small sign's letters in its radii."""
-SMALL_DIALS = (8.0, 4.5)
+SMALL_DIALS = (12.0, 6.5)
 """Least radius of a small dial in the tiles, and greatest in the thumbnail, pixels (geometric mean of both axes)."""
-ROW_RADII = (5.0, 6.5)
+ROW_RADII = (6.5, 8.0)
 """Radii of a row's shapes in the tiles, pixels."""
 ROW_PITCH = 2.7
 """Distance of neighbours in a row, in radii."""
@@ -35,6 +35,9 @@ ROW_SHAPES = tuple(shape for shape in graph.SHAPES if shape != "hexagon")
 SMALL = ("sign", "price", "card", "dial", "row")
 FINE_GRIDS = tuple(grid for grid in GRIDS if min(grid) >= 2)
 """A strip's thumbnail is as high, or as wide, as its tiles: it shows nearly as much as they do."""
+
+TRIES = 60
+"""Places tried for a thing before it is left out."""
 
 Box = tuple[float, float, float, float]
 
@@ -153,32 +156,45 @@ def _perhaps_spoiled(item: Item, random: Random) -> Item:
 
 def _place(item: Item, scene: Scene, taken: list[Box], items: list[Item], random: Random) -> None:
     """Add ``item`` at a free place of the picture, if there is one."""
-    found = _free(*reach(item), scene, taken, random)
+    is_small = isinstance(item, Sign | Card | Dial) and item.small
+    found = _free(*reach(item), scene, taken, random, whole=is_small)
     if found:
         items.append(replace(item, place=Place(*found, item.place.radius)))
 
 
 def _place_row(members: list[Solid], scene: Scene, taken: list[Box], lines: list[Row], random: Random) -> None:
     radius = members[0].place.radius
-    found = _free(members[-1].place.x + 1.12 * radius, 1.12 * radius, scene, taken, random)
+    found = _free(members[-1].place.x + 1.12 * radius, 1.12 * radius, scene, taken, random, whole=True)
     if found:
         x, y = found
         lines.append(Row(tuple(replace(m, place=Place(round(x + m.place.x, 5), y, round(radius, 5))) for m in members)))
 
 
 def _free(
-    across: float, down: float, scene: Scene, taken: list[Box], random: Random, tries: int = 60
+    across: float, down: float, scene: Scene, taken: list[Box], random: Random, *, whole: bool = False
 ) -> tuple[float, float] | None:
-    """Returns the centre of a box of half sides ``across`` and ``down`` that touches no other, and takes it."""
-    gap = 4 / min(pixels_per_unit(scene.pixels or (1, 1)))
+    """Returns the centre of a box of half sides ``across`` and ``down`` that touches no other, and takes it.
+
+    ``whole``: it lies inside one tile.
+    """
+    assert scene.pixels
+    columns, rows = choose_grid(*scene.pixels, VIEW) if whole else (1, 1)
+    gap = 4 / min(pixels_per_unit(scene.pixels))
     edge_x, edge_y = across + gap, down + gap
     if edge_x > scene.width / 2 or edge_y > scene.height / 2:
         return None
-    for _ in range(tries):
+    for _ in range(TRIES):
         x = round(random.uniform(edge_x, scene.width - edge_x), 5)
         y = round(random.uniform(edge_y, scene.height - edge_y), 5)
         box = (x - across - gap, y - down - gap, x + across + gap, y + down + gap)
-        if all(box[2] <= o[0] or o[2] <= box[0] or box[3] <= o[1] or o[3] <= box[1] for o in taken):
+        if not (_is_cut(box[0], box[2], scene.width / columns) or _is_cut(box[1], box[3], scene.height / rows)) and all(
+            box[2] <= o[0] or o[2] <= box[0] or box[3] <= o[1] or o[3] <= box[1] for o in taken
+        ):
             taken.append(box)
             return x, y
     return None
+
+
+def _is_cut(low: float, high: float, step: float) -> bool:
+    """True where a border of tiles, which stand ``step`` apart, lies between ``low`` and ``high``."""
+    return math.floor(low / step) != math.floor(high / step)

@@ -7,9 +7,11 @@
 4. *prefer*: the paper's step 1: projector, phantom maps and gates, with the PO objective, the rest frozen.
 5. *finish*: the paper's step 2: everything, SFT.
 6. *closer*: as look and name, on tiles of pictures of any shape, with things that only tiles show.
-7. *tiles*: as read, on pictures of any shape, with things that only tiles show, questions that nobody can answer, and a
+7. *again*: as read, since the language model has to learn what tower and projector say now; on square scenes, whose one
+   tile takes a fraction of the time.
+8. *tiles*: as read, on pictures of any shape, with things that only tiles show, questions that nobody can answer, and a
    quarter of the pictures seen through a camera.
-8. *camera*: everything, on the same with half of the pictures seen through a camera.
+9. *camera*: everything, on the same with half of the pictures seen through a camera.
 
 Each stage is a Trainer run with checkpoints of its own; a finished stage is not repeated.
 """
@@ -76,7 +78,10 @@ NANO_STAGES = (
         warmup=10,
         final_share=0.02,
     ),
-    Stage("closer", 1200, 16, 7e-4, materials=("fine", "wide", "fine", "plain"), warmup=100),
+    Stage("closer", 1600, 16, 7e-4, materials=("fine", "wide", "fine", "plain"), warmup=100),
+    Stage(
+        "again", 500, 32, 1.5e-3, rounds=2, relations=2, mixes=("plain", "rich"), frozen=("vision_tower", "projector")
+    ),
     Stage(
         "tiles",
         steps=500,
