@@ -135,6 +135,15 @@ def test_of_two_runs_in_one_folder_the_second_is_refused(tiny: Path, scenes: Pat
     assert not out.exists()  # nothing was begun
 
 
+def test_a_disk_that_is_full_under_torchs_writer(tmp_path: Path) -> None:
+    """Its error has no class; other faults of torch stay what they are."""
+    full = "[enforce fail at inline_container.cc:672] . unexpected pos 9152 vs 9044"
+    with pytest.raises(EdgeError, match="cannot be written"), RunFolder(tmp_path / "run").held():
+        raise RuntimeError(full)
+    with pytest.raises(RuntimeError, match="shapes"), RunFolder(tmp_path / "run").held():
+        raise RuntimeError("shapes do not fit")
+
+
 def test_a_checkpoint_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
     for number, text in ((2, "{}"), (10, '{"global'), (12, None)):
         folder = tmp_path / f"checkpoint-{number}"

@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,38 @@ def test_a_file_that_fails_leaves_the_old_one_and_nothing_else(problem: BaseExce
         raise problem
     assert (tmp_path / "out").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_a_killed_run_left_beside_a_file_is_removed(tmp_path: Path) -> None:
+    """A run at work is another thing, and so are other files."""
+    held = os.fork()
+    if held == 0:
+        with whole_file(tmp_path / "out") as file:
+            file.write("half")
+            file.flush()
+            time.sleep(60)
+        os._exit(0)
+    killed = os.fork()
+    if killed == 0:
+        with whole_file(tmp_path / "out") as file:
+            file.write("half")
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(killed, 0)
+    others = {".out.partial-x", ".other.partial-1", "out.partial-1"}
+    for name in others:
+        (tmp_path / name).write_text("mine")
+    working = f".out.partial-{held}"
+    try:
+        while not (tmp_path / working).exists():
+            time.sleep(0.01)
+        assert (tmp_path / f".out.partial-{killed}").exists()
+        with whole_file(tmp_path / "out") as file:
+            file.write("whole")
+        assert {path.name for path in tmp_path.iterdir()} == {"out", working, *others}
+    finally:
+        os.kill(held, signal.SIGKILL)
+        os.waitpid(held, 0)
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:

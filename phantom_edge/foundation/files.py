@@ -11,7 +11,7 @@ from typing import TextIO
 
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.replaceable import check_replaceable, mark, mark_also
-from phantom_edge.foundation.staging import left_overs, staging_folder
+from phantom_edge.foundation.staging import left_overs, staging_file, staging_folder
 
 BLOCK = 1 << 20
 """Read size, bytes."""
@@ -57,11 +57,8 @@ def whole_file(out: Path) -> Iterator[TextIO]:
     """Yields a text file to write, which is renamed to ``out`` when the block succeeds and removed when it fails."""
     out, partial = _beside(out)
     try:
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
+        with staging_file(partial, out) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(out)
     except OSError as error:
         raise plain_words(error, out, "file") from error
     finally:

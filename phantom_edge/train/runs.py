@@ -54,6 +54,12 @@ class RunFolder:
                 yield
         except OSError as error:
             raise plain_words(error, self.path) from error
+        except RuntimeError as error:
+            if "inline_container" not in str(error):  # torch's writer of files, whose errors have no class
+                raise
+            raise EdgeError(
+                f"a checkpoint in {self.path} cannot be written", "free some space, then go on with --resume"
+            ) from error
         finally:
             if is_new:
                 with suppress(OSError):
