@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 
 from phantom_edge.cli.console import friendly, note, progress
+from phantom_edge.cli.help import Command, Group
 from phantom_edge.foundation.errors import EdgeError
 
 PORT = 8000
 
-app = typer.Typer(help="Show a bundle at work.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Show a bundle at work.", no_args_is_help=True)
 
 
 @app.callback()
@@ -18,7 +19,7 @@ def demo() -> None:
     """Show a bundle at work."""
 
 
-@app.command()
+@app.command(cls=Command)
 @friendly
 def web(
     bundle: Annotated[Path, typer.Argument(help="Bundle for browsers or ONNX Runtime.", show_default=False)],
