@@ -6,25 +6,20 @@ import { build } from "vite";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { EngineName } from "../src/lib/index.js";
 import type { Pictures } from "../src/lib/manifest.js";
-import { type Answers, type Asked, jsonOf, type Known, MADE, type Noted, PICTURES } from "../tests/conformance.js";
+import {
+  type Answers,
+  type Asked,
+  type Damage,
+  jsonOf,
+  type Known,
+  MADE,
+  PICTURES,
+  type WebForm,
+} from "../tests/conformance.js";
 import { manifestOf } from "../tests/manifests.js";
 import { complaints, launched, SOFTWARE_GPU } from "./chromium.js";
 import type { Harness } from "./harness/harness.js";
 import { type Origin, served } from "./origin.js";
-
-/** A form of target web, the engine it is for, and what Python's session noted of its answers. */
-interface WebForm {
-  readonly engine: EngineName;
-  readonly asked: readonly Asked[];
-  readonly answers: readonly Noted[];
-}
-
-interface Damage {
-  readonly name: string;
-  readonly folder: string;
-  readonly missing: string[];
-  readonly says: string;
-}
 
 type Window = { harness: Harness };
 

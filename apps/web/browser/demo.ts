@@ -45,6 +45,7 @@ export class Server {
 
   /** Ends it, so that nothing answers at its address. */
   async end(): Promise<void> {
+    if (this.process.exitCode !== null || this.process.signalCode !== null) return;
     const ended = new Promise((resolve) => this.process.once("exit", resolve));
     this.process.kill("SIGTERM");
     await ended;

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { describe, expect, test } from "vitest";
 import type { Phantom } from "../src/lib/phantom.js";
-import { type Answers, type Asked, jsonOf, MADE, type Noted } from "./conformance.js";
+import { type Answers, type Asked, jsonOf, MADE, type Noted, type WebForm } from "./conformance.js";
 import { opened, openedForm } from "./opening.js";
 import { pictureOf } from "./shown.js";
 
@@ -26,6 +26,16 @@ describe("answers", () => {
     const phantom = await openedForm(form);
     for (const [number, one] of asked.entries()) {
       expect(await noted(phantom, one), `${form}: ${JSON.stringify(one)}`).toEqual(wanted[number]);
+    }
+    phantom.close();
+  });
+
+  test("of target web's form for WebAssembly are Python's", async () => {
+    const { asked, answers } = jsonOf<Record<string, WebForm>>("web.json")["web-wasm"]!;
+    expect(asked.length).toBeGreaterThan(20);
+    const phantom = await openedForm("web-wasm");
+    for (const [number, one] of asked.entries()) {
+      expect(await noted(phantom, one), JSON.stringify(one)).toEqual(answers[number]);
     }
     phantom.close();
   });

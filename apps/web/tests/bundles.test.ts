@@ -5,19 +5,12 @@ import { PhantomError } from "../src/lib/errors.js";
 import { readManifest } from "../src/lib/manifest-reader.js";
 import type { Options } from "../src/lib/phantom.js";
 import { checkedAddress } from "../src/lib/store.js";
-import { bytesOf, jsonOf, MADE } from "./conformance.js";
+import { bytesOf, type Damage, jsonOf, MADE } from "./conformance.js";
 import { type Document, resealed } from "./manifests.js";
 import { opened, openedForm } from "./opening.js";
 import type { Serving } from "./server.js";
 
 const INT4 = `${MADE}/bundles/int4`;
-
-interface Damage {
-  readonly name: string;
-  readonly folder: string;
-  readonly missing: string[];
-  readonly says: string;
-}
 
 async function refusal(serving: Serving, options: Options = {}): Promise<PhantomError> {
   const error = await opened(serving, options).then(

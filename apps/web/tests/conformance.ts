@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { decoded } from "../src/lib/images.js";
+import type { EngineName } from "../src/lib/manifest.js";
 import { ofRgba, type Pixels } from "../src/lib/pixels.js";
 import type { Message } from "../src/lib/text.js";
 
@@ -37,6 +38,21 @@ export interface Noted {
 export interface Answers {
   readonly asked: readonly Asked[];
   readonly answers: Readonly<Record<string, readonly Noted[]>>;
+}
+
+/** A form of target web, the engine it is for, and what a Python session noted of its answers. */
+export interface WebForm {
+  readonly engine: EngineName;
+  readonly asked: readonly Asked[];
+  readonly answers: readonly Noted[];
+}
+
+/** A bundle that must be refused: the form int4 with the files of a folder over it, and without those missing. */
+export interface Damage {
+  readonly name: string;
+  readonly folder: string;
+  readonly missing: readonly string[];
+  readonly says: string;
 }
 
 /** A picture of the conformance data, and what a reader must make of it. */

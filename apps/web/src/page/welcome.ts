@@ -12,7 +12,9 @@ export function showWelcome(
     ["Made for: ", uses],
     ["Not for: ", outOfScope],
   ] as const;
-  const said = notes.flatMap(([head, text]) => (text === null ? [] : [element("p", {}, element("strong", {}, head), text)]));
+  const said = notes.flatMap(([head, text]) =>
+    text === null ? [] : [element("p", {}, element("strong", {}, head), text)],
+  );
   caution.replaceChildren(...said);
   caution.hidden = said.length === 0;
   byId("samples").replaceChildren(...samples.map((one) => card(one, asked, chosen)));
