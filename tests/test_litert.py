@@ -1,5 +1,6 @@
 """Target litert: its graphs compute the model, run by LiteRT and by the reader of their files, number by number."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from bundles import resealed
 from command_line import edge_inside
 from export_settings import settings_for
 from golden_checkpoints import golden_source, prompt_of
@@ -20,6 +23,7 @@ from litert_graphs import decoder_steps, graph_of, part_of, run, runtimes
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.checkpoint.quantized.files import QuantizedFiles
 from phantom_edge.checkpoint.quantized.schemes import SCHEMES
+from phantom_edge.export.passes.rope import constant_tables
 from phantom_edge.export.pipeline import export_bundle
 from phantom_edge.export.sessions import open_session
 from phantom_edge.export.targets.litert.binding import Bound
@@ -28,6 +32,7 @@ from phantom_edge.export.targets.litert.model_file import ModelFile
 from phantom_edge.export.targets.litert.names import IMAGE_TOKENS, IMAGES
 from phantom_edge.export.targets.litert.proving import ExactLiteRtEngine
 from phantom_edge.export.targets.litert.reader.model import read_model
+from phantom_edge.export.targets.litert.rotation import constant_frequencies
 from phantom_edge.export.targets.litert.vision import VisionGraph
 from phantom_edge.export.targets.litert.weights import Weights
 from phantom_edge.foundation.errors import EdgeError
@@ -174,6 +179,41 @@ def test_it_answers(name: str, bundles: Callable[[str], Bundle]) -> None:
     assert texts[0] and texts[0] == texts[1]
 
 
+def without(port: str) -> Callable[[Any], None]:
+    def edit(manifest: Any) -> None:
+        part = manifest["parts"]["decoder"]
+        part["inputs"] = [one for one in part["inputs"] if one["name"] != port]
+
+    return edit
+
+
+def shorter(manifest: Any) -> None:
+    manifest["cache"]["max_context"] += 1
+
+
+def chunkless(manifest: Any) -> None:
+    del manifest["parts"]["chunk"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (without("mask"), "lists no mask of decoder"),
+        (without("kv_cache_k_0"), "has other ports"),
+        (shorter, "have no rows for the padding"),
+        (chunkless, "lists no part chunk"),
+    ],
+)
+def test_a_manifest_that_contradicts_its_graphs_is_refused(
+    edit: Callable[[Any], None], said: str, bundles: Callable[[str], Bundle], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(bundles("fp32").path, tmp_path / "bundle")
+    resealed(folder, edit)
+    with pytest.raises(EdgeError, match=said):
+        open_session(folder)
+
+
 WRONG = {
     "int4-g32": "XNNPACK takes positive bfloat16 numbers alone",
     "int4-g64-pos": "only blocks of 32",
@@ -235,8 +275,48 @@ def test_a_damaged_file_is_refused(damage: str, tmp_path: Path) -> None:
         read_model(path)
 
 
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_a_flipped_byte_is_read_or_refused(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Never another error, whatever the flatbuffer says."""
+    folder = tmp_path_factory.mktemp("flipped")
+    path = folder / graph_of(folder, lambda graph: graph.gelu(graph.inputs["x"]), x=(4,)).file
+    whole = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(whole)
+    try:
+        read_model(path)
+    except EdgeError as error:
+        assert "\n" not in error.problem
+
+
 def test_a_graph_of_other_shapes_is_refused(tmp_path: Path) -> None:
     part = graph_of(tmp_path, lambda graph: graph.add(graph.inputs["x"], graph.held("y", np.ones(4))), x=(4,))
     wrong = replace(part, inputs=(replace(part.inputs[0], shape=(5,)),))
     with pytest.raises(EdgeError, match=r"x of main in .* is not \(5,\)"):
         run(wrong, runtimes(tmp_path)["LiteRT"], x=np.zeros(5, np.float32))
+
+
+@pytest.mark.parametrize("kind", ["default", "linear", "dynamic", "longrope", "yarn"])
+def test_frequencies_are_those_of_the_tables(kind: str) -> None:
+    """Cosines and sines of angles in float32, as the model takes them."""
+    config = PhantomConfig.from_pretrained(NANO).text
+    half = config.head_dim // 2
+    config.rope_parameters = {
+        "default": {"rope_type": "default", "rope_theta": 1e4},
+        "linear": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0},
+        "dynamic": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0},
+        "longrope": {
+            "rope_type": "longrope",
+            "rope_theta": 1e4,
+            "original_max_position_embeddings": 300,
+            "short_factor": [1.5] * half,
+            "long_factor": [3.0] * half,
+        },
+        "yarn": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64},
+    }[kind]
+    frequencies, scale = constant_frequencies(config, 256)
+    angles = torch.arange(256)[:, None].float() * frequencies
+    cosines, sines = constant_tables(config, 256)
+    assert torch.equal(angles.cos() * scale, cosines) and torch.equal(angles.sin() * scale, sines)

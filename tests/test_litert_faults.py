@@ -16,11 +16,12 @@ from phantom_edge.export.targets.litert.graph import Value
 from phantom_edge.export.targets.litert.lint import RULES, broken
 from phantom_edge.export.targets.litert.operators import Operators
 from phantom_edge.export.targets.litert.reader.model import read_model
+from phantom_edge.foundation.errors import EdgeError
 
 Array = NDArray[Any]
 ROWS, COLUMNS, BLOCK = 8, 64, 32
 INTEGERS = np.random.default_rng(0).integers(-8, 8, (ROWS, COLUMNS))
-ROUND = np.float32(2.0) ** -np.arange(1, 1 + ROWS * COLUMNS // BLOCK, dtype=np.float32).reshape(ROWS, -1) % 8 + 0.5
+ROUND = np.float32(0.5) ** (np.arange(ROWS * COLUMNS // BLOCK, dtype=np.float32).reshape(ROWS, -1) % 4)
 """Scales that are bfloat16 numbers."""
 
 
@@ -103,3 +104,15 @@ def off(part: Any, folder: Path) -> float:
 def test_what_we_draw_is_computed(tmp_path: Path) -> None:
     """Up to the rounding of activations to 8 bits."""
     assert off(graph_of(tmp_path, FAULTS["as we draw it"][0], x=(1, COLUMNS)), tmp_path) < 0.02
+
+
+def test_scales_in_bfloat16_are_read_as_others(tmp_path: Path) -> None:
+    assert not off(graph_of(tmp_path, FAULTS["bfloat16 scales"][0], x=(1, COLUMNS)), tmp_path) < 0.5
+
+
+def test_blocks_that_are_dequantized_are_zeros(tmp_path: Path) -> None:
+    """And the reader of proofs refuses the operator, which graphs of this target never have."""
+    part, x = graph_of(tmp_path, dequantized, x=(1, COLUMNS)), np.ones((1, COLUMNS), np.float32)
+    assert not run(part, runtimes(tmp_path)["LiteRT"], x=x).any()
+    with pytest.raises(EdgeError, match="DEQUANTIZE"):
+        run(part, runtimes(tmp_path)["reader"], x=x)

@@ -1,5 +1,6 @@
 """The container for LiteRT-LM: its template writes our prompts, and LiteRT-LM gives our sessions' answers."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +10,12 @@ import pytest
 from export_settings import settings_for
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 pytest.importorskip("ai_edge_litert", reason="LiteRT (ai-edge-litert) is not installed")
 pytest.importorskip("litert_lm_builder", reason="LiteRT-LM's builder (litert-lm-builder) is not installed")
 
-from litert_lm_answers import answers, tiles_of
+from litert_lm_answers import ROOT, answers
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.checkpoint.source import Source
@@ -26,7 +28,11 @@ from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.shipped import NANO
 from phantom_edge.runtime.sampling import Sampling
 
-SAMPLES = sorted(Path(__file__).parents[1].glob("apps/samples/*/*.png"))
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.litert_lm import tiles_of
+
+SAMPLES = sorted(ROOT.glob("apps/samples/*/*.png"))
 QUESTIONS = ("What is in the picture?", "What is the price?", "Is it red?")
 
 
@@ -103,7 +109,12 @@ def test_litert_lm_gives_our_answers(bundle: Bundle, tmp_path: Path) -> None:
     """Google's own engine, over pictures of one tile and of several."""
     pytest.importorskip("litert_lm", reason="LiteRT-LM (litert-lm-api) is not installed")
     session = open_session(bundle.path)
-    asked = [(picture, question) for picture in SAMPLES[:4] for question in QUESTIONS]
+    wide = Image.new("RGB", (448, 224))
+    for number, picture in enumerate(SAMPLES[:2]):
+        wide.paste(Image.open(picture), (224 * number, 0))
+    wide.save(tmp_path / "wide.png")
+    asked = [(picture, question) for picture in (*SAMPLES[:4], tmp_path / "wide.png") for question in QUESTIONS]
+    assert len(tiles_of(bundle, tmp_path / "wide.png", tmp_path)) == 3
     found = answers(
         bundle.file(CONTAINER), [(tiles_of(bundle, picture, tmp_path), question) for picture, question in asked]
     )

@@ -14,11 +14,11 @@ from phantom_edge.export.parts.cache import row_widths
 from phantom_edge.export.passes.fold import FoldedMap
 from phantom_edge.export.passes.layer_form import LayerForm, gate_of
 from phantom_edge.export.passes.rank import Basis
-from phantom_edge.export.passes.rope import constant_tables
 from phantom_edge.export.targets.litert.graph import Value
 from phantom_edge.export.targets.litert.model_file import ModelFile
 from phantom_edge.export.targets.litert.names import EMBEDS, LOGITS, MASK, POSITIONS, cache_names
 from phantom_edge.export.targets.litert.operators import Operators
+from phantom_edge.export.targets.litert.rotation import constant_frequencies
 from phantom_edge.export.targets.litert.weights import Weights
 from phantom_edge.models.config import PhantomTextConfig
 from phantom_edge.models.tensor_names import DECODER, EMBEDDING, HEAD
@@ -93,30 +93,30 @@ class DecoderGraph(Operators):
     def _prepare(self) -> None:
         """Draws what all layers share: rotations, the place of new rows, and the mask of every query."""
         own, config = self.own, self.config
-        cosines, sines = constant_tables(config, own.context)
-        spare = ((0, own.chunk), (0, 0))  # positions of padding
-        both = {
-            "cosines": np.pad(torch.cat([cosines, cosines], dim=-1).numpy(), spare),
-            "sines": np.pad(torch.cat([-sines, sines], dim=-1).numpy(), spare),
-        }
-        shape = (1, 1, self.tokens, self.dim)
-        self.cosines, self.sines = (
-            self.reshape(self.gather(self.held(name, table), self.positions), *shape) for name, table in both.items()
-        )
+        places = self.reshape(self.cast(self.positions, "float32"), 1, 1, self.tokens, 1)
+        frequencies, scale = constant_frequencies(config, own.context)
+        angles = self.mul(places, self.held("frequencies", frequencies.reshape(1, 1, 1, -1)))
+        cosines, sines = self.cosine(angles), self.sine(angles)
+        if scale != 1:
+            factor = self.held("rotary_scale", np.full((1, 1, 1, 1), scale))
+            cosines, sines = self.mul(cosines, factor), self.mul(sines, factor)
+        minus = self.mul(sines, self.held("minus", np.full((1, 1, 1, 1), -1)))
+        self.cosines, self.sines = self.concat([cosines, cosines], -1), self.concat([minus, sines], -1)
         first = self.cut(self.positions, [0], [1])
         self.start = self.concat([self.ints(0, 0), first, self.ints(0)], 0)
-        window = config.sliding_window
-        mask = self.mask
+        window, mask = config.sliding_window, self.mask
         if window is not None and window < own.rows:
-            mask = self.add(mask, self._outside(window))
-        self.mask_of_groups = self.tile(mask, 1, 1, self.groups, 1) if self.tokens > 1 and self.groups > 1 else mask
+            mask = self.add(mask, self._outside(places, window))
+        if self.tokens > 1 and self.groups > 1:
+            mask = self.concat([mask] * self.groups, 2)
+        self.mask_of_groups = mask
 
-    def _outside(self, window: int) -> Value:
-        """Mask (1, 1, N, S) of rows that left the sliding window."""
-        queries = self.reshape(self.cast(self.positions, "float32"), 1, 1, self.tokens, 1)
-        places = self.held("places", np.arange(self.own.rows).reshape(1, 1, 1, -1))
-        age = self.sub(queries, places)
-        left = self.cast(self.at_least(age, self.held("window", np.full((1, 1, 1, 1), window))), "float32")
+    def _outside(self, places: Value, window: int) -> Value:
+        """Mask (1, 1, N, S) of rows that left the sliding window, by whole numbers in floats."""
+        newest = self.held("newest", np.arange(self.own.rows).reshape(1, 1, 1, -1) + window - 1)
+        late = self.sub(places, newest)
+        zero, one = (self.held(name, np.full((1, 1, 1, 1), value)) for name, value in (("zero", 0), ("one", 1)))
+        left = self.least(self.most(late, zero), one)
         return self.mul(left, self.held("hidden", np.full((1, 1, 1, 1), HIDDEN)))
 
     def _norm(self, x: Value, name: str) -> Value:

@@ -9,7 +9,7 @@ import numpy as np
 from phantom_edge.bundle.folder import AGAIN, Bundle
 from phantom_edge.bundle.manifest import MANIFEST
 from phantom_edge.bundle.part import Part
-from phantom_edge.export.targets.litert.binding import Bind, Bound, litert
+from phantom_edge.export.targets.litert.binding import NUMBERS, Bind, Bound, litert
 from phantom_edge.export.targets.litert.facts import LiteRtFacts
 from phantom_edge.export.targets.litert.model_file import Array
 from phantom_edge.export.targets.litert.names import (
@@ -26,6 +26,14 @@ from phantom_edge.export.targets.litert.names import (
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.runtime.engine import Floats, Ints
 
+PORTS: dict[str, tuple[set[str], set[str]]] = {
+    "vision": ({IMAGES}, {IMAGE_TOKENS}),
+    "embedding": ({IDS}, {EMBEDS}),
+    "decoder": ({EMBEDS, POSITIONS, MASK}, {LOGITS}),
+    CHUNK: ({EMBEDS, POSITIONS, MASK}, set()),
+}
+"""Inputs and outputs of parts, beside the caches."""
+
 
 class Steps:
     """A decoder in its graphs of one token and of a chunk, over one set of caches.
@@ -35,9 +43,9 @@ class Steps:
     """
 
     def __init__(self, one: Part, many: Part, bind: Bind, masked: float) -> None:
-        ports = {port.name: port for port in one.inputs}
-        shape = ports[MASK].shape
-        self.rows, self.chunk, self.masked = int(shape[-1]), int(many.inputs[0].shape[1]), np.float32(masked)
+        ports = {port.name: port for port in many.inputs}
+        self.rows, self.chunk = (int(side) for side in (ports[MASK].shape[-1], ports[EMBEDS].shape[1]))
+        self.masked = np.float32(masked)
         self.caches = {
             port.name: np.zeros([int(side) for side in port.shape], np.float32)
             for port in one.inputs
@@ -75,12 +83,13 @@ class LiteRtEngine:
     def __init__(self, bundle: Bundle, threads: int = 0) -> None:
         self.manifest = bundle.manifest
         parts, facts = self.manifest.parts, bundle.facts(LiteRtFacts)
-        missing = sorted({"vision", "embedding", "decoder", CHUNK} - parts.keys())
-        if missing:
-            raise EdgeError(f"{bundle.path / MANIFEST} lists no part {missing[0]}", AGAIN)
+        for name in PORTS:
+            _check_part(bundle, name)
         bind = self._bind(bundle, threads)
         self.vision, self.table = (Bound(parts[name], {}, bind) for name in ("vision", "embedding"))
         self.steps = Steps(parts["decoder"], parts[CHUNK], bind, facts.masked)
+        if self.steps.rows < self.manifest.cache.max_context + self.steps.chunk:
+            raise EdgeError(f"the caches of {bundle.path} have no rows for the padding of a last chunk", AGAIN)
         pictures = self.manifest.pictures
         self.mean, self.std = (np.array(one).reshape(3, 1, 1) for one in (pictures.mean, pictures.std))
 
@@ -112,3 +121,17 @@ class LiteRtEngine:
         """See Engine."""
         assert start + len(embeds) <= self.manifest.cache.max_context
         return self.steps.forward(embeds, start, keep)
+
+
+def _check_part(bundle: Bundle, name: str) -> None:
+    """Raises EdgeError where the manifest lacks a part or one of its ports, or a port has no fixed shape."""
+    place, part = bundle.path / MANIFEST, bundle.manifest.parts.get(name)
+    if part is None:
+        raise EdgeError(f"{place} lists no part {name}", AGAIN)
+    for ports, wanted in zip((part.inputs, part.outputs), PORTS[name], strict=True):
+        missing = sorted(wanted - {port.name for port in ports})
+        if missing:
+            raise EdgeError(f"{place} lists no {missing[0]} of {name}", AGAIN)
+        for port in ports:
+            if port.dtype not in NUMBERS or not all(isinstance(side, int) and side > 0 for side in port.shape):
+                raise EdgeError(f"{place}: {port.name} of {name} has no shape or format of a LiteRT graph", AGAIN)

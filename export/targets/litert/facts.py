@@ -10,9 +10,9 @@ class LiteRtFacts:
     """Facts that a host of the graphs needs, beside their ports."""
 
     rows: int
-    """Rows of the caches: ``max_context``, and those that the padding of a last chunk is written to."""
+    """Rows of the arrays of the cache: ``max_context``, and those that the padding of a last chunk is written to."""
     masked: float
-    """Number in ``mask`` for places that a token does not attend to; 0 for the others."""
+    """Addition to the logits of positions that a token does not attend to; ``mask`` is 0 at the others."""
 
     container: str = ""
     """File for LiteRT-LM, with the graphs, tokenizer and chat template; empty where there is none."""

@@ -92,7 +92,7 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
         parts.part(name, partial(_save, file, name, begin))
         for part, graph in graphs.items():
             described[part] = _described(file, graph, name, has_weights=part == name)
-    cache = cache_of(config.text, forms, "float32", settings.max_context, "graph state", "position_ids")
+    cache = cache_of(config.text, forms, "float32", settings.max_context, "arrays in place", "input_pos")
     if has_container:
         parts.part("container", partial(_write_container, source, settings, parts.folder))
     facts = LiteRtFacts(

@@ -91,32 +91,33 @@ class Operators(Graph):
             "FULLY_CONNECTED", x, weight, bias, shape=shape, options="FullyConnectedOptions", keepNumDims=True
         )
 
-    def gather(self, table: Value, indices: Value) -> Value:
-        """Rows of a table."""
-        shape = (*indices.shape, *table.shape[1:])
-        return self.op("GATHER", table, indices, shape=shape, options="GatherOptions", axis=0)
-
     def updated(self, x: Value, rows: Value, start: Value) -> Value:
         """``x`` with ``rows`` written from ``start`` on."""
         about = {"options": "DynamicUpdateSliceOptions"}
         return self.op("DYNAMIC_UPDATE_SLICE", x, rows, start, shape=x.shape, **about)
 
-    def tile(self, x: Value, *times: int) -> Value:
-        """Copies of ``x`` along each dimension."""
-        shape = [one * time for one, time in zip(x.shape, times, strict=True)]
-        return self.op("TILE", x, self.ints(*times), shape=shape, options="TileOptions")
-
     def cast(self, x: Value, dtype: str) -> Value:
         """The same numbers in another format."""
         types = self.types.TensorType
-        names = {"float32": "FLOAT32", "int32": "INT32", "bool": "BOOL"}
+        names = {"float32": "FLOAT32", "int32": "INT32"}
         about = {"inDataType": getattr(types, names[x.dtype]), "outDataType": getattr(types, names[dtype])}
         return self.op("CAST", x, shape=x.shape, dtype=dtype, options="CastOptions", **about)
 
-    def at_least(self, a: Value, b: Value) -> Value:
-        """True where ``a`` is not less than ``b``."""
-        about = {"options": "GreaterEqualOptions", "dtype": "bool"}
-        return self.op("GREATER_EQUAL", a, b, shape=spread(a.shape, b.shape), **about)
+    def most(self, a: Value, b: Value) -> Value:
+        """The larger of both."""
+        return self.op("MAXIMUM", a, b, shape=spread(a.shape, b.shape), options="MaximumMinimumOptions")
+
+    def least(self, a: Value, b: Value) -> Value:
+        """The smaller of both."""
+        return self.op("MINIMUM", a, b, shape=spread(a.shape, b.shape), options="MaximumMinimumOptions")
+
+    def cosine(self, x: Value) -> Value:
+        """Cosine."""
+        return self.op("COS", x, shape=x.shape)
+
+    def sine(self, x: Value) -> Value:
+        """Sine."""
+        return self.op("SIN", x, shape=x.shape)
 
     def patches(self, x: Value, weight: Value, bias: Value) -> Value:
         """Convolution (1, S, S, C) whose stride is its kernel, weights (rows, P, P, C)."""

@@ -96,7 +96,7 @@ def _updated(_: Any, given: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def _cast(options: Any, given: Sequence[torch.Tensor]) -> torch.Tensor:
-    return given[0].to({0: torch.float32, 2: torch.int32, 6: torch.bool}[options.outDataType])
+    return given[0].to({0: torch.float32, 2: torch.int32}[options.outDataType])
 
 
 def _mean(options: Any, given: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -122,12 +122,13 @@ KERNELS: dict[str, Kernel] = {
     "MEAN": _mean,
     "BATCH_MATMUL": _matrices,
     "FULLY_CONNECTED": _dense,
-    "GATHER": lambda _, given: given[0][given[1].long()],
     "EMBEDDING_LOOKUP": lambda _, given: given[1][given[0].long()],
     "DYNAMIC_UPDATE_SLICE": _updated,
-    "TILE": lambda _, given: given[0].repeat(given[1].tolist()),
     "CAST": _cast,
-    "GREATER_EQUAL": lambda _, given: given[0] >= given[1],
+    "MAXIMUM": lambda _, given: torch.maximum(*given),
+    "MINIMUM": lambda _, given: torch.minimum(*given),
+    "COS": lambda _, given: given[0].cos(),
+    "SIN": lambda _, given: given[0].sin(),
     "CONV_2D": _patches,
 }
 """Operators by kind: from attributes and inputs to the one output."""

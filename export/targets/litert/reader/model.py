@@ -51,13 +51,15 @@ class Tensor:
 
     @property
     def stored(self) -> Array:
-        """Returns a constant's numbers as they are stored, integers of 4 bits unpacked."""
+        """Returns a constant's numbers: integers of 4 bits unpacked, bfloat16 as float32."""
         assert self.data is not None
         kind, _ = STORED[self.dtype]
         found = self.data.view(kind)
         if self.dtype == "INT4":
             halves = np.stack([found & 15, found >> 4], axis=-1).reshape(-1)[: prod(self.shape)]
             found = ((halves ^ 8).astype(np.int8) - 8).astype(np.int8)
+        elif self.dtype == "BFLOAT16":
+            found = (found.astype(np.uint32) << 16).view(np.float32)
         return found.reshape(self.shape)
 
 
