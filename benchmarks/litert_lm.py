@@ -34,7 +34,9 @@ def answers(container: str, asked: Sequence[tuple[Sequence[str], str]], most: in
 
     backend = litert_lm.Backend.CPU()
     images = max(len(pictures) for pictures, _ in asked)
-    engine = litert_lm.Engine(container, backend=backend, vision_backend=backend, max_num_images=max(images, 1))
+    engine = litert_lm.Engine(
+        container, backend=backend, vision_backend=backend, max_num_images=max(images, 1), cache_dir=":nocache"
+    )
     found = []
     for pictures, question in asked:
         with engine.create_conversation(max_output_tokens=most) as conversation:

@@ -16,6 +16,7 @@ ENGINE = """\
   with; the template writes the texts around a picture itself. Put a text, which may be empty, between two pictures.
 * It answers greedily, by a sampler of one token. It applies nothing of `generation` in `phantom.json` (penalties, bans,
   minimum lengths), so the program stops with a message where that changes the choice.
+* Give it a folder for its cache: by default it writes rearranged weights beside `{container}`, into this folder.
 * The text of a user must not contain `{mark}`.
 * In the AI Edge Gallery app: copy `{container}` to the phone, for example `adb push {container} /sdcard/Download/`, and
   load it there by the "+" of a list of models, with image support and backend CPU. phantom-edge did not try that app.

@@ -32,8 +32,11 @@ fun png(tile: ByteArray, side: Int): ByteArray {
     return ByteArrayOutputStream().also { bitmap.compress(Bitmap.CompressFormat.PNG, 100, it) }.toByteArray()
 }
 
-/** Answers; `heard` gets the answer piece by piece. Not for the main thread: loading takes seconds. */
-suspend fun answer(folder: File, picture: File, question: String, heard: (String) -> Unit) {
+/**
+ * Answers; `heard` gets the answer piece by piece. Not for the main thread: loading takes seconds. LiteRT-LM keeps
+ * rearranged weights in the folder `kept`, such as the app's cacheDir; by default it writes them into the bundle.
+ */
+suspend fun answer(folder: File, picture: File, question: String, kept: File, heard: (String) -> Unit) {
     val manifest = JSONObject(File(folder, "phantom.json").readText())
     checkGreedy(manifest.getJSONObject("generation"))
     val rules = manifest.getJSONObject("pictures")
@@ -44,6 +47,7 @@ suspend fun answer(folder: File, picture: File, question: String, heard: (String
         backend = Backend.CPU(),
         visionBackend = Backend.CPU(),
         maxNumImages = tiles.size,
+        cacheDir = kept.path,
     )
     Engine(config).use { engine ->
         engine.initialize()
