@@ -257,7 +257,7 @@ def test_an_int4_file_is_read_as_it_is_written(tmp_path: Path) -> None:
         tmp_path,
         lambda graph: graph.add(
             graph.inputs["x"],
-            graph.constant("y", (16,), lambda: np.arange(16, dtype=np.uint8).reshape(8, 2) @ [1, 16], "int4"),
+            graph.constant("y", (16,), lambda: (np.arange(16).reshape(8, 2) @ [1, 16]).astype(np.uint8), "int4"),
         ),
         x=(16,),
     )

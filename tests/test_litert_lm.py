@@ -8,7 +8,7 @@ from pathlib import Path
 import jinja2
 import pytest
 from export_settings import settings_for
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -57,6 +57,7 @@ def apart(parts: Parts) -> list[str | int]:
     return found
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["user", "assistant", "system"]), PARTS), min_size=1, max_size=3))
 def test_the_template_writes_our_prompts(source: Source, conversation: list[tuple[str, Parts]]) -> None:
     """With a mark a tile, and the texts around pictures; roles as LiteRT-LM calls them."""

@@ -18,9 +18,7 @@ from phantom_edge.export.targets.litert.reader.model import Operator, ReadGraph,
 from phantom_edge.export.targets.litert.weights import BLOCK
 
 LITERT = f"{GITHUB}/google-ai-edge/LiteRT"
-MEASURED = Source(
-    "measured with LiteRT 2.3.0: tests/test_litert_faults.py", "https://pypi.org/project/ai-edge-litert/2.3.0/"
-)
+MEASURED = Source("measured with LiteRT 2.3.0: tests/test_litert_faults.py", LITERT)
 SCHEMA = Source("LiteRT, the schema of its files", f"{LITERT}/blob/main/tflite/converter/schema/schema.fbs")
 DELEGATE = Source("LiteRT, the XNNPACK delegate", f"{LITERT}/tree/main/tflite/delegates/xnnpack")
 
