@@ -40,6 +40,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "qnn": target_tables.qnn,
     "qnn-large": target_tables.qnn_large,
     "web": target_tables.web,
+    "litert": target_tables.litert,
     "phantom-fp16": target_tables.phantom_fp16,
     "plan": model_tables.plan,
     "po-study.cells": po_report.cells,

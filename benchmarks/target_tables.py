@@ -101,6 +101,25 @@ def programs(document: Row) -> str:
     return table(columns, document["rows"])
 
 
+def litert(document: Row) -> str:
+    """Sessions, and LiteRT-LM itself."""
+    columns: Columns = {
+        "weights, target": "{name}",
+        "bundle": "{megabytes:.1f} MB",
+        "right": "{right:.1f} %",
+        "points lost": beside(LOST),
+        "LiteRT-LM, right": lambda row: f"{row['right_in_litert_lm']:.1f} %" if "right_in_litert_lm" in row else "-",
+        "its answer is ours": lambda row: (
+            f"{100 * row['same_in_litert_lm']:.1f} %" if "same_in_litert_lm" in row else "-"
+        ),
+    }
+    return (
+        f"The same {document['questions']:,} questions about {document['pictures']:,} new pictures to phantom-nano "
+        f"(`benchmarks/litert.py`), by our sessions\nand by LiteRT-LM's own engine, which loads the container of the "
+        f"same bundle; *points lost* beside fp32, onnx:\n\n{table(columns, answered(document['rows']))}"
+    )
+
+
 def web(document: Row) -> str:
     """Forms for WASM beside Python's ONNX Runtime."""
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-TARGETS = ("onnx", "coreml", "coreai", "executorch", "jetson", "qnn", "web")
+TARGETS = ("onnx", "coreml", "coreai", "executorch", "jetson", "qnn", "web", "litert")
 FOLDERS = {"phantom_edge": "phantom_edge", "export": "phantom_edge.export", "quantize": "phantom_edge.quantize"}
 """Folders of the product, and the packages that they are."""
 

@@ -27,6 +27,7 @@ PROGRAMS = {
     "executorch": {"Answer.kt", "Bitmaps.kt", "Pictures.kt", "Words.kt", "Answer.swift"},
     "jetson": {"board.py", "answer.py"},
     "qnn": {"Answer.kt", "Bitmaps.kt", "Pictures.kt", "Words.kt"},
+    "litert": {"Answer.kt", "Bitmaps.kt", "Pictures.kt"},
     "web": {"answer.mjs", "bundle.mjs", "page.mjs", "index.html", *SCRIPTS},
 }
 
@@ -37,6 +38,8 @@ def test_every_target_has_programs() -> None:
 
 @pytest.mark.parametrize("target", [name for name in PROGRAMS if name != "qnn"])
 def test_readme_of_a_bundle(target: str, checkpoint: Path, tmp_path: Path) -> None:
+    if target == "litert":
+        pytest.importorskip("ai_edge_litert", reason="LiteRT (ai-edge-litert) is not installed")
     settings = settings_for(target, max_context=128)
     bundle = export_bundle(str(checkpoint), target, tmp_path / "bundle", settings, prove=False).bundle
     check(bundle, target)

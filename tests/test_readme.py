@@ -27,10 +27,10 @@ README = "\n".join(PAGES.values())
 LINK = re.compile(r"\]\((?![a-z]+:)([^)#]+)(?:#[^)]*)?\)")
 PATH = re.compile(r"`((?:\.\./)?(?:phantom_edge|export|quantize|benchmarks|scripts|tests|apps|docs)/[\w./-]*)`")
 
-ALONE = ("Core ML", "ExecuTorch", "Jetson", "Qualcomm", "Web")
+ALONE = ("Core ML", "ExecuTorch", "Jetson", "LiteRT", "Qualcomm", "Web")
 """Sections whose commands need nothing that others make."""
 
-LONG = ("Core ML", "ExecuTorch")
+LONG = ("Core ML", "ExecuTorch", "LiteRT")
 """Those that take minutes; tests of the targets' command lines run in every suite."""
 
 SHELL = set("|&;<>$`*~")
@@ -91,6 +91,8 @@ def test_commands_run(section: str, desk: Path) -> None:
     """By a shell: the first of a section, the first of each verb, and what a shell takes apart. The rest in here."""
     if section == "Qualcomm":
         pytest.importorskip("onnxruntime_qnn", reason="Qualcomm's wheels are for Linux and Windows")
+    if section == "LiteRT":
+        pytest.importorskip("ai_edge_litert", reason="LiteRT (ai-edge-litert) is not installed")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     found, known = commands(section), [one for name in (*ALONE, "the rest") for one in commands(name)]
     firsts = {found[0], *{one.split()[1]: one for one in reversed(known)}.values()}

@@ -45,9 +45,16 @@ NEEDS = {
     "executorch": "executorch",
     "coreml": "coremltools",
     "coreai": "coreai_torch",
+    "litert": "ai_edge_litert",
     "qnn": "onnxruntime_qnn",
 }
-SLOW = {"executorch-fp32": pytest.mark.long, "executorch-int8": pytest.mark.long, "coreai": pytest.mark.slow}
+SLOW = {
+    "litert-fp32": pytest.mark.slow,
+    "litert-int4": pytest.mark.slow,
+    "executorch-fp32": pytest.mark.long,
+    "executorch-int8": pytest.mark.long,
+    "coreai": pytest.mark.slow,
+}
 ALL = [pytest.param(name, marks=SLOW[name]) if name in SLOW else name for name in BUNDLES]
 
 GetBundle = Callable[[str], Bundle]

@@ -9,6 +9,7 @@ from phantom_edge.export.targets.coreai.target import TARGET as COREAI
 from phantom_edge.export.targets.coreml.target import TARGET as COREML
 from phantom_edge.export.targets.executorch.target import TARGET as EXECUTORCH
 from phantom_edge.export.targets.jetson.target import TARGET as JETSON
+from phantom_edge.export.targets.litert.target import TARGET as LITERT
 from phantom_edge.export.targets.onnx.target import TARGET as ONNX
 from phantom_edge.export.targets.qnn.target import TARGET as QNN
 from phantom_edge.export.targets.target import Options, Target, check_choice, flag_of
@@ -24,6 +25,7 @@ TARGETS: dict[str, Target] = {
     "jetson": JETSON,
     "qnn": QNN,
     "web": WEB,
+    "litert": LITERT,
 }
 
 

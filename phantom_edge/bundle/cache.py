@@ -9,10 +9,10 @@ ALIGNED = 256
 """Alignment of tensors for TensorRT, bytes."""
 
 
-Layout = Literal["growing arrays", "one growing array", "fixed arrays", "graph state"]
+Layout = Literal["growing arrays", "one growing array", "fixed arrays", "graph state", "arrays in place"]
 """Places of the rows."""
 
-Positions = Literal["position_ids", "start_pos", "start and rotary rows", "rotary rows"]
+Positions = Literal["position_ids", "start_pos", "start and rotary rows", "rotary rows", "input_pos"]
 """Inputs with positions."""
 
 
@@ -52,10 +52,12 @@ class Cache:
     and its outputs ``new_NAME`` (N, width) are rows that the host appends. One growing array: the same with all rows of
     a token in one row of ``past_rows``, see ``together``. Fixed arrays: inputs ``past_NAME`` have ``max_context``
     rows, zeros at first, and the host writes the real ones of ``new_NAME`` at their positions. Graph state: the graphs
-    keep it themselves."""
+    keep it themselves. Arrays in place: arrays (1, kv_heads, rows, width) are inputs and, with the new rows in them,
+    outputs of the same names."""
     positions: Positions
     """Inputs by which the decoder gets the positions of its tokens, whose first one in a conversation is 0.
-    ``position_ids`` (1, N) holds the position of each token. ``start_pos`` or ``start`` (1,) is that of the first.
+    ``position_ids`` (1, N) and ``input_pos`` (N,) hold the position of each token. ``start_pos`` or ``start`` (1,) is
+    that of the first.
     Rotary rows: ``cosines`` and ``sines`` are rows of the file of rotations at these positions."""
     rounded: bool = False
     """True where rows are int8. Every row of keys and of values has a scale then, in the ports ``past_scale.LAYER`` and

@@ -27,11 +27,12 @@ class Port:
 
     name: str
     """Name in the graph. ``pixel_values``: a normalized tile; ``pixels``: a tile in 8 bits, which the graph normalizes.
-    ``image_tokens``: its image tokens. ``ids``: token ids. ``inputs_embeds``: rows of embeddings. ``position_ids``,
-    ``start_pos``, ``start``: positions, see ``cache.positions``. ``cosines``, ``sines``: rows of rotations. ``mask``:
-    numbers added to scores. ``logits_to_keep``: places, counted from the first row fed, of the R rows whose logits are
-    computed. ``past_*``, ``new_*``: the cache, and the rows to append. ``hidden``: hidden states for the head.
-    ``logits``, or in pieces to be joined ``logits_0``, ``logits_1`` ...: logits over the vocabulary."""
+    ``image_tokens``: its image tokens. ``ids``: token ids. ``inputs_embeds``, ``embeddings``: rows of embeddings.
+    ``position_ids``, ``input_pos``, ``start_pos``, ``start``: positions, see ``cache.positions``. ``cosines``,
+    ``sines``: rows of rotations. ``mask``: numbers added to scores. ``logits_to_keep``: places, counted from the first
+    row fed, of the R rows whose logits are computed. ``past_*``, ``new_*``: the cache, and the rows to append;
+    ``kv_cache_*``: the cache, written in place. ``hidden``: hidden states for the head. ``logits``, or in pieces to be
+    joined ``logits_0``, ``logits_1`` ...: logits over the vocabulary."""
     shape: tuple[int | str, ...]
     """Dimensions; a name stands for one that differs from run to run: N or tokens rows fed, P rows cached (one more for
     the blank row of ``cache.together``), R logits kept."""

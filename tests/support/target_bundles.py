@@ -52,6 +52,8 @@ BUNDLES: dict[str, Callable[[Path], Bundle]] = {
     "coreml-ane": make("coreml", compute="ane"),
     "coreml-gpu": make("coreml", compute="gpu"),
     "coreai": make("coreai"),
+    "litert-fp32": make("litert"),
+    "litert-int4": make("litert", "int4"),
     "qnn": tiny_qnn_bundle,
 }
 """Ways to make bundles by target and weights."""

@@ -1,0 +1,1 @@
+"""Target litert: models for Google's LiteRT, and the container that LiteRT-LM runs."""

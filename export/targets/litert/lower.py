@@ -1,0 +1,144 @@
+"""Target litert: vision, embeddings and decoder as .tflite files, drawn operator by operator."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from phantom_edge.bundle.part import Part
+from phantom_edge.checkpoint.quantized.schemes import Scheme
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.export.parts.cache import cache_of
+from phantom_edge.export.passes.phantom_rank import Chosen
+from phantom_edge.export.passes.rope import constant_tables
+from phantom_edge.export.targets.litert.container import CONTAINER, template_of, write_container
+from phantom_edge.export.targets.litert.decoder import Decoder
+from phantom_edge.export.targets.litert.embedding import EmbeddingGraph
+from phantom_edge.export.targets.litert.facts import LiteRtFacts
+from phantom_edge.export.targets.litert.graph import Graph
+from phantom_edge.export.targets.litert.importing import containers
+from phantom_edge.export.targets.litert.model_file import ModelFile
+from phantom_edge.export.targets.litert.names import CHUNK, DECODE, chunk_name
+from phantom_edge.export.targets.litert.options import LiteRtOptions
+from phantom_edge.export.targets.litert.readme import readme
+from phantom_edge.export.targets.litert.vision import VisionGraph
+from phantom_edge.export.targets.litert.weights import BLOCK, Weights
+from phantom_edge.export.targets.target import Lowered, Making, Settings
+from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.progress import Progress
+from phantom_edge.foundation.resume import Unfinished
+from phantom_edge.models.config import PhantomConfig
+
+MASKED = -1e9
+"""Added to masked scores."""
+
+TOOLS = ("ai-edge-litert", "flatbuffers", "litert-lm-builder", "torch")
+TOKENIZER, TEMPLATE = "tokenizer.json", "chat_template.jinja"
+"""Names of files that the description of prompts asks for; the container has neither."""
+
+Drawn = tuple[ModelFile, dict[str, Graph]]
+"""A file, and its graphs by the names of parts; the first one lists the weights."""
+
+
+def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Settings) -> Settings:
+    """Refuse settings that these graphs do not support."""
+    if settings.precision != "fp32":
+        raise EdgeError(
+            f"target litert takes floats in fp32, not in {settings.precision}",
+            "leave --weights out, or give a recipe: int8, int4",
+        )
+    constant_tables(config.text, settings.max_context)  # raises EdgeError early
+    for name, scheme in schemes.items():
+        why = _why_not(scheme)
+        if why:
+            raise EdgeError(f"{name} is {scheme.name}: {why}", "give --weights int8 or int4, whose schemes run here")
+    return settings
+
+
+def _why_not(scheme: Scheme) -> str:
+    """Returns the reason why LiteRT's kernels do not take a scheme, or ""."""
+    if scheme.palette_rows is not None:
+        return "LiteRT has no palettes"
+    if scheme.static_inputs:
+        return "LiteRT rounds the inputs of layers at run time, not with a fixed scale"
+    if not scheme.symmetric:
+        return "LiteRT's kernels of 4 bits take no zero points"
+    if scheme.bits == 8:
+        return "" if scheme.group is None else "blocks of 8 bits are zeros or refused in LiteRT's kernels"
+    if scheme.bits != 4:
+        return "LiteRT's kernels have no integers of 3 bits"
+    if not scheme.positive:
+        return "its scales may be negative or rounded, and XNNPACK takes positive bfloat16 numbers alone"
+    return "" if scheme.group == BLOCK else f"only blocks of {BLOCK} were compared with what they should compute"
+
+
+def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Progress) -> Lowered:
+    """Write the three files."""
+    config, forms = source.config, [one.form for one in chosen]
+    has_container = settings.own(LiteRtOptions).container
+    if has_container:  # raises EdgeError before anything is written
+        containers()
+        template_of(source.prompt(TOKENIZER, TEMPLATE), str(source.folder))
+    weights = Weights(source.read, source.integers)
+    files: dict[str, Callable[[], Drawn]] = {
+        "vision": partial(_vision, source, weights),
+        "embedding": partial(_embedding, source, weights),
+        "decoder": partial(
+            _decoder, Decoder(config.text, forms, weights, settings.max_context, settings.prefill_chunk)
+        ),
+    }
+    described: dict[str, Part] = {}
+    for name, draw in files.items():
+        file, graphs = draw()
+        parts.part(name, partial(_save, file, name, begin))
+        for part, graph in graphs.items():
+            described[part] = _described(file, graph, name, has_weights=part == name)
+    cache = cache_of(config.text, forms, "float32", settings.max_context, "arrays in place", "input_pos")
+    if has_container:
+        parts.part("container", partial(_write_container, source, settings, parts.folder))
+    facts = LiteRtFacts(
+        settings.max_context + settings.prefill_chunk, MASKED, container=CONTAINER if has_container else ""
+    )
+    return Lowered(described, None, cache, TOOLS, facts)
+
+
+def _write_container(source: Source, settings: Settings, graphs: Path, folder: Path) -> None:
+    prompt = source.prompt(TOKENIZER, TEMPLATE)
+    tokenizer = source.processor.tokenizer.backend_tokenizer.to_str().encode()
+    pictures = source.pictures(settings.max_tiles)
+    write_container(graphs, tokenizer, prompt, pictures, settings.max_context, str(source.folder), folder / CONTAINER)
+
+
+def _vision(source: Source, weights: Weights) -> Drawn:
+    file = ModelFile()
+    return file, {"vision": VisionGraph(source.config, source.processor.image_processor.tiling, weights, file)}
+
+
+def _embedding(source: Source, weights: Weights) -> Drawn:
+    file = ModelFile()
+    return file, {"embedding": EmbeddingGraph(source.config.text, weights, file)}
+
+
+def _decoder(decoder: Decoder) -> Drawn:
+    file = ModelFile()
+    one = decoder.draw(file, DECODE, 1, has_head=True)
+    return file, {"decoder": one, CHUNK: decoder.draw(file, chunk_name(decoder.chunk), decoder.chunk, has_head=False)}
+
+
+def _save(file: ModelFile, name: str, begin: Progress, folder: Path) -> None:
+    file.save(folder / f"{name}.tflite", begin(name, sum(file.weight_bytes().values())))
+
+
+def _described(file: ModelFile, graph: Graph, name: str, *, has_weights: bool) -> Part:
+    return Part(
+        file=f"{name}.tflite",
+        weights=(),
+        precision="fp32",
+        operators=dict(graph.kinds.most_common()),
+        weight_bytes=file.weight_bytes() if has_weights else {},
+        inputs=graph.ports(graph.inputs),
+        outputs=graph.ports(graph.outputs),
+        function=graph.name,
+    )
+
+
+MAKING = Making(settle, lower, readme)

@@ -1,0 +1,70 @@
+"""LiteRT graphs of golden checkpoints and of single operators, run by LiteRT and by the reader of proofs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from phantom_edge.bundle.part import Part
+from phantom_edge.checkpoint.source import Source
+from phantom_edge.export.passes.phantom_rank import Phantom as Wanted
+from phantom_edge.export.passes.phantom_rank import choose_forms
+from phantom_edge.export.targets.litert.binding import Bind, Bound, litert
+from phantom_edge.export.targets.litert.decoder import Decoder
+from phantom_edge.export.targets.litert.engine import Steps
+from phantom_edge.export.targets.litert.graph import Graph, Value
+from phantom_edge.export.targets.litert.lower import MASKED
+from phantom_edge.export.targets.litert.model_file import ModelFile
+from phantom_edge.export.targets.litert.names import DECODE, chunk_name
+from phantom_edge.export.targets.litert.operators import Operators
+from phantom_edge.export.targets.litert.proving import read
+from phantom_edge.export.targets.litert.weights import Weights
+
+Floats = NDArray[np.float32]
+Draw = Callable[[Operators], Value]
+
+
+def part_of(graph: Graph, file: str) -> Part:
+    """The manifest's description of a graph."""
+    ports = graph.ports(graph.inputs), graph.ports(graph.outputs)
+    return Part(file, (), "fp32", {}, {}, *ports, function=graph.name)
+
+
+def runtimes(folder: Path) -> dict[str, Bind]:
+    """LiteRT itself, and the reader."""
+    return {"LiteRT": litert(folder.joinpath, 1), "reader": read(folder.joinpath)}
+
+
+def decoder_steps(source: Source, folder: Path, context: int, chunk: int, phantom: str = "full") -> dict[str, Steps]:
+    """The checkpoint's decoder, drawn, in each runtime."""
+    forms = [one.form for one in choose_forms(source, Wanted.parse(phantom, torch.float32))]
+    decoder = Decoder(source.config.text, forms, Weights(source.read, source.integers), context, chunk)
+    file = ModelFile()
+    one = decoder.draw(file, DECODE, 1, has_head=True)
+    many = decoder.draw(file, chunk_name(chunk), chunk, has_head=False)
+    file.save(folder / "decoder.tflite")
+    parts = [part_of(graph, "decoder.tflite") for graph in (one, many)]
+    return {name: Steps(*parts, bind, MASKED) for name, bind in runtimes(folder).items()}
+
+
+def graph_of(folder: Path, draw: Draw, **shapes: tuple[int, ...]) -> Part:
+    """A file with one graph of these inputs, drawn by ``draw``."""
+    file = ModelFile()
+    graph = Operators(file, "main")
+    for name, shape in shapes.items():
+        graph.input(name, shape)
+    graph.output("found", draw(graph))
+    graph.close()
+    file.save(folder / "main.tflite")
+    return part_of(graph, "main.tflite")
+
+
+def run(part: Part, bind: Bind, **inputs: Floats) -> Floats:
+    """The output of a graph."""
+    bound = Bound(part, {}, bind)
+    for name, array in inputs.items():
+        bound.inputs[name][...] = array
+    bound.run()
+    return np.array(bound.outputs["found"])
