@@ -2,29 +2,46 @@
 
 import tomllib
 from collections.abc import Iterable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from phantom_edge.export.lint.engine import RuleOver
-from phantom_edge.export.targets.coreml.lint.rules import RULES as COREML
-from phantom_edge.export.targets.jetson.lint import RULES as JETSON
-from phantom_edge.export.targets.qnn.lint import RULES as QNN
+from phantom_edge.export.targets import TARGETS
 from phantom_edge.profile.devices.table import Entry, Number, read_table
 from phantom_edge.quantize.recipe import read_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-RULES: dict[str, Sequence[RuleOver[Any]]] = {"coreml": COREML, "jetson": JETSON, "qnn": QNN}
 
 
 def blocks() -> dict[str, str]:
     """Markdown by the name of its marks."""
-    found = {f"rules.{target}": _rules(rules) for target, rules in RULES.items()}
-    return found | {"devices": _devices(), "recipes": _recipes(), "layers": _layers()}
+    return {"rules": _all_rules(), "devices": _devices(), "recipes": _recipes(), "layers": _layers()}
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
+def _all_rules() -> str:
+    """Rules of every target that has some of its own: in its room's ``lint``, or ``lint.rules``."""
+    parts = []
+    for name, target in TARGETS.items():
+        room = f"phantom_edge.export.targets.{name}.lint"
+        found = next((one for one in (f"{room}.rules", room) if _exists(one)), None)
+        rules = [] if found is None else getattr(import_module(found), "RULES", [])
+        if rules:
+            parts.append(f"## {name}: {target.title}\n\n{_rules(rules)}")
+    return "\n".join(parts)
+
+
+def _exists(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _rules(rules: Sequence[RuleOver[Any]]) -> str:
