@@ -72,12 +72,11 @@ def drawn_samples() -> tuple[Sample, ...]:
 
 def build(given: Path | None, out: Path) -> None:
     """Write the folder, or leave the old one. Raises EdgeError."""
-    with TemporaryDirectory() as desk:
+    with whole_folder(out, force=True) as folder, TemporaryDirectory() as desk:
         page = build_page(Path(desk) / "page")
         bundle = Bundle.open(given or export_nano(Path(desk)))
         samples = drawn_samples() if given is None else golden_samples(bundle)
-        with whole_folder(out, force=True) as folder:
-            write_site(site_files(page, bundle, samples), folder)
+        write_site(site_files(page, bundle, samples), folder)
 
 
 def main() -> int:

@@ -50,7 +50,7 @@ def page(web: Path) -> Path:
     """The built page."""
     ran = run(["npx", "--no-install", "vite", "build", "--logLevel", "warn"], web)
     assert ran.returncode == 0, (ran.stdout + ran.stderr)[-3000:]
-    return find_page(web / "site")
+    return find_page(web / "built")
 
 
 def test_the_page_in_chromium(web: Path, page: Path, nano: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ export default defineConfig({
   plugins: [kept()],
   worker: { format: "es" },
   build: {
-    outDir: "../../site",
+    outDir: "../../built",
     emptyOutDir: true,
     target: "es2023",
     assetsInlineLimit: 0,

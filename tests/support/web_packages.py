@@ -45,7 +45,7 @@ def installed_copy(desk: Path) -> Path:
     """A copy of apps/web with its packages in ``desk``, so that no two builds meet; skips where there are no tools."""
     if node_version() < LEAST_NODE:
         pytest.skip("no node 20.19 or newer with npm here, which runs the tests of apps/web")
-    made = shutil.ignore_patterns("node_modules", "dist", "site", "LICENSE")
+    made = shutil.ignore_patterns("node_modules", "dist", "built", "site", "LICENSE")
     shutil.copytree(WEB, desk / "apps" / "web", ignore=made)
     shutil.copy(ROOT / "LICENSE", desk)
     ran = run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], desk / "apps" / "web")
