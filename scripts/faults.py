@@ -20,14 +20,18 @@ from victims import ALL, VICTIMS  # type: ignore[import-not-found]
 
 MOST_MEGABYTES = 2000
 
+EACH = 250
+"""Faults of one process."""
+
 
 def made(desk: Path, name: str) -> None:
     """Make a thing in a process of its own."""
     Campaign(desk, (name,))
 
 
-def part(desk: Path, names: tuple[str, ...], numbers: list[int]) -> tuple[list[tuple[str, str, str]], int]:
+def part(asked: tuple[Path, tuple[str, ...], list[int]]) -> tuple[list[tuple[str, str, str]], int]:
     """Plant these faults; returns what was found, and the peak memory, MB."""
+    desk, names, numbers = asked
     with tempfile.TemporaryDirectory() as copies:
         campaign = Campaign(desk, names, Path(copies) / "copy")
         return [campaign.run(number) for number in numbers], peak_megabytes()
@@ -48,13 +52,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, get_context("spawn").Pool(asked.jobs, maxtasksperchild=1) as pool:
         desk = Path(folder)
         pool.starmap(made, [(desk, name) for name in names], chunksize=1)
-        parts = [(desk, names, numbers[start : start + 250]) for start in range(0, len(numbers), 250)]
-        for rows, megabytes in pool.starmap(part, parts, chunksize=1):
+        parts = [(desk, names, numbers[start : start + EACH]) for start in range(0, len(numbers), EACH)]
+        for rows, megabytes in pool.imap_unordered(part, parts):
             found += rows
             peak = max(peak, megabytes)
+            for row in rows:
+                if not is_clean(row[2]):
+                    print(*row, sep="\n  ", file=sys.stderr)
+            print(f"{len(found):,} of {asked.faults:,}", file=sys.stderr, flush=True)
     unclean = [row for row in found if not is_clean(row[2])]
-    for row in unclean:
-        print(*row, sep="\n  ", file=sys.stderr)
     print(table(found))
     print(f"\n{len(found):,} faults, {len(unclean)} unclean; peak memory {peak:,} MB")
     sys.exit(1 if unclean or peak > MOST_MEGABYTES else 0)

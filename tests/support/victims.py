@@ -95,6 +95,11 @@ def onnx_bundle(folder: Path) -> None:
     tiny_bundle(desk, context=256).rename(folder)
 
 
+def asked_in_words(folder: Path) -> str:
+    """Answer of a bundle whose cache is too short for a picture."""
+    return "".join(open_session(folder).ask("hi", [], OfBundles(**TWO)))
+
+
 def asked_of_bundle(folder: Path) -> str:
     """Answer of a bundle."""
     return "".join(open_session(folder).ask("hi", [noise((40, 30), 70)], OfBundles(**TWO)))
@@ -129,7 +134,7 @@ VICTIMS: dict[str, Victim] = {
 OTHER_BUNDLES = ("onnx-int8", "executorch-int8", "jetson-int8", "coreml-ane", "coreai", "web-int8")
 ALL = {
     **VICTIMS,
-    **{name: Victim(partial(other_bundle, name=name), asked_of_bundle, sealed=True) for name in OTHER_BUNDLES},
+    **{name: Victim(partial(other_bundle, name=name), asked_in_words, sealed=True) for name in OTHER_BUNDLES},
     "qnn": Victim(partial(other_bundle, name="qnn"), opened_bundle, sealed=True),
 }
 """With bundles of every target, which take minutes to make."""
