@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from phantom_edge.bundle.numbers import Number
 from phantom_edge.bundle.part import Port
@@ -79,9 +80,9 @@ class Graph:
             self.constants[name] = self.tensor(shape, dtype, name, held.number)
         return self.constants[name]
 
-    def held(self, name: str, array: Array) -> Value:
+    def held(self, name: str, array: Array | Tensor) -> Value:
         """Returns a float constant with values from memory."""
-        found = np.ascontiguousarray(array, np.float32)
+        found = np.ascontiguousarray(np.asarray(array), np.float32)
         return self.constant(name, found.shape, lambda: found)
 
     def ints(self, *values: int) -> Value:

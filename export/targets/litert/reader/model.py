@@ -54,7 +54,7 @@ class Tensor:
         """Returns a constant's numbers: integers of 4 bits unpacked, bfloat16 as float32."""
         assert self.data is not None
         kind, _ = STORED[self.dtype]
-        found = self.data.view(kind)
+        found: Array = self.data.view(kind)
         if self.dtype == "INT4":
             halves = np.stack([found & 15, found >> 4], axis=-1).reshape(-1)[: prod(self.shape)]
             found = ((halves ^ 8).astype(np.int8) - 8).astype(np.int8)
@@ -104,7 +104,7 @@ def read_model(path: Path) -> dict[str, ReadGraph]:
     try:
         if whole[4:8].tobytes() != b"TFL3":
             raise ValueError("its identifier is not TFL3")
-        model = schema().ModelT.InitFromPackedBuf(memoryview(whole), 0)
+        model = schema().ModelT.InitFromPackedBuf(whole.data, 0)
         return _Reading(whole, model).graphs()
     except (struct.error, IndexError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise EdgeError(f"{path} is no .tflite file that can be read ({_short(error)})", AGAIN) from error
