@@ -115,8 +115,8 @@ def litert(document: Row) -> str:
     }
     return (
         f"The same {document['questions']:,} questions about {document['pictures']:,} new pictures to phantom-nano "
-        "(`benchmarks/litert.py`), by our sessions\nand by LiteRT-LM's own engine, which loads the container of the same "
-        "bundle (not counted here: it is as large again);\n*points lost* beside fp32, onnx:\n\n"
+        "(`benchmarks/litert.py`), by our sessions\nand by LiteRT-LM's own engine, which loads the container of the "
+        "same bundle (not counted here: it is as large again);\n*points lost* beside fp32, onnx:\n\n"
         f"{table(columns, answered(document['rows']))}"
     )
 
