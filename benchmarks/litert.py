@@ -31,7 +31,7 @@ from phantom_edge.export.targets.litert.container import CONTAINER
 from phantom_edge.export.targets.target import PRECISIONS, Settings
 from phantom_edge.models.shipped import NANO
 
-PICTURES, CONTEXT, MOST = 20, 640, 64
+PICTURES, CONTEXT, MOST = 36, 640, 64
 WEIGHTS, OWN, OTHER = ("fp32", "int8", "int4"), "litert", "onnx"
 Found = dict[str, Any]
 

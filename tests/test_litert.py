@@ -128,10 +128,10 @@ def bundles(checkpoints: Callable[[str], Path], tmp_path_factory: pytest.TempPat
     return get
 
 
-FORMATS = ("fp32", "int8", "int4")
+LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("fp32", "int8")]
+FORMATS = [*LONG, pytest.param("int4", marks=pytest.mark.slow)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_bundle_is_proved(name: str, bundles: Callable[[str], Bundle]) -> None:
     """As LiteRT runs it, and by the reader of the files without rounding of activations."""
@@ -146,7 +146,6 @@ def test_a_bundle_is_proved(name: str, bundles: Callable[[str], Bundle]) -> None
     assert all(check.bound == BOUND for check in exact if "relative" in check.measure)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS[1:])
 def test_integers_are_the_checkpoints(
     name: str, bundles: Callable[[str], Bundle], checkpoints: Callable[[str], Path]
@@ -167,7 +166,6 @@ def test_integers_are_the_checkpoints(
     assert compared == files.schemes.keys()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_it_answers(name: str, bundles: Callable[[str], Bundle]) -> None:
     """LiteRT and the reader write the same answer."""
@@ -208,7 +206,7 @@ def chunkless(manifest: Any) -> None:
 def test_a_manifest_that_contradicts_its_graphs_is_refused(
     edit: Callable[[Any], None], said: str, bundles: Callable[[str], Bundle], tmp_path: Path
 ) -> None:
-    folder = shutil.copytree(bundles("fp32").path, tmp_path / "bundle")
+    folder = shutil.copytree(bundles("int4").path, tmp_path / "bundle")
     resealed(folder, edit)
     with pytest.raises(EdgeError, match=said):
         open_session(folder)

@@ -3,16 +3,14 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from phantom_edge.bundle.numbers import Number
 from phantom_edge.bundle.part import Port
 from phantom_edge.export.targets.litert.model_file import DTYPES, Array, ModelFile
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 FLOAT: Number = "float32"
 
@@ -82,9 +80,9 @@ class Graph:
             self.constants[name] = self.tensor(shape, dtype, name, held.number)
         return self.constants[name]
 
-    def held(self, name: str, array: "Array | Tensor") -> Value:
+    def held(self, name: str, array: Array | Tensor) -> Value:
         """Returns a float constant with values from memory."""
-        found = np.ascontiguousarray(array if isinstance(array, np.ndarray) else array.numpy(), np.float32)
+        found = np.ascontiguousarray(np.asarray(array), np.float32)
         return self.constant(name, found.shape, lambda: found)
 
     def ints(self, *values: int) -> Value:
