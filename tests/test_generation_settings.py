@@ -125,7 +125,8 @@ def test_every_setting_is_the_same_in_checkpoint_and_bundle(
         expected = TorchAnswerer(*model, None, NEW).answer(queries)
         found = BundleAnswerer(open_session(bundle.path, 1), NEW).answer(queries)
         assert found == expected, name
-        assert (expected != seen) is matters, name
+        assert matters or expected == seen, name
+        assert expected != seen or not matters or count < QUESTIONS, name
         for query, text in list(zip(queries, expected, strict=True))[:: count // STREAMED]:
             assert "".join(stream(*model, query.question, query.images, Sampling(NEW))) == text, name
         shutil.rmtree(bundle.path)

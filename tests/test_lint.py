@@ -423,7 +423,7 @@ def test_what_is_no_bundle_of_coreml_is_told_in_a_line(ane: Path, tmp_path: Path
     text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
     (other / MANIFEST).write_text(sealed(text), encoding="utf-8")
     for folder, told in (
-        (other, "lint has rules for coreml, jetson and qnn; "),
+        (other, "lint has rules for coreml, jetson, qnn and litert; "),
         (tmp_path / "nothing", "there is no folder"),
         (tmp_path, "is no bundle"),
     ):

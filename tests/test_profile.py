@@ -201,7 +201,7 @@ def test_a_file_that_cannot_be_written(bundle: Path, tmp_path: Path, monkeypatch
 @pytest.mark.parametrize("device", ["host:x", "host:", "ssh://h:0", "ssh://h:65536", "ssh://-h", "ssh://h x"])
 def test_devices_that_cannot_be(bundle: Path, device: str) -> None:
     ran = edge_inside("profile", bundle, "--device", device)
-    assert ran.returncode == 1 and "--device is" in ran.stderr and "give" in ran.stderr, ran.stderr
+    assert ran.returncode == 2 and "--device is" in ran.stderr and "give" in ran.stderr, ran.stderr
 
 
 RUNNER = """

@@ -184,10 +184,12 @@ def test_the_app_s_own_refusal_is_one_line(phone: Phone, bundle: Path, tmp_path:
     assert not (tmp_path / "run.json").exists()
 
 
-def says(phone: Phone, bundle: Path, *words: str, more: tuple[object, ...] = (), device: str = "") -> None:
+def says(
+    phone: Phone, bundle: Path, *words: str, more: tuple[object, ...] = (), device: str = "", code: int = 1
+) -> None:
     """Asserts that a profile fails with these words, and without a traceback."""
     ran = edge_inside("profile", bundle, "--device", device or f"android:{phone.serial}", *QUICK, *more)
-    assert ran.returncode == 1 and "Traceback" not in ran.stderr, ran.stderr
+    assert ran.returncode == code and "Traceback" not in ran.stderr, ran.stderr
     assert all(word in ran.stderr for word in words), (words, ran.stderr)
 
 
@@ -221,7 +223,7 @@ def test_the_app_is_installed_from_an_apk(phone: Phone, bundle: Path, tmp_path: 
 
 
 def test_an_apk_is_for_phones_alone(phone: Phone, bundle: Path) -> None:
-    says(phone, bundle, "--apk is for Android phones", "leave it out", more=("--apk", bundle), device="host")
+    says(phone, bundle, "--apk is for Android phones", "leave it out", more=("--apk", bundle), device="host", code=2)
 
 
 def test_a_phone_that_cannot_be_used_is_one_line(
@@ -242,7 +244,7 @@ def test_a_phone_that_cannot_be_used_is_one_line(
     phone.properties["ro.build.version.sdk"] = "23"
     says(phone, bundle, "has Android 15", "use one with Android 8 or newer")
     phone.properties["ro.build.version.sdk"] = "35"
-    says(phone, bundle, "--image is for this machine", more=("--image", bundle))
+    says(phone, bundle, "--image is for this machine", more=("--image", bundle), code=2)
     resealed(bundle, lambda text: text.update(target="executorch"))
     try:
         says(phone, bundle, "is for target executorch", "phantom-edge export --target onnx")

@@ -69,7 +69,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     desk = tmp_path_factory.mktemp("executorch")
     write_checkpoint(desk / "checkpoint")
     (desk / "recipe.toml").write_text(RECIPE)
-    done = edge(*export(desk / "checkpoint", desk / "bundle", "--weights", desk / "recipe.toml"))
+    done = edge(*export(desk / "checkpoint", desk / "bundle", "--weights", desk / "recipe.toml", "--keep"))
     assert done.returncode == 0, done.stderr
     assert PROGRAM in done.stdout and "unverified" not in done.stdout
     assert not any(noise in done.stderr for noise in ("cpuinfo", "torchao", "Warning", "allocator", "[method.cpp"))
