@@ -99,6 +99,7 @@ def test_commands_run(section: str, desk: Path) -> None:
     assert len(found) >= (3 if section in ALONE else 6)
     for command in found:
         short = command.replace("phantom-edge run", "phantom-edge run --max-new-tokens 3")
+        short = short.replace("phantom-edge train po", "phantom-edge train po --max-steps 4")
         program, *arguments = shlex.split(short)
         if command not in firsts and program == "phantom-edge" and not SHELL & set(short):
             done = edge_inside(*arguments, cwd=desk)
