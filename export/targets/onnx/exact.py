@@ -42,7 +42,9 @@ def leave_out_rounding(model: onnx.ModelProto) -> None:
     """Change a graph so that it rounds no activation; a session needs ``LEVEL`` at ``FLOAT``, too."""
     for node in model.graph.node:
         if node.name.startswith(ROUNDING):
-            node.CopyFrom(helper.make_node("Identity", node.input[:1], node.output, node.name))
+            is_product = node.op_type == "MatMulIntegerToFloat"  # of activations on both sides
+            kind, inputs = ("MatMul", node.input[:2]) if is_product else ("Identity", node.input[:1])
+            node.CopyFrom(helper.make_node(kind, inputs, node.output, node.name))
         for attribute in node.attribute:
             if attribute.name == "accuracy_level":
                 attribute.i = FLOAT

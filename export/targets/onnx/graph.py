@@ -109,7 +109,7 @@ class Drawing:
         return found
 
     def rounding(self, kind: str, *inputs: Value | None, **attributes: Any) -> Value:
-        """Adds a node that only serves the rounding of activations; without it, its first input would pass on.
+        """Adds a node that only serves the rounding of activations; without it, its first input passes on.
 
         Proofs remove such nodes, by their names.
         """

@@ -16,7 +16,7 @@ from phantom_edge.checkpoint.quantized.weights import Quantized, stacked
 from phantom_edge.export.parts.packing import blobs, block_scales, carried, is_plain, zeros
 from phantom_edge.export.passes.layer_form import Read
 from phantom_edge.export.targets.onnx.dequantize import columns_first, number_type, scales_first, zeros_first
-from phantom_edge.export.targets.onnx.graph import Drawing
+from phantom_edge.export.targets.onnx.graph import ROUNDING, Drawing
 
 T = TypeVar("T")
 
@@ -160,15 +160,20 @@ class LinearDrawing(Drawing):
         scales: Value,
         weight_zero: Value | None = None,
         bias: Value | None = None,
+        *,
+        is_rounding: bool = False,
     ) -> Value:
-        """Product of ``(integers - zero_point) * scale`` and ``(weight - weight_zero) * scales`` (columns, rows)."""
+        """Product of ``(integers - zero_point) * scale`` and ``(weight - weight_zero) * scales`` (columns, rows).
+
+        ``is_rounding``: both sides are activations; without rounding it is their product.
+        """
         inputs: list[Value | None] = [integers, weight, scale, scales, zero_point, weight_zero, bias]
         while inputs[-1] is None:
             inputs.pop()
         self.opsets["com.microsoft"] = 1
-        found: Value = self.tape.op(
-            "MatMulIntegerToFloat", inputs, {}, domain="com.microsoft", name=self.called("MatMulIntegerToFloat")
-        )
+        name = self.called("MatMulIntegerToFloat")
+        name = f"{ROUNDING}{name or len(self.tape.nodes)}" if is_rounding else name
+        found: Value = self.tape.op("MatMulIntegerToFloat", inputs, {}, domain="com.microsoft", name=name)
         return found
 
     def _fixed(self, x: Value, name: str) -> tuple[Value, Value, Value]:

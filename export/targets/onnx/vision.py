@@ -9,6 +9,7 @@ from torch import Tensor
 from phantom_edge.bundle import node_names as places
 from phantom_edge.checkpoint.quantized.files import QuantizedFiles
 from phantom_edge.export.passes.layer_form import Read
+from phantom_edge.export.targets.onnx.byte_attention import ByteAttention
 from phantom_edge.export.targets.onnx.linear import LinearDrawing
 from phantom_edge.models.config import PhantomConfig, PhantomVisionConfig
 from phantom_edge.models.tensor_names import PROJECTOR, TOWER
@@ -45,7 +46,7 @@ class VisionParts(LinearDrawing):
         return self._linear(x, f"{PROJECTOR}fc2", (hidden, hidden))
 
 
-class VisionDrawing(VisionParts):
+class VisionDrawing(VisionParts, ByteAttention):
     """Draws ``pixel_values`` (1, 3, S, S) to ``image_tokens`` (tokens_per_tile, hidden); every shape is fixed.
 
     Tiles are independent: one at a time is as fast on a CPU and holds the activations of one. LayerScale and the
@@ -148,17 +149,26 @@ class VisionDrawing(VisionParts):
             else:
                 three = self.linear(x, f"{name}.weight", [f"{name}.weight"], [3 * width], width, bias)
         with self.within(places.ATTENTION):
-            mixed = self._mixed(self.reshape(three, self.tokens, 3, heads, dim), None if is_scaled else dim**-0.5)
+            three = self.reshape(three, self.tokens, 3, heads, dim)
+            mixed = self._mixed(three, None if is_scaled else dim**-0.5, self._takes_bytes(f"{name}.weight"))
         with self.within(places.PROJECTIONS):
             return self._linear(mixed, f"{start}attn.proj", (width, width), scale=f"{start}ls1")
 
-    def _mixed(self, three: Value, scale: float | None) -> Value:
+    def _takes_bytes(self, name: str) -> bool:
+        """True where the layer's own products are of bytes, with a scale for every row of the weight."""
+        scheme = self.scheme(name)
+        return scheme is not None and self._encoding(scheme, is_table=False) in (self._integer, self._static)
+
+    def _mixed(self, three: Value, scale: float | None, takes_bytes: bool) -> Value:
         """Attention outputs (N, width) of queries, keys and values (N, 3, H, d); queries are not scaled yet."""
         three = self.op("Transpose", three, perm=[1, 2, 0, 3])  # (3, H, N, d)
         parts = self.ops("Split", three, outputs=3, axis=0, num_outputs=3)
         query, key, value = (self.op("Squeeze", part, self.ints(0)) for part in parts)
         if scale is not None:
             query = self.op("Mul", query, self.held_once("scale", torch.tensor(scale)))
-        scores = self.op("MatMul", query, self.op("Transpose", key, perm=[0, 2, 1]))
-        mixed = self.op("MatMul", self.op("Softmax", scores, axis=-1), value)
+        key = self.op("Transpose", key, perm=[0, 2, 1])
+        scores = self.byte_scores(query, key) if takes_bytes else self.op("MatMul", query, key)
+        weights = self.op("Softmax", scores, axis=-1)
+        heads = self.vision.num_attention_heads
+        mixed = self.byte_mix(weights, value, heads, self.tokens) if takes_bytes else self.op("MatMul", weights, value)
         return self.reshape(self.op("Transpose", mixed, perm=[1, 0, 2]), self.tokens, self.vision.hidden_size)
