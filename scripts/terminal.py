@@ -21,9 +21,9 @@ import pyte
 
 COLUMNS, ROWS, FONT, LEADING = 80, 24, 14, 18
 COMMANDS = (
-    'phantom-edge run --image scene.png "What is the price?"',
+    'phantom-edge run --image scene.png "What colour is the diamond?"',
     "phantom-edge export nano --target onnx --weights int8 --out nano-int8",
-    'phantom-edge run --model nano-int8 --image scene.png "What is the price?"',
+    'phantom-edge run --model nano-int8 --image scene.png "What colour is the diamond?"',
     "phantom-edge verify nano-int8",
 )
 PICTURE = Path(__file__).resolve().parents[1] / "apps" / "samples" / "00000" / "00009002.png"
