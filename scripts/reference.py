@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from phantom_edge.export.lint.engine import RuleOver
+from phantom_edge.export.lint.engine import Rule
 from phantom_edge.export.targets import TARGETS
 from phantom_edge.profile.devices.table import Entry, Number, read_table
 from phantom_edge.quantize.recipe import read_recipe
@@ -44,7 +44,7 @@ def _exists(module: str) -> bool:
         return False
 
 
-def _rules(rules: Sequence[RuleOver[Any]]) -> str:
+def _rules(rules: Sequence[Rule[Any]]) -> str:
     rows = []
     for rule in rules:
         sources = ", ".join(f"[{source.title}]({source.url})" for source in rule.sources)

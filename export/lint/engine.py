@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from phantom_edge.export.lint.sources import Source
 from phantom_edge.foundation.typed import to_json
@@ -26,34 +26,25 @@ class Named(Protocol):
 
 
 Operation = TypeVar("Operation", bound=Named)
-Read = TypeVar("Read", bound=Named, contravariant=True)
 
 
-class RuleOver(Protocol[Read]):
-    """A rule over operations of one kind."""
+@dataclass(frozen=True)
+class Rule(Generic[Operation]):
+    """A rule over operations of one kind, and its sources; ``condition`` is true for an operation that breaks it.
 
-    @property
-    def name(self) -> str:
-        """Rule name."""
+    ``what`` is the rule in words, ``note`` its scope, and evidence against it.
+    """
 
-    @property
-    def severity(self) -> Severity:
-        """Effect of breaking the rule."""
+    name: str
+    severity: Severity
+    what: str
+    sources: tuple[Source, ...]
+    condition: Callable[[Operation], bool]
+    note: str = ""
 
-    @property
-    def what(self) -> str:
-        """The rule in words."""
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        """Documents that state the rule."""
-
-    @property
-    def note(self) -> str:
-        """Scope of the rule, and evidence against it."""
-
-    def is_broken(self, node: Read, /) -> bool:
+    def is_broken(self, node: Operation) -> bool:
         """True where an operation breaks the rule."""
+        return self.condition(node)
 
 
 @dataclass(frozen=True)
@@ -126,7 +117,7 @@ class _Broken:
 def report(
     compute: str,
     parts: Mapping[str, Callable[[], Iterator[Operation]]],
-    rules: Sequence["RuleOver[Operation]"],
+    rules: Sequence["Rule[Operation]"],
     work_of: Callable[[Operation], int],
     placement: str,
 ) -> Report:
@@ -148,7 +139,7 @@ def report(
     return Report(compute, found, findings, placement)
 
 
-def _finding(rule: "RuleOver[Any]", broken: _Broken) -> Finding:
+def _finding(rule: "Rule[Any]", broken: _Broken) -> Finding:
     return Finding(
         rule.name,
         rule.severity,

@@ -4,14 +4,14 @@ tests/test_litert_faults.py draws graphs that break the rules of severity ``wron
 we draw.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.export.lint import Report, report
-from phantom_edge.export.lint.engine import Severity
+from phantom_edge.export.lint.engine import Rule
 from phantom_edge.export.lint.sources import GITHUB, Source
 from phantom_edge.export.targets.litert.reader.interpreter import KERNELS, multiply_adds
 from phantom_edge.export.targets.litert.reader.model import Operator, ReadGraph, Tensor, read_model
@@ -54,22 +54,6 @@ class Node:
         for one in self.tensors():
             if one.blocks is not None:
                 yield one, self.graph.tensors[one.blocks.scales]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A rule, and its sources; ``condition`` is true for an operator that breaks it."""
-
-    name: str
-    severity: Severity
-    what: str
-    sources: tuple[Source, ...]
-    condition: Callable[[Node], bool]
-    note: str = ""
-
-    def is_broken(self, node: Node) -> bool:
-        """True where this operator breaks the rule."""
-        return self.condition(node)
 
 
 def _is_unknown(node: Node) -> bool:
@@ -126,7 +110,7 @@ def _scales_behind_product(node: Node) -> bool:
     return False
 
 
-RULES: tuple[Rule, ...] = (
+RULES: tuple[Rule[Node], ...] = (
     Rule("operator", "blocks", "operators are those that a proof can read", (SCHEMA,), _is_unknown),
     Rule(
         "blocks",

@@ -3,37 +3,13 @@
 The Neural Engine is documented in pieces. Where sources conflict, the rule's note has it, and the rule does not block.
 """
 
-from dataclasses import dataclass
-
-from phantom_edge.export.lint.engine import Severity
-from phantom_edge.export.lint.sources import Source
+from phantom_edge.export.lint.engine import Rule
 from phantom_edge.export.targets.coreml.lint import conditions as when
 from phantom_edge.export.targets.coreml.lint import sources as by
-from phantom_edge.export.targets.coreml.lint.conditions import Condition
 from phantom_edge.export.targets.coreml.lint.nodes import Node
 from phantom_edge.export.targets.coreml.lint.operations import GATHER, NO_PATH, RECURRENT, SORT, TRIGONOMETRIC
 
-
-@dataclass(frozen=True)
-class Rule:
-    """``blocks``: not eligible; ``slows``: eligible, but known to be slow or fragile.
-
-    ``note`` names its chips or systems, and evidence against it.
-    """
-
-    name: str
-    severity: Severity
-    what: str
-    sources: tuple[Source, ...]
-    condition: Condition
-    note: str = ""
-
-    def is_broken(self, node: Node) -> bool:
-        """True where this operation breaks the rule."""
-        return self.condition(node)
-
-
-RULES: list[Rule] = [
+RULES: list[Rule[Node]] = [
     Rule(
         "formats",
         "blocks",
