@@ -70,21 +70,30 @@ internal class Conversations(context: Context) : SQLiteOpenHelper(context, "conv
         row.getInt(6),
     )
 
-    /** Begins a conversation, and returns its id. */
-    fun begin(title: String): Long =
-        writableDatabase.insertOrThrow("conversation", null, ContentValues().apply { put("title", title) })
-
-    /** Adds a question, whose answer is about to be written, and returns its id. */
-    fun add(conversation: Long, question: String, picture: String?): Long {
-        val values = ContentValues()
-        values.put("conversation", conversation)
-        values.put("question", question)
-        values.put("picture", picture)
-        values.put("answer", "")
-        values.put("progress", Progress.RUNNING.name)
-        values.put("tokens", 0)
-        return writableDatabase.insertOrThrow("turn", null, values)
+    /**
+     * Adds a question, whose answer is about to be written, to a [conversation], null for a new one that it names.
+     *
+     * Returns the ids of the conversation and of the turn. No conversation is ever without a turn.
+     */
+    fun add(conversation: Long?, question: String, picture: String?): Pair<Long, Long> {
+        val db = writableDatabase
+        db.beginTransaction()
+        try {
+            val place = conversation ?: db.insertOrThrow("conversation", null, values("title" to question))
+            val turn = values("question" to question, "picture" to picture, "answer" to "")
+            turn.put("conversation", place)
+            turn.put("progress", Progress.RUNNING.name)
+            turn.put("tokens", 0)
+            val id = db.insertOrThrow("turn", null, turn)
+            db.setTransactionSuccessful()
+            return place to id
+        } finally {
+            db.endTransaction()
+        }
     }
+
+    private fun values(vararg texts: Pair<String, String?>) =
+        ContentValues().apply { texts.forEach { (column, text) -> put(column, text) } }
 
     /** Writes an answer, or what there is of it. */
     fun write(turn: Turn) {

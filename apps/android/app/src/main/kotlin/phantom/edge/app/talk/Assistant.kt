@@ -108,9 +108,8 @@ internal class Assistant(
         if (text.isEmpty()) throw Refusal("the question is empty", "write one, such as What is in the picture?")
         if (shownTurn.value != null) throw Refusal("an answer is being written", "wait for its end, or stop it")
         val phantom = phantom()
-        val place = conversation ?: store.begin(text)
-        val earlier = store.turns(place)
-        val id = store.add(place, text, picture)
+        val earlier = conversation?.let(store::turns).orEmpty()
+        val (place, id) = store.add(conversation, text, picture)
         val turn = Turn(id, text, picture, "", Progress.RUNNING, null, 0)
         shownTurn.value = turn
         note()
