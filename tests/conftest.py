@@ -7,8 +7,11 @@ import pytest
 import torch
 from golden_checkpoints import open_golden
 from random_checkpoints import write_checkpoint
+from suites import pytest_addoption, pytest_sessionfinish, pytest_terminal_summary
 
 from phantom_edge.bundle.folder import Bundle
+
+__all__ = ["pytest_addoption", "pytest_sessionfinish", "pytest_terminal_summary"]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background, where shells let Ctrl-C be ignored; the programs under test would inherit that.

@@ -12,6 +12,7 @@ import pytest
 from conformance_data import conformance_data
 from other_languages import loaded
 from PIL import Image
+from registries import PATIENCE, fetch
 
 from phantom_edge.bundle.node_names import ATTENTION, MLP, NORMS, PHANTOM, PROJECTOR
 from phantom_edge.profile.measure.lines import Gathering
@@ -19,12 +20,6 @@ from phantom_edge.profile.result import faults
 
 ROOT = Path(__file__).resolve().parents[1]
 ANDROID = ROOT / "apps" / "android"
-PATIENCE = 1200
-"""Maximum seconds for packages, compilation and tests."""
-
-ABSENT = re.compile("Could not (resolve|transfer|find)|could not be resolved|Non-resolvable|Unknown host")
-"""Maven's words where its registry does not bring a package."""
-
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * PATIENCE)]
 
 
@@ -48,10 +43,7 @@ def tested(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ["mvn", "-q", "-B", "-f", str(pom), "-Plint", "test", f"-Dphantom.golden={made}"]
     if shutil.which("aapt2") is None:
         words += ["-pl", "phantom"]
-    ran = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    if ran.returncode and ABSENT.search(ran.stdout):
-        pytest.skip("Maven does not bring the packages of the Kotlin library")
-    assert ran.returncode == 0, (ran.stdout + ran.stderr)[-6000:]
+    fetch(words, desk, "the packages of the Kotlin library")
     return pom.parent / "phantom"
 
 
@@ -201,8 +193,9 @@ def test_the_apk_without_an_engine_is_whole_and_says_so(app: Path, made: Path, t
         assert b"DEX version '038'" in said.stdout + said.stderr
 
 
+@pytest.mark.long
 def test_the_apk_with_an_aar_has_its_libraries_on_pages_of_16_kb(app: Path, made: Path, tmp_path: Path) -> None:
-    """For both phones' processors; an AAR with smaller pages is refused, and so is what is no AAR."""
+    """For both phones' processors."""
     apk = tmp_path / "phantom.apk"
     aar = made_up_aar(tmp_path, 16384)
     ran = build_apk(app, made, apk, "--aar", str(aar))
@@ -221,7 +214,11 @@ def test_the_apk_with_an_aar_has_its_libraries_on_pages_of_16_kb(app: Path, made
             stream.seek(place + 4 + name + extra)
             assert stream.read(4) == b"\x7fELF"
     subprocess.run(["apksigner", "verify", str(apk)], capture_output=True, timeout=60, check=True)
-    apk.unlink()
+
+
+def test_an_aar_of_smaller_pages_and_what_is_no_aar_are_refused(app: Path, made: Path, tmp_path: Path) -> None:
+    """Before anything is built."""
+    apk = tmp_path / "phantom.apk"
     ran = build_apk(app, made, apk, "--aar", str(made_up_aar(tmp_path, 4096)))
     assert ran.returncode == 1 and "not linked for pages of 16 KB" in ran.stderr and not apk.exists()
     (tmp_path / "no.aar").write_bytes(b"no zip")

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from conformance_data import conformance_data
-from web_packages import PATIENCE, WEB, installed_copy, run
+from registries import PATIENCE, run
+from web_packages import WEB, installed_copy
 
 from phantom_edge import __version__
 

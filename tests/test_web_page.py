@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from command_line import edge_inside
 from conformance_data import conformance_data
-from web_packages import PATIENCE, chromium_of_the_system, installed_copy, run
+from registries import PATIENCE, run
+from web_packages import chromium_of_the_system, installed_copy
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.export.sessions import open_session

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from registries import fetch
 
 FILES = Path(__file__).parent / "browser"
 UNPACK = 'import("@sparticuz/chromium").then((found) => found.default.executablePath())'
@@ -30,10 +31,7 @@ def installed(place: Path) -> Path:
     for one in files:
         shutil.copy(one, making)
     words = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"]
-    ran = subprocess.run(words, cwd=making, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    if ran.returncode:
-        shutil.rmtree(making)
-        pytest.skip(f"npm does not bring a browser: {ran.stderr.strip()[-200:]}")
+    fetch(words, making, "a browser")
     unpacked = subprocess.run(["node", "-e", UNPACK], cwd=making, env=at_home(making), timeout=PATIENCE, check=False)
     if unpacked.returncode:
         pytest.skip("the browser that npm brings does not unpack here")

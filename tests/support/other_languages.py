@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from registries import fetch
 
 SUPPORT = Path(__file__).parent
 EXPORT = SUPPORT.parents[1] / "export"
@@ -36,7 +37,7 @@ def scripts(place: Path, room: str) -> Path:
         for one in sources:
             shutil.copy(one, folder)
         words = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"]
-        _run_or_skip(words, folder)
+        fetch(words, folder, "the packages of a program in JavaScript")
 
     return _made_once(place, ("node", "npm"), sources, install)
 
@@ -95,23 +96,10 @@ def android_versions() -> dict[str, str]:
 
 def _compile(folder: Path, options: Sequence[str] = ()) -> None:
     """Compiles a Maven project, and writes the file ``classpath``; skips where the registry does not bring it."""
-    _run_or_skip(
-        [
-            "mvn",
-            "-q",
-            "-B",
-            *options,
-            "dependency:build-classpath",
-            "-DincludeScope=runtime",
-            "-Dmdep.outputFile=classpath",
-        ],
-        folder,
-    )
+    lists = ["dependency:build-classpath", "-DincludeScope=runtime", "-Dmdep.outputFile=classpath"]
+    fetch(["mvn", "-q", "-B", *options, *lists], folder, "the packages of a program in Kotlin")
     words = ["mvn", "-q", "-B", *options, "-Dkotlin.compiler.daemon=false", "compile"]
-    ran = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    if "could not be resolved" in ran.stdout or "Could not transfer" in ran.stdout:
-        pytest.skip(f"mvn does not bring the compiler: {ran.stdout.strip()[:200]}")
-    assert ran.returncode == 0, ran.stdout[-3000:]
+    fetch(words, folder, "Kotlin's compiler")
 
 
 def loaded(path: Path) -> ModuleType:
@@ -142,10 +130,3 @@ def _made_once(place: Path, tools: Sequence[str], files: Sequence[Path], make: C
     make(making)
     making.rename(folder)
     return folder
-
-
-def _run_or_skip(words: Sequence[str], folder: Path) -> None:
-    """Runs a package manager; skips the test where it does not bring the packages."""
-    ran = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    if ran.returncode:
-        pytest.skip(f"{words[0]} does not bring its packages: {(ran.stderr or ran.stdout).strip()[-200:]}")
