@@ -118,6 +118,17 @@ describe("in Chromium, with WebAssembly", () => {
     expect((await selfTest("web-wasm", "wasm")).wrong).toEqual([]);
   });
 
+  test("a hundred questions in a row leave the memory as it was", async () => {
+    const { asked } = forms["web-wasm"]!;
+    const [before, after] = await page.evaluate(
+      (asked) => (window as unknown as Window).harness.memory("./made/bundles/web-wasm/", asked, 100),
+      asked,
+    );
+    console.log(`${(before / 1e6).toFixed(1)} MB, after 100 questions ${((after - before) / 1e6).toFixed(1)} MB more`);
+    expect(before).toBeGreaterThan(20e6); // the model is counted
+    expect(after - before).toBeLessThan(8e6);
+  });
+
   test("damaged bundles are refused", async () => {
     expect(damages.length).toBeGreaterThanOrEqual(30);
     for (const [at, { name, says }] of damages.entries()) {

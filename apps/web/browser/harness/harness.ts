@@ -70,6 +70,27 @@ async function selfTest(address: string, engine: EngineName): Promise<{ findings
   return { findings: findings.length, wrong };
 }
 
-const harness = { notes, picture, refusal, selfTest, removeStored };
+/** Bytes of the page and its worker, WebAssembly's memory among them, before and after so many more questions. */
+async function memory(address: string, asked: readonly Asked[], count: number): Promise<[number, number]> {
+  const phantom = await Phantom.open(address, { engine: "wasm" });
+  const shown = await Promise.all(asked.map((one) => Promise.all(one.pictures.map(fileOf))));
+  const ask = async (turns: number) => {
+    for (let turn = 0; turn < turns; turn++) {
+      const at = turn % asked.length;
+      const answer = phantom.reply(asked[at]!.messages, shown[at]!, { maxNewTokens: asked[at]!.max_new_tokens });
+      for await (const _ of answer);
+    }
+    return (await (performance as unknown as Measured).measureUserAgentSpecificMemory()).bytes;
+  };
+  const found: [number, number] = [await ask(asked.length), await ask(count)];
+  phantom.close();
+  return found;
+}
+
+interface Measured {
+  measureUserAgentSpecificMemory(): Promise<{ bytes: number }>;
+}
+
+const harness = { memory, notes, picture, refusal, selfTest, removeStored };
 export type Harness = typeof harness;
 Object.assign(window, { harness });
