@@ -55,11 +55,28 @@ def bundle(checkpoint: Path) -> Bundle:
 
 
 @pytest.fixture(scope="session")
-def kotlin_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where programs in other languages are compiled, once for all processes of a run."""
+    from once import run_folder
+
+    return run_folder(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def kotlin_library(place: Path) -> Path:
     """The folder of Android's Kotlin library, compiled for a JVM."""
     from other_languages import kotlin_library as compiled
 
-    return compiled(tmp_path_factory.mktemp("kotlin-library"))
+    return compiled(place)
+
+
+@pytest.fixture(scope="session")
+def conformance(place: Path) -> Path:
+    """Conformance data, made now, by which the tests of apps prove these; to be read only."""
+    from conformance_data import write_conformance_data
+    from once import made_once
+
+    return made_once(place, "conformance", write_conformance_data) / "made"
 
 
 @pytest.fixture(scope="session", autouse=True)

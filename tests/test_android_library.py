@@ -9,7 +9,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conformance_data import conformance_data
 from other_languages import loaded
 from PIL import Image
 from registries import PATIENCE, fetch
@@ -24,12 +23,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * PATIENCE)]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(request: pytest.FixtureRequest) -> Path:
     """Conformance data, made now."""
     for tool in ("java", "mvn"):
         if shutil.which(tool) is None:
             pytest.skip(f"no {tool} here, which compiles and tests the Kotlin library")
-    return conformance_data(tmp_path_factory.mktemp("conformance") / "made")
+    found: Path = request.getfixturevalue("conformance")
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -136,11 +136,6 @@ def check_settings(answered: Callable[[Bundle, Path, str], str], bundles: Sequen
         assert wanted != [ask(session_of(plain), *asked) for asked in ASKED]
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("languages")
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_python_answers_as_the_session_does(form: str, bundles: dict[str, Bundle]) -> None:
     session = session_of(bundles[form])

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance_data import conformance_data
 from registries import PATIENCE, run
 from web_packages import WEB, installed_copy
 
@@ -32,12 +31,11 @@ def test_types_and_style_are_clean(installed: Path) -> None:
         assert ran.returncode == 0, (ran.stdout + ran.stderr)[-6000:]
 
 
-def test_the_library_passes_its_tests(installed: Path, tmp_path: Path) -> None:
+def test_the_library_passes_its_tests(installed: Path, conformance: Path, tmp_path: Path) -> None:
     """All of them, on conformance data made now."""
-    made = conformance_data(tmp_path / "made")
     report = tmp_path / "report.json"
     words = ["npx", "--no-install", "vitest", "run", "--reporter=default", "--reporter=json", f"--outputFile={report}"]
-    ran = run(words, installed, PHANTOM_GOLDEN=str(made))
+    ran = run(words, installed, PHANTOM_GOLDEN=str(conformance))
     assert ran.returncode == 0, (ran.stdout + ran.stderr)[-6000:]
     found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
     assert found["numPassedTests"] == found["numTotalTests"] >= 200

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from command_line import edge_inside
-from conformance_data import conformance_data
 from registries import PATIENCE, run
 from web_packages import chromium_of_the_system, installed_copy
 
@@ -82,12 +81,11 @@ def test_the_page_in_chromium(web: Path, page: Path, nano: Path, tmp_path: Path)
 
 
 @pytest.mark.long
-def test_conformance_in_chromium(web: Path, tmp_path: Path) -> None:
+def test_conformance_in_chromium(web: Path, conformance: Path) -> None:
     """Pictures, answers of every form, damaged bundles, and an answer by WebGPU: browser/conformance.test.ts."""
     chromium = chromium_of_the_system()
-    made = conformance_data(tmp_path / "made")
     words = ["npx", "--no-install", "vitest", "run", "--config", "vitest.browser.config.ts"]
-    ran = run([*words, "browser/conformance.test.ts"], web, PHANTOM_CHROMIUM=chromium, PHANTOM_GOLDEN=str(made))
+    ran = run([*words, "browser/conformance.test.ts"], web, PHANTOM_CHROMIUM=chromium, PHANTOM_GOLDEN=str(conformance))
     assert ran.returncode == 0, (ran.stdout + ran.stderr)[-6000:]
 
 

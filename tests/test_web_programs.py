@@ -41,11 +41,6 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
     return found
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("programs")
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_node_answers_as_the_session_does(form: str, bundles: dict[str, Bundle], place: Path) -> None:
     command, session = javascript(place, "web"), open_session(bundles[form].path)

@@ -9,9 +9,8 @@ PATIENCE = 1200
 """Maximum seconds to make them."""
 
 
-def conformance_data(folder: Path) -> Path:
-    """Write apps/golden/made into ``folder``, which must not exist."""
-    words = [sys.executable, str(ROOT / "scripts" / "conformance.py"), str(folder)]
+def write_conformance_data(folder: Path) -> None:
+    """Write apps/golden/made into ``folder``."""
+    words = [sys.executable, str(ROOT / "scripts" / "conformance.py"), str(folder / "made")]
     ran = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert ran.returncode == 0, ran.stderr[-3000:]
-    return folder

@@ -5,12 +5,12 @@ import importlib.util
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from once import made_once
 from registries import fetch
 
 SUPPORT = Path(__file__).parent
@@ -123,10 +123,5 @@ def _made_once(place: Path, tools: Sequence[str], files: Sequence[Path], make: C
     missing = [tool for tool in tools if not shutil.which(tool)]
     if missing:
         pytest.skip(f"no {' and '.join(missing)} here")
-    folder = place / hashlib.sha256(b"".join(one.read_bytes() for one in files)).hexdigest()[:16]
-    if folder.is_dir():
-        return folder
-    making = Path(tempfile.mkdtemp(dir=place))
-    make(making)
-    making.rename(folder)
-    return folder
+    name = hashlib.sha256(b"".join(one.read_bytes() for one in files)).hexdigest()[:16]
+    return made_once(place, name, make)
