@@ -4,7 +4,8 @@
 
 The commands are the README's own, read from its sections *Install* and *Sixty seconds*; only the page is asked by a
 program (scripts/walk.mjs drives Chromium). Then come mistakes: a wrong path, a wrong flag, Ctrl-C in the middle of an
-export, and the same export again. FOLDER must not exist. Wall time counts what else the machine does; CPU time does not.
+export, and the same export again. FOLDER must not exist. Wall time depends on what else the machine does, CPU time
+less.
 """
 
 import argparse

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import edge_inside
+from command_line import edge_inside, forking
 from noise import noise
 
+from benchmarks.own_triples import make
 from phantom_edge.convert.convert import convert
 from phantom_edge.convert.random import write_random
 from phantom_edge.models.sizes import SIZES
@@ -36,6 +37,16 @@ LONG = ("Core ML", "ExecuTorch", "LiteRT")
 SHELL = set("|&;<>$`*~")
 """Whatever a shell takes for more than a letter, beside quotes."""
 
+SHORTER = {
+    "run": "--max-new-tokens 3",
+    "eval": "--limit 12",
+    "profile": "--repeats 1 --tokens 4",
+    "train po": "--max-steps 2",
+}
+"""Flags that make a command of a page quick; those of its own come later, and count."""
+
+MOST_PICTURES = 8
+
 
 def blocks(language: str, text: str = README) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
@@ -52,13 +63,52 @@ def commands(section: str) -> list[str]:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Path:
-    """A folder as the README's reader has it: a photo, and checkpoints where the hub ids stand."""
+    """A folder as a reader has it: the samples of the clone, and a photo."""
     noise((200, 120), 60).save(tmp_path / "photo.jpg")
     shutil.copytree(ROOT / "apps" / "samples", tmp_path / "apps" / "samples")
-    write_random(SIZES["tiny"], tmp_path / "checkpoint")
-    convert(tmp_path / "checkpoint", tmp_path / "BK-Lee" / "Phantom-0.5B")
-    convert(tmp_path / "checkpoint", tmp_path / "BK-Lee" / "Phantom-1.8B")
     return tmp_path
+
+
+@pytest.fixture
+def full_desk(desk: Path) -> Path:
+    """And checkpoints where the hub ids stand, and a few pictures of one's own."""
+    write_random(SIZES["tiny"], desk / "checkpoint")
+    convert(desk / "checkpoint", desk / "BK-Lee" / "Phantom-0.5B")
+    convert(desk / "checkpoint", desk / "BK-Lee" / "Phantom-1.8B")
+    make(desk / "lights" / "mixed" / "own", 0, 4)
+    make(desk / "lights" / "kept", 4, 4)
+    return desk
+
+
+def shortened(command: str) -> str:
+    """The command with less to do: few tokens, steps, questions and pictures."""
+    for verb, flags in SHORTER.items():
+        command = re.sub(rf"phantom-edge {verb}\b", f"phantom-edge {verb} {flags}", command)
+    return re.sub(r"--pictures (\d+)", lambda found: f"--pictures {min(int(found[1]), MOST_PICTURES)}", command)
+
+
+class Names:
+    """Results that several pages make by the same command under names of their own: made once, under the first."""
+
+    def __init__(self) -> None:
+        self.first: dict[str, str] = {}
+        self.known: dict[tuple[str, ...], str] = {}
+
+    def settled(self, words: list[str]) -> list[str] | None:
+        """The command with the first names; None where the same was run already."""
+        words = [self._renamed(word) for word in words]
+        place = next((number + 1 for number, word in enumerate(words) if word in ("--out", "-o")), None)
+        out = "" if place is None else words[place]
+        key = tuple(word for number, word in enumerate(words) if number != place)
+        if key in self.known:
+            self.first[out] = self.known[key]
+            return None
+        self.known[key] = out
+        return words
+
+    def _renamed(self, word: str) -> str:
+        whole, slash, rest = word.partition("/")
+        return f"{self.first.get(whole, whole)}{slash}{rest}"
 
 
 @pytest.mark.parametrize("program", [("-m", "benchmarks.tables"), ("scripts/readme.py",)])
@@ -82,42 +132,54 @@ def test_readme_is_short_and_links_every_page() -> None:
     )
 
 
-@pytest.mark.skipif(os.name != "posix", reason="the README's commands are for a POSIX shell")
+@pytest.mark.skipif(os.name != "posix", reason="the commands of the pages are for a POSIX shell")
 @pytest.mark.parametrize(
-    "section",
-    [pytest.param(one, marks=pytest.mark.long if one in LONG else pytest.mark.slow) for one in (*ALONE, "the rest")],
+    "section", [pytest.param(one, marks=pytest.mark.long if one in LONG else pytest.mark.slow) for one in ALONE]
 )
-def test_commands_run(section: str, desk: Path) -> None:
-    """By a shell: the first of a section, the first of each verb, and what a shell takes apart. The rest in here."""
+def test_commands_of_a_target_run(section: str, desk: Path) -> None:
+    """On a page of its own, whose commands need nothing that others make."""
     if section == "Qualcomm":
         pytest.importorskip("onnxruntime_qnn", reason="Qualcomm's wheels are for Linux and Windows")
     if section == "LiteRT":
         pytest.importorskip("ai_edge_litert", reason="LiteRT (ai-edge-litert) is not installed")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    found, known = commands(section), [one for name in (*ALONE, "the rest") for one in commands(name)]
-    firsts = {found[0], *{one.split()[1]: one for one in reversed(known)}.values()}
-    assert len(found) >= (3 if section in ALONE else 6)
+    found = commands(section)
+    assert len(found) >= 3
     for command in found:
-        short = command.replace("phantom-edge run", "phantom-edge run --max-new-tokens 3")
-        short = short.replace("phantom-edge train po", "phantom-edge train po --max-steps 4")
-        program, *arguments = shlex.split(short)
-        if command not in firsts and program == "phantom-edge" and not SHELL & set(short):
-            done = edge_inside(*arguments, cwd=desk)
-        else:
-            done = subprocess.run(
-                ["bash", "-c", short],
-                cwd=desk,
-                env={**os.environ, "PATH": path},
-                check=False,
-                capture_output=True,
-                text=True,
-            )
+        done = edge_inside(*shlex.split(shortened(command))[1:], cwd=desk)
         assert done.returncode == 0, (command, done.stderr)
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="the commands of the pages are for a POSIX shell")
+def test_commands_run(full_desk: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """In the order of the pages; in a shell what a shell takes apart, and the first of all; each verb's first apart."""
+    found, names, verbs = commands("the rest"), Names(), set[str]()
+    assert len(found) > 30
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with forking(tmp_path_factory.mktemp("output")) as edge_forked:
+        for command in found:
+            short = shortened(command)
+            words = names.settled(shlex.split(short))
+            if words is None:
+                continue
+            if command == found[0] or SHELL & set(short):
+                done = subprocess.run(
+                    ["bash", "-c", short],
+                    cwd=full_desk,
+                    env={**os.environ, "PATH": path},
+                    check=False,
+                    capture_output=True,
+                    text=True,
+                )
+            else:
+                done = (edge_inside if words[1] in verbs else edge_forked)(*words[1:], cwd=full_desk)
+            verbs.add(words[1])
+            assert done.returncode == 0, (command, done.stderr)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("snippet", "printed"), list(zip(blocks("python"), ("tokens/s", "assistant"), strict=True)))
-def test_snippets_run(snippet: str, printed: str, desk: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", snippet], cwd=desk, check=False, capture_output=True, text=True)
+def test_snippets_run(snippet: str, printed: str, full_desk: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", snippet], cwd=full_desk, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert printed in done.stdout
