@@ -57,6 +57,11 @@ def lines(section: str, language: str) -> list[str]:
     return [line.split("  #")[0].strip() for line in block.splitlines()]
 
 
+def interruptible() -> None:
+    """Let Ctrl-C end a new process; where the walk runs in the background, shells let it be ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def run(command: str, folder: Path, stop_after: float | None = None) -> Step:
     """Run a line in a shell, with Ctrl-C after some seconds where they are given."""
     clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
@@ -69,7 +74,7 @@ def run(command: str, folder: Path, stop_after: float | None = None) -> Step:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=interruptible,
     )
     timer = threading.Timer(stop_after or 0, lambda: os.killpg(process.pid, signal.SIGINT))
     if stop_after is not None:
@@ -100,9 +105,8 @@ def well(step: Step) -> Step:
 @contextmanager
 def served(command: str, folder: Path) -> Iterator[str]:
     """The address that ``phantom-edge demo web`` prints."""
-    server = subprocess.Popen(
-        ["bash", "-c", f"{ENTER}exec {command} --port 0"], cwd=folder, stdout=subprocess.PIPE, text=True
-    )
+    words = ["bash", "-c", f"{ENTER}exec {command} --port 0"]
+    server = subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, text=True, preexec_fn=interruptible)
     try:
         assert server.stdout is not None
         yield server.stdout.readline().strip()
