@@ -3,8 +3,8 @@
     python -m benchmarks.own_triples --scratch runs/own --out benchmarks/results/own-triples.json
     python -m benchmarks.own_triples --draw lights      # only the pictures: lights/mixed/own, lights/kept
 
-The pictures are traffic lights, which no drawn scene holds: 30 to learn from with two questions each, 100 others to
-measure on, and 1,000 questions about scenes before and after. Trained on the lights alone, so small a model forgets
+The pictures are traffic lights, which no drawn scene holds: 60 to learn from with a question each, 100 others to
+measure on with two, and 1,000 questions about scenes before and after. Trained on the lights alone, so small a model forgets
 all else, so drawn scenes are mixed in. Every step is a command of docs/start/own-pictures.md. ``--scratch`` must be
 empty.
 """
@@ -24,7 +24,7 @@ LIGHTS = {
     "yellow": ((240, 190, 30), "wait", "no"),
     "green": ((50, 200, 80), "go", "yes"),
 }
-LEARNT, KEPT, SCENES, SIDE = 30, 100, 60, 224
+LEARNT, KEPT, SCENES, SIDE = 60, 100, 60, 224
 """Pictures to learn from, pictures kept aside, scenes mixed in, and the width of a picture."""
 
 
@@ -45,8 +45,8 @@ def draw(lit: str, random: Random) -> Image.Image:
     return picture.filter(ImageFilter.GaussianBlur(random.uniform(0, 1.2)))
 
 
-def make(folder: Path, first_seed: int, pictures: int) -> Path:
-    """Pictures and their triples; returns the JSONL file."""
+def make(folder: Path, first_seed: int, pictures: int, *, in_turns: bool = False) -> Path:
+    """Pictures with both questions, or with one of them in turns; returns the JSONL file of their triples."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
     for seed in range(first_seed, first_seed + pictures):
@@ -60,7 +60,7 @@ def make(folder: Path, first_seed: int, pictures: int) -> Path:
             ("What does the traffic light tell me?", means, wrong, "light"),
             ("May I drive on?", may, ["no" if may == "yes" else "yes"], "drive"),
         )
-        for question, chosen, rejected, kind in asked:
+        for question, chosen, rejected, kind in asked[seed % 2 :][:1] if in_turns else asked:
             line = {"image": name, "question": question, "chosen": chosen, "rejected": rejected[seed % len(rejected)]}
             lines.append(json.dumps(line | {"kind": kind}))
     file = folder / "triples.jsonl"
@@ -82,7 +82,7 @@ def ask(model: str | Path, data: Path, *limit: str) -> dict[str, Any]:
 
 def draw_lights(folder: Path) -> tuple[Path, Path]:
     """Draw the pictures to learn from and those kept aside; returns their JSONL files."""
-    return make(folder / "mixed" / "own", 0, LEARNT), make(folder / "kept", LEARNT, KEPT)
+    return make(folder / "mixed" / "own", 0, LEARNT, in_turns=True), make(folder / "kept", LEARNT, KEPT)
 
 
 def main() -> None:
@@ -105,8 +105,7 @@ def main() -> None:
     cpu = cpu_seconds() - at_first
     after = {name: ask(run / "model", data, *limit) for name, (data, limit) in asked.items()}
     document = {
-        "triples": 2 * LEARNT,
-        "pictures": LEARNT,
+        "triples": LEARNT,
         "scenes_mixed_in": SCENES,
         "seconds": round(spent["seconds"]),
         "cpu_seconds": round(cpu),

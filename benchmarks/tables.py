@@ -29,6 +29,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "own-triples": model_tables.own_triples,
     "walk": walk_tables.walk,
     "walk.mistakes": walk_tables.mistakes,
+    "page": walk_tables.page,
     "qlora": model_tables.qlora,
     "export": model_tables.export,
     "decode": model_tables.decode,
