@@ -1,10 +1,10 @@
-"""Fine-tune phantom-nano on 60 triples of one's own, as a new user would, and measure what it gained and lost.
+"""Fine-tune phantom-nano on triples of one's own, as a new user would, and measure what it gained and lost.
 
     python -m benchmarks.own_triples --scratch runs/own --out benchmarks/results/own-triples.json
     python -m benchmarks.own_triples --draw lights      # only the pictures: lights/mixed/own, lights/kept
 
-The pictures are traffic lights, which no drawn scene holds: 60 to learn from with a question each, 100 others to
-measure on with two, and 1,000 questions about scenes before and after. Trained on the lights alone, so small a model forgets
+The pictures are traffic lights, which no drawn scene holds: 100 to learn from with two questions each, 100 others to
+measure on, and 1,000 questions about scenes before and after. Trained on the lights alone, so small a model forgets
 all else, so drawn scenes are mixed in. Every step is a command of docs/start/own-pictures.md. ``--scratch`` must be
 empty.
 """
@@ -24,8 +24,8 @@ LIGHTS = {
     "yellow": ((240, 190, 30), "wait", "no"),
     "green": ((50, 200, 80), "go", "yes"),
 }
-LEARNT, KEPT, SCENES, SIDE = 60, 100, 60, 224
-"""Pictures to learn from, pictures kept aside, scenes mixed in, and the width of a picture."""
+KEPT, SIDE = 100, 224
+"""Pictures kept aside, and the width of a picture."""
 
 
 def draw(lit: str, random: Random) -> Image.Image:
@@ -80,21 +80,21 @@ def ask(model: str | Path, data: Path, *limit: str) -> dict[str, Any]:
     return {"questions": report["questions"], "right": round(report["overall"]["accuracy"]["value"], 4), "kinds": kinds}
 
 
-def draw_lights(folder: Path) -> tuple[Path, Path]:
+def draw_lights(folder: Path, pictures: int, *, in_turns: bool = False) -> tuple[Path, Path]:
     """Draw the pictures to learn from and those kept aside; returns their JSONL files."""
-    return make(folder / "mixed" / "own", 0, LEARNT, in_turns=True), make(folder / "kept", LEARNT, KEPT)
+    own = make(folder / "mixed" / "own", 0, pictures, in_turns=in_turns)
+    return own, make(folder / "kept", pictures, KEPT)
 
 
 def main() -> None:
     """The walk."""
-    bench = begin("own-triples", __doc__, draw="")
-    if bench.asked.draw:
-        draw_lights(Path(bench.asked.draw))
+    bench = begin("own-triples", __doc__, draw="", pictures=100, mixed_in=150, in_turns=False)
+    wished, folder = bench.asked, bench.scratch
+    own, kept = draw_lights(Path(wished.draw or folder), wished.pictures, in_turns=wished.in_turns)
+    if wished.draw:
         return
-    folder = bench.scratch
-    own, kept = draw_lights(folder)
     scenes, run = folder / "scenes", folder / "run"
-    draw_scenes(folder / "mixed" / "scenes", "train", SCENES)
+    draw_scenes(folder / "mixed" / "scenes", "train", wished.mixed_in)
     draw_scenes(scenes, "test", 250)
     edge("data", "validate", own)
     asked: dict[str, tuple[Path, tuple[str, ...]]]
@@ -105,8 +105,8 @@ def main() -> None:
     cpu = cpu_seconds() - at_first
     after = {name: ask(run / "model", data, *limit) for name, (data, limit) in asked.items()}
     document = {
-        "triples": LEARNT,
-        "scenes_mixed_in": SCENES,
+        "triples": len(own.read_text(encoding="utf-8").splitlines()),
+        "scenes_mixed_in": wished.mixed_in,
         "seconds": round(spent["seconds"]),
         "cpu_seconds": round(cpu),
         "machine": machine(),

@@ -89,7 +89,7 @@ def po(
     """Fine-tune on triples in the paper's two steps: preference on the phantom parts, then everything.
 
     Batch, epochs and learning rate follow the amount of data: the paper's for many thousands of pictures, for fewer
-    those that taught phantom-nano 30 pictures of one's own. Mix in some of what the model knew, or it forgets that.
+    those that taught phantom-nano 100 pictures of one's own. Mix in some of what the model knew, or it forgets that.
 
     Several GPUs or machines: accelerate launch --module phantom_edge train po ...
     """
