@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import edge_inside, forking
+from command_line import edge_inside
 from noise import noise
 
 from benchmarks.own_triples import make
@@ -22,7 +22,7 @@ PAGES = {
     page: page.read_text(encoding="utf-8")
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 }
-README = "\n".join(PAGES.values())
+README = "\n".join(text for page, text in PAGES.items() if page.name != "commands.md")
 """All pages, in the order in which their commands run: files that the README makes are there for the others."""
 
 LINK = re.compile(r"\]\((?![a-z]+:)([^)#]+)(?:#[^)]*)?\)")
@@ -37,6 +37,19 @@ LONG = ("Core ML", "ExecuTorch", "LiteRT")
 SHELL = set("|&;<>$`*~")
 """Whatever a shell takes for more than a letter, beside quotes."""
 
+COMMAND = re.compile(r"(phantom-edge|pip|python3?|make|git|minisign|npm|mvn) ")
+NOT_RUN = {
+    r"git clone|python3 -m venv|pip install": "scripts/walk.py: they need another environment",
+    r"make |python -m benchmarks|python scripts/": "what they run has tests of its own, or takes hours",
+    r"minisign |phantom-edge (export|verify) .*--(sign|key) ": "tests/test_signature.py: they need a key",
+    r"phantom-edge data (convert|curate) ": "tests/test_official.py and test_curate.py: a dataset, a language model",
+    r"phantom-edge profile .*--device android": "tests/test_profile_android.py: it needs a phone",
+    r"phantom-edge demo web ": "tests/test_web_page.py: it serves until Ctrl-C",
+    r"phantom-edge run --model nano-onnx --image photo.png ": "scripts/release.py: it is to run without torch",
+    r"phantom-edge doctor": "tests/test_cli.py: what is installed decides its exit code",
+}
+"""Commands of blocks that are marked ``text``, and why no test runs them line by line."""
+
 SHORTER = {
     "run": "--max-new-tokens 3",
     "eval": "--limit 12",
@@ -46,6 +59,8 @@ SHORTER = {
 """Flags that make a command of a page quick; those of its own come later, and count."""
 
 MOST_PICTURES = 8
+LIGHT = {"data", "inspect", "plan", "profile", "report", "history"}
+"""Verbs that load no torch: their first command of a page starts in a second."""
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -124,6 +139,13 @@ def test_links_lead_and_paths_exist(page: Path) -> None:
     assert not dead + [path for path in PATH.findall(PAGES[page]) if not (ROOT / path).exists()]
 
 
+def test_what_is_not_run_says_why() -> None:
+    lines = [line for block in blocks("text") for line in block.splitlines() if COMMAND.match(line)]
+    assert len(lines) > 10
+    assert not [line for line in lines if not any(re.match(one, line) for one in NOT_RUN)]
+    assert not [one for one in NOT_RUN if not any(re.match(one, line) for line in lines)]
+
+
 def test_readme_is_short_and_links_every_page() -> None:
     text = PAGES[ROOT / "README.md"]
     assert len(text.splitlines()) <= 200
@@ -151,30 +173,30 @@ def test_commands_of_a_target_run(section: str, desk: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="the commands of the pages are for a POSIX shell")
-def test_commands_run(full_desk: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """In the order of the pages; in a shell what a shell takes apart, and the first of all; each verb's first apart."""
+def test_commands_run(full_desk: Path) -> None:
+    """In the order of the pages. By a shell: the first of all, what a shell takes apart, and a light verb's first."""
     found, names, verbs = commands("the rest"), Names(), set[str]()
     assert len(found) > 30
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    with forking(tmp_path_factory.mktemp("output")) as edge_forked:
-        for command in found:
-            short = shortened(command)
-            words = names.settled(shlex.split(short))
-            if words is None:
-                continue
-            if command == found[0] or SHELL & set(short):
-                done = subprocess.run(
-                    ["bash", "-c", short],
-                    cwd=full_desk,
-                    env={**os.environ, "PATH": path},
-                    check=False,
-                    capture_output=True,
-                    text=True,
-                )
-            else:
-                done = (edge_inside if words[1] in verbs else edge_forked)(*words[1:], cwd=full_desk)
-            verbs.add(words[1])
-            assert done.returncode == 0, (command, done.stderr)
+    for command in found:
+        short = shortened(command)
+        words = names.settled(shlex.split(short))
+        if words is None:
+            continue
+        is_apart = not verbs or SHELL & set(short) or words[1] in LIGHT - verbs
+        verbs.add(words[1])
+        if not is_apart:
+            done = edge_inside(*words[1:], cwd=full_desk)
+        else:
+            done = subprocess.run(
+                ["bash", "-c", short],
+                cwd=full_desk,
+                env={**os.environ, "PATH": path},
+                check=False,
+                capture_output=True,
+                text=True,
+            )
+        assert done.returncode == 0, (command, done.stderr)
 
 
 @pytest.mark.slow

@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -53,49 +53,6 @@ def edge_inside(*arguments: object, cwd: Path | None = None, stdin: bytes = b"")
         os.chdir(before)
     stdout, stderr = (stream.buffer.getvalue().decode() for stream in (out, err))  # type: ignore[attr-defined]
     return CompletedProcess(words, code, stdout, stderr)
-
-
-FORKING = """
-import json, os, sys
-import torch, transformers
-for line in sys.stdin:
-    words, folder, out, err = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        os.chdir(folder)
-        for number, name in ((0, os.devnull), (1, out), (2, err)):
-            os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), number)
-        sys.argv = ["phantom-edge", *words]
-        from phantom_edge.cli.start import main
-        main()
-        sys.exit()
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-"""A program that runs each line's command in a process of its own, which has torch already and nothing of ours."""
-
-
-@contextmanager
-def forking(desk: Path) -> Iterator[Callable[..., CompletedProcess[str]]]:
-    """Runs commands as ``edge`` does, without importing torch again each time; their output goes through ``desk``."""
-    out, err = desk / "stdout", desk / "stderr"
-    parent = subprocess.Popen(
-        [sys.executable, "-c", FORKING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
-    )
-    assert parent.stdin is not None and parent.stdout is not None
-    given, codes = parent.stdin, parent.stdout
-
-    def run(*arguments: object, cwd: Path = ROOT) -> CompletedProcess[str]:
-        words = list(map(_word, arguments))
-        given.write(json.dumps([words, str(cwd), str(out), str(err)]) + "\n")
-        given.flush()
-        code = int(codes.readline())
-        return CompletedProcess(words, code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
-
-    try:
-        yield run
-    finally:
-        given.close()
-        parent.wait(timeout=60)
 
 
 def document(*arguments: object) -> Any:
