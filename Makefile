@@ -75,11 +75,12 @@ web-library: $(VENV)/dev ## set up, then the TypeScript library for the web: typ
 	@printf '\n== tsc, biome and vitest\n'
 	@cd apps/web && npm run --silent check && npm test --silent
 
-# PYTHON=python takes the environment that is active, in which phantom-edge is installed, instead of .venv.
+# PYTHON=python takes the environment that is active, in which phantom-edge is installed, instead of .venv;
+# BUNDLE=FOLDER puts a bundle that is there into the folder, instead of nano, exported for it.
 web: $(if $(PYTHON),,$(VENV)/core) ## set up, then a folder for any web server: the page that asks nano (needs node 20.19 or newer)
 	@command -v npm >/dev/null || { echo "error: no npm on PATH; install node 20.19 or newer and try again" >&2; exit 1; }
 	@cd apps/web && npm ci --ignore-scripts --no-audit --no-fund
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(or $(PYTHON),$(PY)) scripts/web.py
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(or $(PYTHON),$(PY)) scripts/web.py $(if $(BUNDLE),--bundle '$(BUNDLE)')
 
 wheel: $(VENV)/dev ## set up, then build sdist and wheel into dist/
 	@rm -rf build

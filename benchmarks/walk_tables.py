@@ -12,7 +12,10 @@ def walk(document: Row) -> str:
         "wall": lambda row: f"{row['seconds']:.0f} s",
         "CPU": lambda row: f"{row['cpu_seconds']:.0f} s",
     }
-    marks = "; ".join(f"{name} after {seconds / 60:.1f} minutes" for name, seconds in document["marks"].items())
+    marks = ";\n".join(
+        f"{name} after {spent['seconds'] / 60:.1f} minutes, {spent['cpu_seconds'] / 60:.1f} of CPU time"
+        for name, spent in document["marks"].items()
+    )
     steps = [row | {"command": shortened(row["command"])} for row in document["steps"]]
     return (
         f"On {document['machine']}, where other work took its share (load {document['load']:.0f} at the beginning):\n"

@@ -56,3 +56,4 @@ def test_the_walk_reads_the_readme(section: str, language: str, first: str, last
     lines = script("walk")["lines"](section, language)
     assert lines[0].startswith(first) and lines[-1].startswith(last)
     assert not [line for line in lines if "#" in line]
+    assert f"`{script('walk')['PAGE']}`" in (ROOT / "README.md").read_text(encoding="utf-8")
