@@ -75,10 +75,11 @@ web-library: $(VENV)/dev ## set up, then the TypeScript library for the web: typ
 	@printf '\n== tsc, biome and vitest\n'
 	@cd apps/web && npm run --silent check && npm test --silent
 
-web: $(VENV)/dev ## set up, then a folder for any web server: the page that asks nano (needs node 20.19 or newer)
+# PYTHON=python takes the environment that is active, in which phantom-edge is installed, instead of .venv.
+web: $(if $(PYTHON),,$(VENV)/core) ## set up, then a folder for any web server: the page that asks nano (needs node 20.19 or newer)
 	@command -v npm >/dev/null || { echo "error: no npm on PATH; install node 20.19 or newer and try again" >&2; exit 1; }
 	@cd apps/web && npm ci --ignore-scripts --no-audit --no-fund
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) scripts/web.py
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(or $(PYTHON),$(PY)) scripts/web.py
 
 wheel: $(VENV)/dev ## set up, then build sdist and wheel into dist/
 	@rm -rf build
@@ -107,13 +108,18 @@ $(VENV)/whole:
 	    "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
 	done; \
 	if [ "$$python" = none ]; then echo "error: no Python 3.11 or newer on PATH; install one and try again" >&2; exit 1; fi; \
+	if [ -d $(VENV) ] && [ ! -e $@ ] && [ ! -e $(VENV)/made ]; then \
+	    printf 'error: $(VENV) was not made by make\n  name another: make VENV=env-of-make ..., or remove it: rm -r $(VENV)\n' >&2; \
+	    exit 1; \
+	fi; \
 	printf '== new environment in %s with %s\n' $(VENV) "$$("$$python" --version)"; \
-	rm -rf $(VENV) && "$$python" -m venv $(VENV)
+	rm -rf $(VENV) && mkdir $(VENV) && touch $(VENV)/made && "$$python" -m venv $(VENV)
 	$(PIP) install $(TORCH)
 	@echo '$(CURDIR)' > $@
 
 # $(call install,REQUIREMENT,STAMPS). A comma in the requirement would end it.
 define install
+	@touch $(VENV)/made
 	@rm -f $(VENV)/whole $(VENV)/core $(VENV)/dev
 	$(PIP) install -c constraints.txt -e '$(1)'
 	@echo '$(CURDIR)' > $(VENV)/whole

@@ -165,16 +165,22 @@ def scenes(document: Row) -> str:
 
 def own_triples(document: Row) -> str:
     """Gains and losses by fine-tuning on one's own triples."""
-    before, after = (
-        f"of the new questions {100 * document['own'][when]['right']:.1f} %, of those about scenes "
-        f"{100 * document['scenes'][when]['right']:.1f} %"
-        for when in ("before", "after")
-    )
+    columns: Columns = {
+        "questions about": "{name}",
+        "number": lambda row: f"{row['after']['questions']:,}",
+        "right before": lambda row: f"{100 * row['before']['right']:.1f} %",
+        "right after": lambda row: f"{100 * row['after']['right']:.1f} %",
+    }
+    rows = [
+        {"name": "traffic lights kept aside", **document["own"]},
+        {"name": "new drawn scenes", **document["scenes"]},
+    ]
+    spent = "of CPU time" if "cpu_seconds" in document else "on two cores"
+    minutes = document.get("cpu_seconds", document["seconds"]) / 60
     return (
-        f"phantom-nano learned 200 questions about 100 pictures of traffic lights, which it had never seen, in "
-        f"{document['seconds'] / 60:.1f} minutes on\ntwo cores, {document['scenes_mixed_in']} drawn scenes mixed in so "
-        f"that it does not forget them (`benchmarks/own_triples.py`). Right on pictures kept aside,\n"
-        f"before: {before}; after: {after}."
+        f"{document['triples']} triples about traffic lights, {document['scenes_mixed_in']} drawn scenes mixed in, "
+        f"{minutes:.0f} minutes\n{spent} ({document['machine']}; `benchmarks/own_triples.py`):\n\n"
+        f"{table(columns, rows)}"
     )
 
 

@@ -1,13 +1,16 @@
-"""Fine-tune phantom-nano on 200 triples of one's own, as a new user would, and measure what it gained and lost.
+"""Fine-tune phantom-nano on triples of one's own, as a new user would, and measure what it gained and lost.
 
     python -m benchmarks.own_triples --scratch runs/own --out benchmarks/results/own-triples.json
+    python -m benchmarks.own_triples --draw lights      # only the pictures: lights/mixed/own, lights/kept
 
 The pictures are traffic lights, which no drawn scene holds: 100 to learn from with two questions each, 100 others to
 measure on, and 1,000 questions about scenes before and after. Trained on the lights alone, so small a model forgets
-all else, so 150 drawn scenes are mixed in. Every step is a command of the command line. ``--scratch`` must be empty.
+all else, so drawn scenes are mixed in. Every step is a command of docs/start/own-pictures.md. ``--scratch`` must be
+empty.
 """
 
 import json
+import resource
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,8 +24,8 @@ LIGHTS = {
     "yellow": ((240, 190, 30), "wait", "no"),
     "green": ((50, 200, 80), "go", "yes"),
 }
-PICTURES, KEPT, SIDE = 100, 150, 224
-TRAIN = "--lr 1e-4 --batch 15 --micro-batch 15 --epochs 8 --held-out 0.1 --max-tokens 512"
+KEPT, SIDE = 100, 224
+"""Pictures kept aside, and the width of a picture."""
 
 
 def draw(lit: str, random: Random) -> Image.Image:
@@ -42,11 +45,11 @@ def draw(lit: str, random: Random) -> Image.Image:
     return picture.filter(ImageFilter.GaussianBlur(random.uniform(0, 1.2)))
 
 
-def make(folder: Path, first_seed: int) -> Path:
-    """Pictures and their triples; returns the JSONL file."""
+def make(folder: Path, first_seed: int, pictures: int, *, in_turns: bool = False) -> Path:
+    """Pictures with both questions, or with one of them in turns; returns the JSONL file of their triples."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
-    for seed in range(first_seed, first_seed + PICTURES):
+    for seed in range(first_seed, first_seed + pictures):
         random = Random(seed)
         lit = random.choice(list(LIGHTS))
         name = f"{seed}.png"
@@ -57,7 +60,7 @@ def make(folder: Path, first_seed: int) -> Path:
             ("What does the traffic light tell me?", means, wrong, "light"),
             ("May I drive on?", may, ["no" if may == "yes" else "yes"], "drive"),
         )
-        for question, chosen, rejected, kind in asked:
+        for question, chosen, rejected, kind in asked[seed % 2 :][:1] if in_turns else asked:
             line = {"image": name, "question": question, "chosen": chosen, "rejected": rejected[seed % len(rejected)]}
             lines.append(json.dumps(line | {"kind": kind}))
     file = folder / "triples.jsonl"
@@ -77,29 +80,45 @@ def ask(model: str | Path, data: Path, *limit: str) -> dict[str, Any]:
     return {"questions": report["questions"], "right": round(report["overall"]["accuracy"]["value"], 4), "kinds": kinds}
 
 
+def draw_lights(folder: Path, pictures: int, *, in_turns: bool = False) -> tuple[Path, Path]:
+    """Draw the pictures to learn from and those kept aside; returns their JSONL files."""
+    own = make(folder / "mixed" / "own", 0, pictures, in_turns=in_turns)
+    return own, make(folder / "kept", pictures, KEPT)
+
+
 def main() -> None:
     """The walk."""
-    bench = begin("own-triples", __doc__)
-    folder = bench.scratch
-    own, other = make(folder / "mixed" / "own", 0), make(folder / "other", PICTURES)
+    bench = begin("own-triples", __doc__, draw="", pictures=100, mixed_in=150, in_turns=False)
+    wished, folder = bench.asked, bench.scratch
+    own, kept = draw_lights(Path(wished.draw or folder), wished.pictures, in_turns=wished.in_turns)
+    if wished.draw:
+        return
     scenes, run = folder / "scenes", folder / "run"
-    draw_scenes(folder / "mixed" / "scenes", "train", KEPT)
+    draw_scenes(folder / "mixed" / "scenes", "train", wished.mixed_in)
     draw_scenes(scenes, "test", 250)
     edge("data", "validate", own)
     asked: dict[str, tuple[Path, tuple[str, ...]]]
-    asked = {"own": (other, ()), "scenes": (scenes / "triples.jsonl", ("--limit", "1000"))}
+    asked = {"own": (kept, ()), "scenes": (scenes / "triples.jsonl", ("--limit", "1000"))}
     before = {name: ask("nano", data, *limit) for name, (data, limit) in asked.items()}
-    mixed = folder / "mixed" / "*" / "triples.jsonl"
-    spent = edge("train", "po", "nano", "--data", mixed, "--out", run, *TRAIN.split())
+    at_first = cpu_seconds()
+    spent = edge("train", "po", "nano", "--data", folder / "mixed" / "*" / "triples.jsonl", "--out", run)
+    cpu = cpu_seconds() - at_first
     after = {name: ask(run / "model", data, *limit) for name, (data, limit) in asked.items()}
     document = {
-        "train": TRAIN,
-        "scenes_mixed_in": KEPT,
+        "triples": len(own.read_text(encoding="utf-8").splitlines()),
+        "scenes_mixed_in": wished.mixed_in,
         "seconds": round(spent["seconds"]),
+        "cpu_seconds": round(cpu),
         "machine": machine(),
         **{name: {"before": before[name], "after": after[name]} for name in asked},
     }
     bench.write(document)
+
+
+def cpu_seconds() -> float:
+    """CPU time of all processes that have ended so far."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 if __name__ == "__main__":

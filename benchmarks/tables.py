@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import model_tables, po_report, target_tables
+from benchmarks import model_tables, po_report, target_tables, walk_tables
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -27,6 +27,9 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "po-unanswerable": model_tables.po_unanswerable,
     "scenes": model_tables.scenes,
     "own-triples": model_tables.own_triples,
+    "walk": walk_tables.walk,
+    "walk.mistakes": walk_tables.mistakes,
+    "page": walk_tables.page,
     "qlora": model_tables.qlora,
     "export": model_tables.export,
     "decode": model_tables.decode,

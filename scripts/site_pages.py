@@ -1,16 +1,21 @@
-"""Hooks of mkdocs: pages that lie outside docs/ become pages of the site, and links to other files become plain words.
+"""Hooks of mkdocs: pages from outside docs/, the page of errors, and links to files that are no pages as plain words.
 
 The pages are written for a forge, where every link leads to a file of the repository.
 """
 
 import posixpath
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))  # mkdocs loads this file by its path
+
+import errors  # noqa: E402
+
 OUTSIDE = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "CONTRIBUTING.md",
@@ -24,9 +29,10 @@ LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?![a-z]+:|#)([^)#]+)(#[^)]*)?\)")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages that lie outside docs/."""
+    """Add the pages that lie outside docs/, and that of errors."""
     for path, place in OUTSIDE.items():
         files.append(File.generated(config, place, content=(ROOT / path).read_text(encoding="utf-8")))
+    files.append(File.generated(config, "reference/errors.md", content=errors.page()))
     return files
 
 

@@ -16,12 +16,13 @@ from tempfile import TemporaryDirectory
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.data.triples import read_triples
-from phantom_edge.export.targets.web.site import BUILT, Sample, find_page, golden_samples, site_files, write_site
+from phantom_edge.export.targets.web.site import Sample, find_page, golden_samples, site_files, write_site
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import whole_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 WEB = ROOT / "apps/web"
+BUILT = WEB / "site"
 SAMPLES = ROOT / "apps/samples"
 NAME = "phantom-nano"
 KINDS = ("text", "digits", "describe", "colour", "count", "relation")

@@ -120,6 +120,7 @@ def test_a_page_that_is_not_built_is_named_with_the_command_that_builds_it(
     clone = tmp_path / "clone"
     (clone / "apps/web").mkdir(parents=True)
     (clone / "apps/web/package.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(site, "BUILT", clone / "apps/web/site")
     monkeypatch.setattr(site, "SOURCES", clone)
     with pytest.raises(EdgeError) as found:

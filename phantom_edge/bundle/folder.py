@@ -17,6 +17,7 @@ from phantom_edge.foundation.files import sha256_of
 from phantom_edge.foundation.json_file import parse_json, regular
 from phantom_edge.foundation.progress import Counting, no_progress
 from phantom_edge.foundation.typed import WrongJson, from_json, to_json
+from phantom_edge.foundation.versions import UPDATE
 
 AGAIN = "export it again: phantom-edge export"
 VERSIONS = (1, SCHEMA_VERSION)
@@ -112,7 +113,7 @@ def _manifest(folder: Path, document: Any) -> Manifest:
     if type(version) is int and version > SCHEMA_VERSION:
         raise EdgeError(
             f"{folder / MANIFEST} has schema version {version}, this phantom-edge reads {SCHEMA_VERSION}",
-            "update it: pip install --upgrade phantom-edge",
+            UPDATE,
         )
     is_old = type(version) is int and version == 1
     manifest = _read_as(Manifest, folder, upgraded(document) if is_old else document)

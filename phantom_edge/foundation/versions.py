@@ -34,6 +34,10 @@ ROOT = Path(__file__).resolve().parents[2]
 """The clone that this package runs from, where it does."""
 
 
+UPDATE = "update phantom-edge: git pull in its clone, then pip install . there"
+"""Remedy where a file is of a newer version. No index has the package yet."""
+
+
 def install_command(extra: str) -> str:
     """The pip command that adds an extra: to the clone that runs, or to the installed package.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from shlex import quote
 
 from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.versions import UPDATE
 from phantom_edge.profile.home import HOME
 
 VERSION = 1
@@ -114,7 +115,7 @@ def _ready(connection: sqlite3.Connection, path: Path) -> None:
     if version > VERSION and not is_ours:
         raise EdgeError(
             f"{path} is of a newer phantom-edge (version {version}, this one reads {VERSION})",
-            "update it: pip install --upgrade phantom-edge",
+            UPDATE,
         )
     if holds and (version, application, is_ours) != (VERSION, APPLICATION, True):
         raise Damage("its first page is not as it was written")

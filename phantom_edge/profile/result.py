@@ -12,6 +12,7 @@ from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import whole_file
 from phantom_edge.foundation.json_file import parse_json, regular
 from phantom_edge.foundation.typed import WrongJson, from_json, to_json
+from phantom_edge.foundation.versions import UPDATE
 from phantom_edge.runtime.tracing import LONGEST, Group, Traced
 
 SCHEMA_VERSION = 1
@@ -197,7 +198,7 @@ def read_run(path: Path) -> Run:
     if type(version) is int and version > SCHEMA_VERSION:
         raise EdgeError(
             f"{path} has schema version {version}, this phantom-edge reads {SCHEMA_VERSION}",
-            "update it: pip install --upgrade phantom-edge",
+            UPDATE,
         )
     try:
         run = from_json(Run, document)

@@ -22,7 +22,7 @@ ABOUT = "page.json"
 
 SOURCES = Path(__file__).resolve().parents[3]
 BUILT = SOURCES / "apps/web/site"
-"""Place of the built page in a clone."""
+"""Place of the built page in a clone that runs this package. Of an installed one, it is that of the clone here."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,16 @@ class Sample:
 
 def find_page(given: Path | None = None) -> Path:
     """The folder of the built page. Raises EdgeError where there is none."""
-    folder = given or BUILT
-    if all((folder / name).is_file() for name in (INDEX, WORKER)) and (folder / ASSETS).is_dir():
-        return folder
+    for folder in (BUILT, Path("apps/web/site")) if given is None else (given,):
+        if all((folder / name).is_file() for name in (INDEX, WORKER)) and (folder / ASSETS).is_dir():
+            return folder
     if given is not None:
         raise EdgeError(f"{given} is no built page: it lacks {INDEX}, {WORKER} or {ASSETS}", "give apps/web/site")
     if (SOURCES / "apps/web/package.json").is_file():
         raise EdgeError("the page is not built yet", f"run (needs node 20.19 or newer): make -C {SOURCES} web")
     raise EdgeError(
         "the page is no part of an installed package: with ONNX Runtime Web it has 40 MB",
-        "in a clone of phantom-edge run: make web; and give its folder: --page CLONE/apps/web/site",
+        "in a clone of phantom-edge run: make web PYTHON=python; elsewhere give its folder: --page CLONE/apps/web/site",
     )
 
 

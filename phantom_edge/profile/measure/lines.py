@@ -124,5 +124,5 @@ def no_measurement(line: str, why: str) -> EdgeError:
     """The fault of a line that a runner does not write."""
     return EdgeError(
         f"the device sent a line that is no measurement: {line[:80]!r} ({why})",
-        "install the same version of phantom-edge on both machines: pip install --upgrade phantom-edge",
+        "install the same version of phantom-edge on both machines",
     )
