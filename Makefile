@@ -27,7 +27,7 @@ test: lint ## set up, then lint and the test suite, slow tests included, those o
 long: $(VENV)/dev ## set up, then the tests that take minutes each, which make test leaves out
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -n 2 -m long
 
-faults: $(VENV)/dev ## set up, then plant 3,000 faults in all that is read from disk, and count what comes of them
+faults: $(VENV)/dev ## set up, then plant 3,000 faults in all that is read from disk, and count what comes of them (Linux)
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) scripts/faults.py
 
 fuzz: $(VENV)/dev ## set up, then fuzz every reader of foreign bytes for five minutes (Linux)

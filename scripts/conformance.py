@@ -17,6 +17,7 @@ import numpy as np
 from conformance_asked import Asked, candidates, refusals
 from conformance_damages import DAMAGES, write_damaged
 from conformance_pictures import write_pictures
+from conformance_signatures import write_signatures
 from conformance_texts import write_texts
 
 from phantom_edge.bundle.folder import Bundle
@@ -230,6 +231,7 @@ def main(made: Path) -> None:
         write_answers(folder, asked)
         write_web_answers(folder, asked)
         write_settings(folder, asked)
+        write_json(folder / "signatures.json", write_signatures(folder / "signatures", folder / "bundles" / "int4"))
         write_json(folder / "damaged.json", write_damaged(folder / "damaged", folder / "bundles" / "int4", DAMAGES))
 
 

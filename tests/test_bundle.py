@@ -323,6 +323,17 @@ def test_what_a_part_told_is_told_again(tmp_path: Path) -> None:
         assert not parts.done
 
 
+def test_parts_are_on_the_disk_before_they_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system has written a part, and then the record that names it, when the export goes on."""
+    synced: list[int] = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.fstat(file).st_ino), fsync(file)))
+    with unfinished(tmp_path / "bundle", {}) as parts:
+        parts.part("one", lambda folder: (folder / "a").write_text("a") and None)
+        left = [path.stat().st_ino for path in (parts.folder / "a", parts.folder / "export.json")]
+        assert synced[-2:] == left
+
+
 def test_only_one_export_writes_a_bundle(checkpoint: Path, tmp_path: Path) -> None:
     with (
         unfinished(tmp_path / "bundle", {}) as parts,
@@ -336,6 +347,15 @@ def test_only_one_export_writes_a_bundle(checkpoint: Path, tmp_path: Path) -> No
     with pytest.raises(EdgeError, match="was not written by phantom-edge"):
         export_onnx(checkpoint, tmp_path / "mine", max_context=512)
     assert (foreign / "diary").exists()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_record_that_is_no_file_is_none(make: Callable[[Path], object], tmp_path: Path) -> None:
+    """A pipe would be waited for, and a device fill the memory."""
+    (tmp_path / ".bundle.unfinished").mkdir()
+    make(tmp_path / ".bundle.unfinished" / "export.json")
+    with unfinished(tmp_path / "bundle", {}) as parts:
+        assert parts.part("one", lambda folder: (folder / "a").write_text("a")) == 1
 
 
 def test_what_another_user_left_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

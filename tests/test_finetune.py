@@ -26,7 +26,7 @@ from phantom_edge.train.parts import in_first_step
 from phantom_edge.train.runs import RunFolder, last_checkpoint
 from phantom_edge.train.settings import Settings, for_amount, micro_batch_for
 
-SMALL = ["--batch", "4", "--lr", "1e-3", "--held-out", "0.25", "--no-bf16", "--checkpoint-every", "2"]
+SMALL = ["--batch", "4", "--epochs", "2", "--lr", "1e-3", "--held-out", "0.25", "--no-bf16", "--checkpoint-every", "2"]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.processing.images import ORIENTATION_TAG, open_image
@@ -210,9 +210,28 @@ def test_the_clear_value_of_sixteen_bit_grey():
     assert [opened.getpixel((x, 0))[0] for x in range(3)] == [4, 255, 4]
 
 
+KINDS = ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", *(["AVIF"] if features.check("avif") else [])]
+
+
+@pytest.mark.skipif("AVIF" not in KINDS, reason="this Pillow reads no AVIF")
+def test_damaged_avif():
+    """Its decoder raises RuntimeError, and others."""
+    content = encode(noise(20, 15), "AVIF")
+    said = set()
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 0xFF
+        try:
+            assert open_image(bytes(damaged)).mode == "RGB"
+        except EdgeError as error:
+            assert "\n" not in error.problem
+            said.add(error.problem)
+    assert said
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"]), st.data())
+@given(st.sampled_from(KINDS), st.data())
 def test_damaged_files_end_in_a_picture_or_one_clear_line(kind, data):
     content = bytearray(encode(noise(20, 15), kind))
     for _ in range(data.draw(st.integers(1, 6))):

@@ -28,7 +28,7 @@ from phantom_edge.checkpoint.quantized.schemes import SCHEMES
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.interpreters.mil.interpreter import Interpreter, Mode
 from phantom_edge.export.interpreters.mil.package import Package
-from phantom_edge.export.interpreters.pte.importing import captured_stderr, executorch, fused_operators
+from phantom_edge.export.interpreters.pte.importing import executorch, fused_operators
 from phantom_edge.export.passes.phantom_rank import STEP, choose_forms
 from phantom_edge.export.passes.phantom_rank import Phantom as Wanted
 from phantom_edge.export.targets.executorch.backends import BACKENDS
@@ -41,6 +41,7 @@ from phantom_edge.export.targets.executorch.linear import FloatEmbedding
 from phantom_edge.export.targets.executorch.lower import linear_of, settle
 from phantom_edge.export.targets.executorch.plain import PlainDecoder, for_half
 from phantom_edge.export.targets.executorch.self_test import cases_of
+from phantom_edge.foundation.captured import captured_stderr
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.shipped import NANO
 from phantom_edge.models.tensor_names import EMBEDDING

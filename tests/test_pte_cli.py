@@ -37,7 +37,6 @@ from executorch_programs import decoder_of
 
 from phantom_edge.export.interpreters.pte import Interpreter
 from phantom_edge.export.interpreters.pte.importing import (
-    captured_stderr,
     executorch,
     fused_operators,
     quantized_operators,
@@ -45,6 +44,7 @@ from phantom_edge.export.interpreters.pte.importing import (
 from phantom_edge.export.targets.executorch.linear import signed
 from phantom_edge.export.targets.executorch.lower import PROGRAM, SELF_TEST, check_delegation
 from phantom_edge.export.targets.executorch.options import ExecuTorchOptions
+from phantom_edge.foundation.captured import captured_stderr
 
 RECIPE = """
 algorithm = "rtn"

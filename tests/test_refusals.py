@@ -33,6 +33,7 @@ REFUSED = (
     (2, "rtn has no steps", ("quantize", "nano", "-r", "int4", "--steps", "3", "-o", "out")),
     (1, "none.png does not exist", ("run", "-i", "none.png", "What?")),
     (1, "is not a picture", ("run", "-i", "pyproject.toml", "What?")),
+    (2, "stdin holds one picture", ("run", "-i", "-", "-i", "-", "What?")),
     (1, "there is no folder naon", ("run", "-m", "naon", "What?")),
     (2, "size '9b' is not one of", ("init", "9b", "-o", "out", "--random")),
     (2, "needs --random", ("init", "nano", "-o", "out")),

@@ -125,7 +125,10 @@ def check_signature(folder: Path, key: PublicKey) -> str:
         raise EdgeError(f"{folder} is not signed", "ask its maker for one made by: phantom-edge export --sign KEY")
     again = "do not use it; ask its maker for the bundle, or for the key that it is signed with"
     try:
-        _, first, comment, second = _lines(path, again)
+        lines = _lines(path, again)
+        if len(lines) != 4:
+            raise ValueError(f"it has {len(lines)} lines instead of 4")
+        _, first, comment, second = lines
         raw, whole = _decoded(first, 74), _decoded(second, 64)
         if raw[:2] != HASHED or not comment.startswith(TRUSTED):
             raise ValueError("it is of another kind")
@@ -163,7 +166,10 @@ def _lines(path: Path, remedy: str) -> list[str]:
 
 
 def _decoded(line: str, size: int) -> bytes:
-    raw = base64.b64decode(line, validate=True)
+    try:
+        raw = base64.b64decode(line, validate=True)
+    except ValueError:
+        raise ValueError("it is no base64") from None
     if len(raw) != size:
         raise ValueError(f"it has {len(raw)} bytes instead of {size}")
     return raw

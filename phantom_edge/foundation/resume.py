@@ -12,7 +12,7 @@ from typing import Any
 
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import plain_words, sha256_of, to_disk
-from phantom_edge.foundation.json_file import parse_json
+from phantom_edge.foundation.json_file import parse_json, regular
 from phantom_edge.foundation.staging import locked
 
 RECORD = "export.json"
@@ -152,7 +152,7 @@ def _is_ours(folder: Path) -> bool:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        record = parse_json(path.read_text(encoding="utf-8"))
+        record = parse_json(regular(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) and isinstance(record.get("done"), dict) else {}

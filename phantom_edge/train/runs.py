@@ -13,12 +13,15 @@ from typing import Any
 
 from phantom_edge.foundation.errors import EdgeError, need
 from phantom_edge.foundation.files import plain_words, whole_file
-from phantom_edge.foundation.json_file import read_json
+from phantom_edge.foundation.json_file import parse_json, read_json, regular
 from phantom_edge.foundation.staging import locked
 from phantom_edge.foundation.versions import installed
 from phantom_edge.models.naming import RUN, TRAINED
 
 METRICS, CURVES = "metrics.jsonl", "curves.png"
+LARGEST_STEP = 1 << 53
+"""Larger numbers are no steps, and plots cannot place them."""
+
 BEFORE = "before"
 """Stage of the measurements that precede the first step."""
 PACKAGES = ("phantom-edge", "torch", "transformers", "accelerate", "peft", "bitsandbytes", "numpy", "pillow")
@@ -83,9 +86,10 @@ class RunFolder:
             raise EdgeError(
                 f"{self.path} holds a run already", "add --resume to go on with it, or choose another folder"
             )
-        before = read_json(self.path / RUN).get("asked")
+        known = read_json(self.path / RUN).get("asked")
+        before: dict[str, Any] = known if isinstance(known, dict) else {}
         if before != asked:
-            changed = sorted(key for key in {*asked, *(before or {})} if (before or {}).get(key) != asked.get(key))
+            changed = sorted(key for key in {*asked, *before} if before.get(key) != asked.get(key))
             raise EdgeError(
                 f"{self.path} holds a run with other settings: {', '.join(changed)}",
                 "repeat its settings to go on with it, or choose another folder",
@@ -99,14 +103,17 @@ class RunFolder:
     def lines(self) -> list[dict[str, Any]]:
         """Returns the metrics so far, without lines torn by a kill; a repeated step counts once."""
         found: dict[tuple[Any, ...], dict[str, Any]] = {}
-        if (self.path / METRICS).exists():
-            for text in (self.path / METRICS).read_text(encoding="utf-8").splitlines():
-                try:
-                    line = json.loads(text)
-                except json.JSONDecodeError:
-                    continue
+        for line in map(_measured, self._metrics().splitlines()):
+            if line is not None:
                 found[line["stage"], line["step"], "eval_sft_loss" in line, "train_runtime" in line] = line
         return sorted(found.values(), key=lambda line: (line["stage"], line["step"]))
+
+    def _metrics(self) -> str:
+        path = self.path / METRICS
+        try:
+            return regular(path).read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        except OSError as error:
+            raise EdgeError(f"{path} cannot be read ({error})", "move it away: the run goes on without it") from error
 
     def finish(self, last: Path, card: str) -> None:
         """Draw the curves, move the ``last`` step's model into place with its card, remove files for resuming."""
@@ -118,15 +125,30 @@ class RunFolder:
             shutil.rmtree(part, ignore_errors=True)
 
 
+def _measured(text: str) -> dict[str, Any] | None:
+    """The metrics in a line; None where it has none."""
+    try:
+        line = parse_json(text, has_constants=True)
+    except ValueError:
+        return None
+    if not isinstance(line, dict) or not all(isinstance(value, str | int | float) for value in line.values()):
+        return None
+    is_step = isinstance(line.get("step"), int) and 0 <= line["step"] < LARGEST_STEP
+    return line if is_step and isinstance(line.get("stage"), str) else None
+
+
 def last_checkpoint(folder: Path) -> Path | None:
     """Returns the newest complete checkpoint of Trainer in ``folder``; incomplete ones are removed.
 
     Trainer writes its state last, so a folder with it is complete.
     """
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    numbered = {path: path.name.removeprefix("checkpoint-") for path in folder.glob("checkpoint-*")}
+    found = sorted(
+        (path for path, number in numbered.items() if number.isdecimal()), key=lambda path: int(numbered[path])
+    )
     for path in reversed(found):
         try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+            parse_json(regular(path / "trainer_state.json").read_text(encoding="utf-8"), has_constants=True)
             return path
         except (OSError, ValueError):
             shutil.rmtree(path, ignore_errors=True)
@@ -141,7 +163,7 @@ def fingerprint(path: Path) -> str:
             if file.is_file():
                 digest.update(f"{file.relative_to(path)} {file.stat().st_size}\n".encode())
     else:
-        with path.open("rb") as stream:
+        with regular(path).open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()

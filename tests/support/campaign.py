@@ -1,5 +1,6 @@
 """A campaign of faults: one is planted, what holds it is used, and the outcome is counted."""
 
+import os
 import resource
 import shutil
 import signal
@@ -8,9 +9,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import copy2
 from types import FrameType
 
-from planted_faults import plant
+from bundles import seal_again
+from planted_faults import planned
 from victims import ALL
 
 from phantom_edge.foundation.errors import EdgeError
@@ -19,9 +22,12 @@ SECONDS, PATIENCE = 10, 120
 """Longest that one fault may keep us busy: seconds of computing, and of waiting on a machine that others use, too."""
 
 REFUSED, SAME, OTHER = "refused", "same answer", "other answer"
-TRACEBACK, HANG, UNCLEAR = "traceback", "hang", "unclear"
+WRONG, TRACEBACK, HANG, UNCLEAR, CRASH = "wrong answer", "traceback", "hang", "unclear", "crash"
 CLEAN = (REFUSED, SAME, OTHER)
 """Outcomes that are no fault of ours; of sealed files, another answer is one."""
+OUTCOMES = (*CLEAN, WRONG, TRACEBACK, HANG, UNCLEAR, CRASH)
+
+FORGED, AGAIN = 1 / 3, ", sealed again"
 
 
 class Hang(BaseException):
@@ -48,35 +54,43 @@ def limited(computing: float, waiting: float) -> Iterator[None]:
 
 
 class Campaign:
-    """Faults in copies, in the folder ``copies``, of things that are made once in the folder ``desk``.
+    """Faults in copies, in the folder ``copies``, of one thing that is made once in the folder ``desk``.
 
-    What each says undamaged is kept beside it, so that several processes can share a desk.
+    What it says undamaged is kept beside it, so that several processes can share a desk.
     """
 
-    def __init__(self, desk: Path, names: tuple[str, ...], copies: Path | None = None) -> None:
-        self.desk, self.names, self.copies = desk, names, copies or desk / "damaged"
-        self.right: dict[str, str] = {}
-        for name in names:
-            told = desk / f"{name}.right"
-            if not told.exists():
-                ALL[name].make(desk / name)
-                told.write_text(_said(name, desk / name), encoding="utf-8")
-            self.right[name] = told.read_text("utf-8")
+    def __init__(self, desk: Path, name: str, copies: Path | None = None) -> None:
+        self.name, self.whole, self.copy = name, desk / name, (copies or desk / "damaged") / name
+        self.victim = ALL[name]
+        right = desk / f"{name}.right"
+        if not right.exists():
+            self.victim.make(self.whole)
+            right.write_text(self._said(self.whole), encoding="utf-8")
+        self.right = right.read_text("utf-8")
 
-    def run(self, number: int) -> tuple[str, str, str]:
-        """Plant fault ``number``; returns what was damaged, how, and the outcome with its words."""
-        name = self.names[number % len(self.names)]
-        copy = self.copies / name
-        shutil.rmtree(self.copies, ignore_errors=True)
-        shutil.copytree(self.desk / name, copy)
-        fault = plant(copy, f"{name}/{number}")
-        return name, fault, self._outcome(name, copy)
+    def run(self, number: int) -> tuple[str, str]:
+        """Plant fault ``number``; returns what was done, and the outcome with its words.
 
-    def _outcome(self, name: str, copy: Path) -> str:
-        victim = ALL[name]
+        One in three damaged bundles is sealed again, as by a forger: another answer is then no fault of ours.
+        """
+        fault = planned(self.whole, f"{self.name}/{number}")
+        is_forged = self.victim.sealed and fault.random.random() < FORGED
+        shutil.rmtree(self.copy, ignore_errors=True)
+        if self.victim.sealed:  # nothing writes into it: its files are the same on disk, but for the damaged one
+            damaged = self.whole / fault.path
+            copied = lambda source, to: (copy2 if Path(source) == damaged else os.link)(source, to)  # noqa: E731
+            shutil.copytree(self.whole, self.copy, copy_function=copied)
+        else:
+            shutil.copytree(self.whole, self.copy)
+        fault.plant(self.copy)
+        if is_forged:
+            seal_again(self.copy)
+        return f"{fault}{AGAIN if is_forged else ''}", self._outcome(may_differ=is_forged or not self.victim.sealed)
+
+    def _outcome(self, may_differ: bool) -> str:
         try:
             with limited(SECONDS, PATIENCE):
-                said = _said(name, copy)
+                said = self._said(self.copy)
         except EdgeError as error:
             clear = error.problem and error.remedy and "\n" not in error.problem and len(error.problem) < 3000
             return REFUSED if clear else f"{UNCLEAR}: {error.problem[:200]!r}"
@@ -84,13 +98,16 @@ class Campaign:
             return HANG
         except Exception:
             return f"{TRACEBACK}: {traceback.format_exc()[-700:]}"
-        if said == self.right[name]:
+        if said == self.right:
             return SAME
-        return f"{TRACEBACK}: a sealed bundle gave another answer" if victim.sealed else OTHER
+        return OTHER if may_differ else WRONG
 
+    def _said(self, folder: Path) -> str:
+        return self.victim.use(folder).replace(str(folder), "")
 
-def _said(name: str, folder: Path) -> str:
-    return ALL[name].use(folder).replace(str(folder), "")
+    def check_whole(self) -> None:
+        """Assert that the undamaged thing is still what it was."""
+        assert self._said(self.whole) == self.right, self.name
 
 
 def is_clean(outcome: str) -> bool:
@@ -99,15 +116,18 @@ def is_clean(outcome: str) -> bool:
 
 
 def table(found: list[tuple[str, str, str]]) -> str:
-    """Outcomes by what was damaged, as Markdown."""
-    counted = Counter((name, outcome.partition(":")[0]) for name, _, outcome in found)
-    outcomes = sorted({outcome for _, outcome in counted})
+    """Outcomes by what was damaged, as Markdown, from its name, the fault and the outcome."""
+    rows = [(name + AGAIN * fault.endswith(AGAIN), outcome.partition(":")[0]) for name, fault, outcome in found]
+    counted = Counter([*rows, *(("all", outcome) for _, outcome in rows)])
+    outcomes = [one for one in OUTCOMES if counted["all", one] or one in CLEAN]
     lines = [f"| damaged | {' | '.join(outcomes)} |", f"| --- |{' ---: |' * len(outcomes)}"]
-    for name in dict.fromkeys(name for name, _, _ in found):
-        lines.append(f"| {name} | {' | '.join(str(counted[name, outcome]) for outcome in outcomes)} |")
+    for name in [*(one + more for one in ALL for more in ("", AGAIN)), "all"]:
+        counts = [counted[name, outcome] for outcome in outcomes]
+        if any(counts):
+            lines.append(f"| {name} | {' | '.join(map(str, counts))} |")
     return "\n".join(lines)
 
 
 def peak_megabytes() -> int:
-    """Peak memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000
+    """Peak memory of this process so far, or of one that it started."""
+    return max(resource.getrusage(of).ru_maxrss for of in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) // 1000

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.interpreters.pte.importing import (
-    captured_stderr,
     executorch,
     fused_operators,
     quantized_operators,
@@ -22,6 +21,7 @@ from phantom_edge.export.targets.executorch.backends import BACKENDS
 from phantom_edge.export.targets.executorch.decoder import TextDecoder
 from phantom_edge.export.targets.executorch.edge_program import Method, assembled, lowered
 from phantom_edge.export.targets.executorch.lower import linear_of
+from phantom_edge.foundation.captured import captured_stderr
 
 Floats = NDArray[np.float32]
 

@@ -32,6 +32,7 @@ from phantom_edge.profile.home import HOME
 from phantom_edge.profile.measure.lines import Gathering
 from phantom_edge.profile.result import read_run, write_run
 from phantom_edge.quantize.recipe import read_recipe
+from phantom_edge.train.runs import RunFolder, draw_curves, last_checkpoint
 
 TRIPLES = [
     Triple("what?", "red", ("blue", "green"), ("a.png",), "colour"),
@@ -174,6 +175,30 @@ def settings_read(folder: Path) -> str:
         except EdgeError as error:
             found.append(_checked(error))
     return "\n".join(found)
+
+
+RUN_SETTINGS = {"checkpoint": "a" * 8, "epochs": 2}
+
+
+def run(folder: Path) -> None:
+    """Make the folder of a training that was interrupted."""
+    of = RunFolder(folder)
+    of.begin(RUN_SETTINGS, resume=False)
+    for stage in ("step 1", "step 2"):
+        for step in range(5):
+            of.log({"stage": stage, "step": step, "loss": 2.0 / (1 + step)})
+    for step in (2, 4):
+        (folder / f"checkpoint-{step}").mkdir()
+        (folder / f"checkpoint-{step}" / "trainer_state.json").write_text('{"global_step": 2}', encoding="utf-8")
+
+
+def run_continued(folder: Path) -> str:
+    """What a training goes on with, and draws."""
+    of = RunFolder(folder)
+    of.begin(RUN_SETTINGS, resume=True)
+    draw_curves(of.lines(), folder / "curves.png")
+    last = last_checkpoint(folder)
+    return json.dumps([of.lines(), last and last.name])
 
 
 ABOUT = {"source": "a" * 8, "model": "m"}

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -148,13 +149,28 @@ OTHERS: dict[str, Fault] = {
 FAULTS = {**BYTES, **BYTES, **JSON, **OTHERS}
 
 
-def plant(folder: Path, seed: str) -> str:
-    """Plant a fault in a file of ``folder``; returns a description. The same seed makes the same fault."""
+@dataclass(frozen=True)
+class Planned:
+    """A fault that is chosen, and not planted yet: its file, relative to a folder, its name, and its own chance."""
+
+    path: Path
+    name: str
+    random: Random
+
+    def plant(self, folder: Path) -> None:
+        """Plant it in a copy of the folder."""
+        FAULTS[self.name](folder / self.path, self.random)
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.name}"
+
+
+def planned(folder: Path, seed: str) -> Planned:
+    """Choose a fault in a file of ``folder``. The same seed chooses the same fault."""
     random = Random(seed)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     path = random.choice(files)
     name = random.choice(list(FAULTS))
     if name in JSON and path.suffix != ".json":
         name = random.choice(list(BYTES))
-    FAULTS[name](path, random)
-    return f"{path.relative_to(folder)}: {name}"
+    return Planned(path.relative_to(folder), name, random)

@@ -6,15 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from bundles import tiny_bundle
+from export_settings import settings_for
 from file_victims import (
     data_files,
     data_read,
     pictures,
     profile,
     profile_read,
+    run,
+    run_continued,
     seen,
     settings,
     settings_read,
@@ -23,11 +27,13 @@ from file_victims import (
 )
 from golden_checkpoints import official_folder
 from noise import noise
+from qualcomm_bundles import write_bundle, write_desk
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.convert.convert import convert
 from phantom_edge.convert.random import write_random
+from phantom_edge.export.pipeline import export_bundle
 from phantom_edge.export.sessions import open_session
 from phantom_edge.foundation.typed import to_json
 from phantom_edge.generate import Sampling, load, stream
@@ -105,13 +111,22 @@ def asked_of_bundle(folder: Path) -> str:
     return "".join(open_session(folder).ask("hi", [noise((40, 30), 70)], OfBundles(**TWO)))
 
 
-def other_bundle(folder: Path, name: str) -> None:
-    """Make a bundle of another target."""
-    from target_bundles import BUNDLES, make
-
+def small_bundle(folder: Path, target: str, recipe: str = "", **settings: Any) -> None:
+    """Make a bundle of the tiny size for any target, unverified."""
     desk = folder.with_name(f"{folder.name} desk")
-    desk.mkdir()
-    (BUNDLES.get(name) or make(*name.split("-")))(desk).path.rename(folder)
+    model = desk / "float"
+    random_checkpoint(model)
+    if recipe:
+        model = desk / recipe
+        quantize_checkpoint(desk / "float", read_recipe(recipe), model, name=recipe)
+    asked = {"max_context": 256, "prefill_chunk": 64, **settings}
+    export_bundle(str(model), target, folder, settings_for(target, **asked), prove=False)
+
+
+def qualcomm_bundle(folder: Path) -> None:
+    """Make a bundle for Qualcomm's processor, calibrated on two pictures."""
+    desk = folder.with_name(f"{folder.name} desk")
+    write_bundle(write_desk(desk, recipes=("int8",)), "int8").rename(folder)
 
 
 def opened_bundle(folder: Path) -> str:
@@ -129,12 +144,29 @@ VICTIMS: dict[str, Victim] = {
     "profile": Victim(profile, profile_read),
     "settings": Victim(settings, settings_read),
     "work": Victim(work, work_continued),
+    "run": Victim(run, run_continued),
 }
 
-OTHER_BUNDLES = ("onnx-int8", "executorch-int8", "jetson-int8", "coreml-ane", "coreai", "web-int8")
+OTHER_BUNDLES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "onnx-int8": ("onnx", "int8", {}),
+    "onnx-int4-cache": ("onnx", "int4", {"cache": "int8"}),
+    "executorch": ("executorch", "", {}),
+    "executorch-int8": ("executorch", "int8", {}),
+    "jetson-fp16": ("jetson", "", {"board": "orin-nx"}),
+    "jetson-int8": ("jetson", "int8", {"board": "orin-nx"}),
+    "coreml-ane": ("coreml", "", {"compute": "ane"}),
+    "coreml-gpu": ("coreml", "int4", {"compute": "gpu"}),
+    "coreai": ("coreai", "", {}),
+    "litert": ("litert", "", {}),
+    "litert-int4": ("litert", "int4", {}),
+    "web-int8": ("web", "int8", {}),
+}
 ALL = {
     **VICTIMS,
-    **{name: Victim(partial(other_bundle, name=name), asked_in_words, sealed=True) for name in OTHER_BUNDLES},
-    "qnn": Victim(partial(other_bundle, name="qnn"), opened_bundle, sealed=True),
+    **{
+        name: Victim(partial(small_bundle, target=target, recipe=recipe, **settings), asked_in_words, sealed=True)
+        for name, (target, recipe, settings) in OTHER_BUNDLES.items()
+    },
+    "qnn": Victim(qualcomm_bundle, opened_bundle, sealed=True),
 }
 """With bundles of every target, which take minutes to make."""

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from phantom_edge.export.interpreters.pte.importing import captured_stderr, executorch
+from phantom_edge.export.interpreters.pte.importing import executorch
 from phantom_edge.export.targets.executorch.backends import BACKENDS
 from phantom_edge.export.targets.executorch.edge_program import Method, assembled, lowered
 from phantom_edge.export.targets.executorch.self_test import Case
+from phantom_edge.foundation.captured import captured_stderr
 from phantom_edge.foundation.errors import EdgeError
 
 BOUND = 1e-4

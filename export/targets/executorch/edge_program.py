@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from phantom_edge.export.interpreters.pte.importing import captured_stderr, executorch
+from phantom_edge.export.interpreters.pte.importing import executorch
+from phantom_edge.foundation.captured import captured_stderr
 from phantom_edge.foundation.quiet import quiet
 
 Step = Callable[[int], None]

@@ -16,11 +16,11 @@ from phantom_edge.bundle.manifest import MANIFEST
 from phantom_edge.bundle.part import Part, Port
 from phantom_edge.export.interpreters.pte import Interpreter
 from phantom_edge.export.interpreters.pte.importing import (
-    captured_stderr,
     executorch,
     fused_operators,
     quantized_operators,
 )
+from phantom_edge.foundation.captured import captured_stderr
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.runtime.engine import Floats, Ints
 

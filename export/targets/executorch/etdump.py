@@ -7,7 +7,8 @@ from struct import error as StructError
 from subprocess import SubprocessError
 from typing import Any
 
-from phantom_edge.export.interpreters.pte.importing import captured_stderr, executorch
+from phantom_edge.export.interpreters.pte.importing import executorch
+from phantom_edge.foundation.captured import captured_stderr
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.quiet import quiet
 from phantom_edge.runtime.tracing import Dump, DumpedOperator

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from phantom_edge.checkpoint.source import Source
-from phantom_edge.export.interpreters.pte.importing import captured_stderr, executorch
+from phantom_edge.export.interpreters.pte.importing import executorch
 from phantom_edge.export.targets.executorch.decoder import TextDecoder
+from phantom_edge.foundation.captured import captured_stderr
 from phantom_edge.foundation.quiet import quiet
 
 Case = tuple[tuple[Tensor, ...], Tensor]

@@ -13,9 +13,9 @@ import numpy as np
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.node_names import PATCHES
-from phantom_edge.export.interpreters.pte.importing import captured_stderr
 from phantom_edge.export.targets.executorch.engine import PteEngine
 from phantom_edge.export.targets.executorch.etdump import read_etdump
+from phantom_edge.foundation.captured import captured_stderr
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.versions import installed
 from phantom_edge.runtime.tracing import OTHER, TILE, Dump, Found, Group, Traced, behind, chunk_named, token_named

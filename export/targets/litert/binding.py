@@ -1,6 +1,11 @@
 """Graphs bound to arrays: a run reads its inputs from them and writes its outputs to them."""
 
-from collections.abc import Callable, Mapping
+import atexit
+import os
+import sys
+import weakref
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,9 +14,9 @@ import numpy as np
 from phantom_edge.bundle.folder import AGAIN
 from phantom_edge.bundle.manifest import MANIFEST
 from phantom_edge.bundle.part import Part
-from phantom_edge.export.interpreters.pte.importing import captured_stderr
 from phantom_edge.export.targets.litert.importing import compiled_models
 from phantom_edge.export.targets.litert.model_file import Array
+from phantom_edge.foundation.captured import captured_stderr
 from phantom_edge.foundation.errors import EdgeError
 
 NUMBERS: dict[str, type[np.generic]] = {"float32": np.float32, "int32": np.int32}
@@ -24,8 +29,9 @@ class Run(Protocol):
         """Raises EdgeError where the runtime fails."""
 
 
-Bind = Callable[[Part, Mapping[str, Array], Mapping[str, Array]], Run]
-"""Binds the arrays of inputs and outputs, by their names, to a part's graph."""
+Bind = Callable[[Part, Mapping[str, Array], Mapping[str, Array], Collection[str]], Run]
+"""Binds the arrays of inputs and outputs, by their names, to a part's graph; those of the names in the last argument
+pass from graph to graph, and no caller reads or writes them."""
 
 
 class Bound:
@@ -41,41 +47,37 @@ class Bound:
             }
             for ports in (part.inputs, part.outputs)
         )
-        self.run = bind(part, self.inputs, self.outputs)
+        self.run = bind(part, self.inputs, self.outputs, shared.keys())
 
 
-def litert(file_of: Callable[[str], Path], threads: int) -> Bind:
-    """Returns the way to LiteRT on the CPU, with XNNPACK; ``threads`` 0 lets it choose.
+def litert(file_of: Callable[[str], Path], threads: int, *, gpu: bool = False) -> Bind:
+    """Returns the way to LiteRT: with XNNPACK on the CPU (``threads`` 0 lets it choose), or with its delegate for GPUs.
 
-    An array that is input and output is LiteRT's own buffer, which one graph hands to the next. Raises EdgeError, when
-    a part is bound, where LiteRT does not load its file or finds other ports in it.
+    Shared arrays are LiteRT's own buffers, which one graph hands to the next. Raises EdgeError, when a part is bound,
+    where LiteRT does not load its file or finds other ports in it.
     """
-    loading = _Loading(threads)
-    buffers: dict[int, tuple[Array, Any]] = {}  # with the arrays, whose addresses are the keys
+    loading = _Loading(threads, gpu=gpu)
 
-    def bind(part: Part, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Run:
+    def bind(part: Part, inputs: Mapping[str, Array], outputs: Mapping[str, Array], shared: Collection[str]) -> Run:
         path = file_of(part.file)
         model = loading.model(path)
         _check_ports(part, model, path)
-        for ports, make in (
-            (inputs, model.create_input_buffer_by_name),
-            (outputs, model.create_output_buffer_by_name),
-        ):
-            for name, array in ports.items():
-                if id(array) not in buffers:
-                    buffers[id(array)] = array, make(part.function, name)
-                    buffers[id(array)][1].write(array)
-        given, found = ({name: buffers[id(one)][1] for name, one in ports.items()} for ports in (inputs, outputs))
-        kept = inputs.keys() & outputs.keys()
+        given, found = (
+            {name: loading.buffer(array, partial(make, part.function, name)) for name, array in arrays.items()}
+            for arrays, make in (
+                (inputs, model.create_input_buffer_by_name),
+                (outputs, model.create_output_buffer_by_name),
+            )
+        )
 
         def run() -> None:
-            for name in inputs.keys() - kept:
+            for name in inputs.keys() - shared:
                 given[name].write(inputs[name])
             try:
-                model.run_by_name(part.function, given, found)
+                loading.models[path].run_by_name(part.function, given, found)
             except RuntimeError as error:
                 raise EdgeError(f"{part.file} does not run ({_short(error)})", AGAIN) from error
-            for name in outputs.keys() - kept:
+            for name in outputs.keys() - shared:
                 array = outputs[name]
                 np.copyto(array, found[name].read(array.size, array.dtype).reshape(array.shape))
 
@@ -85,14 +87,20 @@ def litert(file_of: Callable[[str], Path], threads: int) -> Bind:
 
 
 class _Loading:
-    """Loads files once, in one environment."""
+    """Loads files once, in one environment, and makes one buffer of an array."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, *, gpu: bool) -> None:
         module = self.module = compiled_models()
+        kind = module.HardwareAccelerator
         self.options = module.Options(
-            hardware_accelerators=module.HardwareAccelerator.CPU, cpu_options=module.CpuOptions(num_threads=threads)
+            hardware_accelerators=kind.GPU if gpu else kind.CPU,
+            cpu_options=module.CpuOptions(num_threads=threads),
+            gpu_options=module.GpuOptions(enforce_f32=True),
         )
         self.models: dict[Path, Any] = {}
+        self.buffers: dict[int, tuple[Array, Any]] = {}  # with the arrays, whose addresses are the keys
+        weakref.finalize(self, _close, self.models, self.buffers)
+        atexit.register(_be_silent)
 
     def model(self, path: Path) -> Any:
         """Returns the model in a file."""
@@ -106,6 +114,30 @@ class _Loading:
                 except RuntimeError as error:
                     raise EdgeError(f"LiteRT does not load {path} ({_short(error)})", AGAIN) from error
         return self.models[path]
+
+    def buffer(self, array: Array, make: Callable[[], Any]) -> Any:
+        """Returns the buffer of an array, made and filled where there is none."""
+        if id(array) not in self.buffers:
+            with captured_stderr():
+                self.buffers[id(array)] = array, make()
+                self.buffers[id(array)][1].write(array)
+        return self.buffers[id(array)][1]
+
+
+def _be_silent() -> None:
+    """Discards what the process still writes to stderr: LiteRT's destructors log behind Python's end."""
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _close(models: dict[Path, Any], buffers: dict[int, tuple[Array, Any]]) -> None:
+    """Closes models and buffers: at the end of the process they would write log messages over the program's own."""
+    with captured_stderr():
+        for _, buffer in buffers.values():
+            buffer.destroy()
+        for model in models.values():
+            model.close()
+            model.environment.close()
 
 
 def _short(error: Exception) -> str:

@@ -43,6 +43,9 @@ class Node:
         """Name of its first output."""
         return self.graph.tensors[self.operator.outputs[0]].name
 
+    def __str__(self) -> str:
+        return f"{self.type} '{self.name}'"
+
     def tensors(self) -> Iterator[Tensor]:
         """Inputs and outputs."""
         yield from (

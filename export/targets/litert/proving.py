@@ -1,6 +1,6 @@
 """Trials of LiteRT graphs: as LiteRT runs them, and by a reader of the files that rounds no activation."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def read(file_of: Callable[[str], Path]) -> Bind:
     """Returns the way to the reader of files. Raises EdgeError for a file that it does not understand."""
     known = cache(read_model)
 
-    def bind(part: Part, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Run:
+    def bind(part: Part, inputs: Mapping[str, Array], outputs: Mapping[str, Array], _: Collection[str]) -> Run:
         graphs = known(file_of(part.file))
         if part.function not in graphs:
             raise EdgeError(f"{part.file} has no signature {part.function}", AGAIN)

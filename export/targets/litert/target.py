@@ -22,7 +22,6 @@ def _making() -> Making:
 
 def _engine() -> MakeEngine:
     need("ai_edge_litert", "litert")
-    need("torch", "model")
     from phantom_edge.export.targets.litert.engine import LiteRtEngine
 
     return LiteRtEngine

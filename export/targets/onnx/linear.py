@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import onnx_ir as ir
 import torch
+from numpy.typing import NDArray
 from onnx_ir import Value
 from torch import Tensor
 
@@ -32,10 +33,12 @@ ACCURACY = 4
 class LinearDrawing(Drawing):
     """A drawing whose linear layers are quantized where ``integers`` has their weights.
 
-    ``asked`` are rows that the caller of the graph chooses: there may be none.
+    ``asked`` are rows that the caller of the graph chooses: there may be none. ``rows`` counts those of what is
+    multiplied, where a graph fixes it.
     """
 
     asked: Value | None = None
+    rows: int | None = None
 
     def __init__(
         self,
@@ -119,7 +122,11 @@ class LinearDrawing(Drawing):
         """Rounds each row of ``x`` by its own scale; ``product`` takes the bytes, the scale 1 and their zero point."""
         one, middle = self.held_once("one", torch.tensor(1.0)), self.byte(scheme.middle)
         size = self.row_scales(x)
-        integers = self.rounding("QuantizeLinear", self.rounding("Div", x, size), one, middle)
+        if self.rows is None:
+            integers = self.rounding("QuantizeLinear", self.rounding("Div", x, size), one, middle)
+        else:
+            zeros = self._bytes_once(f"uint8_{scheme.middle}_{self.rows}", np.full(self.rows, scheme.middle, np.uint8))
+            integers = self.rounding("QuantizeLinear", x, self.reshape(size, self.rows), zeros, axis=0)
         found = self.rounding("Mul", product(integers, one, middle), size)
         return found if bias is None else self.op("Add", found, bias)
 
@@ -196,9 +203,11 @@ class LinearDrawing(Drawing):
 
     def byte(self, value: int) -> Value:
         """Returns a constant uint8 scalar."""
-        name = f"uint8_{value}"
+        return self._bytes_once(f"uint8_{value}", np.array(value, np.uint8))
+
+    def _bytes_once(self, name: str, array: NDArray[np.uint8]) -> Value:
         if (name,) not in self.constants:
-            self.constants[name,] = self.tape.initializer(ir.tensor(np.array(value, np.uint8), name=name), name)
+            self.constants[name,] = self.tape.initializer(ir.tensor(array, name=name), name)
         return self.constants[name,]
 
     def _rounded(

@@ -2,6 +2,8 @@
 export type Fault =
   /** A bundle whose files are absent, damaged, or contradict each other. */
   | "damaged bundle"
+  /** A bundle that is not signed with the key that was given. */
+  | "untrusted"
   /** A bundle, a part of one, or a browser, with which this library cannot answer exactly. */
   | "unsupported"
   /** A bundle that needs more memory or storage than there is. */

@@ -2,8 +2,8 @@ import { type Fields, WrongJson } from "./json.js";
 import type { Cache, Dtype, Embedding, Generation, Model, Part, Pictures, Port, Prompt } from "./manifest.js";
 
 const DTYPES: readonly Dtype[] = ["float32", "float16", "int16", "int64", "int32", "int8", "uint8"];
-const LAYOUTS = ["growing arrays", "one growing array", "fixed arrays", "graph state"] as const;
-const POSITIONS = ["position_ids", "start_pos", "start and rotary rows", "rotary rows"] as const;
+const LAYOUTS = ["growing arrays", "one growing array", "fixed arrays", "graph state", "arrays in place"] as const;
+const POSITIONS = ["position_ids", "start_pos", "start and rotary rows", "rotary rows", "input_pos"] as const;
 const MOST = 1 << 20;
 
 export function model(fields: Fields): Model {

@@ -5,6 +5,7 @@ import { EXPORT_AGAIN, PhantomError } from "./errors.js";
 import { type EngineName, type Form, leastMemory, type Manifest } from "./manifest.js";
 import { Session } from "./session.js";
 import { MemoryShelf, OriginShelf, type Shelf } from "./shelf.js";
+import { readPublicKey } from "./signature.js";
 import { Store } from "./store.js";
 import { readTokenizer } from "./words.js";
 
@@ -18,6 +19,8 @@ export interface OpenOptions {
   readonly wasmPaths?: string | { readonly wasm: string; readonly mjs: string };
   /** Place of the bundle's files: the origin's storage unless given, which lasts; or memory. */
   readonly storage?: "origin" | "memory";
+  /** Public key of minisign, the text of `KEY.pub`: a bundle that is not signed with it is refused. */
+  readonly key?: string;
   /** Most bytes that the bundle may need while it runs; no limit beside the device's unless given. */
   readonly memoryLimit?: number;
 }
@@ -65,9 +68,10 @@ export async function openBundle(
   signal: AbortSignal,
   progress: (progress: Progress) => void,
 ): Promise<Opened> {
+  const key = options.key === undefined ? undefined : readPublicKey(options.key);
   const shelf: Shelf = options.storage === "memory" ? new MemoryShelf() : await OriginShelf.open();
   const store = new Store(address, shelf, signal);
-  const manifest = await store.manifest();
+  const manifest = await store.manifest(key);
   checkLayout(manifest, address);
   const [engine, why] = await chosenEngine(manifest, address, options.engine ?? "best");
   const form = manifest.forms.get(engine)!;

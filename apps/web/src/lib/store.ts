@@ -4,8 +4,10 @@ import type { ListedFile, Manifest } from "./manifest.js";
 import { MANIFEST, MOST_MANIFEST_BYTES, readManifest } from "./manifest-reader.js";
 import { sha256 } from "./sha256.js";
 import type { Shelf } from "./shelf.js";
+import { checkSignature, type PublicKey, SIGNATURE } from "./signature.js";
 
 const SUFFIX = ".json";
+const SIGNED = ".minisig";
 const MEGA = 1e6;
 
 /** A bundle's address, made whole: `https://.../`. Raises PhantomError for one that no page can fetch from. */
@@ -38,12 +40,20 @@ export class Store {
   ) {}
 
   private text: Uint8Array = new Uint8Array();
+  private signature: Uint8Array | undefined;
 
-  /** The manifest of the server, or, without a connection, that of the bundle that was kept last. */
-  async manifest(): Promise<Manifest> {
+  /**
+   * The manifest of the server, or, without a connection, that of the bundle that was kept last; signed with the key
+   * where one is given. Raises PhantomError.
+   */
+  async manifest(key?: PublicKey): Promise<Manifest> {
     const fetched = await this.fetched();
-    this.text = fetched ?? (await this.kept()) ?? new Uint8Array();
+    this.text = fetched ?? (await this.kept(SUFFIX)) ?? new Uint8Array();
     if (this.text.length === 0) throw noConnection(`${this.address} does not answer, and nothing of it was kept`);
+    if (key !== undefined) {
+      this.signature = await (fetched ? this.fetchedSignature() : this.kept(SIGNED));
+      await checkSignature(this.address, this.text, this.signature, key);
+    }
     return readManifest(this.text, this.address);
   }
 
@@ -72,12 +82,27 @@ export class Store {
     }
   }
 
-  private async name(): Promise<string> {
-    return (await sha256(new TextEncoder().encode(this.address))) + SUFFIX;
+  /** Undefined where the server has none. */
+  private async fetchedSignature(): Promise<Uint8Array | undefined> {
+    const url = this.address + SIGNATURE;
+    try {
+      const response = await fetch(url, { signal: this.signal, cache: "no-cache" });
+      if (response.status === 404 || response.status === 410) return undefined;
+      if (!response.ok) throw noConnection(`${url} answers ${response.status}`);
+      return new Uint8Array(await response.arrayBuffer());
+    } catch (error) {
+      this.signal.throwIfAborted();
+      if (error instanceof PhantomError) throw error;
+      throw noConnection(`${url} does not arrive (${reasonOf(error)})`, error);
+    }
   }
 
-  private async kept(): Promise<Uint8Array | undefined> {
-    const name = await this.name();
+  private async name(suffix: string): Promise<string> {
+    return (await sha256(new TextEncoder().encode(this.address))) + suffix;
+  }
+
+  private async kept(suffix: string): Promise<Uint8Array | undefined> {
+    const name = await this.name(suffix);
     const size = await this.shelf.size(name);
     return size === undefined ? undefined : this.shelf.read(name, 0, size);
   }
@@ -130,17 +155,24 @@ export class Store {
 
   /** Keeps the manifest for times without a connection, and drops files that no kept manifest lists any more. */
   async keep(manifest: Manifest): Promise<void> {
-    const name = await this.name();
+    const [name, signed] = [await this.name(SUFFIX), await this.name(SIGNED)];
     await this.shelf.exclusively(async () => {
-      const before = await this.kept();
-      if (before && before.length === this.text.length && before.every((byte, at) => byte === this.text[at])) return;
+      const before = await this.kept(SUFFIX);
+      const isSame = before?.length === this.text.length && before.every((byte, at) => byte === this.text[at]);
+      if (this.signature) await this.write(signed, this.signature);
+      else if (!isSame) await this.shelf.remove(signed); // that of another manifest
+      if (isSame) return;
       const old = before && (await listedHashes(before));
-      await this.shelf.remove(name);
-      const writer = await this.shelf.extend(name, this.text.length);
-      writer.append(this.text);
-      writer.close();
+      await this.write(name, this.text);
       if (old) await this.drop(old, manifest);
     });
+  }
+
+  private async write(name: string, bytes: Uint8Array): Promise<void> {
+    await this.shelf.remove(name);
+    const writer = await this.shelf.extend(name, bytes.length);
+    writer.append(bytes);
+    writer.close();
   }
 
   private async drop(old: ReadonlySet<string>, manifest: Manifest): Promise<void> {
