@@ -35,6 +35,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "decode": model_tables.decode,
     "quality": target_tables.quality,
     "targets": target_tables.targets,
+    "vision": target_tables.vision,
     "peers": target_tables.peers,
     "programs": target_tables.programs,
     "packages": target_tables.packages,

@@ -81,6 +81,27 @@ def peers(document: Row) -> str:
     return table(columns, document["rows"])
 
 
+def vision(document: Row) -> str:
+    """A tile by the numbers that it is computed with."""
+
+    def timed(form: str) -> Callable[[Row], str]:
+        return lambda row: f"{row['milliseconds'][form]:,.1f} ms ({row['ratio'][form]:.2f}x)"
+
+    columns: Columns = {
+        "tower": "{name}, {pixels} px",
+        "fp32": "{milliseconds[fp32]:,.1f} ms",
+        "int8": timed("int8"),
+        "w8a8": timed("w8a8"),
+        f"{document['tiles']} tiles, fp32": lambda row: f"{row['milliseconds']['fp32'] * document['tiles'] / 1e3:.2f} s",
+        f"{document['tiles']} tiles, w8a8": lambda row: f"{row['milliseconds']['w8a8'] * document['tiles'] / 1e3:.2f} s",
+    }
+    return (
+        "A tile in ONNX Runtime, one thread, CPU time, in turns (`benchmarks/vision.py`); how many times as fast as "
+        "float32\nit is. *w8a8* has the scales of activations before linear layers from calibration.\n\n"
+        f"{table(columns, named(document['rows']))}"
+    )
+
+
 def programs(document: Row) -> str:
     """ExecuTorch programs of a real shape beside ONNX Runtime."""
 

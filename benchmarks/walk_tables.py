@@ -36,7 +36,7 @@ def mistakes(document: Row) -> str:
 
 def shortened(command: str) -> str:
     """A command without the place that this machine's clone came from."""
-    return "git clone ..." if command.startswith("git clone") else command.replace("|", "/")
+    return command.replace("|", "/")
 
 
 def page(document: Row) -> str:
