@@ -87,13 +87,16 @@ def vision(document: Row) -> str:
     def timed(form: str) -> Callable[[Row], str]:
         return lambda row: f"{row['milliseconds'][form]:,.1f} ms ({row['ratio'][form]:.2f}x)"
 
+    def picture(form: str) -> Callable[[Row], str]:
+        return lambda row: f"{row['milliseconds'][form] * document['tiles'] / 1e3:.2f} s"
+
     columns: Columns = {
         "tower": "{name}, {pixels} px",
         "fp32": "{milliseconds[fp32]:,.1f} ms",
         "int8": timed("int8"),
         "w8a8": timed("w8a8"),
-        f"{document['tiles']} tiles, fp32": lambda row: f"{row['milliseconds']['fp32'] * document['tiles'] / 1e3:.2f} s",
-        f"{document['tiles']} tiles, w8a8": lambda row: f"{row['milliseconds']['w8a8'] * document['tiles'] / 1e3:.2f} s",
+        f"{document['tiles']} tiles, fp32": picture("fp32"),
+        f"{document['tiles']} tiles, w8a8": picture("w8a8"),
     }
     return (
         "A tile in ONNX Runtime, one thread, CPU time, in turns (`benchmarks/vision.py`); how many times as fast as "

@@ -21,11 +21,11 @@ from benchmarks.harness import Bench, begin, edge, in_turns, machine, ratio
 from benchmarks.materials import checkpoint, quantized, scenes
 from phantom_edge.export.sessions import open_session
 from phantom_edge.models.shipped import NAME
-from phantom_edge.models.sizes import SIZES
+from phantom_edge.models.sizes import SIZES, Size
 from phantom_edge.quantize.calibration import Calibration
 from phantom_edge.quantize.recipe import Recipe, read_recipe
 
-SHAPES = {NAME: NAME, "0.5b": replace(SIZES["0.5b"], layers=1)}
+SHAPES: dict[str, str | Size] = {NAME: NAME, "0.5b": replace(SIZES["0.5b"], layers=1)}
 FORMS = ("fp32", "int8", "w8a8")
 TILES = 7
 """Tiles of a large picture: six and the thumbnail."""

@@ -35,7 +35,7 @@ def mistakes(document: Row) -> str:
 
 
 def shortened(command: str) -> str:
-    """A command without the place that this machine's clone came from."""
+    """A command that breaks no table."""
     return command.replace("|", "/")
 
 
