@@ -33,10 +33,10 @@ def test_beside_the_tests_lies_nothing_else() -> None:
 
 
 def test_each_module_of_support_serves_a_test() -> None:
-    """A test imports it, or a module of support that serves one."""
+    """A test or conftest.py imports it, or a module of support that serves one."""
     files = {file.stem: file for file in SUPPORT.glob("*.py")}
     used: set[str] = set()
-    found = set().union(*(imports(file) for file in (*TESTS.glob("test_*.py"), *SUPPORT.glob("standalone_*.py"))))
+    found = set().union(*(imports(file) for file in (*TESTS.glob("*.py"), *SUPPORT.glob("standalone_*.py"))))
     while more := (found & files.keys()) - used:
         used |= more
         found = set().union(*(imports(files[name]) for name in more))
