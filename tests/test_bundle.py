@@ -323,6 +323,21 @@ def test_what_a_part_told_is_told_again(tmp_path: Path) -> None:
         assert not parts.done
 
 
+def test_a_kept_part_with_other_bytes_is_written_again(tmp_path: Path) -> None:
+    """A power cut may leave the size, and zeros in place of the bytes."""
+
+    def write(folder: Path) -> None:
+        (folder / "a").write_bytes(b"a" * 5000)
+
+    with pytest.raises(KeyboardInterrupt), unfinished(tmp_path / "bundle", {}) as parts:
+        parts.part("one", write)
+        raise KeyboardInterrupt
+    (parts.folder / "a").write_bytes(b"a" * 2500 + bytes(2500))
+    with unfinished(tmp_path / "bundle", {}) as parts:
+        parts.part("one", write)
+        assert (parts.folder / "a").read_bytes() == b"a" * 5000
+
+
 def test_parts_are_on_the_disk_before_they_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The system has written a part, and then the record that names it, when the export goes on."""
     synced: list[int] = []

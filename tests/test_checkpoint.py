@@ -258,6 +258,7 @@ def test_damage_is_one_clear_line(name: str, tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match=message) as caught:
         PhantomForConditionalGeneration.from_pretrained(folder)
     assert "\n" not in caught.value.problem and caught.value.remedy
+    assert "pointer" not in name or "lfs pull" in caught.value.remedy
     with pytest.raises(EdgeError):
         convert(folder, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["c"]  # nothing half-written, no temporary folder

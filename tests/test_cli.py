@@ -361,6 +361,13 @@ def test_a_repaired_copy_never_replaces_the_file_through_a_link(tmp_path: Path) 
     assert file.read_text() == "broken\n"
 
 
+def test_a_picture_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where no shell has replaced the tilde, as in ``--image=~/a.png``."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    done = edge_inside("run", "--image=~/none.png", "what?")
+    assert f"{tmp_path}/none.png does not exist" in refusal(done, "a tilde")
+
+
 OBEYED: dict[str, str] = {
     "colour": "a\x1b[31mb",
     "a new line": "a\nerror: all is lost",

@@ -9,6 +9,7 @@ import pty
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
@@ -416,17 +417,36 @@ def test_a_journal_cut_anywhere_keeps_its_whole_lines(
         assert {row: journal[row] for row in range(6) if journal[row]} == {**expected, 2: Outcome(KEPT, "new")}
 
 
+DEEP = (b"[" * 100_000 + b"\n", b'{"row": 1e999, "state": "kept"}\n')
+
+
 def test_a_damaged_journal_is_named(tmp_path: Path) -> None:
     curation = Curation(pairs(tmp_path, 3), tmp_path / "o.jsonl", PROMPTS, "m")
     with curation.open_journal() as journal:
         journal.add(0, Outcome(KEPT, "x"))
     whole = curation.journal_path.read_bytes()
-    for line in (b"{\n", b"5\n", b'{"row": 9, "state": "kept"}\n', b'{"row": 1, "state": "else"}\n', b'{"row": 1}\n'):
+    for line in (
+        b"{\n",
+        b"5\n",
+        b'{"row": 9, "state": "kept"}\n',
+        b'{"row": 1, "state": "else"}\n',
+        b'{"row": 1}\n',
+        *DEEP,
+    ):
         curation.journal_path.write_bytes(whole + line)
         with pytest.raises(EdgeError, match="damaged at line 3"):
             curation.open_journal()
     curation.journal_path.write_bytes(b"something else\n")
     with pytest.raises(EdgeError, match="no journal"):
+        curation.open_journal()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_journal_that_is_no_file_is_refused(make: Callable[[Path], object], tmp_path: Path) -> None:
+    """A pipe would be waited for, and a device fill the memory."""
+    curation = Curation(pairs(tmp_path, 3), tmp_path / "o.jsonl", PROMPTS, "m")
+    make(curation.journal_path)
+    with pytest.raises(EdgeError, match="no regular file"):
         curation.open_journal()
 
 

@@ -33,7 +33,7 @@ def test_beside_the_tests_lies_nothing_else() -> None:
 
 
 def test_each_module_of_support_serves_a_test() -> None:
-    """A test or a fixture of all imports it, or a module of support that serves one."""
+    """A test or conftest.py imports it, or a module of support that serves one."""
     files = {file.stem: file for file in SUPPORT.glob("*.py")}
     used: set[str] = set()
     found = set().union(*(imports(file) for file in (*TESTS.glob("*.py"), *SUPPORT.glob("standalone_*.py"))))

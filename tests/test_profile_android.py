@@ -232,6 +232,7 @@ def test_a_phone_that_cannot_be_used_is_one_line(
     App(phone).install()
     says(phone, bundle, "adb lists no device NOBODY", phone.serial, device="android:NOBODY")
     says(phone, bundle, "adb connect 127.0.0.1:9", device="android:127.0.0.1:9")
+    says(phone, bundle, "adb connect 'a;b:9'", device="android:a;b:9")
     stranger = Phone(tmp_path / "stranger")
     stranger.trusts = False
     connect(adb, stranger)

@@ -91,6 +91,7 @@ def test_what_does_not_answer_is_told_in_a_line(address: str, bundle: Path) -> N
     for device, said in (
         (f"ssh://{getpass.getuser()}@127.0.0.1:1", "ssh does not reach"),
         (f"{host}/no/such/python", "has no phantom-edge that can measure"),
+        (f"{host}/no/such;python", "run on it, in a clone: '/no/such;python' -m pip"),
         ("ssh://-oProxyCommand=x", "--device is"),
         ("usb://phone", "--device is 'usb://phone'"),
     ):

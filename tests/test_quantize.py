@@ -333,6 +333,14 @@ def test_damaged_ones_are_refused(name: str, checkpoint: Path, tmp_path: Path) -
         load(str(tmp_path / "damaged"))
 
 
+def test_a_recipe_with_a_mark_of_byte_order(tmp_path: Path) -> None:
+    text = '[parts]\ndecoder = "int8"\n'
+    for name, encoding in (("plain", "utf-8"), ("marked", "utf-8-sig")):
+        (tmp_path / f"{name}.toml").write_text(text, encoding=encoding)
+    plain, marked = (read_recipe(str(tmp_path / f"{name}.toml")) for name in ("plain", "marked"))
+    assert marked == plain
+
+
 BAD: dict[str, tuple[str, str]] = {
     "no such part": ('[parts]\nlegs = "int8"', "legs is no part"),
     "no such scheme": ('[parts]\ndecoder = "int5"', "there is no scheme 'int5'"),

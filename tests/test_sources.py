@@ -195,6 +195,18 @@ def test_a_small_tar_with_a_member_of_any_size(tmp_path: Path, monkeypatch: pyte
         list(rows_of(write_tar(tmp_path / "large.tar.gz", [row, picture], "w:gz")))
 
 
+@pytest.mark.parametrize("size", [1001, 10**12, 2**62])
+def test_a_tar_whose_sizes_lie(size: int, tmp_path: Path) -> None:
+    """A member that is said to have more bytes than the file."""
+    about, row = tarfile.TarInfo("a.png"), json.dumps(line_of(TRIPLES[1])).encode()
+    about.size = size
+    path = write_tar(tmp_path / "t.tar", [("a.json", row)])
+    path.write_bytes(path.read_bytes()[:1024] + about.tobuf(tarfile.GNU_FORMAT) + bytes(600))
+    with pytest.raises(EdgeError, match=r"t\.tar") as caught:
+        list(rows_of(path))
+    assert "\n" not in caught.value.problem
+
+
 def test_lines_with_a_mark_of_byte_order_pointers_and_pipes(tmp_path: Path) -> None:
     path = as_lines(tmp_path)
     wanted = list(open_triples(path))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from phantom_edge.foundation.errors import EdgeError
-from phantom_edge.foundation.json_file import parse_json
+from phantom_edge.foundation.json_file import parse_json, regular
 
 KEPT, REFUSED, EQUAL, FAILED = "kept", "refused", "equal", "failed"
 STATES = (KEPT, REFUSED, EQUAL, FAILED)
@@ -42,10 +42,12 @@ class Journal:
         self.path = path
         self.begins = array("q", [NOWHERE]) * rows
         try:
+            if path.exists():
+                regular(path)
             # a line is one write: whole, or the last one; and the owner's alone, as the questions may be private
             self.file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a+b", buffering=0)
         except OSError as error:
-            raise EdgeError(f"cannot write {path}: {error.strerror}", "choose another --out") from error
+            raise EdgeError(f"cannot write {path}: {error.strerror or error}", "choose another --out") from error
         try:
             self._lock()
             self._read(about)

@@ -23,6 +23,7 @@ from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.data.examples import Picture, Query
 from phantom_edge.evaluate.answerer import Progress
 from phantom_edge.foundation.errors import EdgeError, UsageError
+from phantom_edge.foundation.json_file import regular
 from phantom_edge.processing.images import open_image
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.processing.prompt import IMAGE_MARK, expand
@@ -241,7 +242,7 @@ def _tiles(picture: Picture, tiling: Tiling) -> int:
     that is no picture, before any work.
     """
     try:
-        with Image.open(BytesIO(picture) if isinstance(picture, bytes) else picture) as header:
+        with Image.open(BytesIO(picture) if isinstance(picture, bytes) else regular(picture)) as header:
             columns, rows = choose_grid(*header.size, tiling)
     except (OSError, ValueError, SyntaxError, ArithmeticError):
         columns, rows = choose_grid(*open_image(picture).size, tiling)  # raises EdgeError with the fault
