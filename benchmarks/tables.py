@@ -45,6 +45,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "qnn-large": target_tables.qnn_large,
     "web": target_tables.web,
     "litert": target_tables.litert,
+    "litert-placement": target_tables.litert_placement,
     "phantom-fp16": target_tables.phantom_fp16,
     "plan": model_tables.plan,
     "po-study.cells": po_report.cells,

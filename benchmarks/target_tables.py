@@ -145,6 +145,40 @@ def litert(document: Row) -> str:
     )
 
 
+def litert_placement(document: Row) -> str:
+    """Operators on NPUs: Qualcomm's as compiled, of the others by list."""
+
+    def listed(maker: str) -> Callable[[Row], str]:
+        return lambda row: "".join(
+            [f"{row[maker]['placed']} of {row['operators']}", *(f", not {kind}" for kind in sorted(row[maker]["left"]))]
+        )
+
+    def by_compiler(row: Row) -> str:
+        found = row["compiled"]
+        return "not compiled" if found is None else f"{found['placed']} of {found['operators']}"
+
+    columns: Columns = {
+        "weights, form": "{form}",
+        "part": "{part}",
+        "Qualcomm, compiled": by_compiler,
+        "MediaTek, by list": listed("MediaTek"),
+        "Google, by list": listed("Google"),
+        "Samsung, by list": listed("Samsung"),
+    }
+    rows = []
+    for form, row in document["rows"].items():
+        for part, counts in row["parts"].items():
+            found = row.get("qualcomm", {}).get("vision" if part == "vision" else "decoder")
+            one = None if found is None else found["graphs"][{"chunk": 1}.get(part, 0)]
+            rows.append({"form": form, "part": part, "compiled": one, **counts})
+    return (
+        f"Operators of phantom-nano's graphs that NPUs take (`benchmarks/litert_placement.py`): by Qualcomm's compiler "
+        f"for\n{document['chip']}, and by the lists that the other makers publish "
+        "(`export/targets/litert/operator_lists.py`):\n\n"
+        f"{table(columns, rows)}"
+    )
+
+
 def web(document: Row) -> str:
     """Forms for WASM beside Python's ONNX Runtime."""
 

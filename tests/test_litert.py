@@ -29,7 +29,7 @@ from phantom_edge.export.sessions import open_session
 from phantom_edge.export.targets.litert.binding import Bound
 from phantom_edge.export.targets.litert.lower import settle
 from phantom_edge.export.targets.litert.model_file import ModelFile
-from phantom_edge.export.targets.litert.names import IMAGE_TOKENS, IMAGES
+from phantom_edge.export.targets.litert.names import IMAGE_TOKENS, IMAGES, Compute
 from phantom_edge.export.targets.litert.proving import ExactLiteRtEngine
 from phantom_edge.export.targets.litert.reader.model import read_model
 from phantom_edge.export.targets.litert.rotation import constant_frequencies
@@ -53,23 +53,28 @@ CONTEXT, PROMPT = 96, 64
 
 
 @pytest.mark.parametrize(
-    ("name", "phantom"),
+    ("name", "phantom", "compute"),
     [
-        ("0_5b-1.0", "full"),
-        ("1_8b-1.0", "full"),
-        ("3_8b-sw16-1.0", "full"),
-        ("7b-1.0", "full"),
-        ("0_5b-tied-1.0", "full"),
-        ("0_5b-1e-4", "rank=auto"),
+        ("0_5b-1.0", "full", "cpu"),
+        ("1_8b-1.0", "full", "cpu"),
+        ("3_8b-sw16-1.0", "full", "cpu"),
+        ("7b-1.0", "full", "cpu"),
+        ("0_5b-tied-1.0", "full", "cpu"),
+        ("0_5b-1e-4", "rank=auto", "cpu"),
+        ("0_5b-1.0", "full", "npu"),
+        ("1_8b-1.0", "full", "npu"),
+        ("3_8b-sw16-1.0", "full", "npu"),
+        ("7b-1.0", "full", "npu"),
+        ("3_8b-sw16-1.0", "full", "gpu"),
     ],
 )
-def test_decoders_compute_the_model(name: str, phantom: str, golden: Any, tmp_path: Path) -> None:
+def test_decoders_compute_the_model(name: str, phantom: str, compute: Compute, golden: Any, tmp_path: Path) -> None:
     """A prompt of 64 in chunks of 16, 32 tokens one by one to the last slot; and odd chunks over what that left."""
     g = golden(name)
     ids = prompt_of(g, CONTEXT)
     wanted = g.model(input_ids=ids[None]).logits[0].numpy()
     embeds = g.model.get_input_embeddings()(ids).numpy()
-    for runtime, steps in decoder_steps(golden_source(g), tmp_path, CONTEXT, 16, phantom).items():
+    for runtime, steps in decoder_steps(golden_source(g), tmp_path, CONTEXT, 16, phantom, compute).items():
         for sizes in ((PROMPT, *(1,) * (CONTEXT - PROMPT)), (5, 1, 37, 53)):
             start, places, found = 0, [], []
             for size in sizes:

@@ -13,7 +13,9 @@ pytest.importorskip("ai_edge_litert", reason="LiteRT (ai-edge-litert) is not ins
 from litert_graphs import graph_of, run, runtimes
 
 from phantom_edge.export.targets.litert.graph import Value
-from phantom_edge.export.targets.litert.lint import RULES, broken
+from phantom_edge.export.targets.litert.importing import schema
+from phantom_edge.export.targets.litert.lint import broken, rules_for
+from phantom_edge.export.targets.litert.operator_lists import LISTS
 from phantom_edge.export.targets.litert.operators import Operators
 from phantom_edge.export.targets.litert.reader.model import read_model
 from phantom_edge.foundation.errors import EdgeError
@@ -85,11 +87,37 @@ FAULTS: dict[str, tuple[Callable[[Operators], Value], set[str]]] = {
 def test_a_rule_finds_each_fault(name: str, tmp_path: Path) -> None:
     draw, rules = FAULTS[name]
     part = graph_of(tmp_path, draw, x=(1, COLUMNS))
-    assert broken(read_model(tmp_path / part.file)["main"]) == rules
+    graph, others = read_model(tmp_path / part.file)["main"], {"layer-scale"}
+    assert broken(graph) == rules - others
+    blocks = {"no-blocks"} if any(tensor.blocks for tensor in graph.tensors) else set()
+    assert broken(graph, rules_for("gpu")) == rules | blocks
 
 
 def test_every_rule_is_broken_by_a_test() -> None:
-    assert {rule.name for rule in RULES} == {name for _, rules in FAULTS.values() for name in rules}
+    found = {name for _, rules in FAULTS.values() for name in rules}
+    assert {rule.name for rule in rules_for("gpu")} == found | {"no-blocks"}
+
+
+@pytest.mark.parametrize(
+    ("draw", "makers"),
+    [
+        (lambda graph: graph.gelu(graph.inputs["x"]), set()),
+        (lambda graph: graph.cosine(graph.inputs["x"]), {"mediatek"}),
+        (
+            lambda graph: graph.op("REDUCE_PROD", graph.inputs["x"], shape=(1, COLUMNS)),
+            {"mediatek", "google", "samsung"},
+        ),
+    ],
+)
+def test_makers_lists(draw: Callable[[Operators], Value], makers: set[str], tmp_path: Path) -> None:
+    graph = read_model(tmp_path / graph_of(tmp_path, draw, x=(1, COLUMNS)).file)["main"]
+    assert broken(graph, rules_for("npu")) - {"operator"} == makers
+    assert broken(graph, rules_for("npu", "Samsung")) - {"operator"} == makers & {"samsung"}
+
+
+def test_lists_name_operators_of_the_schema() -> None:
+    known = set(vars(schema().BuiltinOperator))
+    assert all(one.kinds <= known and one.source.url.startswith("https://github.com/") for one in LISTS)
 
 
 def off(part: Any, folder: Path) -> float:

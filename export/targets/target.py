@@ -230,7 +230,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Variant:
-    """Weights that a target takes, and the export command's other arguments; ``compute`` is gpu where not the usual.
+    """Weights that a target takes, and the export command's other arguments; ``compute``, if not the usual.
 
     ``count`` is the storage where it differs from the target's own.
     """
@@ -238,7 +238,7 @@ class Variant:
     weights: str
     arguments: str = ""
     caches: tuple[Literal["float", "int8"], ...] = ("float",)
-    compute: Literal["auto", "gpu"] = "auto"
+    compute: Literal["auto", "gpu", "npu"] = "auto"
     count: Count | None = None
 
 

@@ -53,7 +53,7 @@ class Cache:
     a token in one row of ``past_rows``, see ``together``. Fixed arrays: inputs ``past_NAME`` have ``max_context``
     rows, zeros at first, and the host writes the real ones of ``new_NAME`` at their positions. Graph state: the graphs
     keep it themselves. Arrays in place: arrays (1, kv_heads, rows, width) are inputs and, with the new rows in them,
-    outputs of the same names."""
+    outputs of the same names: of the decoder, or of a graph that takes its new rows."""
     positions: Positions
     """Inputs by which the decoder gets the positions of its tokens, whose first one in a conversation is 0.
     ``position_ids`` (1, N) and ``input_pos`` (N,) hold the position of each token. ``start_pos`` or ``start`` (1,) is

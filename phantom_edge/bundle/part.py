@@ -31,8 +31,10 @@ class Port:
     ``position_ids``, ``input_pos``, ``start_pos``, ``start``: positions, see ``cache.positions``. ``cosines``,
     ``sines``: rows of rotations. ``mask``: numbers added to scores. ``logits_to_keep``: places, counted from the first
     row fed, of the R rows whose logits are computed. ``past_*``, ``new_*``: the cache, and the rows to append;
-    ``kv_cache_*``: the cache, written in place. ``hidden``: hidden states for the head. ``logits``, or in pieces to be
-    joined ``logits_0``, ``logits_1`` ...: logits over the vocabulary."""
+    ``kv_cache_*``: the cache, written in place; ``kv_slice_*``: its new rows; ``mask_global``, ``pos_emb_cos``,
+    ``pos_emb_sin``, ``time_step``, ``input_tokens``: mask and rotations for NPUs, and what they are computed from.
+    ``hidden``: hidden states for the head. ``logits``, or in pieces to be joined ``logits_0``, ``logits_1`` ...: logits
+    over the vocabulary."""
     shape: tuple[int | str, ...]
     """Dimensions; a name stands for one that differs from run to run: N or tokens rows fed, P rows cached (one more for
     the blank row of ``cache.together``), R logits kept."""

@@ -1,8 +1,8 @@
 """The options of all targets as flags of one command; a flag of another target is refused."""
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import Field, fields
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -14,7 +14,8 @@ from phantom_edge.export.targets.target import Target, flag_of
 def with_target_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Returns ``command`` with a flag for each option; its last parameter ``own`` takes a dict of the given flags.
 
-    A target's flags have a panel of their own in ``--help``. A flag that several targets share is in the first one's.
+    A target's flags have a panel of their own in ``--help``. A flag that several targets share is in the first one's,
+    with what it means to the others where that differs.
     """
     plain = inspect.signature(command)
     hints = get_type_hints(command, include_extras=True)
@@ -33,13 +34,11 @@ def with_target_flags(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _flags() -> dict[str, inspect.Parameter]:
-    found: dict[str, inspect.Parameter] = {}
+    owners: dict[str, list[tuple[Target, Field[Any]]]] = {}
     for target in TARGETS.values():
-        hints = get_type_hints(target.options)
         for one in fields(target.options):
-            if one.name not in found:
-                found[one.name] = _flag(target, one.name, _plain(hints[one.name]), one.metadata, one.default)
-    return found
+            owners.setdefault(one.name, []).append((target, one))
+    return {name: _flag(name, own) for name, own in owners.items()}
 
 
 def _plain(hint: Any) -> type:
@@ -48,13 +47,16 @@ def _plain(hint: Any) -> type:
     return kinds[0] if kinds else str
 
 
-def _flag(target: Target, name: str, kind: type, about: Mapping[str, Any], default: Any) -> inspect.Parameter:
+def _flag(name: str, owners: Sequence[tuple[Target, "Field[Any]"]]) -> inspect.Parameter:
+    (first, field), *others = owners
+    kind, about, default = _plain(get_type_hints(first.options)[name]), field.metadata, field.default
     flag, suffix = flag_of(name, about), f"[default: {default}]" if isinstance(default, str | int) else ""
     names = [flag] if kind is not bool or about["short"] else [f"{flag}/--no-{flag.removeprefix('--')}"]
     text = about["help"] if kind is bool else f"{about['help']} {suffix}".rstrip()
-    option = typer.Option(
-        *names, help=text.replace("[", "\\["), rich_help_panel=f"Target {target.name}: {target.title}"
-    )
+    for other, one in others:
+        if one.metadata["help"] != about["help"]:
+            text += f" Of target {other.name}: {one.metadata['help']} [default: {one.default}]"
+    option = typer.Option(*names, help=text.replace("[", "\\["), rich_help_panel=f"Target {first.name}: {first.title}")
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
     )

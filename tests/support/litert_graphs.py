@@ -13,13 +13,13 @@ from phantom_edge.export.passes.phantom_rank import Phantom as Wanted
 from phantom_edge.export.passes.phantom_rank import choose_forms
 from phantom_edge.export.targets.litert.binding import Bind, Bound, litert
 from phantom_edge.export.targets.litert.decoder import Decoder
-from phantom_edge.export.targets.litert.engine import Steps
 from phantom_edge.export.targets.litert.graph import Graph, Value
-from phantom_edge.export.targets.litert.lower import MASKED
+from phantom_edge.export.targets.litert.lower import MASKED, in_place, read_only
 from phantom_edge.export.targets.litert.model_file import ModelFile
-from phantom_edge.export.targets.litert.names import DECODE, chunk_name
+from phantom_edge.export.targets.litert.names import Compute
 from phantom_edge.export.targets.litert.operators import Operators
 from phantom_edge.export.targets.litert.proving import read
+from phantom_edge.export.targets.litert.steps import Steps
 from phantom_edge.export.targets.litert.weights import Weights
 
 Floats = NDArray[np.float32]
@@ -37,16 +37,20 @@ def runtimes(folder: Path) -> dict[str, Bind]:
     return {"LiteRT": litert(folder.joinpath, 1), "reader": read(folder.joinpath)}
 
 
-def decoder_steps(source: Source, folder: Path, context: int, chunk: int, phantom: str = "full") -> dict[str, Steps]:
+def decoder_steps(
+    source: Source, folder: Path, context: int, chunk: int, phantom: str = "full", compute: Compute = "cpu"
+) -> dict[str, Steps]:
     """The checkpoint's decoder, drawn, in each runtime."""
     forms = [one.form for one in choose_forms(source, Wanted.parse(phantom, torch.float32))]
-    decoder = Decoder(source.config.text, forms, Weights(source.read, source.integers), context, chunk)
-    file = ModelFile()
-    one = decoder.draw(file, DECODE, 1, has_head=True)
-    many = decoder.draw(file, chunk_name(chunk), chunk, has_head=False)
-    file.save(folder / "decoder.tflite")
-    parts = [part_of(graph, "decoder.tflite") for graph in (one, many)]
-    return {name: Steps(*parts, bind, MASKED) for name, bind in runtimes(folder).items()}
+    weights = Weights(source.read, source.integers)
+    decoder = Decoder(source.config.text, forms, weights, context, chunk, MASKED[compute])
+    draw = (read_only if compute == "npu" else in_place)(decoder)
+    parts = {}
+    for name in ("decoder", *(["auxiliary"] if compute == "npu" else [])):
+        file, graphs = draw[name]()
+        file.save(folder / f"{name}.tflite")
+        parts |= {part: part_of(graph, f"{name}.tflite") for part, graph in graphs.items()}
+    return {name: Steps(parts, bind, MASKED[compute]) for name, bind in runtimes(folder).items()}
 
 
 def graph_of(folder: Path, draw: Draw, **shapes: tuple[int, ...]) -> Part:

@@ -47,6 +47,9 @@ class Bound:
             }
             for ports in (part.inputs, part.outputs)
         )
+        for port in (*part.inputs, *part.outputs):
+            if port.name in shared and shared[port.name].shape != port.shape:
+                raise EdgeError(f"{port.name} of {part.function} has another shape than in other graphs", AGAIN)
         self.run = bind(part, self.inputs, self.outputs, shared.keys())
 
 

@@ -7,6 +7,7 @@ feed. Pictures that are not one are kept apart by a text between them, which may
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,8 +23,8 @@ MARK = "<|phantom_tile|>"
 MODEL = "model"
 """LiteRT-LM's own name of the role assistant."""
 
-FILES = {"embedding.tflite": "EMBEDDER", "decoder.tflite": "PREFILL_DECODE", "vision.tflite": "VISION_ENCODER"}
-"""Sections with graphs: files, and their kinds."""
+KINDS = {"embedding": "EMBEDDER", "decoder": "PREFILL_DECODE", "vision": "VISION_ENCODER", "auxiliary": "AUX"}
+"""Sections with graphs: files without their ends, and their kinds."""
 
 
 def template_of(prompt: Prompt, source: str) -> str:
@@ -77,22 +78,20 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def write_container(
-    folder: Path, tokenizer: bytes, prompt: Prompt, pictures: Pictures, context: int, source: str, out: Path
-) -> None:
-    """Writes ``out`` from the files in ``folder``, by LiteRT-LM's own builder."""
+def write_container(folder: Path, files: Sequence[str], tokenizer: bytes, about: bytes, out: Path) -> None:
+    """Writes ``out`` from the files in ``folder`` and the metadata ``about``, by LiteRT-LM's own builder."""
     builders = containers()
     builder = builders.LitertLmFileBuilder()
     value = builders.Metadata(key="Authors", value="phantom-edge", dtype=builders.DType.STRING)
     builder.add_system_metadata(value)
     with TemporaryDirectory() as desk:
-        about, words = Path(desk) / "metadata.pb", Path(desk) / "tokenizer.json"
-        about.write_bytes(metadata(prompt, pictures, context, source))
+        given, words = Path(desk) / "metadata.pb", Path(desk) / "tokenizer.json"
+        given.write_bytes(about)
         words.write_bytes(tokenizer)
-        builder.add_llm_metadata(str(about))
+        builder.add_llm_metadata(str(given))
         builder.add_hf_tokenizer(str(words))
-        for file, kind in FILES.items():
-            builder.add_tflite_model(str(folder / file), getattr(builders.TfLiteModelType, kind))
+        for file in files:
+            builder.add_tflite_model(str(folder / f"{file}.tflite"), getattr(builders.TfLiteModelType, KINDS[file]))
         with out.open("wb") as stream:
             builder.build(stream, validate_metadata=True)
 

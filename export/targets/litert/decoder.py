@@ -4,7 +4,7 @@ The caches are inputs and, with the new rows written in, outputs of the same nam
 and values are wider than a head: the phantom part lies inside them, unseen by the engine.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,33 +18,47 @@ from phantom_edge.export.targets.litert.graph import Value
 from phantom_edge.export.targets.litert.model_file import ModelFile
 from phantom_edge.export.targets.litert.names import EMBEDS, LOGITS, MASK, POSITIONS, cache_names
 from phantom_edge.export.targets.litert.operators import Operators
-from phantom_edge.export.targets.litert.rotation import constant_frequencies
+from phantom_edge.export.targets.litert.rotation import turns
 from phantom_edge.export.targets.litert.weights import Weights
 from phantom_edge.models.config import PhantomTextConfig
 from phantom_edge.models.tensor_names import DECODER, EMBEDDING, HEAD
 
-HIDDEN = -1e9
-"""Added to scores outside of a sliding window: exact zeros after the softmax."""
-
 
 @dataclass(frozen=True)
 class Decoder:
-    """Numbers and weights of a decoder: ``context`` tokens at most, read in chunks of ``chunk``."""
+    """Numbers and weights of a decoder: ``context`` tokens at most, read in chunks of ``chunk``.
+
+    ``masked`` is added to the scores of what a token does not attend to: exact zeros after the softmax.
+    """
 
     config: PhantomTextConfig
     forms: Sequence[LayerForm]
     weights: Weights
     context: int
     chunk: int
+    masked: float
 
     @property
     def rows(self) -> int:
         """Rows of a cache: a chunk may begin at the last token, and writes past the end would be moved back."""
         return self.context + self.chunk
 
-    def draw(self, file: ModelFile, name: str, tokens: int, *, has_head: bool) -> Operators:
+    def ports(self) -> Iterator[tuple[str, int]]:
+        """Yields the caches' names, and the widths of their rows."""
+        for layer, form in enumerate(self.forms):
+            yield from zip(cache_names(layer), row_widths(self.config, form), strict=True)
+
+    def draw(
+        self,
+        file: ModelFile,
+        name: str,
+        tokens: int,
+        *,
+        has_head: bool,
+        kind: "type[DecoderGraph] | None" = None,
+    ) -> Operators:
         """Draws the graph of ``tokens`` tokens: to their rows in the caches and, with a head, logits."""
-        graph = DecoderGraph(self, file, name, tokens)
+        graph = (kind or DecoderGraph)(self, file, name, tokens)
         graph.draw(has_head)
         graph.close()
         return graph
@@ -60,56 +74,53 @@ class DecoderGraph(Operators):
         self.heads, self.kv_heads, self.dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
         self.groups = self.heads // self.kv_heads
         self.embeds = self.input(EMBEDS, (1, tokens, config.hidden_size))
-        self.positions = self.input(POSITIONS, (tokens,), "int32")
-        self.mask = self.input(MASK, (1, 1, tokens, own.rows))
-        self.caches = {
-            port: self.input(port, (1, self.kv_heads, own.rows, width))
-            for layer, form in enumerate(own.forms)
-            for port, width in zip(cache_names(layer), row_widths(config, form), strict=True)
-        }
+        self._places()
+        self.caches = {port: self.input(port, (1, self.kv_heads, own.rows, width)) for port, width in own.ports()}
+        self.new: dict[str, Value] = {}
+
+    def _places(self) -> None:
+        """Adds the inputs that say where tokens stand."""
+        self.positions = self.input(POSITIONS, (self.tokens,), "int32")
+        self.mask = self.input(MASK, (1, 1, self.tokens, self.own.rows))
 
     def draw(self, has_head: bool) -> None:
         """Draws all layers; without a head, no more of the last one than its rows."""
         self._prepare()
         hidden, last = self.embeds, len(self.own.forms) - 1
-        new: dict[str, Value] = {}
         for number, form in enumerate(self.own.forms):
             start = f"{DECODER}layers.{number}."
             normed = self._norm(hidden, f"{start}input_layernorm.weight")
-            keys, values = cache_names(number)
-            key, value = self._rows(normed, number, form)
-            new[keys], new[values] = (
-                self.updated(self.caches[port], rows, self.start) for port, rows in ((keys, key), (values, value))
-            )
+            rows = self._rows(normed, number, form)
+            self._keep(number, rows)
             if number == last and not has_head:
                 break
-            hidden = self.add(hidden, self._attended(normed, new[keys], new[values], number, form))
+            hidden = self.add(hidden, self._attended(normed, rows, number, form))
             hidden = self.add(hidden, self._mlp(self._norm(hidden, f"{start}post_attention_layernorm.weight"), start))
-        for port, rows in new.items():
-            self.output(port, rows)
+        for port, value in self.new.items():
+            self.output(port, value)
         if has_head:
             self.output(LOGITS, self._logits(hidden))
+
+    def _keep(self, number: int, rows: tuple[Value, Value]) -> None:
+        """Writes a layer's new rows of keys and values into its caches."""
+        for port, one in zip(cache_names(number), rows, strict=True):
+            self.new[port] = self.updated(self.caches[port], one, self.start)
 
     def _prepare(self) -> None:
         """Draws what all layers share: rotations, the place of new rows, and the mask of every query."""
         own, config = self.own, self.config
         places = self.reshape(self.cast(self.positions, "float32"), 1, 1, self.tokens, 1)
-        frequencies, scale = constant_frequencies(config, own.context)
-        angles = self.mul(places, self.held("frequencies", frequencies.reshape(1, 1, 1, -1)))
-        cosines, sines = self.cosine(angles), self.sine(angles)
-        if scale != 1:
-            factor = self.held("rotary_scale", np.full((1, 1, 1, 1), scale))
-            cosines, sines = self.mul(cosines, factor), self.mul(sines, factor)
-        minus = self.mul(sines, self.held("minus", np.full((1, 1, 1, 1), -1)))
-        self.cosines, self.sines = self.concat([cosines, cosines], -1), self.concat([minus, sines], -1)
+        self.cosines, self.sines = turns(self, places, config, own.context)
         first = self.cut(self.positions, [0], [1])
         self.start = self.concat([self.ints(0, 0), first, self.ints(0)], 0)
         window, mask = config.sliding_window, self.mask
         if window is not None and window < own.rows:
             mask = self.add(mask, self._outside(places, window))
-        if self.tokens > 1 and self.groups > 1:
-            mask = self.concat([mask] * self.groups, 2)
-        self.mask_of_groups = mask
+        self._spread(mask)
+
+    def _spread(self, mask: Value) -> None:
+        """Keeps the mask of all heads of a group, whose queries stand one behind another."""
+        self.mask_of_groups = self.concat([mask] * self.groups, 2) if self.tokens > 1 and self.groups > 1 else mask
 
     def _outside(self, places: Value, window: int) -> Value:
         """Mask (1, 1, N, S) of rows that left the sliding window, by whole numbers in floats."""
@@ -117,7 +128,7 @@ class DecoderGraph(Operators):
         late = self.sub(places, newest)
         zero, one = (self.held(name, np.full((1, 1, 1, 1), value)) for name, value in (("zero", 0), ("one", 1)))
         left = self.least(self.most(late, zero), one)
-        return self.mul(left, self.held("hidden", np.full((1, 1, 1, 1), HIDDEN)))
+        return self.mul(left, self.held("hidden", np.full((1, 1, 1, 1), self.own.masked)))
 
     def _norm(self, x: Value, name: str) -> Value:
         """RMSNorm."""
@@ -188,13 +199,18 @@ class DecoderGraph(Operators):
             shadow = self.mul(shadow, self.held(f"{name}strength", np.full((1, 1, 1, 1), strength)))
         return self.concat([plain, shadow], -1)
 
-    def _attended(self, x: Value, keys: Value, values: Value, number: int, form: LayerForm) -> Value:
-        """Attention of new tokens over the caches."""
+    def _mixed(self, query: Value, rows: tuple[Value, Value], number: int) -> Value:
+        """Values that queries attend to, over the caches with the new rows in them."""
+        keys, values = (self.new[port] for port in cache_names(number))
+        scores = self.add(self.product(query, keys, turned=True), self.mask_of_groups)
+        return self.product(self.softmax(scores), values)
+
+    def _attended(self, x: Value, rows: tuple[Value, Value], number: int, form: LayerForm) -> Value:
+        """Attention of new tokens over all that were read; ``rows`` are their own."""
         name, tokens = f"{DECODER}layers.{number}.self_attn.", self.tokens
         query = self._query(x, number, form)
         query = self.reshape(query, 1, self.kv_heads, self.groups * tokens, query.shape[-1])
-        scores = self.add(self.product(query, keys, turned=True), self.mask_of_groups)
-        mixed = self.product(self.softmax(scores), values)
+        mixed = self._mixed(query, rows, number)
         mixed = self.reshape(mixed, 1, self.heads, tokens, mixed.shape[-1])
         gated = self._gated(mixed, form, name)
         if tokens > 1:

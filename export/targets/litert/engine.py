@@ -1,80 +1,56 @@
 """Engine of LiteRT graphs: LiteRT runs them, or the reader of proofs, in the same loop.
 
-The caches are inputs and outputs of both decoder graphs at once: rows are written in place, and nothing is copied. A
-chunk is padded with its last row; rows that padding writes lie behind the prompt, and the next call writes them anew.
+The caches are inputs and outputs of both decoder graphs at once, or of the graphs beside them that write rows: nothing
+is copied. A chunk is padded with its last row; rows that padding writes lie behind the prompt, and the next call writes
+them anew.
 """
 
 import numpy as np
 
 from phantom_edge.bundle.folder import AGAIN, Bundle
 from phantom_edge.bundle.manifest import MANIFEST
-from phantom_edge.bundle.part import Part
 from phantom_edge.export.targets.litert.binding import NUMBERS, Bind, Bound, litert
 from phantom_edge.export.targets.litert.facts import LiteRtFacts
 from phantom_edge.export.targets.litert.model_file import Array
 from phantom_edge.export.targets.litert.names import (
-    CACHE,
+    AROUND,
     CHUNK,
+    COSINES,
     EMBEDS,
     IDS,
     IMAGE_TOKENS,
     IMAGES,
     LOGITS,
     MASK,
+    MASKING,
     POSITIONS,
+    SINES,
+    TIME,
+    TURNING,
+    UPDATING,
+    Compute,
 )
+from phantom_edge.export.targets.litert.steps import Steps
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.runtime.engine import Floats, Ints
 
-PORTS: dict[str, tuple[set[str], set[str]]] = {
-    "vision": ({IMAGES}, {IMAGE_TOKENS}),
-    "embedding": ({IDS}, {EMBEDS}),
-    "decoder": ({EMBEDS, POSITIONS, MASK}, {LOGITS}),
-    CHUNK: ({EMBEDS, POSITIONS, MASK}, set()),
+TO_LOGITS: tuple[set[str], set[str]] = ({EMBEDS, POSITIONS, MASK}, {LOGITS})
+FROM_CACHES: tuple[set[str], set[str]] = ({EMBEDS, COSINES, SINES, AROUND}, {LOGITS})
+EITHER: dict[str, tuple[set[str], set[str]]] = {"vision": ({IMAGES}, {IMAGE_TOKENS}), "embedding": ({IDS}, {EMBEDS})}
+BESIDE: dict[str, tuple[set[str], set[str]]] = {
+    MASKING: ({TIME}, {AROUND}),
+    TURNING: ({POSITIONS}, {COSINES, SINES}),
+    UPDATING: ({POSITIONS}, set()),
 }
-"""Inputs and outputs of parts, beside the caches."""
 
 
-class Steps:
-    """A decoder in its graphs of one token and of a chunk, over one set of caches.
-
-    Logits come from the graph of one token: a prompt is read in chunks, and each token whose logits are asked for once
-    more.
-    """
-
-    def __init__(self, one: Part, many: Part, bind: Bind, masked: float) -> None:
-        ports = {port.name: port for port in many.inputs}
-        self.rows, self.chunk = (int(side) for side in (ports[MASK].shape[-1], ports[EMBEDS].shape[1]))
-        self.masked = np.float32(masked)
-        self.caches = {
-            port.name: np.zeros([int(side) for side in port.shape], np.float32)
-            for port in one.inputs
-            if port.name.startswith(CACHE)
-        }
-        self.one, self.many = (Bound(part, self.caches, bind) for part in (one, many))
-
-    def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
-        """See Engine."""
-        count, wanted = len(embeds), np.asarray(keep)
-        assert start + count + self.chunk <= self.rows
-        kept = sorted(set(wanted.tolist()))
-        to_read = count - (bool(kept) and kept[-1] == count - 1)
-        for begin in range(0, to_read, self.chunk):
-            self._step(self.many, embeds[begin : min(begin + self.chunk, to_read)], start + begin, self.chunk)
-        logits = self.one.outputs[LOGITS]
-        found = np.zeros((len(wanted), logits.shape[-1]), np.float32)
-        for place in kept:
-            self._step(self.one, embeds[place : place + 1], start + place, 1)
-            found[wanted == place] = logits[0, 0]
-        return found
-
-    def _step(self, graph: Bound, rows: Floats, start: int, tokens: int) -> None:
-        places = np.arange(start, start + tokens)
-        graph.inputs[EMBEDS][0] = rows[np.minimum(np.arange(tokens), len(rows) - 1)]
-        graph.inputs[POSITIONS][...] = places
-        looks = np.arange(self.rows)[None] <= places[:, None]
-        graph.inputs[MASK][0, 0] = np.where(looks, np.float32(0), self.masked)
-        graph.run()
+def ports_of(compute: Compute) -> dict[str, tuple[set[str], set[str]]]:
+    """Returns inputs and outputs of parts, beside the caches and their rows."""
+    inputs, outputs = FROM_CACHES if compute == "npu" else TO_LOGITS
+    found = {**EITHER, "decoder": (inputs, outputs), CHUNK: (inputs, set())}
+    if compute == "npu":
+        found |= {f"{start}{name}": ports for start in ("", f"{CHUNK}_") for name, ports in BESIDE.items()}
+    return found
 
 
 class LiteRtEngine:
@@ -83,11 +59,11 @@ class LiteRtEngine:
     def __init__(self, bundle: Bundle, threads: int = 0) -> None:
         self.manifest = bundle.manifest
         parts, facts = self.manifest.parts, bundle.facts(LiteRtFacts)
-        for name in PORTS:
-            _check_part(bundle, name)
+        for name, ports in ports_of(facts.compute).items():
+            _check_part(bundle, name, ports)
         bind = self._bind(bundle, threads)
         self.vision, self.table = (Bound(parts[name], {}, bind) for name in ("vision", "embedding"))
-        self.steps = Steps(parts["decoder"], parts[CHUNK], bind, facts.masked)
+        self.steps = Steps(parts, bind, facts.masked)
         if self.steps.rows < self.manifest.cache.max_context + self.steps.chunk:
             raise EdgeError(f"the caches of {bundle.path} have no rows for the padding of a last chunk", AGAIN)
         pictures = self.manifest.pictures
@@ -123,13 +99,13 @@ class LiteRtEngine:
         return self.steps.forward(embeds, start, keep)
 
 
-def _check_part(bundle: Bundle, name: str) -> None:
+def _check_part(bundle: Bundle, name: str, wanted: tuple[set[str], set[str]]) -> None:
     """Raises EdgeError where the manifest lacks a part or one of its ports, or a port has no fixed shape."""
     place, part = bundle.path / MANIFEST, bundle.manifest.parts.get(name)
     if part is None:
         raise EdgeError(f"{place} lists no part {name}", AGAIN)
-    for ports, wanted in zip((part.inputs, part.outputs), PORTS[name], strict=True):
-        missing = sorted(wanted - {port.name for port in ports})
+    for ports, needed in zip((part.inputs, part.outputs), wanted, strict=True):
+        missing = sorted(needed - {port.name for port in ports})
         if missing:
             raise EdgeError(f"{place} lists no {missing[0]} of {name}", AGAIN)
         for port in ports:

@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 
 from phantom_edge.bundle.numbers import MOST_CONTEXT, check_rules
+from phantom_edge.export.targets.litert.names import Compute
+
+SCRIPT, METADATA = "compile.py", "metadata.pb"
+"""Program that compiles the graphs for a chip, and the container's metadata, which it puts beside them."""
 
 
 @dataclass(frozen=True)
@@ -14,6 +18,12 @@ class LiteRtFacts:
     masked: float
     """Addition to the logits of positions that a token does not attend to; ``mask`` is 0 at the others."""
 
+    compute: Compute = "cpu"
+    """Processor that the graphs are drawn for. For npu the decoder reads the caches alone: the parts ``mask`` and
+    ``rope`` compute its other inputs, and ``update`` writes its new rows; those of a chunk begin with ``chunk_``."""
+    chip: str = ""
+    """Chip that ``compile.py`` compiles the graphs for, on a machine with its maker's compiler; empty where none was
+    named."""
     container: str = ""
     """File for LiteRT-LM, with the graphs, tokenizer and chat template; empty where there is none."""
 
@@ -22,11 +32,12 @@ class LiteRtFacts:
 
     def files(self) -> tuple[str, ...]:
         """See Facts."""
-        return (self.container,) if self.container else ()
+        return (*filter(None, (self.container,)), *((SCRIPT, METADATA) if self.chip else ()))
 
     def lines(self) -> tuple[tuple[str, str], ...]:
         """See Facts."""
         return (
+            ("for", f"{self.compute}{f' of {self.chip}' if self.chip else ''}"),
             ("caches", f"{self.rows:,} rows, written in place"),
             ("for LiteRT-LM", self.container or "no container"),
         )

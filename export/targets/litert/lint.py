@@ -4,7 +4,7 @@ tests/test_litert_faults.py draws graphs that break the rules of severity ``wron
 we draw.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,16 +13,30 @@ from phantom_edge.bundle.folder import Bundle
 from phantom_edge.export.lint import Report, report
 from phantom_edge.export.lint.engine import Rule
 from phantom_edge.export.lint.sources import GITHUB, Source
+from phantom_edge.export.targets.litert.chips import CHIPS
+from phantom_edge.export.targets.litert.facts import LiteRtFacts
+from phantom_edge.export.targets.litert.names import CHUNK, Compute
+from phantom_edge.export.targets.litert.operator_lists import LISTS, OperatorList
 from phantom_edge.export.targets.litert.reader.interpreter import KERNELS, multiply_adds
 from phantom_edge.export.targets.litert.reader.model import Operator, ReadGraph, Tensor, read_model
 from phantom_edge.export.targets.litert.weights import BLOCK
 
 LITERT = f"{GITHUB}/google-ai-edge/LiteRT"
 MEASURED = Source("measured with LiteRT 2.3.0: tests/test_litert_faults.py", LITERT)
+SWIFTSHADER = Source(
+    "tried with LiteRT 2.3.0: its delegate for GPUs on SwiftShader, and Qualcomm's compiler of QNN 2.51", LITERT
+)
 SCHEMA = Source("LiteRT, the schema of its files", f"{LITERT}/blob/main/tflite/converter/schema/schema.fbs")
 DELEGATE = Source("LiteRT, the XNNPACK delegate", f"{LITERT}/tree/main/tflite/delegates/xnnpack")
 
-PLACED = "drawn for XNNPACK on the CPU"
+PLACED = {
+    "cpu": "drawn for XNNPACK on the CPU",
+    "gpu": "drawn for the delegate for GPUs; this machine does not say what a phone's driver takes",
+    "npu": "drawn for NPUs; by makers' lists alone, of which a compiler may take less",
+}
+UNLISTED = "{} publishes no list of operators; compile.py asks its compiler"
+LISTED = "by its published list"
+MOST_SIDES = 4
 
 
 @dataclass(frozen=True)
@@ -113,7 +127,18 @@ def _scales_behind_product(node: Node) -> bool:
     return False
 
 
-RULES: tuple[Rule[Node], ...] = (
+def _any_blocks(node: Node) -> bool:
+    return any(True for _ in node.scales())
+
+
+def _rule_of(one: OperatorList) -> Rule[Node]:
+    """The rule of a maker's list."""
+    name = one.maker.name
+    what = f"{name}'s plugin takes operators of this kind"
+    return Rule(name.lower(), "blocks", what, (one.source,), lambda node: not one.takes(node.type), LISTED)
+
+
+OF_CPUS: tuple[Rule[Node], ...] = (
     Rule("operator", "blocks", "operators are those that a proof can read", (SCHEMA,), _is_unknown),
     Rule(
         "blocks",
@@ -142,15 +167,38 @@ RULES: tuple[Rule[Node], ...] = (
         "XNNPACK rounds others to bfloat16",
     ),
     Rule("scale-sign", "blocks", "scales are positive", (MEASURED, DELEGATE), _scales_below_zero),
-    Rule(
-        "layer-scale",
-        "slows",
-        "no sum follows a linear layer times a vector",
-        (MEASURED,),
-        _scales_behind_product,
-        "right on the CPU; the GPU delegate fuses the three into another product",
-    ),
 )
+"""Rules for every processor."""
+
+LAYER_SCALE = Rule(
+    "layer-scale",
+    "slows",
+    "no sum follows a linear layer times a vector",
+    (SWIFTSHADER,),
+    _scales_behind_product,
+    "fused into a wrong product in one converted graph, and right in those that were drawn here",
+)
+BLOCKWISE = Rule(
+    "no-blocks",
+    "blocks",
+    "weights are whole rows",
+    (SWIFTSHADER,),
+    _any_blocks,
+    "the delegate for GPUs crashes on blocks, and Qualcomm's compiler refuses them",
+)
+OF_MAKERS: dict[str, Rule[Node]] = {one.maker.name: _rule_of(one) for one in LISTS}
+RULES = (*OF_CPUS, BLOCKWISE, LAYER_SCALE, *OF_MAKERS.values())
+"""All rules, for the reference."""
+
+
+def rules_for(compute: Compute, maker: str = "") -> tuple[Rule[Node], ...]:
+    """Returns the rules for a processor, and for the NPU of a maker or, without one, of all that publish a list."""
+    if compute == "cpu":
+        return OF_CPUS
+    if compute == "gpu":
+        return (*OF_CPUS, BLOCKWISE, LAYER_SCALE)
+    lists = [rule for name, rule in OF_MAKERS.items() if maker in ("", name)]
+    return (*OF_CPUS, BLOCKWISE, *lists)
 
 
 def nodes(graph: ReadGraph) -> Iterator[Node]:
@@ -159,14 +207,24 @@ def nodes(graph: ReadGraph) -> Iterator[Node]:
         yield Node(graph, one, number)
 
 
-def broken(graph: ReadGraph) -> set[str]:
+def broken(graph: ReadGraph, rules: Sequence[Rule[Node]] = OF_CPUS) -> set[str]:
     """Returns the names of the rules that a graph breaks."""
-    return {rule.name for node in nodes(graph) for rule in RULES if rule.is_broken(node)}
+    return {rule.name for node in nodes(graph) for rule in rules if rule.is_broken(node)}
 
 
 def lint(bundle: Bundle) -> Report:
-    """Checks every operator of a bundle's graphs."""
-    files = {part.file: read_model(bundle.file(part.file)) for part in bundle.manifest.parts.values()}
-    graphs = {name: files[part.file][part.function] for name, part in bundle.manifest.parts.items()}
+    """Checks every operator of a bundle's graphs that its processor runs."""
+    facts = bundle.facts(LiteRtFacts)
+    listed = bundle.manifest.parts.items()
+    files = {part.file: read_model(bundle.file(part.file)) for _, part in listed}
+    graphs = {name: files[part.file][part.function] for name, part in listed if runs_on(facts.compute, name)}
     parts = {name: lambda graph=graph: nodes(graph) for name, graph in graphs.items()}
-    return report("cpu", parts, RULES, lambda node: multiply_adds(node.graph, node.operator), PLACED)
+    maker = CHIPS[facts.chip].maker.name if facts.chip else ""
+    placed = UNLISTED.format(maker) if maker and maker not in OF_MAKERS else PLACED[facts.compute]
+    rules, where = rules_for(facts.compute, maker), facts.chip or facts.compute
+    return report(where, parts, rules, lambda node: multiply_adds(node.graph, node.operator), placed)
+
+
+def runs_on(compute: Compute, part: str) -> bool:
+    """True for parts that the processor runs: look-ups and auxiliary graphs are always the CPU's."""
+    return compute == "cpu" or part in ("vision", "decoder", CHUNK)

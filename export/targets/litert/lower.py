@@ -10,15 +10,18 @@ from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.parts.cache import cache_of
 from phantom_edge.export.passes.phantom_rank import Chosen
 from phantom_edge.export.passes.rope import constant_tables
-from phantom_edge.export.targets.litert.container import CONTAINER, template_of, write_container
+from phantom_edge.export.targets.litert.chips import CHIPS, Chip
+from phantom_edge.export.targets.litert.compiling import script
+from phantom_edge.export.targets.litert.container import CONTAINER, metadata, template_of, write_container
 from phantom_edge.export.targets.litert.decoder import Decoder
 from phantom_edge.export.targets.litert.embedding import EmbeddingGraph
-from phantom_edge.export.targets.litert.facts import LiteRtFacts
+from phantom_edge.export.targets.litert.facts import METADATA, SCRIPT, LiteRtFacts
 from phantom_edge.export.targets.litert.graph import Graph
 from phantom_edge.export.targets.litert.importing import containers
 from phantom_edge.export.targets.litert.model_file import ModelFile
-from phantom_edge.export.targets.litert.names import CHUNK, DECODE, chunk_name
+from phantom_edge.export.targets.litert.names import CHUNK, DECODE, LOOK_UP, Compute, auxiliary_name, chunk_name
 from phantom_edge.export.targets.litert.options import LiteRtOptions
+from phantom_edge.export.targets.litert.read_only import ReadOnlyGraph, draw_auxiliary
 from phantom_edge.export.targets.litert.readme import readme
 from phantom_edge.export.targets.litert.vision import VisionGraph
 from phantom_edge.export.targets.litert.weights import BLOCK, Weights
@@ -28,8 +31,14 @@ from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import Unfinished
 from phantom_edge.models.config import PhantomConfig
 
-MASKED = -1e9
-"""Added to masked scores."""
+MASKED: dict[Compute, float] = {"cpu": -1e9, "gpu": -1e4, "npu": -1e4}
+"""Number added to masked scores; graphs for GPUs and NPUs may be computed in float16, which ends at 65,504."""
+
+WHOLE_ROWS = {
+    "gpu": "LiteRT's delegate for GPUs does not survive blocks of 4 bits",
+    "npu": "compilers for NPUs take no blocks of 4 bits",
+}
+"""Reasons why only whole rows of 8 bits are drawn."""
 
 TOOLS = ("ai-edge-litert", "flatbuffers", "litert-lm-builder", "torch")
 TOKENIZER, TEMPLATE = "tokenizer.json", "chat_template.jinja"
@@ -48,9 +57,12 @@ def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Setti
         )
     constant_tables(config.text, settings.max_context)  # raises EdgeError early
     for name, scheme in schemes.items():
-        why = _why_not(scheme)
+        why, choice = _why_not(scheme), "int8 or int4, whose schemes run here"
+        compute = settings.own(LiteRtOptions).compute
+        if not why and scheme.group is not None and compute in WHOLE_ROWS:
+            why, choice = WHOLE_ROWS[compute], "int8"
         if why:
-            raise EdgeError(f"{name} is {scheme.name}: {why}", "give --weights int8 or int4, whose schemes run here")
+            raise EdgeError(f"{name} is {scheme.name}: {why}", f"give --weights {choice}")
     return settings
 
 
@@ -73,39 +85,46 @@ def _why_not(scheme: Scheme) -> str:
 
 def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Progress) -> Lowered:
     """Write the three files."""
-    config, forms = source.config, [one.form for one in chosen]
-    has_container = settings.own(LiteRtOptions).container
-    if has_container:  # raises EdgeError before anything is written
+    config, forms, own = source.config, [one.form for one in chosen], settings.own(LiteRtOptions)
+    if own.container:  # raises EdgeError before anything is written
         containers()
         template_of(source.prompt(TOKENIZER, TEMPLATE), str(source.folder))
     weights = Weights(source.read, source.integers)
-    files: dict[str, Callable[[], Drawn]] = {
-        "vision": partial(_vision, source, weights),
-        "embedding": partial(_embedding, source, weights),
-        "decoder": partial(
-            _decoder, Decoder(config.text, forms, weights, settings.max_context, settings.prefill_chunk)
-        ),
-    }
+    decoder = Decoder(config.text, forms, weights, settings.max_context, settings.prefill_chunk, MASKED[own.compute])
+    files: dict[str, Callable[[], Drawn]] = {"vision": partial(_vision, source, weights)}
+    files |= read_only(decoder) if own.compute == "npu" else in_place(decoder)
     described: dict[str, Part] = {}
     for name, draw in files.items():
         file, graphs = draw()
         parts.part(name, partial(_save, file, name, begin))
         for part, graph in graphs.items():
-            described[part] = _described(file, graph, name, has_weights=part == name)
+            described[part] = _described(file, graph, name, has_weights=graph is next(iter(graphs.values())))
     cache = cache_of(config.text, forms, "float32", settings.max_context, "arrays in place", "input_pos")
+    has_container = own.container and own.compute != "npu"
     if has_container:
-        parts.part("container", partial(_write_container, source, settings, parts.folder))
+        parts.part("container", partial(_write_container, source, settings, parts.folder, list(files)))
+    if own.chip:
+        parts.part("compile", partial(_write_step, source, settings, CHIPS[own.chip], list(files)))
     facts = LiteRtFacts(
-        settings.max_context + settings.prefill_chunk, MASKED, container=CONTAINER if has_container else ""
+        decoder.rows, decoder.masked, own.compute, own.chip or "", container=CONTAINER if has_container else ""
     )
     return Lowered(described, None, cache, TOOLS, facts)
 
 
-def _write_container(source: Source, settings: Settings, graphs: Path, folder: Path) -> None:
-    prompt = source.prompt(TOKENIZER, TEMPLATE)
+def _write_container(source: Source, settings: Settings, graphs: Path, files: Sequence[str], folder: Path) -> None:
     tokenizer = source.processor.tokenizer.backend_tokenizer.to_str().encode()
-    pictures = source.pictures(settings.max_tiles)
-    write_container(graphs, tokenizer, prompt, pictures, settings.max_context, str(source.folder), folder / CONTAINER)
+    write_container(graphs, files, tokenizer, _metadata(source, settings), folder / CONTAINER)
+
+
+def _metadata(source: Source, settings: Settings) -> bytes:
+    prompt = source.prompt(TOKENIZER, TEMPLATE)
+    return metadata(prompt, source.pictures(settings.max_tiles), settings.max_context, str(source.folder))
+
+
+def _write_step(source: Source, settings: Settings, chip: Chip, files: Sequence[str], folder: Path) -> None:
+    """Writes the program for the user's machine, and what it puts into a container."""
+    (folder / SCRIPT).write_text(script(chip, files), encoding="utf-8")
+    (folder / METADATA).write_bytes(_metadata(source, settings))
 
 
 def _vision(source: Source, weights: Weights) -> Drawn:
@@ -113,15 +132,49 @@ def _vision(source: Source, weights: Weights) -> Drawn:
     return file, {"vision": VisionGraph(source.config, source.processor.image_processor.tiling, weights, file)}
 
 
-def _embedding(source: Source, weights: Weights) -> Drawn:
-    file = ModelFile()
-    return file, {"embedding": EmbeddingGraph(source.config.text, weights, file)}
+def in_place(decoder: Decoder) -> dict[str, Callable[[], Drawn]]:
+    """Graphs that write the caches themselves."""
+
+    def embedding() -> Drawn:
+        file = ModelFile()
+        return file, {"embedding": EmbeddingGraph(decoder.config, decoder.weights, file, LOOK_UP)}
+
+    def both() -> Drawn:
+        file, tokens = ModelFile(), decoder.chunk
+        one = decoder.draw(file, DECODE, 1, has_head=True)
+        return file, {"decoder": one, CHUNK: decoder.draw(file, chunk_name(tokens), tokens, has_head=False)}
+
+    return {"embedding": embedding, "decoder": both}
 
 
-def _decoder(decoder: Decoder) -> Drawn:
-    file = ModelFile()
-    one = decoder.draw(file, DECODE, 1, has_head=True)
-    return file, {"decoder": one, CHUNK: decoder.draw(file, chunk_name(decoder.chunk), decoder.chunk, has_head=False)}
+def read_only(decoder: Decoder) -> dict[str, Callable[[], Drawn]]:
+    """Graphs that read the caches alone, with the auxiliary ones."""
+    sizes = {"": 1, f"{CHUNK}_": decoder.chunk}
+
+    def embedding() -> Drawn:
+        file = ModelFile()
+        return file, {
+            f"{start}embedding": EmbeddingGraph(
+                decoder.config, decoder.weights, file, auxiliary_name("embedder", tokens), tokens
+            )
+            for start, tokens in sizes.items()
+        }
+
+    def both() -> Drawn:
+        file, tokens = ModelFile(), decoder.chunk
+        one = decoder.draw(file, DECODE, 1, has_head=True, kind=ReadOnlyGraph)
+        many = decoder.draw(file, chunk_name(tokens), tokens, has_head=False, kind=ReadOnlyGraph)
+        return file, {"decoder": one, CHUNK: many}
+
+    def auxiliary() -> Drawn:
+        file = ModelFile()
+        return file, {
+            f"{start}{name}": graph
+            for start, tokens in sizes.items()
+            for name, graph in draw_auxiliary(decoder, file, tokens).items()
+        }
+
+    return {"embedding": embedding, "decoder": both, "auxiliary": auxiliary}
 
 
 def _save(file: ModelFile, name: str, begin: Progress, folder: Path) -> None:

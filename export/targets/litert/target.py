@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.export.targets.litert.facts import LiteRtFacts
 from phantom_edge.export.targets.litert.options import LiteRtOptions
-from phantom_edge.export.targets.target import Exact, Lint, MakeEngine, Making, Target
+from phantom_edge.export.targets.target import Count, Exact, Lint, MakeEngine, Making, Target, Variant
 from phantom_edge.foundation.errors import need
 
 if TYPE_CHECKING:
@@ -60,4 +60,11 @@ TARGET = Target(
     processor="cpu",
     tools=("ai-edge-litert", "flatbuffers", "litert-lm-builder", "torch"),
     facts=LiteRtFacts,
+    count=Count(scales=("float32", "float16"), table_block=None, fixed=True),
+    variants=(
+        *(Variant(weights) for weights in ("fp32", "int8", "int4")),
+        *(Variant(weights, "--compute gpu", compute="gpu") for weights in ("fp32", "int8")),
+        Variant("int8", "--compute npu", compute="npu"),
+    ),
+    transports=("host", "ssh"),
 )

@@ -107,7 +107,7 @@ def uncalibrated(shares: Shares) -> Factors:
 
 def rates_of(entry: Entry, target: Target, weights: str, compute: str = "auto") -> Rates:
     """Rates of a device for a kind of weights."""
-    processor = "gpu" if compute == "gpu" else target.processor
+    processor = target.processor if compute == "auto" else compute
     is_float = kind_of("prefill", weights) == "float"
     kind = "fp16" if processor == "gpu" else "fp32" if is_float else "int8"
     peak = entry.peak(processor, kind)

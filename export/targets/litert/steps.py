@@ -1,0 +1,115 @@
+"""Steps of a decoder: chunks of a prompt and single tokens, over one set of caches."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from phantom_edge.bundle.part import Part
+from phantom_edge.export.targets.litert.binding import Bind, Bound
+from phantom_edge.export.targets.litert.model_file import Array
+from phantom_edge.export.targets.litert.names import (
+    AUXILIARY,
+    CACHE,
+    CHUNK,
+    EMBEDS,
+    LOGITS,
+    MASK,
+    MASKING,
+    POSITIONS,
+    TIME,
+    TURNING,
+    UPDATING,
+)
+from phantom_edge.runtime.engine import Floats, Ints
+
+
+class InPlace:
+    """A graph that writes the caches itself."""
+
+    def __init__(self, part: Part, caches: Mapping[str, Array], bind: Bind, masked: float) -> None:
+        self.graph = Bound(part, caches, bind)
+        self.masked = np.float32(masked)
+
+    def run(self, rows: Floats, places: Ints) -> None:
+        """Reads tokens at ``places``."""
+        inputs = self.graph.inputs
+        inputs[EMBEDS][0], inputs[POSITIONS][...] = rows, places
+        looks = np.arange(inputs[MASK].shape[-1])[None] <= places[:, None]
+        inputs[MASK][0, 0] = np.where(looks, np.float32(0), self.masked)
+        self.graph.run()
+
+    def logits(self) -> Array:
+        """Logits of the one token that was read."""
+        found: Array = self.graph.outputs[LOGITS][0, 0]
+        return found
+
+
+class ReadOnly:
+    """A graph that returns new rows, with auxiliary ones that compute its mask and rotations, and write the rows."""
+
+    def __init__(self, part: Part, around: Mapping[str, Part], caches: Mapping[str, Array], bind: Bind) -> None:
+        passed = {
+            port.name: np.zeros([int(side) for side in port.shape], np.float32)
+            for ports in (part.outputs, around[MASKING].outputs, around[TURNING].outputs)
+            for port in ports
+            if port.name != LOGITS
+        }
+        shared = {**caches, **passed}
+        self.graph = Bound(part, shared, bind)
+        self.around = {name: Bound(one, shared, bind) for name, one in around.items()}
+
+    def run(self, rows: Floats, places: Ints) -> None:
+        """Reads tokens at ``places``."""
+        self.around[MASKING].inputs[TIME][...] = places[0]
+        for name in (TURNING, UPDATING):
+            self.around[name].inputs[POSITIONS][...] = places
+        self.graph.inputs[EMBEDS][0] = rows
+        for one in (self.around[MASKING], self.around[TURNING], self.graph, self.around[UPDATING]):
+            one.run()
+
+    def logits(self) -> Array:
+        """Logits of the one token that was read."""
+        found: Array = self.graph.outputs[LOGITS][0, 0]
+        return found
+
+
+class Steps:
+    """A decoder in its graphs of one token and of a chunk, over one set of caches.
+
+    Logits come from the graph of one token: a prompt is read in chunks, and each token whose logits are asked for once
+    more.
+    """
+
+    def __init__(self, parts: Mapping[str, Part], bind: Bind, masked: float) -> None:
+        one, many = parts["decoder"], parts[CHUNK]
+        self.chunk = next(int(port.shape[1]) for port in many.inputs if port.name == EMBEDS)
+        self.vocabulary = next(int(port.shape[-1]) for port in one.outputs if port.name == LOGITS)
+        self.caches = {
+            port.name: np.zeros([int(side) for side in port.shape], np.float32)
+            for port in one.inputs
+            if port.name.startswith(CACHE)
+        }
+        self.rows = min(array.shape[2] for array in self.caches.values())
+        self.one, self.many = (
+            InPlace(part, self.caches, bind, masked)
+            if MASKING not in parts
+            else ReadOnly(part, {name: parts[f"{start}{name}"] for name in AUXILIARY}, self.caches, bind)
+            for part, start in ((one, ""), (many, f"{CHUNK}_"))
+        )
+
+    def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
+        """See Engine."""
+        count, wanted = len(embeds), np.asarray(keep)
+        assert start + count + self.chunk <= self.rows
+        kept = sorted(set(wanted.tolist()))
+        to_read = count - (bool(kept) and kept[-1] == count - 1)
+        for begin in range(0, to_read, self.chunk):
+            self._step(self.many, embeds[begin : min(begin + self.chunk, to_read)], start + begin, self.chunk)
+        found = np.zeros((len(wanted), self.vocabulary), np.float32)
+        for place in kept:
+            self._step(self.one, embeds[place : place + 1], start + place, 1)
+            found[wanted == place] = self.one.logits()
+        return found
+
+    def _step(self, graph: InPlace | ReadOnly, rows: Floats, start: int, tokens: int) -> None:
+        graph.run(rows[np.minimum(np.arange(tokens), len(rows) - 1)], np.arange(start, start + tokens))
