@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from bundles import resealed
-from command_line import edge_inside
+from command_line import edge, edge_inside
 from export_settings import settings_for
 from golden_checkpoints import golden_source, prompt_of
 from hypothesis import given, settings
@@ -180,6 +180,22 @@ def test_it_answers(name: str, bundles: Callable[[str], Bundle]) -> None:
         for one in (open_session(bundle.path), Session(bundle, ExactLiteRtEngine(bundle, 1)))
     ]
     assert texts[0] and texts[0] == texts[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["run", "profile", "eval", "inspect"])
+def test_commands_show_nothing_of_litert_s_log(verb: str, bundles: Callable[[str], Bundle], tmp_path: Path) -> None:
+    """LiteRT logs when it loads, and at the end of a process."""
+    arguments: dict[str, tuple[object, ...]] = {
+        "run": ("--image", SAMPLE, "--max-new-tokens", 3, "What is the price?"),
+        "profile": ("--repeats", 1, "--tokens", 4, "--depth", 64, "--image", SAMPLE, "--out", tmp_path / "run.json"),
+        "eval": ("--data", SAMPLE.parents[1] / "triples.jsonl", "--limit", 1, "--out", tmp_path / "report"),
+        "inspect": (),
+    }
+    bundle = bundles("int4").path
+    ran = edge(verb, *(("--model", bundle) if verb == "run" else (bundle,)), *arguments[verb])
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout and "INFO" not in ran.stderr and "WARNING" not in ran.stderr
 
 
 def without(port: str) -> Callable[[Any], None]:
