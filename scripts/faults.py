@@ -121,7 +121,7 @@ class Running:
             return ""
         self.process.kill()
         self.process.join()
-        return HANG
+        return f"{HANG}"
 
 
 def start(desk: Path, name: str, numbers: list[int]) -> Running:
