@@ -1,5 +1,7 @@
 package phantom.edge
 
+import phantom.edge.bundle.PublicKey
+
 /**
  * Settings of an open bundle; the defaults hold on a phone with 4 GB.
  *
@@ -13,6 +15,8 @@ package phantom.edge
  * no pauses.
  * @property machine The device's name, for profiles. On Android: `androidMachine()`.
  * @property sensors The device's sensors, for profiles. On Android: `AndroidSensors(context)`.
+ * @property key Public key of minisign, the text of `KEY.pub`: a bundle that is not signed with it is refused. Null: no
+ * signature is looked at.
  */
 public class Options(
     public val threads: Int = minOf(PHONE_THREADS, Runtime.getRuntime().availableProcessors()),
@@ -22,7 +26,10 @@ public class Options(
     public val headroom: (() -> Float)? = null,
     public val machine: Machine = Machine(),
     public val sensors: Sensors? = null,
+    public val key: String? = null,
 ) {
+    internal val publicKey: PublicKey? = key?.let(PublicKey::read)
+
     init {
         check(threads >= 0, "threads is $threads", "give 0 (ONNX Runtime chooses) or more")
         check(pictures >= 1, "pictures is $pictures", "give 1 or more")

@@ -205,8 +205,9 @@ public class Phantom private constructor(
         /**
          * Opens a bundle: compares its files with its manifest, and loads it.
          *
-         * [progress] takes the bytes compared and all bytes. Raises [PhantomError] for a bundle that is damaged, that
-         * needs more memory than there is, or that this library cannot run exactly.
+         * [progress] takes the bytes compared and all bytes. Raises [PhantomError] for a bundle that is damaged, that is
+         * not signed with the key of the options, that needs more memory than there is, or that this library cannot run
+         * exactly.
          */
         public suspend fun open(
             folder: File,
@@ -215,7 +216,7 @@ public class Phantom private constructor(
         ): Phantom {
             val dispatcher = Dispatchers.IO.limitedParallelism(1)
             return withContext(dispatcher) {
-                val bundle = BundleFolder.read(folder)
+                val bundle = BundleFolder.read(folder, options.publicKey)
                 checkTarget(bundle)
                 checkMemory(bundle, options)
                 val all = bundle.manifest.files.values.sumOf { it.bytes }

@@ -12,6 +12,9 @@ public sealed class PhantomError(public val problem: String, public val remedy: 
     public class DamagedBundle(problem: String, remedy: String = EXPORT_AGAIN, cause: Throwable? = null) :
         PhantomError(problem, remedy, cause)
 
+    /** A bundle that is not signed with the key that was given. */
+    public class Untrusted(problem: String, remedy: String) : PhantomError(problem, remedy)
+
     /** A bundle, or a part of one, that this library cannot run exactly. */
     public class Unsupported(problem: String, remedy: String) : PhantomError(problem, remedy)
 

@@ -8,7 +8,7 @@ import java.io.File
 import java.io.IOException
 import java.security.MessageDigest
 
-private const val MANIFEST = "phantom.json"
+internal const val MANIFEST = "phantom.json"
 private const val VERSION = 2L
 private const val MANIFEST_MEGABYTES = 64
 private val PLAIN_NAME = Regex("[\\p{L}\\p{N}_-][\\p{L}\\p{N}_.-]*(/[\\p{L}\\p{N}_-][\\p{L}\\p{N}_.-]*){0,8}")
@@ -34,8 +34,8 @@ internal class BundleFolder private constructor(val folder: File, val manifest: 
     }
 
     companion object {
-        /** Reads the manifest of a folder; no other file is opened. Raises PhantomError. */
-        fun read(folder: File): BundleFolder {
+        /** Reads the manifest of a folder, which must be signed with [key], and no other file. Raises PhantomError. */
+        fun read(folder: File, key: PublicKey? = null): BundleFolder {
             if (!folder.isDirectory) {
                 throw PhantomError.DamagedBundle(
                     "there is no folder $folder",
@@ -46,7 +46,9 @@ internal class BundleFolder private constructor(val folder: File, val manifest: 
             if (!path.isFile) throw PhantomError.DamagedBundle("$folder is no bundle: it has no $MANIFEST")
             val manifest = try {
                 if (path.length() > MANIFEST_MEGABYTES shl 20) throw WrongJson("it is no manifest")
-                val text = strictText(path.readBytes())
+                val bytes = path.readBytes()
+                if (key != null) checkSignature(folder, bytes, key)
+                val text = strictText(bytes)
                 val document = parseJson(text)
                 checkVersion(path, document, text)
                 document
