@@ -5,19 +5,23 @@ from types import ModuleType
 
 from phantom_edge.foundation.versions import extra_with, install_command
 
+LONGEST = 4000
+"""Longest problem, in characters."""
+
 
 class EdgeError(Exception):
     """A mistake that the user can correct.
 
     ``problem`` states the fault in one line; ``remedy`` is a command to paste or a choice to make. In the problem, what
-    cannot be printed is escaped: names from a damaged file hold anything.
+    cannot be printed is escaped, and what is longer than LONGEST is cut off: names from a damaged file hold anything.
     """
 
     exit_code = 1
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(problem, remedy)
-        self.problem = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in problem)
+        shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in problem[: LONGEST + 1])
+        self.problem = shown if len(shown) <= LONGEST else f"{shown[:LONGEST]} ..."
         self.remedy = remedy
 
     def __str__(self) -> str:

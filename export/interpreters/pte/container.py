@@ -28,6 +28,9 @@ from phantom_edge.export.interpreters.pte.program import (
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.json_file import regular
 
+LONGEST = 300
+"""Longest description of what is not understood, in characters: a damaged program has shapes of any length."""
+
 MAGIC = b"ET"
 DELEGATE = "XnnpackBackend"
 
@@ -89,9 +92,10 @@ def one_line(error: Exception) -> str:
 
 
 def refuse(what: str) -> EdgeError:
-    """Returns the error for a feature that this interpreter lacks."""
+    """Returns the error for a feature that this interpreter lacks, with the beginning of a long description."""
+    shown = " ".join(what.split())
     return EdgeError(
-        f"{' '.join(what.split())} is not understood",
+        f"{shown[:LONGEST]}{' ...' * (len(shown) > LONGEST)} is not understood",
         "make the program without it, or add it to phantom_edge/export/interpreters/pte",
     )
 
