@@ -101,7 +101,7 @@ def test_the_other_verbs(desk: Path) -> None:
 
 
 def test_mistakes_are_those_of_the_command_line(tmp_path: Path) -> None:
-    with pytest.raises(EdgeError, match="--compute is for target coreml, not onnx"):
+    with pytest.raises(EdgeError, match="--compute is for target coreml and litert, not onnx"):
         phantom_edge.export_bundle("nano", "onnx", tmp_path / "x", options={"compute": "gpu"})
     with pytest.raises(EdgeError, match="no target has an option 'shared'"):
         phantom_edge.export_bundle("nano", "qnn", tmp_path / "x", options={"shared": True})

@@ -33,12 +33,12 @@ ACCURACY = 4
 class LinearDrawing(Drawing):
     """A drawing whose linear layers are quantized where ``integers`` has their weights.
 
-    ``asked`` are rows that the caller of the graph chooses: there may be none. ``rows`` counts those of what is
-    multiplied, where a graph fixes it.
+    ``asked`` are rows that the caller of the graph chooses: there may be none. ``fixed_rows`` counts those of
+    what is multiplied, where a graph fixes it.
     """
 
     asked: Value | None = None
-    rows: int | None = None
+    fixed_rows: int | None = None
 
     def __init__(
         self,
@@ -121,12 +121,12 @@ class LinearDrawing(Drawing):
     ) -> Value:
         """Rounds each row of ``x`` by its own scale; ``product`` takes the bytes, the scale 1 and their zero point."""
         one, middle = self.held_once("one", torch.tensor(1.0)), self.byte(scheme.middle)
-        size = self.row_scales(x)
-        if self.rows is None:
+        size, rows = self.row_scales(x), self.fixed_rows
+        if rows is None:
             integers = self.rounding("QuantizeLinear", self.rounding("Div", x, size), one, middle)
         else:
-            zeros = self._bytes_once(f"uint8_{scheme.middle}_{self.rows}", np.full(self.rows, scheme.middle, np.uint8))
-            integers = self.rounding("QuantizeLinear", x, self.reshape(size, self.rows), zeros, axis=0)
+            zeros = self._bytes_once(f"uint8_{scheme.middle}_{rows}", np.full(rows, scheme.middle, np.uint8))
+            integers = self.rounding("QuantizeLinear", x, self.reshape(size, rows), zeros, axis=0)
         found = self.rounding("Mul", product(integers, one, middle), size)
         return found if bias is None else self.op("Add", found, bias)
 

@@ -65,14 +65,14 @@ class VisionDrawing(VisionParts, ByteAttention):
         super().__init__("vision", dtype, read, integers, opset_only=opset_only)
         self.config, self.vision = config, config.vision
         size = self.vision.image_size
-        self.tokens = self.rows = self.vision.patches_per_side**2 + 1
+        self.tokens = self.fixed_rows = self.vision.patches_per_side**2 + 1
         pixels = self.input("pixel_values", (1, 3, size, size))
         with self.within(places.PATCHES):
             x = self._embedded(pixels)
         for number in range(self.vision.num_hidden_layers):
             with self.within(f"layers.{number}"):
                 x = self._layer(x, f"{TOWER}layers.{number}.")
-        self.rows = config.tokens_per_tile
+        self.fixed_rows = config.tokens_per_tile
         with self.within(places.PROJECTOR):
             tokens = self._projected(x)
         self.output(tokens, "image_tokens", (config.tokens_per_tile, config.text.hidden_size))
