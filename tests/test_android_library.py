@@ -6,9 +6,11 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
+from once import made_once
 from other_languages import loaded
 from PIL import Image
 from registries import PATIENCE, fetch
@@ -33,9 +35,14 @@ def made(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tested(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the library after its tests, which passed; a copy, so that no two builds meet."""
-    desk = tmp_path_factory.mktemp("android")
+def tested(made: Path, place: Path) -> Path:
+    """The folder of the library after its tests, which passed: a copy, tested once for all processes of a run."""
+    desk = made_once(place, "android", partial(build_and_test, made))
+    return desk / "apps" / "android" / "phantom"
+
+
+def build_and_test(made: Path, desk: Path) -> None:
+    """Copies library and app into ``desk``, and runs their tests."""
     shutil.copytree(ANDROID, desk / "apps" / "android", ignore=shutil.ignore_patterns("target"))
     (desk / "export" / "targets").mkdir(parents=True)
     shutil.copytree(ROOT / "export" / "targets" / "onnx", desk / "export" / "targets" / "onnx")
@@ -44,7 +51,6 @@ def tested(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("aapt2") is None:
         words += ["-pl", "phantom"]
     fetch(words, desk, "the packages of the Kotlin library")
-    return pom.parent / "phantom"
 
 
 def counted(module: Path) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """What several modules of a run need, made once for all of them and for all processes of pytest-xdist."""
 
 import os
-import tempfile
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,12 +20,13 @@ def run_folder(factory: pytest.TempPathFactory) -> Path:
 def made_once(place: Path, name: str, make: Callable[[Path], object]) -> Path:
     """The folder ``name`` in ``place``; ``make`` fills it, for whoever asks first, while others wait.
 
-    Where ``make`` raises, there is no such folder, and the next one tries again.
+    Where ``make`` raises, the next one begins anew.
     """
-    folder = place / name
+    folder, whole = place / name, place / f"{name}.whole"
     with FileLock(place / f"{name}.lock"):
-        if not folder.is_dir():
-            making = Path(tempfile.mkdtemp(dir=place))
-            make(making)
-            making.rename(folder)
+        if not whole.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            whole.touch()
     return folder
