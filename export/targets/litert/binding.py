@@ -5,7 +5,7 @@ import os
 import sys
 import weakref
 from collections.abc import Callable, Collection, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -103,7 +103,7 @@ class _Loading:
         self.models: dict[Path, Any] = {}
         self.buffers: dict[int, tuple[Array, Any]] = {}  # with the arrays, whose addresses are the keys
         weakref.finalize(self, _close, self.models, self.buffers)
-        atexit.register(_be_silent)
+        _be_silent_at_the_end()
 
     def model(self, path: Path) -> Any:
         """Returns the model in a file."""
@@ -125,6 +125,11 @@ class _Loading:
                 self.buffers[id(array)] = array, make()
                 self.buffers[id(array)][1].write(array)
         return self.buffers[id(array)][1]
+
+
+@cache
+def _be_silent_at_the_end() -> None:
+    atexit.register(_be_silent)  # once: what is registered again would run before what others registered meanwhile
 
 
 def _be_silent() -> None:

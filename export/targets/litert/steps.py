@@ -38,11 +38,6 @@ class InPlace:
         inputs[MASK][0, 0] = np.where(looks, np.float32(0), self.masked)
         self.graph.run()
 
-    def logits(self) -> Array:
-        """Logits of the one token that was read."""
-        found: Array = self.graph.outputs[LOGITS][0, 0]
-        return found
-
 
 class ReadOnly:
     """A graph that returns new rows, with auxiliary ones that compute its mask and rotations, and write the rows."""
@@ -66,11 +61,6 @@ class ReadOnly:
         self.graph.inputs[EMBEDS][0] = rows
         for one in (self.around[MASKING], self.around[TURNING], self.graph, self.around[UPDATING]):
             one.run()
-
-    def logits(self) -> Array:
-        """Logits of the one token that was read."""
-        found: Array = self.graph.outputs[LOGITS][0, 0]
-        return found
 
 
 class Steps:
@@ -108,7 +98,7 @@ class Steps:
         found = np.zeros((len(wanted), self.vocabulary), np.float32)
         for place in kept:
             self._step(self.one, embeds[place : place + 1], start + place, 1)
-            found[wanted == place] = self.one.logits()
+            found[wanted == place] = self.one.graph.outputs[LOGITS][0, 0]
         return found
 
     def _step(self, graph: InPlace | ReadOnly, rows: Floats, start: int, tokens: int) -> None:
