@@ -5,7 +5,7 @@ import { MANIFEST } from "./manifest-reader.js";
 
 export const SIGNATURE = `${MANIFEST}.minisig`;
 /** Most bytes of a file of minisign's. */
-const MOST_SIGNATURE_BYTES = 10_000;
+export const MOST_SIGNATURE_BYTES = 10_000;
 
 const TRUSTED = "trusted comment: ";
 const AGAIN = "do not use it; ask its maker for the bundle, or for the key that it is signed with";
@@ -67,7 +67,7 @@ function isSigned({ key }: PublicKey, message: Uint8Array, signature: Uint8Array
 
 /** The signature of the manifest with its mark and number, the trusted comment, and the signature of both. */
 function read(path: string, bytes: Uint8Array): [Uint8Array, string, Uint8Array] {
-  if (bytes.length > MOST_SIGNATURE_BYTES) throw untrusted(`${path} cannot be read (it is no signature)`);
+  if (bytes.length > MOST_SIGNATURE_BYTES) throw tooLong(path);
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
@@ -85,6 +85,11 @@ function read(path: string, bytes: Uint8Array): [Uint8Array, string, Uint8Array]
     if (error instanceof Foreign) throw untrusted(`${path} is no signature of minisign (${error.message})`);
     throw error;
   }
+}
+
+/** The refusal of a file that is longer than any signature. */
+export function tooLong(path: string): PhantomError {
+  return untrusted(`${path} cannot be read (it is no signature)`);
 }
 
 function untrusted(problem: string): PhantomError {

@@ -4,7 +4,7 @@ import type { ListedFile, Manifest } from "./manifest.js";
 import { MANIFEST, MOST_MANIFEST_BYTES, readManifest } from "./manifest-reader.js";
 import { sha256 } from "./sha256.js";
 import type { Shelf } from "./shelf.js";
-import { checkSignature, type PublicKey, SIGNATURE } from "./signature.js";
+import { checkSignature, MOST_SIGNATURE_BYTES, type PublicKey, SIGNATURE, tooLong } from "./signature.js";
 
 const SUFFIX = ".json";
 const SIGNED = ".minisig";
@@ -89,6 +89,7 @@ export class Store {
       const response = await fetch(url, { signal: this.signal, cache: "no-cache" });
       if (response.status === 404 || response.status === 410) return undefined;
       if (!response.ok) throw noConnection(`${url} answers ${response.status}`);
+      if (Number(response.headers.get("Content-Length")) > MOST_SIGNATURE_BYTES) throw tooLong(url);
       return new Uint8Array(await response.arrayBuffer());
     } catch (error) {
       this.signal.throwIfAborted();
