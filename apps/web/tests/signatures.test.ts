@@ -85,6 +85,17 @@ describe("signatures", () => {
     expect((await opening(folders, right.key, { fault: failing })).fault).toMatchObject({ fault: "no connection" });
   });
 
+  test("one that is announced as too long is refused before it arrives", async () => {
+    const folders = [`${MADE}/signatures/${right.folder}`];
+    const endless: Serving["fault"] = (request, response) => {
+      if (!request.url!.endsWith(".minisig")) return false;
+      response.writeHead(200, { "Content-Length": 1e9 }).write("untrusted");
+      return true;
+    };
+    const { fault } = await opening(folders, right.key, { fault: endless });
+    expect(fault).toMatchObject({ fault: "untrusted", problem: expect.stringContaining("it is no signature") });
+  });
+
   test("without a connection, what was kept is checked as well", async () => {
     const server = await served({ folders: [`${MADE}/signatures/${right.folder}`] });
     const shelf = new MemoryShelf();
