@@ -24,7 +24,7 @@ import phantom.edge.app.talk.Model
 import java.io.ByteArrayInputStream
 import java.io.File
 
-private const val PATIENCE_NANOS = 20_000_000_000
+private const val PATIENCE_NANOS = 60_000_000_000
 
 /** The app that Robolectric started. */
 internal val app: PhantomApp get() = RuntimeEnvironment.getApplication() as PhantomApp

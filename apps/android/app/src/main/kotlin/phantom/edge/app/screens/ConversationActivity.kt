@@ -2,6 +2,7 @@ package phantom.edge.app.screens
 
 import android.app.AlertDialog
 import android.content.Intent
+import android.content.SharedPreferences.OnSharedPreferenceChangeListener
 import android.net.Uri
 import android.os.Bundle
 import android.view.Menu
@@ -16,6 +17,9 @@ import android.widget.ListView
 import android.widget.TextView
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.NonCancellable
+import kotlinx.coroutines.channels.awaitClose
+import kotlinx.coroutines.flow.Flow
+import kotlinx.coroutines.flow.callbackFlow
 import kotlinx.coroutines.flow.combine
 import kotlinx.coroutines.withContext
 import phantom.edge.app.R
@@ -46,6 +50,14 @@ internal class ConversationActivity : Screen() {
         set(value) = preferences().edit().putLong(CONVERSATION, value ?: NONE).apply()
 
     private fun preferences() = getPreferences(MODE_PRIVATE)
+
+    /** The conversation on the screen, now and after every change; also one that the screen before a rotation made. */
+    private val conversations: Flow<Long?> = callbackFlow {
+        val listener = OnSharedPreferenceChangeListener { _, _ -> trySend(conversation) }
+        preferences().registerOnSharedPreferenceChangeListener(listener)
+        trySend(conversation)
+        awaitClose { preferences().unregisterOnSharedPreferenceChangeListener(listener) }
+    }
 
     override fun onCreate(savedInstanceState: Bundle?) {
         super.onCreate(savedInstanceState)
@@ -86,12 +98,14 @@ internal class ConversationActivity : Screen() {
     override fun follow() {
         followVitals(vitals)
         each(app.assistant.model) { status.text = words(it) }
-        each(combine(app.assistant.changes, app.assistant.running) { _, running -> running }) { update(it) }
+        val assistant = app.assistant
+        val news = combine(conversations, assistant.changes, assistant.running) { place, _, turn -> place to turn }
+        each(news) { (place, turn) -> update(place, turn) }
     }
 
-    private suspend fun update(running: Turn?) {
+    /** Called by one collector alone: of two at once, the one that began earlier could show its turns last. */
+    private suspend fun update(place: Long?, running: Turn?) {
         ask.setText(if (running == null) R.string.ask else R.string.stop)
-        val place = conversation
         val turns = withContext(Dispatchers.IO) { place?.let { app.store.turns(it) }.orEmpty() }
         adapter.turns = turns.map { if (it.id == running?.id) running else it }
     }
@@ -105,7 +119,6 @@ internal class ConversationActivity : Screen() {
             app.assistant.stop()
         } else {
             ask(question.text.toString(), picture)
-            update(app.assistant.running.value)
         }
     }
 
@@ -184,7 +197,7 @@ internal class ConversationActivity : Screen() {
 
     override fun onOptionsItemSelected(item: MenuItem): Boolean {
         when (item.itemId) {
-            R.id.new_conversation -> go(null)
+            R.id.new_conversation -> conversation = null
             R.id.conversations -> choose()
             R.id.delete_conversation -> delete()
             R.id.camera -> startActivity(Intent(this, CameraActivity::class.java))
@@ -196,17 +209,12 @@ internal class ConversationActivity : Screen() {
         return true
     }
 
-    private fun go(to: Long?) {
-        conversation = to
-        attempt(::say) { update(app.assistant.running.value) }
-    }
-
     private fun choose() = attempt(::say) {
         val all = withContext(Dispatchers.IO) { app.store.all() }
         if (all.isEmpty()) throw Refusal(getString(R.string.no_conversations), getString(R.string.question_hint))
         AlertDialog.Builder(this)
             .setTitle(R.string.conversations)
-            .setItems(all.map { it.title }.toTypedArray()) { _, place -> go(all[place].id) }
+            .setItems(all.map { it.title }.toTypedArray()) { _, place -> conversation = all[place].id }
             .show()
     }
 
@@ -217,7 +225,7 @@ internal class ConversationActivity : Screen() {
             place?.let { app.store.remove(it) }
             app.pictures.sweep(app.store.pictures() + setOfNotNull(picture))
         }
-        go(null)
+        conversation = null
     }
 
     private companion object {

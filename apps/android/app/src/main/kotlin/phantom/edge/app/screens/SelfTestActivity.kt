@@ -5,7 +5,7 @@ import android.widget.ArrayAdapter
 import android.widget.Button
 import android.widget.ListView
 import android.widget.TextView
-import kotlinx.coroutines.flow.collect
+import kotlinx.coroutines.flow.collectLatest
 import kotlinx.coroutines.launch
 import phantom.edge.Phantom
 import phantom.edge.Report
@@ -53,13 +53,15 @@ internal class SelfTestActivity : Screen() {
 
     override fun follow() {
         each(app.examination.state) { show(it) }
-        each(app.assistant.model) { model ->
-            if (model is Model.Ready) {
-                shown.launch { model.phantom.state.collect { show(it) } }
-                attempt({ proof.text = it }) { showProof(model.phantom) }
-            } else {
-                status.text = words(model)
-            }
+        shown.launch { app.assistant.model.collectLatest { follow(it) } }
+    }
+
+    private suspend fun follow(model: Model) {
+        if (model is Model.Ready) {
+            attempt({ proof.text = it }) { showProof(model.phantom) }
+            model.phantom.state.collect { show(it) }
+        } else {
+            status.text = words(model)
         }
     }
 
