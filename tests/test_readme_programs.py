@@ -21,8 +21,6 @@ from phantom_edge.export.targets.onnx.engine import OrtEngine
 from phantom_edge.models.shipped import NANO
 from phantom_edge.processing.images import open_image
 from phantom_edge.processing.tiling import Tiling, to_pixel_values
-from phantom_edge.quantize.quantize import quantize_checkpoint
-from phantom_edge.quantize.recipe import read_recipe
 from phantom_edge.runtime.session import Session
 from phantom_edge.runtime.watched import watch
 
@@ -30,23 +28,18 @@ SAMPLES = Path(__file__).parents[1] / "apps/samples/00000"
 PROGRAM = EXPORT / "targets/onnx/programs/answer.py"
 PYTHON = [sys.executable, "-I", str(PROGRAM)]
 ASKED = ((SAMPLES / "00009002.png", "What is the price?"), (SAMPLES / "00009000.png", "What shapes do you see?"))
-FORMS = ("fp32", "int8", "int4", "int8 cache", "fp16")
+FORMS = ("fp32", "int8", "int4", "int8-cache", "fp16")
 CLEAR = 8
 """Number of questions, clear in float32, that float16 is asked."""
 
 
 @pytest.fixture(scope="module")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
-    """Bundles of the shipped model, and one of random weights, whose answers hang on every number."""
-    desk = tmp_path_factory.mktemp("programs")
-    found = {"fp32": export_onnx(NANO, desk / "fp32", max_context=400)}
-    for recipe in ("int8", "int4"):
-        quantize_checkpoint(NANO, read_recipe(recipe), desk / f"{recipe}-model", name=recipe)
-        found[recipe] = export_onnx(desk / f"{recipe}-model", desk / recipe, max_context=400)
-    resealed(found["int8"].path, lambda text: text.update(generation={}))  # what is absent has its default
-    found["int8 cache"] = export_onnx(desk / "int4-model", desk / "cache", max_context=400, cache="int8")
-    found["fp16"] = export_onnx(NANO, desk / "fp16", max_context=400, precision="fp16")
-    return found
+def bundles(conformance: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
+    """Bundles of the shipped model; in one what has its default is absent."""
+    made = conformance / "bundles"
+    sparse = shutil.copytree(made / "int8", tmp_path_factory.mktemp("programs") / "int8")
+    resealed(sparse, lambda text: text.update(generation={}))
+    return {form: Bundle.open(sparse if form == "int8" else made / form) for form in FORMS}
 
 
 @pytest.fixture(scope="module")

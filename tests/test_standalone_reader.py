@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import export_onnx, manifest_edit, resealed
+from bundles import manifest_edit, resealed
 from noise import noise
 from PIL import Image
 from standalone_pictures import decode, resize
@@ -22,21 +22,12 @@ from phantom_edge.data.scenes.draw import draw_scene
 from phantom_edge.data.scenes.questions import ask
 from phantom_edge.data.scenes.sample import make_scene
 from phantom_edge.export.sessions import open_session
-from phantom_edge.models.shipped import NANO
 from phantom_edge.processing.images import ORIENTATION_TAG, open_image
-from phantom_edge.quantize.quantize import quantize_checkpoint
-from phantom_edge.quantize.recipe import read_recipe
 from phantom_edge.runtime.sampling import Sampling
 from phantom_edge.runtime.session import Answer, Session
 
-FORMS: dict[str, tuple[str | None, dict[str, Any]]] = {
-    "fp32": (None, {}),
-    "fp16": (None, {"precision": "fp16"}),
-    "int8": ("int8", {}),
-    "int4": ("int4", {}),
-    "int8 cache": ("int8", {"cache": "int8"}),
-}
-"""Recipe and settings of the exports."""
+FORMS = ("fp32", "fp16", "int8", "int4", "int8-cache")
+"""Bundles of the conformance data."""
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "penalty": {"repetition_penalty": 3.0},
@@ -51,27 +42,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
 Question = tuple[str, list[Path]]
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Bundles of nano by form, made once."""
-    desk = tmp_path_factory.mktemp("standalone")
-
-    def folder(form: str) -> Path:
-        recipe, settings = FORMS[form]
-        checkpoint = desk / f"checkpoint {recipe}" if recipe else NANO
-        if recipe and not checkpoint.exists():
-            quantize_checkpoint(NANO, read_recipe(recipe), checkpoint, name=recipe)
-        if not (desk / form).exists():
-            export_onnx(checkpoint, desk / form, **settings)
-        return desk / form
-
-    return folder
-
-
 @pytest.fixture
-def copied(exported: Callable[[str], Path], tmp_path: Path) -> Path:
+def copied(conformance: Path, tmp_path: Path) -> Path:
     """A bundle to be changed."""
-    return shutil.copytree(exported("fp32"), tmp_path / "bundle")
+    return shutil.copytree(conformance / "bundles" / "fp32", tmp_path / "bundle")
 
 
 @pytest.fixture(scope="module")
@@ -148,18 +122,18 @@ def assert_same(reader: Reader, session: Session, question: Question, tokens: in
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", FORMS)
-def test_answers_are_the_sessions(form: str, exported: Callable[[str], Path], questions: list[Question]) -> None:
-    folder = exported(form)
+@pytest.mark.parametrize(
+    ("form", "step"),
+    [(form, 1 if form == "int8" else 3) for form in FORMS]
+    + [pytest.param(form, 1, marks=pytest.mark.long) for form in FORMS],
+)
+def test_answers_are_the_sessions(form: str, step: int, conformance: Path, questions: list[Question]) -> None:
+    """Of one form all questions; of the others every third one, and all in long tests."""
+    folder = conformance / "bundles" / form
     reader, session = Reader(folder), open_session(folder)
-    reused = [assert_same(reader, session, question) for question in questions]
-    assert sum(tokens > session.manifest.pictures.tokens_per_tile for tokens in reused) > len(questions) // 3
-
-
-def test_a_few_answers_are_the_sessions(exported: Callable[[str], Path], questions: list[Question]) -> None:
-    reader, session = Reader(exported("fp32")), open_session(exported("fp32"))
-    reused = [assert_same(reader, session, question) for question in questions[:2] + questions[30::8] + questions[-9:]]
-    assert reused[0] == 0 and reused[1] > session.manifest.pictures.tokens_per_tile
+    reused = [assert_same(reader, session, question) for question in questions[::step]]
+    least = len(questions) // 3 if step == 1 else 1
+    assert sum(tokens > session.manifest.pictures.tokens_per_tile for tokens in reused) > least
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -278,7 +252,7 @@ def test_damaged_bundles_are_refused(name: str, copied: Path) -> None:
         Reader(copied)
 
 
-def test_questions_are_refused(copied: Path, pictures: dict[str, Path], exported: Callable[[str], Path]) -> None:
+def test_questions_are_refused(copied: Path, pictures: dict[str, Path], conformance: Path) -> None:
     """Reserved texts, marks without pictures, prompts that are too long, and ids and first tokens that do not fit."""
     reader, image = Reader(copied), [pictures["scene0.png"]]
     for reserved in Bundle.open(copied).manifest.prompt.reserved:
@@ -292,4 +266,4 @@ def test_questions_are_refused(copied: Path, pictures: dict[str, Path], exported
     resealed(copied, lambda manifest: manifest["prompt"].update(first_token=7))
     with pytest.raises(Refusal, match="begins with another token"):
         Reader(copied).ask("Why?")
-    assert reader.ask("Why?", (), 4) == Reader(exported("fp32")).ask("Why?", (), 4)
+    assert reader.ask("Why?", (), 4) == Reader(conformance / "bundles" / "fp32").ask("Why?", (), 4)
