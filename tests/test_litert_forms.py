@@ -7,6 +7,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import edge_inside
 from export_settings import settings_for
@@ -17,6 +18,7 @@ pytest.importorskip("litert_lm_builder", reason="LiteRT-LM's builder (litert-lm-
 from litert_gpu import HAS_DRIVER, on_gpu
 
 from phantom_edge.bundle.folder import Bundle
+from phantom_edge.checkpoint.quantized.files import QuantizedFiles
 from phantom_edge.checkpoint.quantized.schemes import SCHEMES
 from phantom_edge.export.pipeline import export_bundle
 from phantom_edge.export.sessions import open_session
@@ -25,6 +27,7 @@ from phantom_edge.export.targets.litert.compiling import script
 from phantom_edge.export.targets.litert.facts import METADATA, SCRIPT, LiteRtFacts
 from phantom_edge.export.targets.litert.lint import lint
 from phantom_edge.export.targets.litert.lower import settle
+from phantom_edge.export.targets.litert.reader.model import read_model
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.models.shipped import NANO
@@ -84,6 +87,24 @@ def test_a_picture_on_a_gpu(bundles: Callable[..., Bundle]) -> None:
     answer, off = on_gpu(bundle.path, SAMPLE, QUESTION)
     assert off <= PRECISE
     assert answer == "".join(open_session(bundle.path).ask(QUESTION, [SAMPLE], Sampling(16)))
+
+
+@pytest.mark.slow
+def test_rows_of_4_bits(tmp_path: Path) -> None:
+    """Proved by LiteRT and the reader; the file holds the checkpoint's integers, and only what GPUs and makers take."""
+    quantize_checkpoint(NANO, read_recipe("int4-row"), tmp_path / "checkpoint", name="int4-row")
+    asked = settings_for("litert", max_context=192, max_tiles=1, compute="gpu")
+    bundle = export_bundle(str(tmp_path / "checkpoint"), "litert", tmp_path / "bundle", asked).bundle
+    assert bundle.proof is not None and bundle.proof.passed
+    files, graph = QuantizedFiles.open(tmp_path / "checkpoint"), read_model(bundle.file("decoder.tflite"))["decode"]
+    fours = {one.name.removesuffix(".integers"): one for one in graph.tensors if one.dtype == "INT4"}
+    assert fours.keys() == {name for name, scheme in files.schemes.items() if scheme.name == "int4-pos"} != set()
+    for name, tensor in fours.items():
+        wanted = files.quantized(name)
+        assert np.array_equal(tensor.stored.astype(int), wanted.integers.numpy().astype(int) - wanted.scheme.middle)
+        assert np.array_equal(tensor.scales, wanted.scales[:, 0].float())
+    assert all(part.eligible == part.operations for part in lint(bundle).parts.values())
+    assert "".join(open_session(bundle.path).ask(QUESTION, [SAMPLE], Sampling(8)))
 
 
 @pytest.mark.parametrize("compute", ["gpu", "npu"])

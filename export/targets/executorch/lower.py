@@ -102,6 +102,8 @@ def _why_not(scheme: Scheme, *, is_table: bool) -> str:
         return "XNNPACK has no zero points of weights"
     if scheme.static_inputs:
         return "XNNPACK rounds the inputs of layers at run time, not with a fixed scale"
+    if scheme.group is None and scheme.bits != 8:
+        return "whole rows of 4 bits were not compared with what they should compute"
     if is_table:
         return ""
     if scheme.group is not None and scheme.bits == 8:

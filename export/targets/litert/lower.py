@@ -38,7 +38,7 @@ WHOLE_ROWS = {
     "gpu": "LiteRT's delegate for GPUs does not survive blocks of 4 bits",
     "npu": "compilers for NPUs take no blocks of 4 bits",
 }
-"""Reasons why only whole rows of 8 bits are drawn."""
+"""Reasons why only whole rows are drawn."""
 
 TOOLS = ("ai-edge-litert", "flatbuffers", "litert-lm-builder", "torch")
 TOKENIZER, TEMPLATE = "tokenizer.json", "chat_template.jinja"
@@ -60,7 +60,7 @@ def settle(config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Setti
         why, choice = _why_not(scheme), "int8 or int4, whose schemes run here"
         compute = settings.own(LiteRtOptions).compute
         if not why and scheme.group is not None and compute in WHOLE_ROWS:
-            why, choice = WHOLE_ROWS[compute], "int8"
+            why, choice = WHOLE_ROWS[compute], "int8 or int4-row"
         if why:
             raise EdgeError(f"{name} is {scheme.name}: {why}", f"give --weights {choice}")
     return settings
@@ -80,7 +80,9 @@ def _why_not(scheme: Scheme) -> str:
         return "LiteRT's kernels have no integers of 3 bits"
     if not scheme.positive:
         return "its scales may be negative or rounded, and XNNPACK takes positive bfloat16 numbers alone"
-    return "" if scheme.group == BLOCK else f"only blocks of {BLOCK} were compared with what they should compute"
+    if scheme.group in (None, BLOCK):
+        return ""
+    return f"only whole rows and blocks of {BLOCK} were compared with what they should compute"
 
 
 def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Progress) -> Lowered:

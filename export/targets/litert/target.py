@@ -63,8 +63,8 @@ TARGET = Target(
     count=Count(scales=("float32", "float16"), table_block=None, fixed=True),
     variants=(
         *(Variant(weights) for weights in ("fp32", "int8", "int4")),
-        *(Variant(weights, "--compute gpu", compute="gpu") for weights in ("fp32", "int8")),
-        Variant("int8", "--compute npu", compute="npu"),
+        *(Variant(weights, "--compute gpu", compute="gpu") for weights in ("fp32", "int8", "int4-row")),
+        *(Variant(weights, "--compute npu", compute="npu") for weights in ("int8", "int4-row")),
     ),
     transports=("host", "ssh"),
 )

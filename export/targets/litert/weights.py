@@ -1,8 +1,8 @@
 """Weights of linear layers: float32, or the unchanged integers of a quantized checkpoint.
 
-Rows of 8 bits have a float32 scale each; XNNPACK rounds their inputs to 8 bits, row by row, at run time. Blocks of 4
-bits have float16 scales, which XNNPACK rounds to bfloat16 without a word: only scales that are bfloat16 numbers already
-are drawn.
+Rows of 8 or 4 bits have a float32 scale each; XNNPACK rounds their inputs to 8 bits, row by row, at run time. Blocks of
+4 bits have float16 scales, which XNNPACK rounds to bfloat16 without a word: only scales that are bfloat16 numbers
+already are drawn.
 """
 
 from functools import cache, partial
@@ -43,7 +43,8 @@ class Weights:
         scheme = self.scheme(name)
         if scheme is None:
             return graph.constant(name, shape, partial(self._floats, name, scale))
-        return self._rows(graph, name, shape) if scheme.group is None else self._blocks(graph, name, shape, scheme)
+        held = self._rows if scheme.group is None else self._blocks
+        return held(graph, name, shape, scheme)
 
     def vector(self, graph: Graph, name: str, width: int, scale: str | None = None) -> Value:
         """Returns a vector, multiplied by the one called ``scale``."""
@@ -55,11 +56,11 @@ class Weights:
             found = found * self.read(scale).float().view(-1, *[1] * (found.ndim - 1))
         return np.asarray(found.reshape(-1) if found.ndim == 1 else found.contiguous())
 
-    def _rows(self, graph: Graph, name: str, shape: tuple[int, int]) -> Value:
-        """Whole rows of 8 bits."""
+    def _rows(self, graph: Graph, name: str, shape: tuple[int, int], scheme: Scheme) -> Value:
+        """Whole rows, of bytes or of 4 bits."""
         known = f"{name}.{INTEGERS}"
         is_new = known not in graph.constants
-        value = graph.constant(known, shape, lambda: np.asarray(signed(self.quantized(name))), "int8")
+        value = graph.constant(known, shape, lambda: integers_of(self.quantized(name)), f"int{scheme.bits}")
         if is_new:
             about = graph.types.QuantizationParametersT()
             about.scale = self.row_scales(name)
@@ -76,7 +77,7 @@ class Weights:
         assert scheme.group is not None
         known = f"{name}.{INTEGERS}"
         is_new = known not in graph.constants
-        value = graph.constant(known, shape, lambda: nibbles(self.quantized(name)), "int4")
+        value = graph.constant(known, shape, lambda: integers_of(self.quantized(name)), "int4")
         if is_new:
             groups = shape[1] // scheme.group
             scales = graph.constant(
@@ -100,6 +101,7 @@ def signed(held: Quantized) -> Tensor:
     return (held.integers.short() - held.scheme.middle).to(torch.int8)
 
 
-def nibbles(held: Quantized) -> Array:
-    """Returns integers of 4 bits around 0, in two's complement, packed."""
-    return np.asarray(packed(signed(held).view(torch.uint8) & 15))
+def integers_of(held: Quantized) -> Array:
+    """Returns integers around 0 as a file holds them: bytes, or 4 bits in two's complement, packed."""
+    integers = signed(held)
+    return np.asarray(integers if held.scheme.bits == 8 else packed(integers.view(torch.uint8) & 15))

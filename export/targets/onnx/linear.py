@@ -98,7 +98,7 @@ class LinearDrawing(Drawing):
             return self._dequantized
         if scheme.static_inputs:
             return self._static
-        if scheme.group is None and self.dtype == torch.float32 and not is_table:
+        if scheme.group is None and scheme.bits == 8 and self.dtype == torch.float32 and not is_table:
             return self._integer
         return self._rounded
 

@@ -20,7 +20,8 @@ class WasmDecoderDrawing(DecoderDrawing):
     """A decoder whose rows of bytes are multiplied as bytes, also those of a head that is the table of embeddings."""
 
     def _encoding(self, scheme: Scheme, is_table: bool) -> Callable[..., Value]:
-        if is_table and scheme.group is None and not scheme.static_inputs and self.dtype == torch.float32:
+        is_bytes = scheme.group is None and scheme.bits == 8 and not scheme.static_inputs
+        if is_table and is_bytes and self.dtype == torch.float32:
             return self._table
         return super()._encoding(scheme, is_table)
 

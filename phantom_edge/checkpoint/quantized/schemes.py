@@ -34,8 +34,8 @@ class Scheme:
             return
         if self.bits not in (3, 4, 8):
             raise ValueError(f"bits is {self.bits}, not 3, 4 or 8")
-        if self.group is None and (self.bits != 8 or not self.symmetric):
-            raise ValueError("group is null, which only symmetric ones of 8 bits have")
+        if self.group is None and (not self.symmetric or (self.bits != 8 and not (self.bits == 4 and self.positive))):
+            raise ValueError("group is null, which only symmetric ones of 8 bits and positive ones of 4 have")
         if self.positive and (self.bits == 8 or not self.symmetric):
             raise ValueError("positive is true, which is for symmetric ones of fewer than 8 bits")
         if self.static_inputs and self.group is not None:
@@ -53,7 +53,7 @@ class Scheme:
 
     @property
     def name(self) -> str:
-        """Name, such as int8, w8a8, int4-g32, int4-g32-pos, int4-g128-asym, lut4-r16."""
+        """Name, such as int8, w8a8, int4-g32, int4-g32-pos, int4-pos (whole rows), int4-g128-asym, lut4-r16."""
         if self.palette_rows is not None:
             return f"lut{self.bits}-r{self.palette_rows}"
         if self.static_inputs:
@@ -72,10 +72,10 @@ class Scheme:
         return self.levels // 2
 
     def groups(self, columns: int) -> int:
-        """Scales per row. Raises EdgeError where groups do not divide it, or palettes cannot be packed."""
+        """Scales per row. Raises EdgeError where groups do not divide it, or its integers cannot be packed."""
+        if self.group is None and self.bits < 8 and columns % 2:
+            raise EdgeError(f"palettes and whole rows of 4 bits have an even length, not {columns}", "choose int8")
         if self.palette_rows is not None:
-            if columns % 2:
-                raise EdgeError(f"palettes need rows of an even length, not of {columns}", "choose int8")
             return 0
         if self.group is None:
             return 1
@@ -105,6 +105,7 @@ SCHEMES: dict[str, Scheme] = {
         Scheme(4, 32, positive=True),
         Scheme(4, 64, positive=True),
         Scheme(4, 128, positive=True),
+        Scheme(4, None, positive=True),
         Scheme(4, 32, symmetric=False),
         Scheme(4, 64, symmetric=False),
         Scheme(4, 128, symmetric=False),
