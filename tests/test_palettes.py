@@ -348,7 +348,7 @@ def test_places_beyond_a_palette_are_refused(bits: int, tmp_path: Path) -> None:
 
 
 def test_rows_of_an_odd_number_are_refused() -> None:
-    with pytest.raises(EdgeError, match="rows of an even length, not of 7"):
+    with pytest.raises(EdgeError, match="needs rows of an even length, not of 7"):
         nearest(plain(16, 7, 0), LUT)
 
 

@@ -126,6 +126,7 @@ def test_methods_do_not_share_what_they_write() -> None:
         ("negative", {}, {"lm_head.weight": "int4-g32"}, "may be negative"),
         ("groups", {}, {"lm_head.weight": "int8-g32"}, "groups of 8 bits"),
         ("zeros", {}, {"lm_head.weight": "int4-g32-asym"}, "zero points"),
+        ("rows", {}, {"lm_head.weight": "int4-pos"}, "whole rows of 4 bits"),
         ("palettes", {}, {"lm_head.weight": "lut4-r16"}, "palettes"),
         ("static", {}, {"model.projector.fc1.weight": "w8a8"}, "at run time"),
     ],

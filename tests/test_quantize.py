@@ -64,11 +64,11 @@ POSITIVE = [scheme for scheme in SCHEMES.values() if scheme.positive]
 @settings(max_examples=40, deadline=None)
 def test_positive_scales_are_what_every_runtime_holds(scheme: Scheme, rows: int, groups: int, seed: int) -> None:
     """Above 0, and the same number in float16 and in bfloat16, whatever finds them; covering lose no less."""
-    numbers = weight(rows, groups * (scheme.group or 1), seed)
+    numbers = weight(rows, groups * (scheme.group or 32), seed)
     covering = scales_of(numbers, scheme)[0]
     covered = Quantized(scheme, round_to(numbers, scheme, covering, None), covering.half())
     lost, at_most = (
-        (one.dequantize() - numbers).square().view(rows, groups, -1).sum(-1)
+        (one.dequantize() - numbers).square().view(*covering.shape, -1).sum(-1)
         for one in (nearest(numbers, scheme), covered)
     )
     assert bool((lost <= at_most).all())
@@ -172,6 +172,7 @@ RECIPES = {
     "int4": Recipe(dict.fromkeys(TEXT, "int4-g32")),
     "int8": Recipe(dict.fromkeys(TEXT, "int8")),
     "int4-asym": Recipe(dict.fromkeys(TEXT, "int4-g32-asym")),
+    "int4-row": Recipe({"decoder": "int4-pos", "embedding": "int8"}),
     "vision": Recipe(
         {"decoder": "int4-g32", "vision": "int8", "projector": "int8"},
         rules=(

@@ -74,7 +74,7 @@ class Scheme:
     def groups(self, columns: int) -> int:
         """Scales per row. Raises EdgeError where groups do not divide it, or its integers cannot be packed."""
         if self.group is None and self.bits < 8 and columns % 2:
-            raise EdgeError(f"palettes and whole rows of 4 bits have an even length, not {columns}", "choose int8")
+            raise EdgeError(f"{self.name} needs rows of an even length, not of {columns}", "choose int8")
         if self.palette_rows is not None:
             return 0
         if self.group is None:
