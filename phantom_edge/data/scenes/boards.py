@@ -27,9 +27,9 @@ SMALL_SIGN: Rgb = (90, 140, 110)
 SMALL_PRICE: Rgb = (165, 145, 70)
 SMALL_CARD: Rgb = (128, 128, 130)
 """Grounds of small boards: between black and white, so that letters can be both darker and lighter."""
-FADING = 0.062
+FADING = 0.1
 """Standard deviation of the blur that is taken out of small letters, in their heights."""
-SPECK, MOTTLE = 0.15, 16.0
+SPECK, MOTTLE = 0.15, 13.0
 """Width of specks on small boards in letter heights, and their standard deviation in levels."""
 TINY = 8
 """Font size of words that nobody can read, supersampled pixels."""

@@ -9,9 +9,9 @@ from phantom_edge.data.scenes.graph import DIAL_MARKS, Dial
 
 Point = tuple[float, float]
 
-DIAL_SPECK, DIAL_FADING = 0.17, 0.065
+DIAL_SPECK, DIAL_FADING = 0.17, 0.105
 """Width of specks on a small dial, and of the blur taken out of its needle, in radii."""
-DIAL_MOTTLE = 24.0
+DIAL_MOTTLE = 17.0
 """Standard deviation of a small dial's specks, levels: a needle is easier to guess than letters."""
 
 

@@ -33,6 +33,9 @@ ROW_PITCH = 2.7
 ROW_SHAPES = tuple(shape for shape in graph.SHAPES if shape != "hexagon")
 """A hexagon so small is a circle."""
 SMALL = ("sign", "price", "card", "dial", "row")
+DENSE_WEIGHTS = (4, 3, 3, 2, 1)
+DENSE = 7
+"""Small things to a tile that a dense scene has, as far as there is room."""
 FINE_GRIDS = tuple(grid for grid in GRIDS if min(grid) >= 2)
 """A strip's thumbnail is as high, or as wide, as its tiles: it shows nearly as much as they do."""
 
@@ -70,10 +73,7 @@ def fine_scene(key: str, pixels: tuple[int, int] | None, *, held_out: bool) -> S
     Raises EdgeError for ``pixels`` whose tiles could not show anything that their thumbnail hides.
     """
     random = Random(key)
-    if pixels is None:
-        pixels = draw_pixels(random, FINE_GRIDS)
-        while not letter_heights(pixels):
-            pixels = draw_pixels(random, FINE_GRIDS)
+    pixels = pixels or _fine_pixels(random)
     check_fine(pixels)
     look = appearance(random)
     blur = random.choice((0.0, 0.0, 0.0, 0.15)) * VIEW.tile_size / min(pixels_per_unit(pixels))
@@ -93,6 +93,30 @@ def fine_scene(key: str, pixels: tuple[int, int] | None, *, held_out: bool) -> S
         else:
             _place(_perhaps_spoiled(_small(kind, pixels, random), random), scene, taken, items, random)
     return replace(scene, items=in_reading_order(items), rows=tuple(lines))
+
+
+def _fine_pixels(random: Random) -> tuple[int, int]:
+    pixels = draw_pixels(random, FINE_GRIDS)
+    while not letter_heights(pixels):
+        pixels = draw_pixels(random, FINE_GRIDS)
+    return pixels
+
+
+def dense_scene(key: str) -> Scene:
+    """Returns a scene full of small things, several of a kind: to train vision, not to ask for "the small sign"."""
+    random = Random(key)
+    pixels = _fine_pixels(random)
+    columns, rows = choose_grid(*pixels, VIEW)
+    scene = Scene(key, (), appearance(random), pixels)
+    taken: list[Box] = []
+    lines: list[Row] = []
+    items: list[Item] = []
+    for kind in random.choices(SMALL, weights=DENSE_WEIGHTS, k=DENSE * columns * rows):
+        if kind == "row":
+            _place_row(_row(pixels, random), scene, taken, lines, random)
+        else:
+            _place(_small(kind, pixels, random), scene, taken, items, random)
+    return replace(scene, items=tuple(items), rows=tuple(lines))
 
 
 def check_fine(pixels: tuple[int, int]) -> None:

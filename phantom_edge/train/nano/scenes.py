@@ -12,6 +12,7 @@ from phantom_edge.data.scenes.closeup import MORE_KINDS
 from phantom_edge.data.scenes.draw import draw_scene
 from phantom_edge.data.scenes.exhibit import Material, make_exhibit
 from phantom_edge.data.scenes.graph import Scene
+from phantom_edge.data.scenes.layouts import dense_scene
 from phantom_edge.data.scenes.questions import KINDS, Question, ask
 from phantom_edge.data.scenes.sample import Mix, make_scene
 from phantom_edge.data.scenes.unanswerable import unanswerable
@@ -87,11 +88,19 @@ class TileFacts(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         seed, material = self.first + index, self.materials[index % len(self.materials)]
-        exhibit = make_exhibit(seed, "train", material)
-        (scene,), (picture,) = exhibit.scenes, exhibit.pictures
+        if material == "dense":
+            scene = dense_scene(f"train/{seed}/dense")
+            picture = draw_scene(scene)
+        else:
+            exhibit = make_exhibit(seed, "train", material)
+            (scene,), (picture,) = exhibit.scenes, exhibit.pictures
         pixels = torch.as_tensor(self.processor.image_processor(picture)["pixel_values"])
         windows = windows_of(scene, *choose_grid(*picture.size, self.processor.image_processor.tiling))
-        shown = Random(f"tiles {seed}").choices(range(len(windows)), k=self.tiles)
+        random = Random(f"tiles {seed}")
+        if material == "dense":
+            shown = random.sample(range(len(windows) - 1), k=self.tiles)  # its thumbnail resolves nothing
+        else:
+            shown = random.choices(range(len(windows)), k=self.tiles)
         return {
             "pixel_values": pixels[shown],
             "facts": torch.stack([facts_at(scene, self.side, windows[at]) for at in shown]),
