@@ -79,7 +79,7 @@ NANO_STAGES = (
         final_share=0.02,
     ),
     Stage("closer", 1600, 16, 7e-4, materials=("fine", "wide", "fine", "plain"), warmup=100),
-    Stage("finer", 1400, 8, 8e-4, materials=("dense", "dense", "fine", "plain", "dense", "dense", "wide"), warmup=50),
+    Stage("finer", 4000, 8, 8e-4, materials=("dense", "dense", "fine", "plain", "dense", "dense", "wide"), warmup=50),
     Stage(
         "again", 500, 32, 1.5e-3, rounds=2, relations=2, mixes=("plain", "rich"), frozen=("vision_tower", "projector")
     ),
