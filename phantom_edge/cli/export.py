@@ -8,6 +8,7 @@ import typer
 
 from phantom_edge import api
 from phantom_edge.cli.bundles import check_model
+from phantom_edge.cli.choices import CHECKPOINT
 from phantom_edge.cli.console import JsonOption, force_option, friendly, note, print_json, print_table, stopped, tasks
 from phantom_edge.cli.target_flags import with_target_flags
 from phantom_edge.export.targets import TARGETS
@@ -29,9 +30,7 @@ def export(
             help="Target runtime. " + "; ".join(f"{one.name}: {one.title}" for one in TARGETS.values()) + ".",
         ),
     ],
-    model: Annotated[
-        str, typer.Argument(help="Checkpoint folder, hub id, or nano: the model inside this package.")
-    ] = NAME,
+    model: Annotated[str, typer.Argument(help=CHECKPOINT)] = NAME,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for the bundle; default: ./MODEL-TARGET.")
     ] = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from phantom_edge.cli.choices import BUNDLE
 from phantom_edge.cli.console import JsonOption, friendly, load_torch, print_json, print_table
 from phantom_edge.cli.differences import show_difference
 from phantom_edge.foundation.errors import EdgeError
@@ -20,7 +21,7 @@ CONTEXTS = (256, 1024)
 
 @friendly
 def inspect(
-    bundle: Annotated[Path, typer.Argument(help="Folder that phantom-edge export wrote.")],
+    bundle: Annotated[Path, typer.Argument(help=BUNDLE)],
     diff: Annotated[Path | None, typer.Option(help="Another bundle; show only the differences.")] = None,
     etdump: Annotated[
         Path | None,

@@ -164,7 +164,9 @@ def show(found: "Plan", model: str, entry: "Entry", runs: int) -> None:
             *(["limits"] if found.limits else []),
         ),
         [_row(number, one, found) for number, one in enumerate(found.front, 1)],
-        f"{found.looked_at:,} bundles examined, {found.kept:,} keep the limits; the best trade-offs are shown. "
+        f"{found.looked_at:,} bundles examined"
+        + (f", {found.kept:,} keep the limits or may keep them" if found.limits else "")
+        + "; the best trade-offs are shown. "
         + ("May keep: the worse end of the prediction breaks that limit, or it is unknown. " if found.limits else "")
         + "Lost: estimate and upper bound, measured on phantom-nano",
     )
@@ -228,7 +230,7 @@ def between(value: "Range | None") -> str:
 
 def _limit(limit: str, value: float) -> str:
     units = {"ttft": f"at most {value:g} s", "memory": f"at most {value / 1e6:,.0f} MB"}
-    return units.get(limit, f"at least {value:g}")
+    return units.get(limit, f"at least {value:g} a second")
 
 
 def show_missed(missed: "list[Missed]", runs: int) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phantom_edge import api
+from phantom_edge.cli.choices import BUNDLE
 from phantom_edge.cli.console import INTERRUPTED, JsonOption, friendly, note, print_json, print_table, tasks
 from phantom_edge.cli.report import check_file
 from phantom_edge.foundation.errors import EdgeError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @friendly
 def profile(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder, by phantom-edge export.")],
+    bundle: Annotated[Path, typer.Argument(help=BUNDLE)],
     device: Annotated[
         str,
         typer.Option(

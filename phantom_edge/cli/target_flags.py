@@ -55,7 +55,7 @@ def _flag(name: str, owners: Sequence[tuple[Target, "Field[Any]"]]) -> inspect.P
     text = about["help"] if kind is bool else f"{about['help']} {suffix}".rstrip()
     for other, one in others:
         if one.metadata["help"] != about["help"]:
-            text += f" Of target {other.name}: {one.metadata['help']} [default: {one.default}]"
+            text += f" For target {other.name}: {one.metadata['help']} [default: {one.default}]"
     option = typer.Option(*names, help=text.replace("[", "\\["), rich_help_panel=f"Target {first.name}: {first.title}")
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]

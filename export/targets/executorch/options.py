@@ -15,7 +15,7 @@ class ExecuTorchOptions(Options):
 
     backend: Backend = option(
         "xnnpack",
-        "Delegate of operators: xnnpack, for CPUs; portable, none; vulkan and Apple's are lowered but not run here.",
+        "Delegate of operators: xnnpack, for CPUs; portable, none; coreml or vulkan, lowered but not run here.",
         choices=("xnnpack", "portable", "coreml", "vulkan", "qnn"),
     )
     strict_delegation: float | None = option(
