@@ -1,4 +1,4 @@
-"""``phantom-edge verify``: does a bundle compute its model?"""
+"""``phantom-edge verify``: a bundle compared with its checkpoint, stage by stage."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
