@@ -67,7 +67,7 @@ def export_bundle(
 
     ``weights`` is fp32, fp16, or a recipe by which the checkpoint is quantized first; ``keep`` leaves that quantized
     checkpoint beside the bundle, as ``OUT.quantized``. ``calib`` is a JSONL file of triples, for recipes and targets
-    that calibrate; ``max_context`` and ``prefill_chunk`` are in tokens. ``options`` are the target's own, by names of
+    that calibrate; ``max_context`` and ``prefill_chunk`` are in tokens. ``options`` are the target's own, named like
     its flags (``opset_only``); ``sign`` is a key of minisign. Interrupted, the same call goes on with missing parts.
     """
     from phantom_edge.bundle.signature import read_secret_key

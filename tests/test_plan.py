@@ -385,8 +385,10 @@ def test_a_device_of_unknown_speed_is_planned_for() -> None:
 
 def test_devices_are_listed(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(f"[devices.mine]\n{DEVICE}")
-    ran = edge_inside("plan", "--device-file", tmp_path / "mine.toml", "--devices")
+    ran = edge_inside("plan", "--devices", "--device-file", tmp_path / "mine.toml")
     assert ran.returncode == 0, ran.stderr
+    document = json.loads(edge_inside("plan", "--devices", "--json").stdout)
+    assert document.keys() == TABLE.devices.keys() and document["galaxy-s24"]["bandwidth"]["value"] == 76.8
     assert all(f" {name} " in ran.stdout for name in (*TABLE.devices, "mine"))
 
 

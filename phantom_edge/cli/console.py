@@ -204,7 +204,8 @@ def progress(label: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
         yield begin
 
 
-JsonOption = typer.Option("--json", help="Print one JSON document instead of a table.")
+JSON_HELP = "Print one JSON document instead of a table."
+JsonOption = typer.Option("--json", help=JSON_HELP)
 
 
 def out_option(help: str) -> Any:

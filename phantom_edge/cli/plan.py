@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table, visible
+from phantom_edge.cli.console import JSON_HELP, friendly, note, print_json, print_table, visible
 from phantom_edge.foundation.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,8 +24,13 @@ def list_devices(context: typer.Context, wanted: bool) -> None:
     """Print the known devices with their numbers, and end."""
     if not wanted:
         return
+    from phantom_edge.foundation.typed import to_json
     from phantom_edge.profile.devices.table import read_table
 
+    found = read_table(context.params["device_file"]).devices
+    if context.params["json"]:
+        print_json({name: to_json(entry) for name, entry in found.items()})
+        raise typer.Exit
     print_table(
         "Devices",
         ("device", "targets", "memory, GB", "bandwidth, GB/s", "rates"),
@@ -37,7 +42,7 @@ def list_devices(context: typer.Context, wanted: bool) -> None:
                 "unknown" if entry.bandwidth is None else f"{entry.bandwidth.value:g}",
                 ", ".join(entry.peaks) or "unknown",
             )
-            for name, entry in read_table(context.params.get("device_file")).devices.items()
+            for name, entry in found.items()
         ],
         "memory: what an app may use, or else all; rates: processors whose speed a source has. Times of others are "
         "unknown until a profile is given (--calibrate). host: this machine, measured now",
@@ -80,12 +85,11 @@ def plan(
         bool,
         typer.Option(
             "--devices",
-            callback=list_devices,
-            is_eager=True,
-            help="List the devices, those of a --device-file before it, too, and exit.",
+            callback=list_devices,  # not eager: it comes after --device-file and --json, and before what is missing
+            help="List the devices, with those of --device-file, and exit.",
         ),
     ] = False,
-    json: Annotated[bool, JsonOption] = False,
+    json: Annotated[bool, typer.Option("--json", is_eager=True, help=JSON_HELP)] = False,
 ) -> None:
     """List the bundles that would keep limits on a device, with predictions and export commands.
 
