@@ -142,7 +142,8 @@ def show(run: "Run") -> None:
         note(f"no times within a step: {run.untold}")
     if run.answers:
         first, apart = run.seconds_to_first_token, median(answer.accounted_share for answer in run.answers)
-        note(f"first token after {1e3 * (first or 0):,.1f} ms; stages account for {apart:.1%} of an answer's time")
+        asked = f"median of {len(run.answers):,} questions"
+        note(f"first token after {1e3 * (first or 0):,.1f} ms ({asked}); stages account for {apart:.1%} of their time")
     if run.peak_bytes:
         weights = run.subject.vision_bytes + run.subject.decoder_bytes
         note(f"peak resident memory {run.peak_bytes / 1e6:,.0f} MB, of which weights {weights / 1e6:,.0f} MB")
