@@ -61,7 +61,7 @@ def test_out_is_short_everywhere_and_force_names_what_it_replaces() -> None:
 
 
 def test_a_target_has_a_panel_of_its_own() -> None:
-    for name in ("onnx", "coreml", "executorch", "jetson", "qnn", "web"):
+    for name in ("onnx", "coreml", "executorch", "jetson", "qnn", "web", "litert"):
         assert f"─ Target {name}: " in HELPS["export"]
 
 

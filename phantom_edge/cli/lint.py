@@ -37,9 +37,11 @@ def lint(
     target's rules.
     """
     from phantom_edge.export.linting import lint_bundle
+    from phantom_edge.models.packages import quiet_torch
 
     read_manifest(bundle)  # before torch is loaded
     note("loading torch ...")
+    quiet_torch()
     with tasks() as begin:
         report = lint_bundle(bundle, partial(begin, "reading the bundle"))
     if json:

@@ -42,8 +42,8 @@ def _lint() -> "Callable[[Bundle], Report]":
 
 
 ABOUT = (
-    "Eligible: none of the faults is known for it that LiteRT's kernels and delegates keep silent about. Whether "
-    "XNNPACK takes an operator, LiteRT decides when it loads the file; kernels of its own compute the others."
+    "Eligible: free of the known faults at which LiteRT computes other numbers without an error. It decides when it "
+    "loads the file which operators XNNPACK takes; its own kernels compute the others."
 )
 
 TARGET = Target(
