@@ -278,7 +278,8 @@ def test_a_profile_of_an_unknown_device_tells_its_rates() -> None:
     assert entry.bandwidth is not None and "profile" in entry.bandwidth.source
     factors = factors_of(entry, TABLE, runs, TARGETS, (MID,))
     found = plan(SIZES["nano"], entry, Wish(), factors, losses(), TARGETS)
-    assert all(one.ttft and one.tokens_per_second for one in found.front) and found.front[0].is_calibrated
+    on_cpu = [one for one in found.front if one.choice.option.compute == "auto"]  # profiles there show nothing of a GPU
+    assert all(one.ttft and one.tokens_per_second for one in on_cpu) and any(one.is_calibrated for one in on_cpu)
 
 
 def test_a_new_profile_judges() -> None:
