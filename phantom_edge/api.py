@@ -273,6 +273,7 @@ def plan_bundles(
     tiles: int | None = None,
     context: int | None = None,
     prompt: int = 64,
+    tokens_per_step: float | None = None,
     rank: int | None = None,
     calibrate: Sequence[Source] = (),
     devices: Source | None = None,
@@ -282,6 +283,7 @@ def plan_bundles(
     ``ttft`` is the maximum time to first token in seconds, ``tokens_per_second`` the minimum speed with a full cache,
     ``memory`` the maximum in bytes; ``context`` and ``prompt`` are in tokens. ``calibrate`` are profiles of the device,
     ``devices`` is a TOML file with further devices.
+    ``tokens_per_step`` are those of a draft layer.
     """
     from phantom_edge.export.targets import TARGETS
     from phantom_edge.profile.devices.table import read_table
@@ -290,7 +292,7 @@ def plan_bundles(
     from phantom_edge.profile.plan.search import plan
     from phantom_edge.profile.result import read_run
 
-    wish = Wish(ttft, tokens_per_second, memory, tiles, context, prompt)
+    wish = Wish(ttft, tokens_per_second, memory, tiles, context, prompt, tokens_per_step)
     if rank is not None and rank < 0:
         raise UsageError(f"--rank is {rank}", "give 0 or more")
     table, size = read_table(None if devices is None else Path(devices)), size_named(model)

@@ -262,7 +262,8 @@ class Target:
 
     ``lint``, ``trace`` and ``dump`` (reads a file of the device's own profiler) are None where the target has none, for
     the reason in ``untraced``. ``count`` and ``variants`` are the planner's; without variants nothing is planned.
-    ``processor`` is the default one; ``transports`` are the ways to a device on which it can be profiled.
+    ``processor`` is the default one; ``transports`` are the ways to a device on which it can be profiled. ``drafts``: a
+    checkpoint's draft layer becomes a part.
     """
 
     name: str
@@ -292,3 +293,4 @@ class Target:
     least: float = 0.0
     calibrates: bool = False
     clashes: tuple[Clash, ...] = ()
+    drafts: bool = False

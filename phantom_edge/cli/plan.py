@@ -78,6 +78,10 @@ def plan(
     against: Annotated[
         Path | None, typer.Option(help="Compare predictions with this profile instead of planning.")
     ] = None,
+    tokens_per_step: Annotated[
+        float | None,
+        typer.Option(help="Tokens a step of a draft layer, by train draft: predicts the speed of long answers."),
+    ] = None,
     device_file: Annotated[
         Path | None, typer.Option("--device-file", help="TOML file with further devices.", is_eager=True)
     ] = None,
@@ -116,6 +120,7 @@ def plan(
         tiles,
         context,
         prompt,
+        tokens_per_step,
     )
     if rank is not None and rank < 0:
         raise UsageError(f"--rank is {rank}", "give 0 or more")
@@ -162,6 +167,7 @@ def show(found: "Plan", model: str, entry: "Entry", runs: int) -> None:
             "chunk",
             "first token, s",
             "tokens/s",
+            *(["drafted, tokens/s"] if _has_drafts(found) else []),
             "memory, MB",
             "disk, MB",
             "lost, points",
@@ -177,6 +183,10 @@ def show(found: "Plan", model: str, entry: "Entry", runs: int) -> None:
     for number, one in enumerate(found.front, 1):
         typer.echo(visible(f"{number}: {one.choice.command(model, entry, found.rank)}"))
     _print_notes(found, model, entry, runs)
+
+
+def _has_drafts(found: "Plan") -> bool:
+    return any(one.drafted is not None for one in found.front)
 
 
 def _print_notes(found: "Plan", model: str, entry: "Entry", runs: int) -> None:
@@ -217,6 +227,7 @@ def _row(number: int, one: "Predicted", found: "Plan") -> tuple[str, ...]:
         f"{choice.chunk}",
         between(one.ttft),
         between(one.tokens_per_second),
+        *([between(one.drafted) if one.drafted is not None else "-"] if _has_drafts(found) else []),
         between(one.memory.times(1e-6)),
         f"{one.disk_bytes / 1e6:,.0f}",
         "unknown" if one.lost is None else f"{one.lost.points:.1f}, {one.lost.most:.1f}",

@@ -134,7 +134,13 @@ def show(run: "Run") -> None:
     """Prints the tables of a profile."""
     from phantom_edge.profile.report import operator_tables, tables
 
-    for table in (tables.floor(run), tables.times(run), tables.speeds(run), operator_tables.places(run)):
+    for table in (
+        tables.floor(run),
+        tables.times(run),
+        tables.speeds(run),
+        tables.drafts(run),
+        operator_tables.places(run),
+    ):
         if table.rows:
             title = f"{table.title}: {run.subject.bundle} on {run.device.name}"
             print_table(title, table.columns, table.rows, table.note or None)

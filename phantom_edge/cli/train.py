@@ -1,4 +1,4 @@
-"""``phantom-edge train``: fine-tune on triples, or train phantom-nano from scratch."""
+"""``phantom-edge train``: fine-tune on triples, train a draft layer, or train phantom-nano from scratch."""
 
 from collections.abc import Callable
 from logging import ERROR, getLogger
@@ -22,6 +22,7 @@ from phantom_edge.cli.console import (
     print_table,
     stopped,
 )
+from phantom_edge.cli.draft import draft
 from phantom_edge.cli.help import Command, Group
 from phantom_edge.foundation.errors import UsageError, need
 
@@ -276,3 +277,6 @@ def nano(
         print_json({"model": str(model)})
     else:
         note(f"next: phantom-edge eval {model} --data scenes/triples.jsonl")
+
+
+app.command("draft", cls=Command)(draft)

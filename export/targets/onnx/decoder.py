@@ -19,7 +19,10 @@ from phantom_edge.models.tensor_names import DECODER, EMBEDDING, HEAD
 
 
 class DecoderDrawing(AttentionDrawing):
-    """Draws a decoder. Activations are (N, width): one prompt, N new tokens after P cached ones."""
+    """Draws a decoder. Activations are (N, width): one prompt, N new tokens after P cached ones.
+
+    ``gives_hidden``: the hidden states that the head reads are an output, too.
+    """
 
     def __init__(
         self,
@@ -32,6 +35,7 @@ class DecoderDrawing(AttentionDrawing):
         *,
         rounds_cache: bool = False,
         opset_only: bool = False,
+        gives_hidden: bool = False,
     ) -> None:
         super().__init__("decoder", dtype, read, integers, opset_only=opset_only)
         self.config = config
@@ -66,6 +70,8 @@ class DecoderDrawing(AttentionDrawing):
                 hidden, head, [head], [config.vocab_size], config.hidden_size, is_table=config.tie_word_embeddings
             )
         self.output(logits, "logits", ("R", config.vocab_size))
+        if gives_hidden:
+            self.output(hidden, "hidden", ("R", config.hidden_size))
         with self.within(places.ATTENTION):
             self._hand_out()
 

@@ -56,4 +56,5 @@ TARGET = Target(
         *(Variant(recipe, caches=BOTH) for recipe in ("int8", "mixed", "int4", "int4-g64", "int4-g128")),
     ),
     transports=("host", "ssh", "android"),
+    drafts=True,
 )

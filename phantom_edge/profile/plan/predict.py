@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from math import sqrt
 
 from phantom_edge.export.targets.target import PRECISIONS, Target
+from phantom_edge.models.draft_shape import DraftShape
 from phantom_edge.profile.devices.table import Entry, Shares, Stage
 from phantom_edge.profile.plan.counting import Counted
 
@@ -34,6 +35,10 @@ class Range:
 
     def __add__(self, other: "Range") -> "Range":
         return Range(self.low + other.low, self.middle + other.middle, self.high + other.high)
+
+    def at_least(self, other: "Range") -> "Range":
+        """Returns the larger at each place."""
+        return Range(max(self.low, other.low), max(self.middle, other.middle), max(self.high, other.high))
 
     def times(self, factor: float) -> "Range":
         """Returns the range scaled by a factor that is not negative."""
@@ -130,6 +135,11 @@ def least_prefill(counted: Counted, rates: Rates, start: int, tokens: int) -> fl
 def least_decode(counted: Counted, rates: Rates, context: int) -> float | None:
     """Minimum seconds of a token after ``context`` cached ones: its bytes over bandwidth."""
     return None if rates.bandwidth is None else counted.work.token_bytes(context) / rates.bandwidth
+
+
+def least_draft(shape: DraftShape, rates: Rates) -> float | None:
+    """Minimum seconds of a draft in float32: its bytes over bandwidth."""
+    return None if rates.bandwidth is None else 4 * shape.numbers_read / rates.bandwidth
 
 
 def _least(size: int, products: int, rates: Rates) -> float | None:

@@ -7,16 +7,19 @@ from math import inf, log10
 from typing import Literal
 
 from phantom_edge.export.targets.target import Target
+from phantom_edge.models.draft_shape import usual_shape
 from phantom_edge.models.sizes import Size
 from phantom_edge.profile.devices.table import Entry
-from phantom_edge.profile.plan.counting import Form, activation_bytes, count
+from phantom_edge.profile.plan.counting import Counted, Form, activation_bytes, count
 from phantom_edge.profile.plan.options import Choice, Wish, choices, with_thumbnail
 from phantom_edge.profile.plan.predict import (
     Factors,
     Range,
+    Rates,
     exactly,
     kind_of,
     least_decode,
+    least_draft,
     least_prefill,
     least_vision,
     memory,
@@ -37,7 +40,10 @@ class Lost:
 
 @dataclass(frozen=True)
 class Predicted:
-    """A choice with its predictions; None where the device's rates are unknown."""
+    """A choice with its predictions; None where the device's rates are unknown.
+
+    ``drafted`` are tokens/s of long answers with a draft layer; None where there is none.
+    """
 
     choice: Choice
     ttft: Range | None
@@ -46,6 +52,7 @@ class Predicted:
     disk_bytes: int
     lost: Lost | None
     is_calibrated: bool
+    drafted: Range | None = None
 
     def of(self, limit: Limit) -> Range | None:
         """Returns the prediction that a limit bounds."""
@@ -120,7 +127,21 @@ def predict(
         disk_bytes=counted.disk_bytes,
         lost=lost.get(_measured_as(choice)),
         is_calibrated=factors.runs > 0 and factors.covers(weights),
+        drafted=None if not target.drafts else _drafted(size, counted, rates, choice, wish, factors, step),
     )
+
+
+def _drafted(
+    size: Size, counted: Counted, rates: Rates, choice: Choice, wish: Wish, factors: Factors, step: Range | None
+) -> Range | None:
+    """Tokens/s with a draft layer: a step takes the longer of a token's time and that of a chunk, and the draft's."""
+    shape, weights = usual_shape(size.hidden, size.vocab, size.rms_eps), choice.option.weights
+    rows = least_prefill(counted, rates, choice.context, shape.steps + 1)
+    chunk = seconds(rows, factors.of("prefill", kind_of("prefill", weights)), counted.layers)
+    draft = seconds(least_draft(shape, rates), factors.of("decode", "float"), shape.steps)
+    if wish.tokens_per_step is None or step is None or chunk is None or draft is None:
+        return None
+    return (step.at_least(chunk) + draft).inverse().times(wish.tokens_per_step)
 
 
 def chunks(choice: Choice, tokens: int, *, is_fixed: bool) -> list[tuple[int, int]]:
