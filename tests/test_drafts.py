@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
-from bundles import export_onnx
+from bundles import export_onnx, resealed
 from command_line import edge_inside
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -315,6 +316,18 @@ def test_a_fingerprint_counts_the_draft(checkpoint: Path, drafting: Path, tmp_pa
     (folder / SHAPE).write_text(json.dumps(shape | {"steps": 2}))
     prints = {Source.open(one).fingerprint() for one in (checkpoint, drafting, folder)}
     assert len(prints) == 3
+
+
+def test_a_forged_draft_answers_without_a_traceback(bundle: Bundle, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle.path, folder)
+    model = onnx.load(folder / "draft.onnx")
+    (words,) = [one for one in model.graph.initializer if one.name == "draft.words"]
+    words.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(words) + 10_000, words.name))
+    onnx.save(model, folder / "draft.onnx")
+    resealed(folder)
+    with pytest.raises(EdgeError, match="proposes tokens that the model does not have"):
+        answer(session_of(Bundle.open(folder)))
 
 
 def test_a_manifest_whose_decoder_gives_no_hidden_state_is_refused(bundle: Bundle) -> None:

@@ -61,4 +61,7 @@ def draft(
         ("tokens a step", f"{trained.tokens_a_step:.2f}"),
     ]
     print_table(str(out), ("draft layer", "value"), rows, "tokens a step: expected of held-out answers")
-    note(f"next: phantom-edge export {quote(str(out))} --target onnx --out BUNDLE")
+    from phantom_edge.export.targets import TARGETS
+
+    target = next(one.name for one in TARGETS.values() if one.drafts)
+    note(f"next: phantom-edge export {quote(str(out))} --target {target} --out BUNDLE")

@@ -38,7 +38,8 @@ class DraftDrawing(LinearDrawing):
         hidden = self.input("hidden", (1, self.width))
         embeds = self.input("inputs_embeds", (1, self.width))
         shape = (len(draft.words), self.width)
-        table = self.weight("draft.table", shape, lambda: read(EMBEDDING)[draft.words])
+        is_shared = config.tie_word_embeddings and not is_rounded
+        table = self.weight(f"draft.{'head' if is_shared else 'table'}", shape, lambda: read(EMBEDDING)[draft.words])
         found: list[Value] = []
         for step in range(draft.shape.steps):
             with self.within(f"steps.{step}"):

@@ -137,7 +137,10 @@ class OrtEngine:
             found = self.drafts.run(None, {"hidden": hidden[None].astype(self.dtype, copy=False), "inputs_embeds": row})
         except self.run_errors as error:
             raise _failed("draft", error) from error
-        return np.asarray(found[0], np.int64)
+        ids = np.asarray(found[0], np.int64)
+        if ids.min() < 0 or ids.max() >= self.manifest.model.vocab_size:
+            raise EdgeError("the draft of this bundle proposes tokens that the model does not have", AGAIN)
+        return ids
 
     def _given(self, embeds: Floats, start: int, keep: Ints) -> list[Floats]:
         """Logits and, where the decoder gives them, hidden states; see Engine."""
