@@ -25,7 +25,7 @@ from phantom_edge.runtime.drafting import AFTER, Drafted
 from phantom_edge.runtime.sampling import Sampling
 from phantom_edge.runtime.session import Answer, Session
 
-PICTURES, QUESTIONS, TURNS, LONGEST = 160, 1000, 3, 64
+PICTURES, QUESTIONS, TURNS, LONGEST = 160, 1000, 4, 64
 """Number of pictures, of questions about them, and of turns; and the longest answer, tokens."""
 
 
