@@ -280,10 +280,8 @@ def plan_bundles(
 ) -> "Plan":
     """Returns the bundles that keep limits on a device, before anything is exported.
 
-    ``ttft`` is the maximum time to first token in seconds, ``tokens_per_second`` the minimum speed with a full cache,
-    ``memory`` the maximum in bytes; ``context`` and ``prompt`` are in tokens. ``calibrate`` are profiles of the device,
-    ``devices`` is a TOML file with further devices.
-    ``tokens_per_step`` are those of a draft layer.
+    Limits: ``ttft`` in seconds, ``tokens_per_second`` with a full cache, ``memory`` in bytes. ``context`` and ``prompt``
+    are tokens, ``tokens_per_step`` those of a draft layer; ``calibrate`` are profiles, ``devices`` is a TOML file of more.
     """
     from phantom_edge.export.targets import TARGETS
     from phantom_edge.profile.devices.table import read_table

@@ -5,6 +5,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,25 @@ from command_line import edge_inside
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from noise import noise
+from profiles import make_run
 from safetensors.torch import load_file, save_file
 
+from phantom_edge.api import plan_bundles
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.proof import ABSOLUTE
 from phantom_edge.checkpoint.draft import SHAPE, WEIGHTS, WORDS, Draft, read_draft, write_draft
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.proof.verify import verify
 from phantom_edge.export.sessions import session_of
-from phantom_edge.foundation.errors import EdgeError
+from phantom_edge.foundation.errors import EdgeError, UsageError
+from phantom_edge.foundation.typed import WrongJson, from_json, to_json
 from phantom_edge.models.draft import DraftLayer, drafted
 from phantom_edge.models.draft_shape import DraftShape
 from phantom_edge.models.tensor_names import EMBEDDING, HEAD
+from phantom_edge.profile.measure.lines import Gathering
+from phantom_edge.profile.measure.stages import Measuring, Wish
+from phantom_edge.profile.report.tables import drafts
+from phantom_edge.profile.result import Answered
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import read_recipe
 from phantom_edge.runtime.drafting import AFTER, LEAST, PAUSE, Decoding, Drafted, Pace
@@ -350,3 +358,53 @@ def test_the_command(bundle: Bundle, checkpoint: Path, tmp_path: Path) -> None:
     plain = export_onnx(checkpoint, tmp_path / "plain", max_context=128)
     refused = edge_inside(*words, plain.path, "--draft")
     assert refused.returncode == 2 and "has no draft layer" in refused.stderr and "train draft" in refused.stderr
+
+
+def test_a_profile_counts_tokens_a_step(bundle: Bundle) -> None:
+    gathering = Gathering()
+    Measuring(bundle, Wish(repeats=1, tokens=10, threads=1, depths=(16,), operators=False), gathering).measure()
+    found = [one.drafted for one in gathering.found["answer"]]
+    assert len(found) == 2 and all(one.proposed > 0 for one in found)
+    first = gathering.found["answer"][0]
+    assert from_json(Answered, to_json(first)) == first
+    run = make_run()
+    assert not drafts(run).rows
+    (row,) = drafts(replace(run, answers=(replace(first, drafted=Drafted(10, 20, 15)),) * 2)).rows
+    assert row == ("20", "2.50", "40", "75.0")
+    with pytest.raises(WrongJson, match="contradict"):
+        from_json(Answered, to_json(first) | {"drafted": {"steps": 3, "proposed": 1, "accepted": 2}})
+
+
+DEVICE = """
+[devices.mine]
+label = "Mine"
+kind = "linux"
+chip = "any"
+targets = ["onnx"]
+matches = ["mine"]
+ram = { value = 8, unit = "GB", source = "assumed" }
+bandwidth = { value = 30, unit = "GB/s", source = "assumed" }
+missing = []
+[devices.mine.peaks.cpu]
+fp32 = { value = 0.1, unit = "TOPS", source = "assumed" }
+int8 = { value = 0.4, unit = "TOPS", source = "assumed" }
+"""
+
+
+def test_a_plan_predicts_long_answers(tmp_path: Path) -> None:
+    """Never more than as many times faster as there are tokens in a step, since a step is no shorter for its drafts."""
+    (tmp_path / "mine.toml").write_text(DEVICE)
+    plan = partial(plan_bundles, "0.5b", "mine", tiles=1, context=512, devices=tmp_path / "mine.toml")
+    found, plain = plan(tokens_per_step=2.5).front, plan().front
+    assert found and [one.choice for one in found] == [one.choice for one in plain]
+    for one, without in zip(found, plain, strict=True):
+        speed, drafted = one.tokens_per_second, one.drafted
+        assert without.drafted is None and speed is not None and drafted is not None
+        assert 0 < drafted.low < 2.5 * speed.low and drafted.middle < 2.5 * speed.middle < 2.5 * speed.high
+        assert drafted.low < drafted.middle < drafted.high < 2.5 * speed.high
+    ran = edge_inside(
+        "plan", "0.5b", "--device", "mine", "--device-file", tmp_path / "mine.toml", "--tokens-per-step", 2
+    )
+    assert "drafted, tokens/s" in ran.stdout, ran.stderr
+    with pytest.raises(UsageError, match="--tokens-per-step is"):
+        plan(tokens_per_step=0.5)
