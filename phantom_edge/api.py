@@ -280,8 +280,8 @@ def plan_bundles(
 ) -> "Plan":
     """Returns the bundles that keep limits on a device, before anything is exported.
 
-    Limits: ``ttft`` in seconds, ``tokens_per_second`` with a full cache, ``memory`` in bytes. ``context`` and ``prompt``
-    are tokens, ``tokens_per_step`` those of a draft layer; ``calibrate`` are profiles, ``devices`` is a TOML file of more.
+    Limits: ``ttft`` in seconds, ``tokens_per_second`` with a full cache, ``memory`` in bytes. ``context``, ``prompt``
+    and a draft layer's ``tokens_per_step`` are tokens; ``calibrate`` are profiles, ``devices`` is a TOML file of more.
     """
     from phantom_edge.export.targets import TARGETS
     from phantom_edge.profile.devices.table import read_table
