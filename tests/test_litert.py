@@ -236,7 +236,7 @@ def test_a_manifest_that_contradicts_its_graphs_is_refused(
 
 WRONG = {
     "int4-g32": "XNNPACK takes positive bfloat16 numbers alone",
-    "int4-g64-pos": "only blocks of 32",
+    "int4-g64-pos": "only whole rows and blocks of 32",
     "int4-g32-asym": "no zero points",
     "int3-g32": "no integers of 3 bits",
     "int8-g32": "blocks of 8 bits",

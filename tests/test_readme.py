@@ -43,6 +43,7 @@ NOT_RUN = {
     r"make |python -m benchmarks|python scripts/": "what they run has tests of its own, or takes hours",
     r"minisign |phantom-edge (export|verify) .*--(sign|key) ": "tests/test_signature.py: they need a key",
     r"phantom-edge data (convert|curate) ": "tests/test_official.py and test_curate.py: a dataset, a language model",
+    r"phantom-edge (train draft|export|run --model) .*draft": "tests/test_train_draft.py and test_drafts.py: it trains",
     r"phantom-edge profile .*--device android": "tests/test_profile_android.py: it needs a phone",
     r"phantom-edge demo web ": "tests/test_web_page.py: it serves until Ctrl-C",
     r"phantom-edge run --model nano-onnx --image photo.png ": "scripts/release.py: it is to run without torch",
