@@ -135,11 +135,13 @@ def _drafted(
     size: Size, counted: Counted, rates: Rates, choice: Choice, wish: Wish, factors: Factors, step: Range | None
 ) -> Range | None:
     """Tokens/s with a draft layer: a step takes the longer of a token's time and that of a chunk, and the draft's."""
+    if wish.tokens_per_step is None or step is None:
+        return None
     shape, weights = usual_shape(size.hidden, size.vocab, size.rms_eps), choice.option.weights
     rows = least_prefill(counted, rates, choice.context, shape.steps + 1)
     chunk = seconds(rows, factors.of("prefill", kind_of("prefill", weights)), counted.layers)
     draft = seconds(least_draft(shape, rates), factors.of("decode", "float"), shape.steps)
-    if wish.tokens_per_step is None or step is None or chunk is None or draft is None:
+    if chunk is None or draft is None:
         return None
     return (step.at_least(chunk) + draft).inverse().times(wish.tokens_per_step)
 
