@@ -38,6 +38,8 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "targets": target_tables.targets,
     "vision": target_tables.vision,
     "peers": target_tables.peers,
+    "peers.ranges": target_tables.peers_ranges,
+    "peers.files": target_tables.peers_files,
     "programs": target_tables.programs,
     "packages": target_tables.packages,
     "backends": target_tables.backends,
