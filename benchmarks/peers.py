@@ -29,6 +29,8 @@ from phantom_edge.quantize.recipe import Recipe, read_recipe
 HERE = Path(__file__).parent
 CONTEXTS, DECODED, TURNS = (256, 1792), 12, 5
 FOUR, GROUPED = (Recipe(dict.fromkeys(("decoder", "embedding", "head"), f"int4-g{group}")) for group in (32, 128))
+POSITIVE = Recipe(dict.fromkeys(FOUR.parts, "int4-g32-pos"))  # XNNPACK takes no other scales
+TWO_FORMS = Recipe(FOUR.parts | {"decoder": "int4-g32-exact8"})
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,11 @@ class Ours:
 OURS = (
     Ours("onnx, int4-g32", "onnx", FOUR, block=32),
     Ours("onnx, int4-g32, int8 cache", "onnx", FOUR, ("--cache", "int8"), block=32),
+    Ours("onnx, int4-g32-exact8", "onnx", TWO_FORMS, block=32),
     Ours("onnx, int4-g128", "onnx", GROUPED, block=128),
     Ours("onnx, int8", "onnx", read_recipe("int8")),
-    Ours("executorch, int4-g32", "executorch", FOUR, ("--no-self-test",), block=32),
-    Ours("litert, int4-g32", "litert", FOUR, block=32),
+    Ours("executorch, int4-g32", "executorch", POSITIVE, ("--no-self-test",), block=32),
+    Ours("litert, int4-g32", "litert", POSITIVE, block=32),
 )
 
 

@@ -127,6 +127,7 @@ RUNS = tuple(made_up(size, weights) for size in (SIZES["nano"], MID) for weights
     [
         ("onnx", "fp32", "rank=8"),
         ("onnx", "int4", "full"),
+        ("onnx", "int4-exact8", "rank=8"),
         ("jetson", "int4-g64", "rank=8"),
         ("litert", "int4", "rank=8"),
     ],

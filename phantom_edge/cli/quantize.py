@@ -34,7 +34,8 @@ def quantize(
         typer.Option(
             "--recipe",
             "-r",
-            help="int8, int4, int4-g64, int4-g128, int4-row, mixed, lut4 (for Apple), or a .toml file of your own.",
+            help="int8, int4, int4-g64, int4-g128, int4-row, int4-exact8, mixed, lut4 (for Apple), or a .toml file of "
+            "your own.",
         ),
     ] = "int4",
     algorithm: Annotated[

@@ -1,6 +1,6 @@
 """Target onnx: vision and decoder as ONNX graphs, for ONNX Runtime and other readers of ONNX."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -55,6 +55,7 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
             rounds_cache=options.cache == "int8",
             opset_only=options.opset_only,
             gives_hidden=source.draft is not None,
+            has_bytes=not options.opset_only and any(scheme.exact8 for scheme in _schemes(source)),
         ),
     }
     if source.draft is not None:
@@ -76,6 +77,10 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
         first_row=FirstRow(FILE),
     )
     return Lowered(described, embedding, cache, ("onnx", "onnx-ir", "torch"))
+
+
+def _schemes(source: Source) -> Iterable[Scheme]:
+    return () if source.integers is None else source.integers.schemes.values()
 
 
 def settle(_config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Settings) -> Settings:

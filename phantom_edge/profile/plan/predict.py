@@ -93,10 +93,14 @@ class Factors:
 
 
 def kind_of(stage: Stage, weights: str) -> str:
-    """Kind of weights by speed: float, int8, int4 or lut4; 4-bit recipes run vision in 8 bits."""
+    """Kind of weights by speed: float, int8, int4 or lut4.
+
+    4-bit recipes run vision in 8 bits, and with weights in two forms prompts, too.
+    """
     if weights in (*PRECISIONS, "float"):
         return "float"
-    if stage == "vision" or weights.startswith("int8"):
+    is_bytes = weights.startswith("int8") or (stage == "prefill" and weights.endswith("exact8"))
+    if stage == "vision" or is_bytes:
         return "int8"
     return "lut4" if weights.startswith("lut") else "int4"
 
