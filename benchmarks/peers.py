@@ -6,8 +6,8 @@ Ours carries the phantom dimension, theirs is the plain Qwen2 decoder of that sh
 own and they take turns, so what else the machine does meets all; a ratio is the median over the turns, to the fastest
 of the others with blocks of 32, and to onnxruntime-genai with the same blocks. Each turn reads a prompt into an empty
 cache and decodes some tokens after it; choosing them is in all times. Others run with the interpreter given, in whose
-environment they are installed (onnxruntime-genai with transformers, torch and onnx; llama-cpp-python with gguf); those
-that are not are left out and named. ``--only-make`` makes the models, and measures no speed.
+environment they are installed (onnxruntime-genai with transformers, torch, onnx and onnx-ir; llama-cpp-python with
+gguf); those that are not are left out and named. ``--only-make`` makes the models, and measures no speed.
 """
 
 import json
@@ -21,8 +21,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.harness import Bench, begin, edge, in_turns, listed, machine, megabytes, ratio
+from benchmarks.harness import Bench, begin, edge, in_turns, machine, megabytes, ratio
 from benchmarks.materials import checkpoint, quantized
+from phantom_edge.bundle.folder import read_manifest
+from phantom_edge.bundle.part import Part
 from phantom_edge.foundation import huge_pages
 from phantom_edge.quantize.recipe import Recipe, read_recipe
 
@@ -127,12 +129,14 @@ def take_turns(systems: list[System], threads: int, turns: int, contexts: Sequen
     with ExitStack() as stack:
         running = {system.name: stack.enter_context(process(system, threads)) for system in systems}
         for context in contexts:
+            for system in systems:
+                system.steps[context] = []  # of other numbers of threads
 
             def seconds(number: int, context: int = context) -> float:
                 system = systems[number]
                 found = answer(running[system.name], prompt=context, decode=DECODED)
                 system.memory = found["memory"]
-                system.steps.setdefault(context, []).append(1 / median(found["step_seconds"]))
+                system.steps[context].append(1 / median(found["step_seconds"]))
                 print(threads, context, system.name, found["prompt_seconds"], file=sys.stderr)
                 return float(found["prompt_seconds"])
 
@@ -180,6 +184,11 @@ def export(one: Ours, scratch: Path) -> dict[str, Any]:
     return edge("export", integers, *words)
 
 
+def words(bundle: Path) -> list[Part]:
+    """The parts of a bundle but for the vision tower, which the others do not have."""
+    return [part for name, part in read_manifest(bundle).parts.items() if name != "vision"]
+
+
 def our_bundles(bench: Bench) -> list[System]:
     """Made unless they are there."""
     kinds, found = {"onnx": "ours", "executorch": "program", "litert": "litert"}, []
@@ -187,7 +196,7 @@ def our_bundles(bench: Bench) -> list[System]:
         took, bundle = bench.once(one.folder, lambda one=one: export(one, bench.scratch)), bench.scratch / one.folder
         about = {"block": one.block, "head": 4 if one.block else 8, "export_minutes": round(took["seconds"] / 60, 1)}
         name = f"phantom-edge, {one.name}"
-        size = listed(bundle, skipped="vision")
+        size = sum(sum(part.weight_bytes.values()) for part in words(bundle)) / 1e6
         found.append(System(name, kinds[one.target], bundle, sys.executable, size, one.block, about))
     return found
 
@@ -211,7 +220,9 @@ def peers(scratch: Path, python: str) -> tuple[list[System], list[str]]:
 def main() -> None:
     """Make what is missing, measure, and write."""
     bench = begin("peers", __doc__, turns=TURNS, threads=[1, 2], peers_python=sys.executable, only_make=False)
-    found: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = [
+        row for row in bench.before().get("rows", []) if row["threads"] not in bench.asked.threads
+    ]
     load = os.getloadavg()[0]
     ours, (others, missing) = our_bundles(bench), peers(bench.scratch, bench.asked.peers_python)
     for name in missing:

@@ -33,6 +33,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "qlora": model_tables.qlora,
     "export": model_tables.export,
     "decode": model_tables.decode,
+    "decode-int4": model_tables.decode,
     "draft": model_tables.draft,
     "quality": target_tables.quality,
     "targets": target_tables.targets,

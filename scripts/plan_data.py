@@ -20,6 +20,8 @@ QUALITY = {
     "mixed": "mixed",
     "int4": "int4-g32-pos rtn",
     "int4-g64": "int4-g64 rtn",
+    "int4-row": "int4-row",
+    "int4-exact8": "int4-exact8",
     "fp32, int8 cache": "fp32, int8 cache",
     "int8, int8 cache": "int8, int8 cache",
     "mixed, int8 cache": "mixed, int8 cache",

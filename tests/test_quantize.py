@@ -77,7 +77,11 @@ def test_positive_scales_are_what_every_runtime_holds(scheme: Scheme, rows: int,
         assert torch.equal(found.scales.bfloat16().float(), found.scales.float())
 
 
-@given(st.sampled_from([s for s in SCALED if not s.positive]), st.integers(1, 9), st.integers(1, 3), st.integers(0, 99))
+COVERING = [scheme for scheme in SCALED if not (scheme.positive or scheme.exact8)]
+"""Schemes whose scales cover a whole group; others are least squares, which may clip."""
+
+
+@given(st.sampled_from(COVERING), st.integers(1, 9), st.integers(1, 3), st.integers(0, 99))
 @settings(max_examples=60, deadline=None)
 def test_nearest_is_within_half_a_step(scheme: Scheme, rows: int, groups: int, seed: int) -> None:
     columns = groups * (scheme.group or 37)

@@ -39,7 +39,7 @@ def export(
         typer.Option(
             help="Number format (fp32 or fp16, where the target supports it), or a recipe that quantizes the "
             "checkpoint first: int8; int4, int4-g64 or int4-g128 (4 bits in decoder, embedding and head, 8 in vision "
-            "and projector); int4-exact8 (the same, and prompts by 8 bits, for target onnx); int4-row (for GPUs and "
+            "and projector); int4-exact8 (the same, and prompts by 8 bits in ONNX); int4-row (for GPUs and "
             "NPUs, by LiteRT); lut4 (4-bit palettes in decoder and head, 8 bits elsewhere); mixed (int4, with 8 bits "
             "where rounding hurts most); or a .toml file. For a quantized checkpoint: format of the other weights."
         ),
