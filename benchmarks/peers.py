@@ -193,7 +193,7 @@ def our_bundles(bench: Bench) -> list[System]:
     """Made unless they are there."""
     kinds, found = {"onnx": "ours", "executorch": "program", "litert": "litert"}, []
     for one in OURS:
-        took, bundle = bench.once(one.folder, lambda one=one: export(one, bench.scratch)), bench.scratch / one.folder
+        took, bundle = bench.once(one.folder, lambda one=one: export(one, bench.scratch)), bench.scratch / one.folder  # type: ignore[misc]
         about = {"block": one.block, "head": 4 if one.block else 8, "export_minutes": round(took["seconds"] / 60, 1)}
         name = f"phantom-edge, {one.name}"
         size = sum(sum(part.weight_bytes.values()) for part in words(bundle)) / 1e6

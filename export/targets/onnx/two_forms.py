@@ -73,7 +73,7 @@ class TwoFormDrawing(LinearDrawing):
         )
 
 
-class _Branch(ir.tape.Tape):
+class _Branch(ir.tape.Tape):  # type: ignore[misc]
     """Nodes of a branch; what they read of constants is the graph's."""
 
     def __init__(self, outer: ir.tape.Tape) -> None:
