@@ -140,6 +140,11 @@ SCREENS = (
         words=("device",),
         orders=PLACES,
     ),
+    screen(
+        "Report",
+        "history",
+        texts=(r"\d+-\d+-\d+T[\d:]+Z", r"│ device +│ (\S+)", r"│ (?:first token, ms|tokens/s|peak, MB) +│ [\d.,]+"),
+    ),
     screen("Quantize", "quantize nano --recipe int8 --out nano-int8", numbers=("error",)),
     screen("Make and convert checkpoints", "init tiny --random --out tiny"),
     screen("Make and convert checkpoints", "convert tiny --out tiny-official"),

@@ -31,6 +31,12 @@ def test_a_command_to_paste_is_one_piece(text: str, command: str, width: int) ->
     assert all(len(line) <= width for line in lines if line != command)
 
 
+def test_words_go_on_behind_a_command() -> None:
+    lines = wrapped("train one: phantom-edge train draft --out somewhere; or leave --draft out", 30)
+    assert lines == ["train one:", "phantom-edge train draft --out somewhere;", "or leave --draft out"]
+    assert wrapped("phantom-edge 0.1.0 is here, and so on and on", 30)[0] == "phantom-edge 0.1.0 is here,"
+
+
 def test_lines_of_the_text_and_its_indent_are_kept() -> None:
     assert wrapped("one\ntwo two", 80) == ["one", "two two"]
     assert wrapped("  set in and long", 8) == ["  set in", "and long"]

@@ -5,13 +5,13 @@ import json
 import os
 import re
 import sys
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 
@@ -92,28 +92,40 @@ def note(message: str) -> None:
         err.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-PASTED = re.compile(r"(?<![\w/.-])(?:phantom-edge|pip|python3?) (?=[\w-])")
-"""Beginning of a command to paste."""
+PASTED = re.compile(r"(?<![\w/.-])(?:phantom-edge|pip|python3?) [a-z-].*?(?:[,;.)] |$)")
+"""A command to paste, to the text's end or to a mark and a blank."""
 
 
 def wrapped(text: str, width: int | None) -> list[str]:
-    """Lines of at most ``width`` characters, broken between words; a command to paste, to the text's end, stays whole.
+    """Lines of at most ``width`` characters, broken between words; a command to paste stays whole, however long.
 
     Without a width: the text's own lines.
     """
     lines: list[str] = []
     for line in text.splitlines():
-        begun = PASTED.search(line)
-        prose, command = (line, "") if begun is None else (line[: begun.start()], line[begun.start() :])
-        if width is None or len(line) <= width:
+        if width is None or cell_len(line) <= width:
             lines.append(line)
             continue
-        lines += textwrap.wrap(prose, max(width, 1), break_long_words=False, break_on_hyphens=False)
-        if command and lines and prose and len(f"{lines[-1]} {command}") <= width:
-            lines[-1] += f" {command}"
-        elif command:
-            lines.append(command)
+        indent = line[: len(line) - len(line.lstrip())]
+        first, *rest = _unbroken(line) or [""]
+        held = indent + first
+        for piece in rest:
+            if cell_len(f"{held} {piece}") > width:
+                lines.append(held)
+                held = piece
+            else:
+                held += f" {piece}"
+        lines.append(held)
     return lines
+
+
+def _unbroken(line: str) -> list[str]:
+    """Words of a line, and commands to paste."""
+    pieces, at = list[str](), 0
+    for found in PASTED.finditer(line):
+        pieces += [*line[at : found.start()].split(), found[0].rstrip()]
+        at = found.end()
+    return [*pieces, *line[at:].split()]
 
 
 def _width() -> int | None:
