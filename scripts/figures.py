@@ -222,9 +222,9 @@ def quantize_once() -> Figure:
     drawn.box(302, 110, 102, 68, ("eval", "accuracy,", "once for all"))
     drawn.arrow((139, 190), (139, 222))
     drawn.text(151, 210, "export: encode, do not round again", "small quiet", "start")
-    drawn.drawn.append(f'<polyline points="63,222 {357},222" class="arrow"/>')
-    for number, name in enumerate(("ONNX", "Core ML", "ExecuTorch", "LiteRT")):
-        x = 63 + 98 * number
+    drawn.drawn.append('<polyline points="63,222 357,222" class="arrow"/>')
+    for place, name in enumerate(("ONNX", "Core ML", "ExecuTorch", "LiteRT")):
+        x = 63 + 98 * place
         drawn.arrow((x, 222), (x, 240))
         drawn.box(x - 46, 242, 92, 34, (name,))
     drawn.text(MIDDLE, 298, "the same integers in each: tests compare them", "small quiet")

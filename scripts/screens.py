@@ -238,8 +238,8 @@ def page(screens: dict[str, str]) -> str:
 
 def differences(one: Screen, new: str, old: str) -> list[str]:
     """Lines in which a screen differs from that of the page, and lines that do not fit."""
-    lines = [compared(text, one.varying) for text in (old, new)]
-    return [*faults(new, WIDTH), *unified_diff(*lines, "page", "now", lineterm="", n=1)]
+    before, after = (compared(text, one.varying) for text in (old, new))
+    return [*faults(new, WIDTH), *unified_diff(before, after, "page", "now", lineterm="", n=1)]
 
 
 def main() -> None:
