@@ -93,6 +93,7 @@ train-nano: $(VENV)/dev ## set up, then train the model inside from its seed, pu
 	@$(PY) -m phantom_edge train nano runs/nano
 	@$(PY) -m benchmarks.nano runs/nano/camera/model --scratch runs/nano-measured --out benchmarks/results/nano.json
 	@$(PY) scripts/readme.py
+	@$(PY) scripts/screens.py
 
 clean: ## remove what was built and every cache; .venv stays
 	@rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov

@@ -31,7 +31,7 @@ from phantom_edge.processing import tiling
 from phantom_edge.processing.images import open_image
 from phantom_edge.runtime.engine import Engine, Floats, Ints
 from phantom_edge.runtime.sampling import Sampling
-from phantom_edge.runtime.self_test import SelfTest, self_test
+from phantom_edge.runtime.self_test import Finding, SelfTest, _pieces, _prompt, self_test
 from phantom_edge.runtime.session import Answer, Session
 from phantom_edge.runtime.text import Text
 
@@ -271,6 +271,17 @@ def test_a_tie_is_no_fault_and_another_answer_is_named(answered: Bundle) -> None
         assert choices.found == "another token in step 0, a tie" and "1 of them ties" in choices.expected
     finally:
         path.write_text(text)
+
+
+def test_a_long_text_is_named_by_its_length_and_no_word_is_cut() -> None:
+    assert _prompt("p", "one two", "one two") == Finding("p", "7 characters", "the same", True)
+    assert _prompt("p", "one two", "one red").found == "7 characters, other ones from place 4 on: red"
+    assert _prompt("p", "one two", "one").found == "3 characters" and not _prompt("p", "one two", "one").passed
+    assert _pieces("q", ("a", " b"), ("a", " b")) == Finding("q", "2 pieces", "the same", True)
+    assert _pieces("q", ("a", " b"), ("a", " c")).found == "2 pieces, other ones from place 1 on: ' c'"
+    assert _pieces("q", ("a", " b"), ("a",)) == Finding("q", "2 pieces", "1 piece", False)
+    said = _prompt("p", "", "hexagon " * 20).found.partition("on: ")[2]
+    assert "..." in said and set(said.split()) == {"hexagon", "..."}
 
 
 def test_settings_of_generation_count(tmp_path: Path) -> None:

@@ -248,10 +248,11 @@ class Variant:
 class Target:
     """A runtime for Phantom models, and everything that this project does for it.
 
-    ``title`` is its description in a few words; ``extra`` is the pip extra that exports. ``precision`` is the default
-    number format of floats. ``multiple`` and ``least`` are as in ``phantom_rank.choose_forms``; ``calibrates``: it
-    needs ``Settings.calibration``. ``tools`` are the distributions that make its files: an export that was begun with
-    other versions is begun anew. ``clashes`` are versions of them that are known not to work together.
+    ``title`` is its description in a few words; ``extra`` is the pip extra that exports, with those ``beside`` it.
+    ``precision`` is the default number format of floats. ``multiple`` and ``least`` are as in
+    ``phantom_rank.choose_forms``; ``calibrates``: it needs ``Settings.calibration``. ``tools`` are the distributions
+    that make its files: an export that was begun with other versions is begun anew. ``clashes`` are versions of them
+    that are known not to work together.
 
     Callables import what they need when they are called, and raise EdgeError with the pip command that installs it.
     ``making`` exports, ``engine`` runs a bundle here, ``exact`` lists the runs of a proof (None: the engine's alone).
@@ -277,6 +278,7 @@ class Target:
     engine: Callable[[], MakeEngine]
     processor: Literal["cpu", "gpu", "npu"]
     tools: tuple[str, ...]
+    beside: tuple[str, ...] = ()
     exact: Callable[[], Exact] | None = None
     rounds: bool = True
     other: str = "--weights fp32"

@@ -9,7 +9,17 @@ import typer
 from phantom_edge import api
 from phantom_edge.cli.bundles import check_model
 from phantom_edge.cli.choices import CHECKPOINT
-from phantom_edge.cli.console import JsonOption, force_option, friendly, note, print_json, print_table, stopped, tasks
+from phantom_edge.cli.console import (
+    JsonOption,
+    force_option,
+    friendly,
+    megabytes,
+    note,
+    print_json,
+    print_table,
+    stopped,
+    tasks,
+)
 from phantom_edge.cli.target_flags import with_target_flags
 from phantom_edge.export.targets import TARGETS
 from phantom_edge.models.naming import own_name
@@ -131,7 +141,7 @@ def _show(exported: "Exported") -> None:
         inside = [part for part, about in bundle.manifest.parts.items() if part == name or about.file in shown]
         known = [errors[part] for part in inside if part in errors]
         error = f"{max(known):.1e}" if known else "unverified" if inside else "-"
-        rows.append((name, ", ".join(shown), f"{size / 1e6:,.2f}", f"{exported.seconds[name]:.1f}", error))
+        rows.append((name, ", ".join(shown), megabytes(size), f"{exported.seconds[name]:.1f}", error))
     print_table(
         str(bundle.path),
         ("part", "files", "MB", "seconds", "relative error"),

@@ -254,17 +254,18 @@ def show_missed(missed: "list[Missed]", runs: int) -> None:
     print_table(
         "Predicted and measured",
         ("what", "predicted", "from", "to", "measured", "error", "within"),
-        [
-            (
-                one.what,
-                *(f"{value:,.4g}" for value in (one.predicted.middle, one.predicted.low, one.predicted.high, one.took)),
-                f"{one.error:+.0%}",
-                "yes" if one.is_within else "no",
-            )
-            for one in missed
-        ],
-        f"seconds, and bytes of memory; {by}",
+        [_beside(one) for one in missed],
+        f"from, to: range of the prediction; error: of its middle; {by}",
     )
+
+
+def _beside(one: "Missed") -> tuple[str, ...]:
+    """A row of predictions beside measurements: memory in MB, times in milliseconds."""
+    is_memory = one.what == "memory, bytes"
+    name, unit, digits = ("memory, MB", 1e-6, 0) if is_memory else (f"{one.what}, ms", 1e3, 3)
+    numbers = (one.predicted.middle, one.predicted.low, one.predicted.high, one.took)
+    cells = (f"{unit * value:,.{digits}f}" for value in numbers)
+    return (name, *cells, f"{one.error:+.0%}", "yes" if one.is_within else "no")
 
 
 def _missed(one: "Missed") -> dict[str, Any]:

@@ -80,6 +80,7 @@ def run(
         print_json(figures if stream.drafted is None else figures | {"drafted": asdict(stream.drafted)})
         return
     sys.stdout.write("\n")
+    sys.stdout.flush()  # before stderr goes on, where both lead to one pipe
     note(
         f"{answer.prompt_tokens} prompt tokens, first token after {answer.seconds_to_first_token:.2f} s, "
         f"{answer.tokens} tokens at {answer.tokens_per_second:.1f} a second ({answer.stopped_by})"
