@@ -52,8 +52,8 @@ def candidates(near: int = NEAR) -> list[Asked]:
     found: list[Asked] = []
     for seed in range(SCENES):
         about = ask(make_scene(seed, "test"))[:NEAR]
-        first = seed % len(about)
-        found += [asked(one.text, f"scene{seed}.png") for one in (about[first:] + about[:first])[:near]]
+        turn = seed % len(about)
+        found += [asked(one.text, f"scene{seed}.png") for one in (about[turn:] + about[:turn])[:near]]
     kinds = ["wide", "grey16", "alpha", "palette", "colour16", "interlaced", "turned6", "grey1", "clear", "tall"]
     found += [asked("What is in the picture?", f"{name}.png", most=LONG) for name in kinds]
     two, same = ("scene0.png", "wide.png"), ("alpha.png", "alpha.png")
