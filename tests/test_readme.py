@@ -59,7 +59,9 @@ SHORTER = {
 }
 """Flags that make a command of a page quick; those of its own come later, and count."""
 
-MOST_PICTURES = 8
+MOST = {"pictures": 8, "samples": 4}
+"""Largest numbers of these options."""
+
 LIGHT = {"data", "inspect", "plan", "profile", "report", "history"}
 """Verbs that load no torch: their first command of a page starts in a second."""
 
@@ -97,18 +99,30 @@ def full_desk(desk: Path) -> Path:
 
 
 def shortened(command: str) -> str:
-    """The command with less to do: few tokens, steps, questions and pictures."""
+    """The command with less to do: few tokens, steps, questions, samples and pictures."""
     for verb, flags in SHORTER.items():
         command = re.sub(rf"phantom-edge {verb}\b", f"phantom-edge {verb} {flags}", command)
-    return re.sub(r"--pictures (\d+)", lambda found: f"--pictures {min(int(found[1]), MOST_PICTURES)}", command)
+    return re.sub(
+        r"--(pictures|samples) (\d+)", lambda found: f"--{found[1]} {min(int(found[2]), MOST[found[1]])}", command
+    )
+
+
+def without_page(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The command that does the same and writes no page."""
+    place = words.index("--html") if "--html" in words else len(words)
+    return words[:place] + words[place + 2 :]
 
 
 class Names:
-    """Results that several pages make by the same command under names of their own: made once, under the first."""
+    """Results that several pages make by the same command under names of their own: made once, under the first.
+
+    The first bundle for each target is proved, those after it are not.
+    """
 
     def __init__(self) -> None:
         self.first: dict[str, str] = {}
         self.known: dict[tuple[str, ...], str] = {}
+        self.proved: set[str] = set()
 
     def settled(self, words: list[str]) -> list[str] | None:
         """The command with the first names; None where the same was run already."""
@@ -119,8 +133,17 @@ class Names:
         if key in self.known:
             self.first[out] = self.known[key]
             return None
-        self.known[key] = out
-        return words
+        self.known |= dict.fromkeys((key, without_page(key)), out)
+        return [*words, *self._unproved(words)]
+
+    def _unproved(self, words: list[str]) -> list[str]:
+        if words[1] != "export":
+            return []
+        target = words[words.index("--target") + 1]
+        if target in self.proved:
+            return ["--no-verify"]
+        self.proved.add(target)
+        return []
 
     def _renamed(self, word: str) -> str:
         whole, slash, rest = word.partition("/")
