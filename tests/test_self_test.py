@@ -14,7 +14,7 @@ import pytest
 from bundles import export_onnx, resealed
 from command_line import document, edge_inside, refusal
 from PIL import Image
-from target_bundles import BUNDLES
+from target_bundles import BUNDLES, shared_bundle
 
 import phantom_edge
 from phantom_edge.bundle.folder import Bundle
@@ -53,23 +53,19 @@ SLOW = {
     "litert-int4": pytest.mark.slow,
     "executorch-fp32": pytest.mark.long,
     "executorch-int8": pytest.mark.long,
-    "coreai": pytest.mark.slow,
+    "coreai": pytest.mark.long,
 }
-ALL = [pytest.param(name, marks=SLOW[name]) if name in SLOW else name for name in BUNDLES]
 
 GetBundle = Callable[[str], Bundle]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> GetBundle:
+def made(place: Path) -> GetBundle:
     """Bundles by name, each exported once."""
-    desk, found = tmp_path_factory.mktemp("golden"), dict[str, Bundle]()
 
     def get(name: str) -> Bundle:
         pytest.importorskip(NEEDS[name.partition("-")[0]])
-        if name not in found:
-            found[name] = BUNDLES[name](desk)
-        return found[name]
+        return shared_bundle(place, name)
 
     return get
 
@@ -176,20 +172,31 @@ FAULTS: dict[str, tuple[Callable[[Session, Golden, pytest.MonkeyPatch], None], s
 }
 """Faults by name, and a check that each fails."""
 
+FEW = ("image tokens", "bilinear", "numbers")
+"""Faults for an engine that is very slow: before it, behind it, and in what it gives."""
+
+ALL = [
+    *(pytest.param(name, tuple(FAULTS), id=name, marks=SLOW.get(name, ())) for name in BUNDLES),
+    pytest.param("coreai", FEW, id="coreai-few", marks=pytest.mark.slow),
+]
+"""Bundles, and the faults planted in each."""
+
 
 def names(result: SelfTest) -> list[str]:
     return [one.name for one in result.faults()]
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_the_targets_engine_passes_and_a_fault_does_not(name: str, made: GetBundle, monkeypatch: Any) -> None:
+@pytest.mark.parametrize(("name", "faults"), ALL)
+def test_the_targets_engine_passes_and_a_fault_does_not(
+    name: str, faults: tuple[str, ...], made: GetBundle, monkeypatch: Any
+) -> None:
     bundle = made(name)
     golden = read_golden(Bundle.open(bundle.path))
     session = session_of(bundle)
     assert self_test(bundle, session).faults() == []
     assert len(golden.questions) + len(golden.left_out) == 3 and len(golden.questions) >= 2
     engine, text = session.engine, session.text
-    for plant, check in FAULTS.values():
+    for plant, check in map(FAULTS.__getitem__, faults):
         with monkeypatch.context() as patch:
             plant(session, golden, patch)
             result = self_test(bundle, session)
