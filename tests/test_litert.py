@@ -183,7 +183,9 @@ def test_it_answers(name: str, bundles: Callable[[str], Bundle]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("verb", ["run", "profile", "eval", "inspect", "lint"])
+@pytest.mark.parametrize(
+    "verb", ["run", "lint", *(pytest.param(verb, marks=pytest.mark.long) for verb in ("profile", "eval", "inspect"))]
+)
 def test_commands_show_nothing_of_litert_s_log(verb: str, bundles: Callable[[str], Bundle], tmp_path: Path) -> None:
     """LiteRT logs when it loads, and at the end of a process; torch, when lint loads it."""
     arguments: dict[str, tuple[object, ...]] = {
