@@ -39,7 +39,7 @@ from phantom_edge.runtime.constraints import constraint
 from phantom_edge.runtime.sampling import Sampling as BundleSampling
 from phantom_edge.runtime.session import Answer as BundleAnswer
 
-NEW, QUESTIONS, STREAMED = 20, 200, 5
+NEW, QUESTIONS, FEW, STREAMED = 20, 200, 10, 5
 IM_END = 2
 """Nano's own stop token."""
 
@@ -84,7 +84,7 @@ def queries(tmp_path_factory: pytest.TempPathFactory) -> list[Query]:
 
 
 @pytest.mark.parametrize(
-    "count", [pytest.param(20, marks=pytest.mark.slow), pytest.param(QUESTIONS, marks=pytest.mark.long)]
+    "count", [pytest.param(FEW, marks=pytest.mark.slow), pytest.param(QUESTIONS, marks=pytest.mark.long)]
 )
 def test_every_setting_is_the_same_in_checkpoint_and_bundle(
     count: int,
