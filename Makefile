@@ -22,7 +22,8 @@ test: lint ## set up, then lint and the test suite, slow tests included, those o
 	@# One thread for each of the two workers: more only get in each other's way on the tiny test models.
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -n 2 -m "not long" -rs --every-suite
 	@printf 'left out: pages of verify for every target and scheme, commands of the Core ML and ExecuTorch pages,\n'
-	@printf '  a few exports to ExecuTorch and the APK with an AAR, which take minutes; run: make long\n'
+	@printf '  a few exports to ExecuTorch, the APK with an AAR, all questions of the conformance data and repeats of a\n'
+	@printf '  kind, which take minutes; run: make long\n'
 
 long: $(VENV)/dev ## set up, then the tests that take minutes each, which make test leaves out
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -n 2 -m long

@@ -18,7 +18,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-FIRST = ("test_readme.py::test_commands", "test_pte_cli.py", "test_coreml_cli.py", "test_jetson.py")
+FIRST = (
+    *("test_readme.py::test_commands", "test_android_library.py", "test_web_library.py", "test_web_page.py"),
+    *("test_pte_cli.py", "test_coreml_cli.py", "test_jetson.py"),
+)
 
 
 @pytest.hookimpl(tryfirst=True)
