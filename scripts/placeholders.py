@@ -113,10 +113,12 @@ def compared(screen: str, varying: Varying) -> list[str]:
     for block in blocks(hidden(screen, varying)):
         if not block.edges:
             found.append(_squeezed(" ".join(" ".join(block.lines).split())))
-        for head, _, words in block.columns():
+        columns = [(head, words) for head, _, words in block.columns()]
+        is_loose = any(head in varying.orders for head, _ in columns)  # then there may be more rows, or fewer
+        for head, words in columns:
             is_free = head in (*varying.words, *varying.orders)
             rest = "" if is_free else _squeezed(" ".join(words))
-            found.append(f"{head}: {rest}".rstrip())
+            found.append(f"{head}: {' '.join(dict.fromkeys(rest.split())) if is_loose else rest}".rstrip())
     return found
 
 

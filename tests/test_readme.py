@@ -22,8 +22,9 @@ PAGES = {
     page: page.read_text(encoding="utf-8")
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 }
-README = "\n".join(text for page, text in PAGES.items() if page.name != "commands.md")
-"""All pages, in the order in which their commands run: files that the README makes are there for the others."""
+README = "\n".join(text for page, text in PAGES.items() if page.name not in ("commands.md", "screens.md"))
+"""All pages but those that scripts run, in the order in which their commands run: files of the README's are there for
+the others."""
 
 LINK = re.compile(r"\]\((?![a-z]+:)([^)#]+)(?:#[^)]*)?\)")
 PATH = re.compile(r"`((?:\.\./)?(?:phantom_edge|export|quantize|benchmarks|scripts|tests|apps|docs)/[\w./-]*)`")

@@ -48,6 +48,17 @@ def test_other_numbers_are_no_difference_and_other_words_are() -> None:
     assert placeholders.compared(table().replace("load  ", "load"), Varying()) != table().splitlines()
 
 
+def test_rows_in_another_order_and_number_are_no_difference_where_they_may_be() -> None:
+    loose = Varying(numbers=("first, ms",), orders=("stage", "judge"), texts=TIMES.texts)
+    lines = table().splitlines()
+    other = "\n".join([*lines[:5], lines[6], lines[5], lines[5], *lines[7:]])
+    assert placeholders.compared(other, TIMES) != placeholders.compared(table(), TIMES)
+    assert placeholders.compared(other.replace("    -", "0.127"), loose) == placeholders.compared(
+        table().replace("     -", "0.0127"), loose
+    )
+    assert placeholders.compared(other.replace(" ms", " us"), loose) != placeholders.compared(table(), loose)
+
+
 def test_a_crooked_table_and_a_wide_line_are_found() -> None:
     assert placeholders.faults(table(), 80) == []
     assert placeholders.faults(table().replace("load  ", "load"), 80) == ["│ load │   12.5 │ yes   │"]
