@@ -57,6 +57,7 @@ SHORTER = {
     "eval": "--limit 12",
     "profile": "--repeats 1 --tokens 4",
     "train po": "--max-steps 2",
+    "export nano --target litert --compute gpu": "--max-context 192 --max-tiles 1",
 }
 """Flags that make a command of a page quick; those of its own come later, and count."""
 
