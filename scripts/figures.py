@@ -13,6 +13,7 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
+from checking import is_check
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "concepts"
 WIDTH, EDGE, SHOWN = 420, 16, 1.4
@@ -279,9 +280,10 @@ FIGURES = {
 
 def main() -> None:
     """Write the figures, or compare them."""
+    check = is_check(__doc__)
     for name, draw in FIGURES.items():
         path, text = FOLDER / f"{name}.svg", draw().svg()
-        if "--check" not in sys.argv:
+        if not check:
             path.write_text(text, encoding="utf-8")
         elif not path.is_file() or path.read_text(encoding="utf-8") != text:
             sys.exit(f"{path.name} is out of date; run: python scripts/figures.py")

@@ -21,6 +21,7 @@ WIDTH = 80
 if __name__ == "__main__":
     os.environ |= {"COLUMNS": str(WIDTH), "TERM": "dumb", "NO_COLOR": "1"}  # before rich is imported
 
+from checking import is_check  # noqa: E402
 from placeholders import PLACEHOLDER, Varying, compared, faults, hidden  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
@@ -244,6 +245,7 @@ def differences(one: Screen, new: str, old: str) -> list[str]:
 
 def main() -> None:
     """Writes the page, or compares it."""
+    check = is_check(__doc__)
     old = on_page(PAGE.read_text(encoding="utf-8")) if PAGE.is_file() else {}
     new, wrong = dict[str, str](), list[str]()
     with tempfile.TemporaryDirectory() as folder, desk(Path(folder)):
@@ -254,7 +256,7 @@ def main() -> None:
             if found:
                 wrong += [f"$ {one.command}", *found]
             new[one.command] = hidden(text, one.varying) if found else old[one.command]
-    if "--check" not in sys.argv:
+    if not check:
         PAGE.write_text(page(new), encoding="utf-8")
     elif wrong or page(new) != PAGE.read_text(encoding="utf-8"):
         sys.exit("\n".join([*wrong, f"{PAGE.name} is out of date; run: python scripts/screens.py"]))
