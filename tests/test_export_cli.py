@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import document, edge, edge_inside
+from command_line import document, edge, edge_inside, flat
 from noise import noise
 from random_checkpoints import write_checkpoint
 from safetensors.torch import load_file, save_file
@@ -30,7 +30,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_checkpoint(desk / "checkpoint")
     done = edge("export", desk / "checkpoint", "--target", "onnx", "--out", desk / "bundle", "--max-context", 256)
     assert done.returncode == 0, done.stderr
-    assert "relative error" in done.stdout and "next: phantom-edge run" in done.stderr
+    assert "relative error" in done.stdout and "next: phantom-edge run" in flat(done.stderr)
     (desk / "mine").mkdir()
     (desk / "mine" / "diary").write_text("dear")
     noise((200, 90), 80).save(desk / "photo.png")
@@ -203,7 +203,7 @@ def test_quantize_then_export_and_both_at_once(desk: Path, tmp_path: Path) -> No
     """
     quantized, bundle = tmp_path / "quantized", tmp_path / "bundle"
     done = edge_inside("quantize", desk / "checkpoint", "--recipe", "int4", "--out", quantized)
-    assert done.returncode == 0 and "int4-g32" in done.stdout and "next: phantom-edge export" in done.stderr
+    assert done.returncode == 0 and "int4-g32" in done.stdout and "next: phantom-edge export" in flat(done.stderr)
     parts = document("quantize", desk / "checkpoint", "--out", quantized, "--force")["parts"]
     assert {part["part"] for part in parts} == {"decoder", "embedding", "head", "vision", "projector"}
     options = ("--target", "onnx", "--max-context", 128)
