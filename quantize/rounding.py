@@ -70,7 +70,7 @@ def fitted_scales(weight: Tensor, scheme: Scheme, importance: Tensor | None) -> 
         return multiples(weight, scheme, importance), None
     rows, columns = weight.shape
     groups = scheme.groups(columns)
-    weights = torch.ones(columns) if importance is None else importance.clamp(min=0) + 1e-12 * importance.max()
+    weights = _weights(columns, importance)
     covering, middle = scales_of(weight, scheme)
     best = torch.full((rows, groups), float("inf"))
     chosen, points = covering.clone(), None if middle is None else middle.clone()
@@ -86,13 +86,17 @@ def fitted_scales(weight: Tensor, scheme: Scheme, importance: Tensor | None) -> 
     return chosen, points
 
 
+def _weights(columns: int, importance: Tensor | None) -> Tensor:
+    return torch.ones(columns) if importance is None else importance.clamp(min=0) + 1e-12 * importance.max()
+
+
 def multiples(weight: Tensor, scheme: Scheme, importance: Tensor | None) -> Tensor:
     """Least-squares scales (rows, groups) that are multiples of one step in each row; see ``Scheme.exact8``.
 
     Steps have 7 bits, so that their multiples are exact in float16.
     """
     rows, columns = weight.shape
-    weights = torch.ones(columns) if importance is None else importance.clamp(min=0) + 1e-12 * importance.max()
+    weights = _weights(columns, importance)
     covering, _ = scales_of(weight, scheme)
     signs = torch.where(covering < 0, -1.0, 1.0)
     best, chosen = torch.full((rows, 1), float("inf")), covering

@@ -42,8 +42,8 @@ def work_of(manifest: Manifest) -> Work:
     return Work(
         decoder_bytes=sum(first_form(decoder.weight_bytes).values()),
         vision_bytes=sum(vision.weight_bytes.values()),
-        decoder_products=_numbers(decoder),
-        vision_products=_numbers(vision) * (manifest.pictures.tokens_per_tile * 4 + 1),
+        decoder_products=numbers_of(decoder.weight_bytes),
+        vision_products=numbers_of(vision.weight_bytes) * (manifest.pictures.tokens_per_tile * 4 + 1),
         cache_bytes_per_token=cache.bytes_per_token,
         cache_products_per_token=widths * model.kv_heads * groups,
     )
@@ -69,7 +69,3 @@ def first_form(weight_bytes: dict[str, int]) -> dict[str, int]:
 def numbers_of(weight_bytes: dict[str, int]) -> int:
     """Returns the number of weights; each is multiplied once per token."""
     return sum(size * 8 // BITS.get(kind, 32) for kind, size in first_form(weight_bytes).items())
-
-
-def _numbers(part: Part) -> int:
-    return numbers_of(part.weight_bytes)

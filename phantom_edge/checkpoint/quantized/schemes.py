@@ -61,9 +61,7 @@ class Scheme:
 
     @property
     def name(self) -> str:
-        """Name, such as int8, w8a8, int4-g32, int4-g32-pos, int4-pos (whole rows), int4-g32-exact8, int4-g128-asym,
-        lut4-r16.
-        """
+        """Name, such as int8, w8a8, int4-g32-pos, int4-pos (whole rows), int4-g32-exact8, int4-g128-asym, lut4-r16."""
         if self.palette_rows is not None:
             return f"lut{self.bits}-r{self.palette_rows}"
         if self.static_inputs:
