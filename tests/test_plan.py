@@ -207,8 +207,9 @@ def test_limits_hold_and_nothing_shown_is_beaten(
 
 def test_graphs_of_fixed_shapes_do_whole_chunks() -> None:
     whole = Choice("coreml", Variant("int8"), "float", 1, 1024, 256)
-    assert chunks(whole, 300, is_fixed=TARGETS["coreml"].count.fixed) == [(768, 256), (768, 256)]
-    assert chunks(whole, 300, is_fixed=TARGETS["onnx"].count.fixed) == [(0, 256), (256, 44)]
+    assert chunks(whole, 300, TARGETS["coreml"].count) == [(768, 256), (768, 256)]
+    assert chunks(whole, 300, TARGETS["onnx"].count) == [(0, 256), (256, 44)]
+    assert chunks(whole, 300, TARGETS["litert"].count) == [(0, 256), (256, 256)], "graphs of 256 and 512 rows"
 
 
 @pytest.mark.parametrize("name", ["nano", "3.8b"])

@@ -200,6 +200,10 @@ class Lint:
     about: str
 
 
+def _none(_context: int) -> tuple[int, ...]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Count:
     """A target's storage of a model, by which the planner counts bytes.
@@ -211,8 +215,8 @@ class Count:
     ``scales`` are the formats of the scales of rows and of groups ("": the floats' own), ``table_scales`` that of the
     embedding table, whose rows without groups are cut into blocks of ``table_block`` (None: not cut), as those of a
     tied head are into ``head_block``, and all others of the decoder into ``row_block``. ``ties``: cases in which a tied
-    table is read from the head. ``fixed``: a chunk is computed whole, with a full cache. ``two_forms``: weights of
-    scheme exact8 are stored as bytes, too.
+    table is read from the head. ``fixed``: a chunk is computed whole, with a full cache, or with the smallest of
+    ``firsts`` (by context) that reaches far enough. ``two_forms``: weights of scheme exact8 are stored as bytes, too.
     """
 
     is_half: bool = False
@@ -227,6 +231,7 @@ class Count:
     row_block: int | None = None
     ties: Literal["always", "float", "never"] = "never"
     fixed: bool = False
+    firsts: Callable[[int], tuple[int, ...]] = _none
     two_forms: bool = False
 
 

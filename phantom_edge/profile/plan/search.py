@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from math import inf, log10
 from typing import Literal
 
-from phantom_edge.export.targets.target import Target
+from phantom_edge.export.targets.target import Count, Target
 from phantom_edge.models.draft_shape import usual_shape
 from phantom_edge.models.sizes import Size
 from phantom_edge.profile.devices.table import Entry
@@ -114,7 +114,7 @@ def predict(
             factors.of("prefill", kind_of("prefill", weights)),
             counted.layers,
         )
-        for start, new in chunks(choice, tokens, is_fixed=target.count.fixed)
+        for start, new in chunks(choice, tokens, counted_as.count)
     ]
     step = seconds(
         least_decode(counted, rates, choice.context), factors.of("decode", kind_of("decode", weights)), counted.layers
@@ -146,11 +146,14 @@ def _drafted(
     return (step.at_least(chunk) + draft).inverse().times(wish.tokens_per_step)
 
 
-def chunks(choice: Choice, tokens: int, *, is_fixed: bool) -> list[tuple[int, int]]:
+def chunks(choice: Choice, tokens: int, kind: Count) -> list[tuple[int, int]]:
     """Cached tokens before each chunk of a prompt, and its tokens. Graphs of fixed shapes always compute both whole."""
-    if is_fixed:
-        return [(choice.context - choice.chunk, choice.chunk)] * -(-tokens // choice.chunk)
-    return [(start, min(choice.chunk, tokens - start)) for start in range(0, tokens, choice.chunk)]
+    found = [(start, min(choice.chunk, tokens - start)) for start in range(0, tokens, choice.chunk)]
+    if not kind.fixed:
+        return found
+    sizes = (*kind.firsts(choice.context), choice.context)
+    reached = [next((rows for rows in sizes if start + new <= rows), choice.context) for start, new in found]
+    return [(rows - choice.chunk, choice.chunk) for rows in reached]
 
 
 def _measured_as(choice: Choice) -> str:
