@@ -22,7 +22,8 @@ test: lint ## set up, then lint and the test suite, slow tests included, those o
 	@# One thread for each of the two workers: more only get in each other's way on the tiny test models.
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -n 2 -m "not long" -rs --every-suite
 	@printf 'left out: pages of verify for every target and scheme, commands of the Core ML and ExecuTorch pages,\n'
-	@printf '  a few exports to ExecuTorch and the APK with an AAR, which take minutes; run: make long\n'
+	@printf '  a few exports to ExecuTorch, the APK with an AAR, all questions of the conformance data and repeats of a\n'
+	@printf '  kind, which take minutes; run: make long\n'
 
 long: $(VENV)/dev ## set up, then the tests that take minutes each, which make test leaves out
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -n 2 -m long
@@ -93,6 +94,7 @@ train-nano: $(VENV)/dev ## set up, then train the model inside from its seed, pu
 	@$(PY) -m phantom_edge train nano runs/nano
 	@$(PY) -m benchmarks.nano runs/nano/camera/model --scratch runs/nano-measured --out benchmarks/results/nano.json
 	@$(PY) scripts/readme.py
+	@$(PY) scripts/screens.py
 
 clean: ## remove what was built and every cache; .venv stays
 	@rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov

@@ -6,6 +6,10 @@ Random weights, float32, eta 1. Each form is a process of its own and takes turn
 tokens at a context, feed a chunk of a prompt at that context, then the other one. A ratio is the median over the turns,
 so what else the machine does meets both. ``fused`` is the doubled head in ONNX Runtime's own GroupQueryAttention
 kernel; ``full`` the doubled head in our graph, ``rank=R`` the phantom half in R numbers.
+
+    python -m benchmarks.decode 0.5b --recipe int4 --threads 1 --out benchmarks/results/decode-int4.json
+
+With a recipe, weights are quantized, and the shipped form alone, ``rank=auto``, is measured beside the plain decoder.
 """
 
 import json
@@ -27,7 +31,7 @@ import torch
 from onnx_ir import Value
 
 from benchmarks.harness import begin, in_turns, machine, ratio
-from benchmarks.materials import checkpoint
+from benchmarks.materials import checkpoint, quantized
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.parts.cache import row_widths
 from phantom_edge.export.passes.layer_form import LayerForm
@@ -98,6 +102,7 @@ class Form:
     name: str
     path: str
     widths: list[tuple[int, int]]
+    integers: bool | None = None
 
 
 class Decoder(OrtEngine):
@@ -105,8 +110,8 @@ class Decoder(OrtEngine):
 
     def __init__(self, form: Form, kv_heads: int, threads: int) -> None:
         self.ort = onnxruntime
-        self.manifest = SimpleNamespace(cache=SimpleNamespace(max_context=ROOM), integers=None)  # type: ignore[assignment]
-        self.threads, self.traces, self.blank = threads, None, 0
+        self.manifest = SimpleNamespace(cache=SimpleNamespace(max_context=ROOM), integers=form.integers)  # type: ignore[assignment]
+        self.threads, self.traces, self.blank, self.given = threads, None, 0, ("logits",)
         self.dtype, self.run_errors = np.dtype("float32"), ()
         self.decoder = self._session(Path(form.path))
         random = np.random.default_rng(0)
@@ -229,10 +234,11 @@ def draw(source: Source, folder: Path, name: str) -> tuple[Form, list[Chosen]]:
     kind = {"plain": PlainDrawing, "fused": FusedDrawing}.get(name, DecoderDrawing)
     path = folder / f"{name}.onnx"
     if not path.exists():
-        drawing = kind(text, forms, constant_tables(text, ROOM), source.read, torch.float32)
+        drawing = kind(text, forms, constant_tables(text, ROOM), source.read, torch.float32, source.integers)
         drawing.save(folder / "partial.onnx", f"{name}.data")
         (folder / "partial.onnx").replace(path)
-    return Form(name, str(path), [row_widths(text, form) for form in forms]), chosen
+    widths = [row_widths(text, form) for form in forms]
+    return Form(name, str(path), widths, None if source.integers is None else True), chosen
 
 
 def compare(plain: Worker, other: Worker, turns: int) -> dict[str, dict[str, float]]:
@@ -261,9 +267,12 @@ def certified(form: Form, chosen: Sequence[Chosen], head_dim: int) -> dict[str, 
 
 def main() -> None:
     """Measure every form."""
-    bench = begin("decode", __doc__, {"dest": "size", "choices": SIZES}, threads=2, turns=9)
+    bench = begin("decode", __doc__, {"dest": "size", "choices": SIZES}, threads=2, turns=9, recipe="")
     asked = bench.asked
     folder = checkpoint(asked.size, bench.scratch / "checkpoint", eta=1.0)
+    others = [*FORMS, *TORCH]
+    if asked.recipe:
+        folder, others = quantized(folder, asked.recipe, bench.scratch / f"{asked.recipe}.quantized"), ["rank=auto"]
     source = Source.open(folder)
     text = source.config.text
 
@@ -274,7 +283,7 @@ def main() -> None:
 
     plain, _, _ = decoder("plain")
     rows: list[dict[str, Any]] = []
-    for name in ("plain", *FORMS, *TORCH):
+    for name in ("plain", *others):
         turns, about = asked.turns, {}
         if name in TORCH:
             worker = Worker(Transformers, str(folder), TORCH[name], asked.threads, hidden=text.hidden_size)
@@ -286,7 +295,16 @@ def main() -> None:
         worker.end()
         print(json.dumps(rows[-1]), file=sys.stderr)
     plain.end()
-    bench.write({"size": asked.size, "threads": asked.threads, "chunk": CHUNK, "machine": machine(), "rows": rows})
+    bench.write(
+        {
+            "size": asked.size,
+            "recipe": asked.recipe,
+            "threads": asked.threads,
+            "chunk": CHUNK,
+            "machine": machine(),
+            "rows": rows,
+        }
+    )
 
 
 if __name__ == "__main__":

@@ -30,6 +30,21 @@ def sizes(_document: None) -> str:
     return table(columns, map(describe, SIZES.values()))
 
 
+def draft(document: Row) -> str:
+    """A draft layer's tokens a step and speed."""
+    columns: Columns = {
+        "answers": "{name}",
+        "number": "{answers:,}",
+        "identical": "{identical:,}",
+        "tokens a step": "{tokens_per_step:.2f}",
+        "accepted": "{accepted_share:.0%}",
+        "tokens/s": "{plain_tokens_per_second:,.0f}",
+        "with drafts": "{drafted_tokens_per_second:,.0f}",
+        "speed": "{times:.2f}x",
+    }
+    return table(columns, named(document["rows"]))
+
+
 def memory(document: Row) -> str:
     """Peak memory of the heavy steps."""
     columns: Columns = {

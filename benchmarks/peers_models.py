@@ -1,9 +1,10 @@
 """Models of the 0.5b shape for the other systems: the plain Qwen2 decoder, random weights, their own four bits.
 
-    python benchmarks/peers_models.py genai|llama PLACE
+    python benchmarks/peers_models.py genai|llama PLACE BLOCK
 
-Run by ``peers.py`` with the interpreter that has the system. Group size and accuracy level as ours; llama.cpp's Q4_0 is
-its fastest four bits, with the embedding in Q8_0, as its own quantizer leaves it at more bits.
+Run by ``peers.py`` with the interpreter that has the system. Block and accuracy level as ours; a builder that ignores
+an option says nothing of it, so both are read in the file that it wrote. llama.cpp's Q4_0 has blocks of 32 and is its
+fastest four bits, with the embedding in Q8_0, as its own quantizer leaves it at more bits.
 """
 
 import shutil
@@ -15,8 +16,9 @@ from tempfile import TemporaryDirectory
 VOCAB, WIDTH, INNER, LAYERS, HEADS, KV_HEADS, DIM = 151655, 896, 4864, 24, 14, 2, 64
 
 
-def genai(place: Path) -> None:
-    """By the builder that onnxruntime-genai brings."""
+def genai(place: Path, block: int) -> None:
+    """By the builder that onnxruntime-genai brings. Raises SystemExit where its file has another block."""
+    import onnx
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -38,8 +40,13 @@ def genai(place: Path) -> None:
         Qwen2ForCausalLM(config).to(torch.float16).save_pretrained(scratch)
         _words(Path(scratch))
         module = [sys.executable, "-m", "onnxruntime_genai.models.builder"]
-        options = ["--extra_options", "int4_block_size=32", "int4_accuracy_level=4", "shared_embeddings=true"]
+        options = ["--extra_options", f"block_size={block}", "accuracy_level=4", "shared_embeddings=true"]
         subprocess.run([*module, "-i", scratch, "-o", place, "-p", "int4", "-e", "cpu", *options], check=True)
+    nodes = onnx.load(place / "model.onnx", load_external_data=False).graph.node
+    products = [{one.name: one.i for one in node.attribute} for node in nodes if node.op_type == "MatMulNBits"]
+    found = {(one["bits"], one["block_size"], one.get("accuracy_level", 0)) for one in products}
+    if found != {(4, block, 4)}:
+        sys.exit(f"onnxruntime-genai wrote products of other bits, blocks and accuracy than asked for: {found}")
 
 
 def _words(folder: Path) -> None:
@@ -51,8 +58,9 @@ def _words(folder: Path) -> None:
     PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE()), eos_token="<e>").save_pretrained(folder)
 
 
-def llama(place: Path) -> None:
+def llama(place: Path, block: int) -> None:
     """A GGUF file, written with llama.cpp's own package."""
+    assert block == 32, "Q4_0 has blocks of 32"
     import gguf
     import numpy as np
 
@@ -103,7 +111,7 @@ def main() -> None:
     partial = place.with_name(f"partial-{place.name}")
     if partial.exists():
         shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
-    {"genai": genai, "llama": llama}[sys.argv[1]](partial)
+    {"genai": genai, "llama": llama}[sys.argv[1]](partial, int(sys.argv[3]))
     partial.rename(place)
 
 

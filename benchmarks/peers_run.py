@@ -76,6 +76,22 @@ def program(model: str, threads: int) -> Run:
     return asked(Decoder(bundle, threads), bundle)
 
 
+def litert(model: str, threads: int) -> Run:
+    """A bundle of target litert: its graphs for words, as the engine that answers questions runs them."""
+    from phantom_edge.bundle.folder import Bundle
+    from phantom_edge.export.targets.litert.engine import LiteRtEngine
+
+    class Decoder(LiteRtEngine):
+        """Without what looks at pictures."""
+
+        def _bind(self, bundle: Any, threads: int) -> Any:
+            bind, vision = super()._bind(bundle, threads), bundle.manifest.parts["vision"]
+            return lambda part, *arrays: None if part is vision else bind(part, *arrays)
+
+    bundle = Bundle.open(Path(model))
+    return asked(Decoder(bundle, threads), bundle)
+
+
 def genai(model: str, threads: int) -> Run:
     """onnxruntime-genai, by its own loop; choosing a token is in its times, as in ours."""
     import onnxruntime_genai as og
@@ -138,13 +154,15 @@ def llama(model: str, threads: int) -> Run:
     return run
 
 
-SYSTEMS = {"ours": ours, "program": program, "genai": genai, "llama": llama}
+SYSTEMS = {"ours": ours, "program": program, "litert": litert, "genai": genai, "llama": llama}
 
 
-def memory(what: str) -> int:
-    """Megabytes of this process: ``VmHWM`` at most so far."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
-    return int(line.split()[1]) // 1000
+def memory() -> dict[str, int]:
+    """Megabytes of this process: at most so far, and what lies in huge pages now, where Linux counts them."""
+    texts = (Path("/proc/self", name).read_text(encoding="ascii") for name in ("status", "smaps_rollup"))
+    lines = [line.split() for text in texts for line in text.splitlines()]
+    kilobytes = {words[0]: int(words[1]) for words in lines if words[0] in ("VmHWM:", "AnonHugePages:")}
+    return {"peak_megabytes": kilobytes["VmHWM:"] // 1000, "huge_megabytes": kilobytes.get("AnonHugePages:", 0) // 1000}
 
 
 def main() -> None:
@@ -156,7 +174,7 @@ def main() -> None:
     for line in sys.stdin:
         wanted = json.loads(line)
         prompt, steps = run(wanted["prompt"], wanted["decode"])
-        print(json.dumps({"prompt_seconds": prompt, "step_seconds": steps, "peak": memory("VmHWM")}), flush=True)
+        print(json.dumps({"prompt_seconds": prompt, "step_seconds": steps, "memory": memory()}), flush=True)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,10 @@ def main() -> None:
     measured = [row for row in bench.before().get("rows", []) if row["threads"] not in asked.threads]
     for threads in asked.threads:
         kinds = {"executorch": "program", "onnx": "ours"}
-        systems = [System(job.name, kinds[job.target], scratch / job.folder, sys.executable) for job in JOBS]
+        systems = [
+            System(job.name, kinds[job.target], folder := scratch / job.folder, sys.executable, listed(folder))
+            for job in JOBS
+        ]
         take_turns(systems, threads, asked.turns, CONTEXTS)
         measured += rows(systems, threads, systems[:1], CONTEXTS)
     bench.write({"size": SIZE, "bundles": bundles, "rows": measured, "turns": asked.turns, "machine": machine()})

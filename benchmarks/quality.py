@@ -47,6 +47,8 @@ GROUPS = (32, 64)
 SHIPPED = "int4-g32-pos"
 EVERYWHERE: tuple[AlgorithmName, ...] = ("rtn", "gptq", "awq", "mbq")
 """Algorithms that are tried with the scales of the shipped recipe, too, which every target takes."""
+OWN_FORMS = ("int4-row", "int4-exact8", "mixed")
+"""Shipped recipes whose parts have schemes of their own."""
 ROUNDED = ", int8 cache"
 
 
@@ -74,7 +76,7 @@ def variants() -> list[Variant]:
                 continue
             found.append(Variant(f"int4-g{group} {algorithm}", int4(group, algorithm)))
     found += [Variant(f"int4-g32-pos {algorithm}", int4(32, algorithm, "-pos")) for algorithm in EVERYWHERE]
-    found.append(Variant("mixed", read_recipe("mixed")))
+    found += [Variant(name, read_recipe(name)) for name in OWN_FORMS]
     found += [static(one) for one in found if one.name in ("int8", "int4-g32 mbq")]
     again = (BASE, "int8", "mixed", *(f"int4-g{group} {algorithm}" for group in GROUPS for algorithm in ("rtn", "mbq")))
     return found + [replace(one, name=f"{one.name}{ROUNDED}", cache="int8") for one in found if one.name in again]

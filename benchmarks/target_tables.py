@@ -55,30 +55,50 @@ def targets(document: Row) -> str:
 
 def speeds(row: Row) -> list[str]:
     """Names of tokens a second that have a ratio beside them."""
-    return [name for name in row if name.startswith(("prefill", "decode")) and "ratio" not in name]
+    return [name for name in row if name.startswith(("prefill", "decode")) and not name.partition("_")[2].count("_")]
 
 
 def speeds_of(document: Row) -> Columns:
     """Columns of tokens a second, and the ratios to the base; without one where there was none."""
+
+    def said(row: Row, name: str) -> str:
+        ratios = [f"{row[key]:.2f}x" for key in (f"{name}_ratio", f"{name}_ratio_equal") if key in row]
+        return f"{row[name]:.1f}" + (f" ({', '.join(ratios)})" if ratios else "")
+
     return {
-        name.replace("_", " at "): lambda row, name=name: (  # type: ignore[misc]
-            f"{row[name]:.1f}" + (f" ({row[f'{name}_ratio']:.2f}x)" if f"{name}_ratio" in row else "")
-        )
+        name.replace("_", " at "): lambda row, name=name: said(row, name)  # type: ignore[misc]
         for name in speeds(document["rows"][0])
     }
 
 
 def peers(document: Row) -> str:
     """Quantized decoders beside others."""
+    return table({"system": "{system}", "threads": "{threads}", **speeds_of(document)}, document["rows"])
+
+
+def peers_ranges(document: Row) -> str:
+    """The slowest and the fastest turn of each."""
+
+    def ends(name: str) -> Callable[[Row], str]:
+        return lambda row: "{:.1f} to {:.1f}".format(*row[f"{name}_range"])
+
+    columns = {name.replace("_", " at "): ends(name) for name in speeds(document["rows"][0])}
+    return table({"system": "{system}", "threads": "{threads}", **columns}, document["rows"])
+
+
+def peers_files(document: Row) -> str:
+    """What each system takes on the disk, in memory, and to make."""
     columns: Columns = {
         "system": "{system}",
-        "threads": "{threads}",
+        "block": lambda row: f"{row['block']}" if row["block"] else "a row",
+        "head": "{head} bits",
         "files": "{megabytes} MB",
+        "export": lambda row: f"{row['export_minutes']:.1f} min" if "export_minutes" in row else "-",
         "load": "{load_seconds:.1f} s",
         "peak memory": "{peak_megabytes:,} MB",
-        **speeds_of(document),
+        "in huge pages": "{huge_megabytes:,} MB",
     }
-    return table(columns, document["rows"])
+    return table(columns, [row for row in document["rows"] if row["threads"] == 1])
 
 
 def vision(document: Row) -> str:

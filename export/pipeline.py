@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from phantom_edge.bundle.folder import Bundle, listing, write_manifest
-from phantom_edge.bundle.manifest import UNSEALED, Integers, Manifest, Model, Phantom
+from phantom_edge.bundle.manifest import DRAFT, UNSEALED, Integers, Manifest, Model, Phantom
 from phantom_edge.bundle.pictures import Pictures
 from phantom_edge.bundle.prompt import Prompt
 from phantom_edge.bundle.proof import RELATIVE, Check, Proof
@@ -62,6 +62,7 @@ class Exported:
         stages: dict[str, tuple[str, ...]] = {"vision": ("vision",)}
         stages["decoder"] = ("decode",) if fixed else ("prefill", "decode")
         stages |= {"prefill": ("prefill",), "head": ("prefill",)} if fixed else {}
+        stages |= {DRAFT: ("draft",)} if DRAFT in parts else {}
         found: dict[str, float] = {}
         for form, bundle in forms_of(self.bundle).items():
             for role, measured in stages.items():

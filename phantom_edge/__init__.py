@@ -1,4 +1,4 @@
-"""phantom-edge: Phantom vision-language models on phones and embedded boards, proved to answer right there.
+"""phantom-edge: Phantom vision-language models on phones, in browsers and on boards, proved to answer right there.
 
 The functions of ``phantom_edge.api`` are here by their names, imported when they are first used.
 """

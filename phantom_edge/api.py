@@ -6,8 +6,8 @@
     print(model.ask("What is in the picture?", ["photo.jpg"]))
     phantom_edge.export_bundle("nano", "coreml", "nano-coreml", weights="int8", options={"compute": "ane"})
 
-All raise EdgeError, with a problem and a remedy, for what a user can mend. ``progress`` is ``(task, total) ->
-advance(n)``; ``note`` receives lines that a user should read, which are no errors.
+All raise EdgeError, with a problem and a remedy, for what a user can mend. Places are paths as ``str`` or ``Path``.
+``progress`` is a factory, ``(task, total) -> advance(n)``; ``note`` receives lines for the user that are no errors.
 """
 
 from collections.abc import Mapping, Sequence
@@ -66,9 +66,9 @@ def export_bundle(
     """Lowers a checkpoint for a target into the folder ``out``, and proves that the result computes it.
 
     ``weights`` is fp32, fp16, or a recipe by which the checkpoint is quantized first; ``keep`` leaves that quantized
-    checkpoint beside the bundle, as ``OUT.quantized``. ``options`` are the target's own, by the names of its flags
-    (``opset_only``); ``sign`` is a secret key of minisign. Interrupted, the same call goes on with the parts that are
-    missing.
+    checkpoint beside the bundle, as ``OUT.quantized``. ``calib`` is a JSONL file of triples, for recipes and targets
+    that calibrate; ``max_context`` and ``prefill_chunk`` are in tokens. ``options`` are the target's own, named like
+    its flags (``opset_only``); ``sign`` is a key of minisign. Interrupted, the same call goes on with missing parts.
     """
     from phantom_edge.bundle.signature import read_secret_key
     from phantom_edge.bundle.signature import sign as sign_manifest
@@ -130,7 +130,10 @@ def quantize_checkpoint(
     note: Note = no_note,
     progress: Progress = no_progress,
 ) -> "Result":
-    """Writes a checkpoint quantized by a recipe to ``out``: a checkpoint, too, which every other verb takes."""
+    """Writes a checkpoint quantized by a recipe to ``out``: a checkpoint, too, which every other verb takes.
+
+    ``recipe`` is a name or a TOML file, ``algorithm`` replaces its own; ``samples`` of ``calib`` are used to calibrate.
+    """
     from phantom_edge.foundation.files import check_target
     from phantom_edge.quantize.recipe import read_recipe
 
@@ -213,7 +216,10 @@ def evaluate_model(
     note: Note = no_note,
     progress: Progress = no_progress,
 ) -> "Scores":
-    """Accuracy of a bundle or checkpoint on questions with known answers: a JSONL file of triples, or a benchmark."""
+    """Returns a bundle's or checkpoint's accuracy on questions with known answers, by kind, with intervals.
+
+    ``data`` is a JSONL file of triples, with ``benchmark`` the folder of benchmarks; ``limit`` the least number asked.
+    """
     from phantom_edge.bundle.folder import is_bundle
     from phantom_edge.data.examples import choose
     from phantom_edge.evaluate.benchmarks import read_questions, usual_length
@@ -246,7 +252,8 @@ def profile_bundle(
 ) -> "Run":
     """Measures a bundle on a device, stage by stage: cold and warm, at several lengths of the cache.
 
-    ``apk`` is that of the demo app, to be installed on an Android phone before.
+    ``depths`` are cache lengths in tokens; ``threads`` 0 leaves their number to the runtime; ``apk`` is the demo app to
+    install on an Android phone before. A run that was cut short has the reason in ``partial``.
     """
     from phantom_edge.profile.devices.transports import profile_on
     from phantom_edge.profile.measure.stages import Wish
@@ -266,14 +273,15 @@ def plan_bundles(
     tiles: int | None = None,
     context: int | None = None,
     prompt: int = 64,
+    tokens_per_step: float | None = None,
     rank: int | None = None,
     calibrate: Sequence[Source] = (),
     devices: Source | None = None,
 ) -> "Plan":
-    """The bundles that keep limits on a device, before anything is exported.
+    """Returns the bundles that keep limits on a device, before anything is exported.
 
-    ``ttft`` is the maximum time to first token in seconds, ``memory`` the maximum in bytes; ``calibrate`` are files
-    of profiles of the device.
+    Limits: ``ttft`` in seconds, ``tokens_per_second`` with a full cache, ``memory`` in bytes. ``context``, ``prompt``
+    and a draft layer's ``tokens_per_step`` are tokens; ``calibrate`` are profiles, ``devices`` is a TOML file of more.
     """
     from phantom_edge.export.targets import TARGETS
     from phantom_edge.profile.devices.table import read_table
@@ -282,7 +290,7 @@ def plan_bundles(
     from phantom_edge.profile.plan.search import plan
     from phantom_edge.profile.result import read_run
 
-    wish = Wish(ttft, tokens_per_second, memory, tiles, context, prompt)
+    wish = Wish(ttft, tokens_per_second, memory, tiles, context, prompt, tokens_per_step)
     if rank is not None and rank < 0:
         raise UsageError(f"--rank is {rank}", "give 0 or more")
     table, size = read_table(None if devices is None else Path(devices)), size_named(model)

@@ -19,7 +19,7 @@ from phantom_edge.models.tensor_names import PARTS, STATIC, part_of
 STEPS = 60
 """Default number of training steps."""
 
-SHIPPED = ("int8", "int4", "int4-g64", "int4-g128", "int4-row", "mixed", "lut4")
+SHIPPED = ("int8", "int4", "int4-g64", "int4-g128", "int4-row", "int4-exact8", "mixed", "lut4")
 """Names of the recipes in the package."""
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from phantom_edge.checkpoint.quantized.schemes import Scheme
+from phantom_edge.checkpoint.quantized.schemes import MOST_MULTIPLE, Scheme
 from phantom_edge.checkpoint.quantized.weights import LEAST, MOST, Quantized, as_float16
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.quantize.palettes import with_palettes
@@ -18,6 +18,10 @@ MOST_BFLOAT16 = 65280.0
 
 SHRINKS = [1 - step / 40 for step in range(13)]
 """Scales to try, as shares of the one that covers a whole group."""
+
+
+STEP_SHRINKS = (1.0, 0.95, 0.9, 0.85)
+"""The same for the steps of ``multiples``."""
 
 
 def scales_of(weight: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor | None]:
@@ -62,9 +66,11 @@ def fitted_scales(weight: Tensor, scheme: Scheme, importance: Tensor | None) -> 
 
     The importance of an input is its mean square: so this is the error of the output where inputs are independent.
     """
+    if scheme.exact8:
+        return multiples(weight, scheme, importance), None
     rows, columns = weight.shape
     groups = scheme.groups(columns)
-    weights = torch.ones(columns) if importance is None else importance.clamp(min=0) + 1e-12 * importance.max()
+    weights = _weights(columns, importance)
     covering, middle = scales_of(weight, scheme)
     best = torch.full((rows, groups), float("inf"))
     chosen, points = covering.clone(), None if middle is None else middle.clone()
@@ -80,16 +86,47 @@ def fitted_scales(weight: Tensor, scheme: Scheme, importance: Tensor | None) -> 
     return chosen, points
 
 
+def _weights(columns: int, importance: Tensor | None) -> Tensor:
+    return torch.ones(columns) if importance is None else importance.clamp(min=0) + 1e-12 * importance.max()
+
+
+def multiples(weight: Tensor, scheme: Scheme, importance: Tensor | None) -> Tensor:
+    """Least-squares scales (rows, groups) that are multiples of one step in each row; see ``Scheme.exact8``.
+
+    Steps have 7 bits, so that their multiples are exact in float16.
+    """
+    rows, columns = weight.shape
+    weights = _weights(columns, importance)
+    covering, _ = scales_of(weight, scheme)
+    signs = torch.where(covering < 0, -1.0, 1.0)
+    best, chosen = torch.full((rows, 1), float("inf")), covering
+    for shrink in STEP_SHRINKS:
+        mantissa, exponent = torch.frexp(covering.abs().amax(1, keepdim=True) * (shrink / MOST_MULTIPLE))
+        step = torch.ldexp((mantissa * 128).round() / 128, exponent).clamp(min=LEAST)
+        least = torch.full_like(covering, float("inf"))
+        scales = covering
+        for more in (-1, 0, 1, 2):
+            tried = ((covering.abs() / step).floor() + more).clamp(1, MOST_MULTIPLE) * step * signs
+            found = Quantized(scheme, round_to(weight, scheme, tried, None), tried)
+            lost = ((found.dequantize() - weight).square() * weights).view(*covering.shape, -1).sum(-1)
+            scales, least = torch.where(lost < least, tried, scales), torch.minimum(lost, least)
+        total = least.sum(1, keepdim=True)
+        chosen, best = torch.where(total < best, scales, chosen), torch.minimum(total, best)
+    return chosen
+
+
 def nearest(weight: Tensor, scheme: Scheme) -> Quantized:
     """Rounds a weight (rows, columns) to nearest, with k-means palettes. Raises EdgeError as ``Scheme.groups``.
 
     Scales cover their whole group. Positive ones would waste a level where a group's largest number is above 0: so
-    they are least-squares scales, which may clip that number.
+    they are least-squares scales, which may clip that number; and so are multiples of a step.
     """
     scheme.groups(weight.shape[1])
     if scheme.palette_rows is not None:
         return with_palettes(weight, scheme, None)
-    scales, zeros = fitted_scales(weight, scheme, None) if scheme.positive else scales_of(weight, scheme)
+    scales, zeros = (
+        fitted_scales(weight, scheme, None) if scheme.positive or scheme.exact8 else scales_of(weight, scheme)
+    )
     integers = round_to(weight, scheme, scales, zeros)
     return Quantized(scheme, integers, scales.half(), None if zeros is None else zeros.to(torch.uint8))
 

@@ -13,6 +13,7 @@ WIDTH = 80
 os.environ |= {"COLUMNS": str(WIDTH), "TERM": "dumb", "NO_COLOR": "1"}  # before rich is imported
 
 import typer  # noqa: E402
+from checking import is_check  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from phantom_edge.cli.main import app  # noqa: E402
@@ -62,8 +63,8 @@ def page() -> str:
 
 def main() -> None:
     """Writes the page, or compares it."""
-    text = page()
-    if "--check" not in sys.argv:
+    check, text = is_check(__doc__), page()
+    if not check:
         PAGE.write_text(text, encoding="utf-8")
     elif not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != text:
         sys.exit(f"{PAGE.name} is out of date; run: python scripts/commands.py")

@@ -1,20 +1,20 @@
 """Write apps/golden/made: inputs and this package's own results, by which apps in other languages prove themselves.
 
-    python scripts/conformance.py [FOLDER]
+    python scripts/conformance.py [FOLDER] [--few]
 
 All comes from the model inside the package, in about a minute. apps/golden/README.md describes the files.
 """
 
+import argparse
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from conformance_asked import Asked, candidates, refusals
+from conformance_asked import FEW_NEAR, NEAR, Asked, candidates, refusals
 from conformance_damages import DAMAGES, write_damaged
 from conformance_pictures import write_pictures
 from conformance_signatures import write_signatures
@@ -72,8 +72,11 @@ GENERATION: dict[str, dict[str, Any]] = {
 """Settings that a bundle may carry."""
 
 
-QUESTIONS, LEAD = 60, 0.03
-"""Least number of questions, and least lead of a chosen token's logit over the next, as a share of the largest.
+QUESTIONS = {NEAR: 60, FEW_NEAR: 25}
+"""Least number of questions whose answers are clear, by the number about each scene."""
+
+LEAD = 0.03
+"""Least lead of a chosen token's logit over the next, as a share of the largest.
 
 ONNX Runtime's products of integers differ from version to version: of 63 questions, 2 to 4 whose lead was smaller were
 answered otherwise by 1.29 than by 1.31, in Python, too.
@@ -137,14 +140,14 @@ def lead_of(session: Session, asked: Asked, pictures: Path) -> float:
     return min(float((one[-1] - one[-2]) / np.abs(one).max()) for one in ordered)
 
 
-def clear_questions(made: Path) -> list[Asked]:
+def clear_questions(made: Path, near: int) -> list[Asked]:
     """The questions whose answers are clear in every form of integers: two versions of ONNX Runtime give the same."""
-    asked = candidates()
+    asked = candidates(near)
     for form in FORMS:
         if FORMS[form][0] is not None:
             session = open_bundle(made / "bundles" / form)
             asked = [one for one in asked if lead_of(session, one, made / "pictures") >= LEAD]
-    assert len(asked) >= QUESTIONS, len(asked)
+    assert len(asked) >= QUESTIONS[near], len(asked)
     return asked
 
 
@@ -217,8 +220,8 @@ def write_prompts(made: Path) -> None:
     write_json(made / "prompts.json", {"prompts": prompts, "refused": refused})
 
 
-def main(made: Path) -> None:
-    """Write everything, or nothing."""
+def main(made: Path, near: int = NEAR) -> None:
+    """Write everything, or nothing; answers to questions of which ``near`` are about each scene."""
     if made.exists():
         shutil.rmtree(made)
     with whole_folder(made) as folder:
@@ -227,7 +230,7 @@ def main(made: Path) -> None:
         write_json(folder / "pictures.json", write_pictures(folder / "pictures", rules))
         write_json(folder / "texts.json", write_texts(folder / "tokenizers"))
         write_prompts(folder)
-        asked = clear_questions(folder)
+        asked = clear_questions(folder, near)
         write_answers(folder, asked)
         write_web_answers(folder, asked)
         write_settings(folder, asked)
@@ -236,4 +239,8 @@ def main(made: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else MADE)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=MADE, help="where to; default: apps/golden/made")
+    parser.add_argument("--few", action="store_true", help="a third of the questions about drawn scenes, of all kinds")
+    given = parser.parse_args()
+    main(given.folder, FEW_NEAR if given.few else NEAR)

@@ -6,8 +6,8 @@ from phantom_edge.data.scenes.questions import ask
 from phantom_edge.data.scenes.sample import make_scene
 from phantom_edge.processing.prompt import IMAGE_MARK, IMAGE_TOKENS
 
-SCENES, NEAR = 8, 7
-"""Number of drawn scenes, and most questions about each."""
+SCENES, NEAR, FEW_NEAR = 8, 7, 2
+"""Number of drawn scenes, most questions about each, and how many where a few are enough."""
 
 SHORT, LONG = 12, 24
 
@@ -43,11 +43,17 @@ def follow(before: Asked, answer: str, question: str, most: int = SHORT) -> Aske
     return {"messages": messages, "pictures": before["pictures"], "max_new_tokens": most}
 
 
-def candidates() -> list[Asked]:
-    """Questions: several about a picture, about pictures of several tiles and of every kind, about two, about none."""
+def candidates(near: int = NEAR) -> list[Asked]:
+    """Questions: several about a picture, about pictures of several tiles and of every kind, about two, about none.
+
+    Of a scene's first questions ``near`` are asked; each scene begins with another one, so that few of each are of all
+    kinds.
+    """
     found: list[Asked] = []
     for seed in range(SCENES):
-        found += [asked(one.text, f"scene{seed}.png") for one in ask(make_scene(seed, "test"))[:NEAR]]
+        about = ask(make_scene(seed, "test"))[:NEAR]
+        turn = seed % len(about)
+        found += [asked(one.text, f"scene{seed}.png") for one in (about[turn:] + about[:turn])[:near]]
     kinds = ["wide", "grey16", "alpha", "palette", "colour16", "interlaced", "turned6", "grey1", "clear", "tall"]
     found += [asked("What is in the picture?", f"{name}.png", most=LONG) for name in kinds]
     two, same = ("scene0.png", "wide.png"), ("alpha.png", "alpha.png")

@@ -4,11 +4,12 @@ python scripts/plan_data.py            rewrite it
 python scripts/plan_data.py --check    exit 1 where it is out of date
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
 from typing import Any
+
+from checking import is_check
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "phantom_edge" / "profile" / "plan" / "plan_quality.json"
@@ -20,6 +21,8 @@ QUALITY = {
     "mixed": "mixed",
     "int4": "int4-g32-pos rtn",
     "int4-g64": "int4-g64 rtn",
+    "int4-row": "int4-row",
+    "int4-exact8": "int4-exact8",
     "fp32, int8 cache": "fp32, int8 cache",
     "int8, int8 cache": "int8, int8 cache",
     "mixed, int8 cache": "mixed, int8 cache",
@@ -51,10 +54,8 @@ def document() -> dict[str, Any]:
 
 def main() -> None:
     """Write it, or look whether it is as it would be written."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    text = json.dumps(document(), indent=1) + "\n"
-    if not parser.parse_args().check:
+    check, text = is_check(__doc__), json.dumps(document(), indent=1) + "\n"
+    if not check:
         DATA.write_text(text, encoding="utf-8")
     elif not DATA.is_file() or DATA.read_text(encoding="utf-8") != text:
         sys.exit(f"{DATA.relative_to(ROOT)} is out of date; run: python scripts/plan_data.py")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import reference
 from bundle_format import properties
+from checking import is_check
 from results import results
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,12 +26,13 @@ BLOCK = re.compile(r"(<!-- ([\w.-]+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 
 def main() -> None:
     """Rewrite or check. Every table stands on one page."""
+    check = is_check(__doc__)
     texts = {page: page.read_text(encoding="utf-8") for page in PAGES}
     found = sorted(name for text in texts.values() for _, name, _ in BLOCK.findall(text))
     assert found == sorted(TABLES), f"not on one page each: {sorted({*found} ^ {*TABLES}) or found}"
     for page, text in texts.items():
         after = BLOCK.sub(lambda block: f"{block[1]}{TABLES[block[2]]}{block[3]}", text)
-        if sys.argv[1:] != ["--check"]:
+        if not check:
             page.write_text(after, encoding="utf-8")
         elif after != text:
             sys.exit(f"{page.relative_to(ROOT)} is out of date; run: python scripts/readme.py")

@@ -57,7 +57,7 @@ def _largest() -> str:
 
 
 def _peer(document: Any, threads: int) -> Any:
-    ours = "phantom-edge, int4-g32"
+    ours = "phantom-edge, onnx, int4-g32"
     return next(row for row in document["rows"] if row["system"] == ours and row["threads"] == threads)
 
 

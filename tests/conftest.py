@@ -18,7 +18,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-FIRST = ("test_readme.py::test_commands", "test_pte_cli.py", "test_coreml_cli.py", "test_jetson.py")
+FIRST = (
+    *("test_readme.py::test_commands", "test_android_library.py", "test_web_library.py", "test_web_page.py"),
+    *("test_pte_cli.py", "test_coreml_cli.py", "test_jetson.py"),
+)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -72,11 +75,20 @@ def kotlin_library(place: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def conformance(place: Path) -> Path:
-    """Conformance data, made now, by which the tests of apps prove these; to be read only."""
+    """Conformance data, made now, by which the tests of apps prove these, of few questions; to be read only."""
     from conformance_data import write_conformance_data
     from once import made_once
 
-    return made_once(place, "conformance", write_conformance_data) / "made"
+    return made_once(place, "conformance", lambda folder: write_conformance_data(folder, "--few")) / "made"
+
+
+@pytest.fixture(scope="session")
+def whole_conformance(place: Path) -> Path:
+    """Conformance data of all questions, for tests that take long."""
+    from conformance_data import write_conformance_data
+    from once import made_once
+
+    return made_once(place, "whole-conformance", write_conformance_data) / "made"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,7 +13,7 @@ import pytest
 from once import made_once
 from other_languages import loaded
 from PIL import Image
-from registries import PATIENCE, fetch
+from registries import PATIENCE, fetch, run
 
 from phantom_edge.bundle.node_names import ATTENTION, MLP, NORMS, PHANTOM, PROJECTOR
 from phantom_edge.profile.measure.lines import Gathering
@@ -41,15 +41,15 @@ def tested(made: Path, place: Path) -> Path:
     return desk / "apps" / "android" / "phantom"
 
 
-def build_and_test(made: Path, desk: Path) -> None:
+def build_and_test(made: Path, desk: Path, *options: str) -> None:
     """Copies library and app into ``desk``, and runs their tests."""
     shutil.copytree(ANDROID, desk / "apps" / "android", ignore=shutil.ignore_patterns("target"))
     (desk / "export" / "targets").mkdir(parents=True)
     shutil.copytree(ROOT / "export" / "targets" / "onnx", desk / "export" / "targets" / "onnx")
     pom = desk / "apps" / "android" / "pom.xml"
     words = ["mvn", "-q", "-B", "-f", str(pom), "-Plint", "test", f"-Dphantom.golden={made}"]
-    if shutil.which("aapt2") is None:
-        words += ["-pl", "phantom"]
+    words.append("-Dkotlin.compiler.daemon=false")  # which would outlive the run
+    words += options if options or shutil.which("aapt2") else ("-pl", "phantom")
     fetch(words, desk, "the packages of the Kotlin library")
 
 
@@ -78,7 +78,15 @@ def test_the_library_passes_its_tests(tested: Path, made: Path) -> None:
         return found
 
     assert len(data("pictures.json")["pictures"]) >= 60 and len(data("texts.json")["texts"]) >= 300
-    assert len(data("answers.json")["asked"]) >= 60 and len(data("damaged.json")) >= 30
+    assert len(data("answers.json")["asked"]) >= 25 and len(data("damaged.json")) >= 30
+
+
+@pytest.mark.long
+def test_the_library_answers_all_questions(made: Path, whole_conformance: Path, tmp_path: Path) -> None:
+    """Those of the conformance data of which the others are few."""
+    build_and_test(whole_conformance, tmp_path, "-pl", "phantom", "-Dtest=AnswersTest")
+    asked, few = (json.loads((one / "answers.json").read_text())["asked"] for one in (whole_conformance, made))
+    assert counted(tmp_path / "apps" / "android" / "phantom")[0] == 1 and len(asked) >= 60 > 1.5 * len(few)
 
 
 def test_its_profile_is_read_as_any_other(tested: Path) -> None:
@@ -142,7 +150,7 @@ def build_apk(app: Path, made: Path, out: Path, *more: str) -> subprocess.Comple
             pytest.skip(f"no {tool} here, which signs the APK")
     words = [sys.executable, str(ROOT / "scripts" / "apk.py"), "--android", str(app.parent), "--out", str(out)]
     words += ["--bundle", str(made / "bundles" / "fp16"), *more]
-    return subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    return run(words, ROOT)
 
 
 def made_up_aar(folder: Path, page: int) -> Path:

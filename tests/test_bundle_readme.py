@@ -1,6 +1,8 @@
 """READMEs of bundles: every target has one, its sizes are true, and its programs are the files that tests run."""
 
 import re
+from collections.abc import Callable
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -36,12 +38,24 @@ def test_every_target_has_programs() -> None:
     assert PROGRAMS.keys() == TARGETS.keys()
 
 
+@pytest.fixture(scope="module")
+def made(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bundle]:
+    """The checkpoint's bundle for a target, exported once."""
+    desk = tmp_path_factory.mktemp("readmes")
+
+    @cache
+    def get(target: str) -> Bundle:
+        settings = settings_for(target, max_context=128)
+        return export_bundle(str(checkpoint), target, desk / target, settings, prove=False).bundle
+
+    return get
+
+
 @pytest.mark.parametrize("target", [name for name in PROGRAMS if name != "qnn"])
-def test_readme_of_a_bundle(target: str, checkpoint: Path, tmp_path: Path) -> None:
+def test_readme_of_a_bundle(target: str, checkpoint: Path, made: Callable[[str], Bundle]) -> None:
     if target == "litert":
         pytest.importorskip("ai_edge_litert", reason="LiteRT (ai-edge-litert) is not installed")
-    settings = settings_for(target, max_context=128)
-    bundle = export_bundle(str(checkpoint), target, tmp_path / "bundle", settings, prove=False).bundle
+    bundle = made(target)
     check(bundle, target)
     check_privacy(bundle, checkpoint)
 
@@ -121,10 +135,9 @@ PORTS = re.compile(r'"(pixel_values|image_tokens|inputs_embeds|position_ids|logi
 
 
 @pytest.mark.parametrize("target", ["coreml", "coreai"])
-def test_swift_feeds_ports_that_exist(target: str, checkpoint: Path, tmp_path: Path) -> None:
+def test_swift_feeds_ports_that_exist(target: str, made: Callable[[str], Bundle]) -> None:
     """No Swift is compiled here: at least the names that its loop feeds and reads are those of the functions."""
-    settings = settings_for(target, max_context=64)
-    manifest = export_bundle(str(checkpoint), target, tmp_path / "bundle", settings, prove=False).bundle.manifest
+    manifest = made(target).manifest
     named = set(PORTS.findall((EXPORT / "targets/coreml/programs/Steps.swift").read_text()))
     known = {port.name for part in manifest.parts.values() for port in (*part.inputs, *part.outputs)}
     assert len(named) >= 7 and named <= known

@@ -110,8 +110,19 @@ def test_doctor_tells_a_broken_core() -> None:
     assert "run: pip install 'wrapt<3,>=2.1'" in done.stderr
 
 
-@pytest.mark.parametrize("fault", ["ModuleNotFoundError(\"No module named 'X'\", name='X')", "ImportError('torn')"])
-@pytest.mark.parametrize("package", ["wrapt", "rich", "typer", "packaging", "torch"])
+ABSENT, TORN = "ModuleNotFoundError(\"No module named 'X'\", name='X')", "ImportError('torn')"
+BROKEN = {"wrapt": ABSENT, "rich": TORN, "typer": ABSENT, "packaging": TORN, "torch": ABSENT}
+"""Packages, and the fault of each in short tests: two runs of doctor, which imports all packages anew, take a while."""
+
+
+@pytest.mark.parametrize(
+    ("package", "fault"),
+    [
+        pytest.param(package, fault, marks=() if fault == short else pytest.mark.long)
+        for package, short in BROKEN.items()
+        for fault in (ABSENT, TORN)
+    ],
+)
 def test_doctor_where_a_package_does_not_import(package: str, fault: str, tmp_path: Path) -> None:
     """In every process, its children too. ``packaging`` is needed by transformers as well."""
     (tmp_path / f"{package}.py").write_text(f"raise {fault.replace('X', package)}\n")
@@ -282,7 +293,7 @@ def _with_model(arguments: tuple[str, ...], model: Path) -> list[str]:
     "arguments",
     [
         ("run", "--max-new-tokens", "4", "hi"),
-        ("run", "--json", "hi"),
+        pytest.param(("run", "--json", "hi"), marks=pytest.mark.long),
         ("models",),
         ("models", "--json"),
         ("--version",),
@@ -319,17 +330,17 @@ def test_closed_streams(tiny: Path) -> None:
     assert done.returncode == 1 and "stdin, which is closed" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_letters_that_the_terminal_lacks(tiny: Path) -> None:
+@pytest.mark.parametrize("more", [(), pytest.param(("--json",), marks=pytest.mark.long)])
+def test_letters_that_the_terminal_lacks(more: tuple[str, ...], tiny: Path) -> None:
     arguments = ("run", "--model", str(tiny), "--max-new-tokens", "40", "hi")
     plain = edge_inside(*arguments).stdout
     assert plain and not plain.isascii()
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    for more in ((), ("--json",)):
-        with start(*arguments, *more, env=environment) as process:
-            stdout, stderr = process.communicate(timeout=60)
-        assert process.returncode == 0, stderr
-        assert stdout.isascii()
-    assert json.loads(stdout)["text"] == plain.removesuffix("\n")
+    with start(*arguments, *more, env=environment) as process:
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert stdout.isascii()
+    assert not more or json.loads(stdout)["text"] == plain.removesuffix("\n")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")

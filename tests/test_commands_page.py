@@ -47,6 +47,7 @@ def test_values_have_one_form() -> None:
         for flag, line in options(text).items():
             cell = re.split(r"\s{2,}", line.split(flag, 1)[1].strip(" │"))
             assert cell, (words, flag)
+    assert "--mix                   TEXT ...  " in HELPS["data scenes"] and "blank: empty" in HELPS["data scenes"]
 
 
 def test_out_is_short_everywhere_and_force_names_what_it_replaces() -> None:
@@ -60,7 +61,7 @@ def test_out_is_short_everywhere_and_force_names_what_it_replaces() -> None:
 
 
 def test_a_target_has_a_panel_of_its_own() -> None:
-    for name in ("onnx", "coreml", "executorch", "jetson", "qnn", "web"):
+    for name in ("onnx", "coreml", "executorch", "jetson", "qnn", "web", "litert"):
         assert f"─ Target {name}: " in HELPS["export"]
 
 

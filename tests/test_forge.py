@@ -11,6 +11,7 @@ import typer
 import yaml
 
 from phantom_edge.cli.main import app
+from phantom_edge.foundation.versions import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -67,3 +68,25 @@ def test_forms_are_whole() -> None:
         assert all(field["attributes"]["label"] for field in fields), path.name
     for name in ("SECURITY.md", "CODE_OF_CONDUCT.md", ".github/PULL_REQUEST_TEMPLATE.md"):
         assert len((ROOT / name).read_text(encoding="utf-8").split()) > 30, name
+
+
+VERSIONED = {
+    "CITATION.cff": r"^version: (.+)$",
+    "CHANGELOG.md": r"^## \[(.+)\]",
+    "apps/web/package.json": r'"version": "(.+)"',
+    "apps/web/package-lock.json": r'"version": "(.+)"',
+    "apps/android/pom.xml": r"<version>(.+)</version>",
+    "apps/android/phantom/pom.xml": r"<version>(.+)</version>",
+    "apps/android/app/pom.xml": r"<version>(.+)</version>",
+    "apps/android/app/build.gradle.kts": r'versionName = "(.+)"',
+    "apps/android/app/src/main/AndroidManifest.xml": r'android:versionName="(.+)"',
+    "docs/web.md": r"phantom-edge-([\d.]+)\.tgz",
+    "docs/android.md": r"phantom-([\d.]+)\.jar",
+}
+"""Files that state the version, beside ``foundation/versions.py``, and where: their first match."""
+
+
+@pytest.mark.parametrize("path", VERSIONED)
+def test_one_version_everywhere(path: str) -> None:
+    found = re.search(VERSIONED[path], (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
+    assert found is not None and found[1] == __version__

@@ -130,9 +130,12 @@ def test_nonsense_is_refused_before_anything_is_written(
 
 
 def test_every_option_is_in_a_panel_of_its_target() -> None:
-    """Of the first one, where several have it."""
+    """Of the first one, where it means the same to several; of all of them, where it does not."""
     shown = edge_inside("export", "--help").stdout
     for target in TARGETS.values():
         for one in fields(target.options):
-            panel = shown.rindex("Target ", 0, shown.index(flag_of(one.name, one.metadata)))
-            assert shown[panel:].startswith(f"Target {owners(one.name)[0]}: "), one.name
+            known = [other for name in owners(one.name) for other in fields(TARGETS[name].options)]
+            is_one = len({other.metadata["help"] for other in known if other.name == one.name}) == 1
+            title = f"Target {owners(one.name)[0]}: " if is_one else f"Targets {' and '.join(owners(one.name))} ─"
+            panel = shown.rindex("─ Target", 0, shown.index(f"│ {flag_of(one.name, one.metadata)} "))
+            assert shown[panel:].startswith(f"─ {title}"), one.name

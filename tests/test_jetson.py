@@ -52,7 +52,9 @@ CHUNK = 32
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
-    """Nano in every format, proved by export itself; but int8, of which the golden vectors must do."""
+    """Nano in every format. Float16 is proved by export itself, int4 by the command of its page (test_readme.py), and
+    int8 by golden vectors.
+    """
     desk = tmp_path_factory.mktemp("jetson")
     found = {}
     for name in ("fp16", "int8", "int4-g64"):
@@ -61,7 +63,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
             model = desk / f"{name}-checkpoint"
             quantize_checkpoint(NANO, read_recipe(name), model, name=name)
         wanted = settings_for("jetson", max_context=128, prefill_chunk=CHUNK, max_tiles=1, board="orin-nx")
-        found[name] = export_bundle(str(model), "jetson", desk / name, wanted, prove=name != "int8").bundle
+        found[name] = export_bundle(str(model), "jetson", desk / name, wanted, prove=name == "fp16").bundle
     return found
 
 
@@ -70,7 +72,7 @@ def test_a_bundle_is_proved(name: str, bundles: dict[str, Bundle]) -> None:
     """Within the bounds of float16, quantized or not: nothing rounds activations. Integers are those of the file."""
     bundle = bundles[name]
     proof = Bundle.open(bundle.path).proof
-    if name != "int8":
+    if name == "fp16":
         assert proof is not None and proof.passed and {check.stage for check in proof.checks} == set(STAGES)
         bounds = {check.bound for check in proof.checks if check.measure == RELATIVE}
         assert bounds == {BOUNDS["float16"]["vision"], BOUNDS["float16"][RELATIVE]}

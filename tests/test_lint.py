@@ -15,6 +15,7 @@ pytest.importorskip("coremltools")
 
 from export_settings import settings_for
 from mil_programs import FP16, FP32, INT32, mb, package, types
+from target_bundles import CHUNK, CONTEXT, shared_bundle
 
 from phantom_edge.bundle.folder import read_manifest
 from phantom_edge.bundle.manifest import MANIFEST, UNSEALED
@@ -40,8 +41,6 @@ from phantom_edge.export.targets.coreml.options import Compute
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.config import PhantomConfig
 from phantom_edge.models.shipped import NANO
-
-CONTEXT, CHUNK = 128, 16
 
 
 @dataclass(frozen=True)
@@ -308,13 +307,13 @@ def exported(folder: Path, model: Path, compute: Compute) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ane(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported(tmp_path_factory.mktemp("lint") / "ane", NANO, "ane")
+def ane(place: Path) -> Path:
+    return shared_bundle(place, "coreml-ane").path
 
 
 @pytest.fixture(scope="module")
-def gpu(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported(tmp_path_factory.mktemp("lint") / "gpu", NANO, "gpu")
+def gpu(place: Path) -> Path:
+    return shared_bundle(place, "coreml-gpu").path
 
 
 def by_hand(compute: Compute) -> dict[str, int]:

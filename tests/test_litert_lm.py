@@ -18,6 +18,7 @@ pytest.importorskip("litert_lm_builder", reason="LiteRT-LM's builder (litert-lm-
 from litert_lm_answers import ROOT, answers
 
 from phantom_edge.bundle.folder import Bundle
+from phantom_edge.bundle.prompt import Prompt
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.pipeline import export_bundle
 from phantom_edge.export.proof.words import TEMPLATE, TOKENIZER
@@ -41,6 +42,11 @@ def source() -> Source:
     return Source.open(NANO)
 
 
+@pytest.fixture(scope="module")
+def prompt(source: Source) -> Prompt:
+    return source.prompt(TOKENIZER, TEMPLATE)
+
+
 Parts = Sequence[str | int]
 """Content of a message: texts, and pictures by their number of tiles."""
 
@@ -59,9 +65,8 @@ def apart(parts: Parts) -> list[str | int]:
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["user", "assistant", "system"]), PARTS), min_size=1, max_size=3))
-def test_the_template_writes_our_prompts(source: Source, conversation: list[tuple[str, Parts]]) -> None:
+def test_the_template_writes_our_prompts(source: Source, prompt: Prompt, conversation: list[tuple[str, Parts]]) -> None:
     """With a mark a tile, and the texts around pictures; roles as LiteRT-LM calls them."""
-    prompt = source.prompt(TOKENIZER, TEMPLATE)
     images = prompt.images
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(template_of(prompt, "nano"))
@@ -84,8 +89,7 @@ def test_the_template_writes_our_prompts(source: Source, conversation: list[tupl
     )
 
 
-def test_metadata(source: Source) -> None:
-    prompt = source.prompt(TOKENIZER, TEMPLATE)
+def test_metadata(source: Source, prompt: Prompt) -> None:
     found = container_metadata().LlmMetadata()
     found.ParseFromString(metadata(prompt, source.pictures(None), 512, "nano"))
     assert [list(one.token_ids.ids) for one in found.stop_tokens] == [[one] for one in prompt.stop_tokens]
@@ -93,10 +97,9 @@ def test_metadata(source: Source) -> None:
     assert found.llm_model_type.generic_model.image_tensor_height == source.pictures(None).tile_size
 
 
-def test_a_template_with_more_than_texts_is_refused(source: Source) -> None:
-    prompt = replace(source.prompt(TOKENIZER, TEMPLATE), turns=None)
+def test_a_template_with_more_than_texts_is_refused(prompt: Prompt) -> None:
     with pytest.raises(EdgeError, match="--no-container"):
-        template_of(prompt, "nano")
+        template_of(replace(prompt, turns=None), "nano")
 
 
 @pytest.fixture(scope="module")

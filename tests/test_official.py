@@ -6,7 +6,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from command_line import document, edge
+from command_line import document, edge, edge_inside
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -169,13 +169,15 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     first, _ = read_triples(tmp_path / "far" / "t.jsonl")
     assert first.images == (str(tmp_path / "data" / "coco" / "a.png"),)
     write(path, [entry(), 5, {"question": "q"}])
-    done = edge("data", "convert", str(path), *arguments, str(out))
+    refused = edge_inside("data", "convert", str(path), *arguments, str(out))
+    assert refused.returncode == 1 and "exists already" in refused.stderr and validate(out).good == 2
+    done = edge("data", "convert", str(path), *arguments, str(out), "--force")
     assert done.returncode == 1
     assert "left out: 1 entries, such as 3: it has no conversations; its fields are question" in done.stderr
     assert "--wrong" in done.stderr and len(list(read_triples(out))) == 1
     path.write_text("[{")
     before = out.read_bytes()
-    done = edge("data", "convert", str(path), *arguments, str(out))
+    done = edge("data", "convert", str(path), *arguments, str(out), "--force")
     assert done.returncode == 1 and "damaged or cut short" in done.stderr and "Traceback" not in done.stderr
     assert out.read_bytes() == before and sorted(tmp_path.glob(".*")) == []
     done = edge("data", "convert", str(path), "--out", str(path))

@@ -15,6 +15,7 @@ from command_line import edge_inside
 from phone_app import App
 from phone_reports import THERMAL
 from profiles import at_each_stage
+from registries import SHORT_LIVED
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.bundle.node_names import PHANTOM
@@ -54,7 +55,7 @@ def phone(adb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 def app(phone: Phone, kotlin_library: Path) -> App:
     """The app, installed."""
     libraries = f"{kotlin_library / 'target/classes'}:{(kotlin_library / 'classpath').read_text()}"
-    one = App(phone, ("java", "-Xmx512m", "-cp", libraries, "PhoneKt"))
+    one = App(phone, ("java", *SHORT_LIVED, "-Xmx512m", "-cp", libraries, "PhoneKt"))
     one.install()
     return one
 

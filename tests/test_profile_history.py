@@ -265,7 +265,7 @@ def test_profile_keeps_its_run(kept: Path, monkeypatch: pytest.MonkeyPatch, tmp_
         assert open_history.run(1) == run
     ran = edge_inside("profile", tmp_path)
     assert "calibrated by 1 earlier: 1% off" in ran.stderr, "it calibrates itself"
-    assert "memory, bytes" in ran.stdout and "a token behind 4,096" in ran.stdout
+    assert "memory, MB" in ran.stdout and "a token behind 4,096, ms" in ran.stdout
     kept.unlink()
     kept.mkdir()
     ran = edge_inside("profile", tmp_path, "--json")

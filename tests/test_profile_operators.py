@@ -256,7 +256,7 @@ def test_tables() -> None:
     )
     assert operators(run).rows[0] == ("vision, a tile, MLP: Gemm", "10.00", "100.0", "4")
     assert cost_of_phantoms(run) == (
-        "phantom maps: 30.8 % of a token behind 64 (attention 61.5 %); attention reads rows 1.25 times as wide"
+        "phantom maps: 30.8% of a token behind 64 (attention 61.5%); attention reads rows 1.25 times as wide"
     )
     assert accounted(run) == {"a token behind 64": pytest.approx(4 / 6.5)} and "2.0 µs" in places(run).note
     later = replace(run, operators=(replace(FOUND.groups[0], seconds=0.0005),), depths=())

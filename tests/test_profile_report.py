@@ -162,6 +162,9 @@ def test_tables_say_what_was_measured(report: Report) -> None:
     assert [row[0] for row in cells["A question"]][:6] == [
         "preprocess", "words", "vision", "prefill", "decode", "choose"
     ]  # fmt: skip
+    notes = {block.table.title: block.table.note for section in report.sections[4:5] for block in section.blocks}
+    median = 1e3 * np.median([answer.first_token for answer in run.answers])
+    assert notes["A question"].endswith(f"the median over all questions, in the table of runs, is {median:,.2f} ms")
 
 
 def test_names_are_no_markup(tmp_path: Path) -> None:

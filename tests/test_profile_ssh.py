@@ -87,7 +87,7 @@ def test_a_connection_that_ends_leaves_what_was_told(
 
 def test_what_does_not_answer_is_told_in_a_line(address: str, bundle: Path) -> None:
     """No machine; no Python there; a Python without this package; a wish that cannot be, refused there."""
-    host = address.partition("/work")[0].partition(sys.executable)[0]
+    host = address.removesuffix(sys.executable)
     for device, said in (
         (f"ssh://{getpass.getuser()}@127.0.0.1:1", "ssh does not reach"),
         (f"{host}/no/such/python", "has no phantom-edge that can measure"),

@@ -27,12 +27,15 @@ CONTEXT, PROMPT = 96, 64
     ],
 )
 def test_programs_compute_the_model(name: str, phantom: str, golden) -> None:
-    """A prompt of 64 in chunks, 32 tokens one by one to the cache's last slot; and odd chunks over what that left."""
+    """A prompt of 64 in chunks, 32 tokens one by one to the cache's last slot; and odd chunks over what that left.
+
+    The first tokens one by one, too: heads are put together only where as many tokens lie before.
+    """
     g = golden(name)
     method, ids = decoder_program(golden_source(g), CONTEXT, phantom), prompt_of(g, CONTEXT)
     wanted = g.model(input_ids=ids[None]).logits[0].numpy()
     embeds = g.model.get_input_embeddings()(ids)
-    for chunks in ((16,) * 4 + (1,) * 32, (5, 1, 37, 53)):
+    for chunks in ((1,) * 9 + (7,) + (16,) * 3 + (1,) * 32, (5, 1, 37, 53)):
         places, found = logits(method, embeds, chunks)
         assert np.abs(found - wanted[places]).max() <= BOUND, chunks
         assert (found.argmax(-1) == wanted[places].argmax(-1)).all(), chunks

@@ -21,6 +21,7 @@ from phantom_edge.checkpoint.quantized.weights import Quantized
 from phantom_edge.export.interpreters.pte import Interpreted, Interpreter
 from phantom_edge.export.interpreters.pte.delegate import Delegate
 from phantom_edge.export.interpreters.pte.importing import fused_operators, quantized_operators
+from phantom_edge.export.interpreters.pte.kernels import custom_sdpa
 from phantom_edge.export.interpreters.pte.payload import INPUT, NOBODY, XnnNode, read_payloads
 from phantom_edge.export.interpreters.pte.program import Constant, Plain, Planned, Program, Value
 from phantom_edge.export.targets.executorch.edge_program import Method, assembled, lowered
@@ -142,6 +143,15 @@ def test_floats_are_computed_as_executorch_does(name: str, floats: dict[str, Pat
     wanted = Loaded(floats[name])(x)
     for rounds in (True, False):
         assert off(method.run([x], rounds=rounds)[0], wanted) < EXACT, rounds
+
+
+@pytest.mark.parametrize("is_causal", [True, False])
+def test_fused_attention_is_that_of_the_operator(is_causal: bool) -> None:
+    """Rows that see one place more each, or all of them the last row's."""
+    fused_operators()
+    query, keys, values = (numbers(1, rows, 2, 8, seed=seed) for seed, rows in enumerate((7, MOST, MOST)))
+    given = (query, keys, values, 5, None, 0.0, is_causal, 0.3)
+    assert off(custom_sdpa(*given), torch.ops.llama.custom_sdpa(*given)) < EXACT
 
 
 @pytest.mark.parametrize("scheme", ["int8", "int4-g32-pos"])

@@ -22,8 +22,9 @@ PAGES = {
     page: page.read_text(encoding="utf-8")
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 }
-README = "\n".join(text for page, text in PAGES.items() if page.name != "commands.md")
-"""All pages, in the order in which their commands run: files that the README makes are there for the others."""
+README = "\n".join(text for page, text in PAGES.items() if page.name not in ("commands.md", "screens.md"))
+"""All pages but those that scripts run, in the order in which their commands run: files of the README's are there for
+the others."""
 
 LINK = re.compile(r"\]\((?![a-z]+:)([^)#]+)(?:#[^)]*)?\)")
 PATH = re.compile(r"`((?:\.\./)?(?:phantom_edge|export|quantize|benchmarks|scripts|tests|apps|docs)/[\w./-]*)`")
@@ -43,6 +44,7 @@ NOT_RUN = {
     r"make |python -m benchmarks|python scripts/": "what they run has tests of its own, or takes hours",
     r"minisign |phantom-edge (export|verify) .*--(sign|key) ": "tests/test_signature.py: they need a key",
     r"phantom-edge data (convert|curate) ": "tests/test_official.py and test_curate.py: a dataset, a language model",
+    r"phantom-edge (train draft|export|run --model) .*draft": "tests/test_train_draft.py and test_drafts.py: it trains",
     r"phantom-edge profile .*--device android": "tests/test_profile_android.py: it needs a phone",
     r"phantom-edge demo web ": "tests/test_web_page.py: it serves until Ctrl-C",
     r"phantom-edge run --model nano-onnx --image photo.png ": "scripts/release.py: it is to run without torch",
@@ -55,10 +57,13 @@ SHORTER = {
     "eval": "--limit 12",
     "profile": "--repeats 1 --tokens 4",
     "train po": "--max-steps 2",
+    "export nano --target litert --compute gpu": "--max-context 192 --max-tiles 1",
 }
 """Flags that make a command of a page quick; those of its own come later, and count."""
 
-MOST_PICTURES = 8
+MOST = {"pictures": 8, "samples": 4}
+"""Largest numbers of these options."""
+
 LIGHT = {"data", "inspect", "plan", "profile", "report", "history"}
 """Verbs that load no torch: their first command of a page starts in a second."""
 
@@ -96,18 +101,30 @@ def full_desk(desk: Path) -> Path:
 
 
 def shortened(command: str) -> str:
-    """The command with less to do: few tokens, steps, questions and pictures."""
+    """The command with less to do: few tokens, steps, questions, samples and pictures."""
     for verb, flags in SHORTER.items():
         command = re.sub(rf"phantom-edge {verb}\b", f"phantom-edge {verb} {flags}", command)
-    return re.sub(r"--pictures (\d+)", lambda found: f"--pictures {min(int(found[1]), MOST_PICTURES)}", command)
+    return re.sub(
+        r"--(pictures|samples) (\d+)", lambda found: f"--{found[1]} {min(int(found[2]), MOST[found[1]])}", command
+    )
+
+
+def without_page(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The command that does the same and writes no page."""
+    place = words.index("--html") if "--html" in words else len(words)
+    return words[:place] + words[place + 2 :]
 
 
 class Names:
-    """Results that several pages make by the same command under names of their own: made once, under the first."""
+    """Results that several pages make by the same command under names of their own: made once, under the first.
+
+    The first bundle for each target is proved, those after it are not.
+    """
 
     def __init__(self) -> None:
         self.first: dict[str, str] = {}
         self.known: dict[tuple[str, ...], str] = {}
+        self.proved: set[str] = set()
 
     def settled(self, words: list[str]) -> list[str] | None:
         """The command with the first names; None where the same was run already."""
@@ -118,8 +135,17 @@ class Names:
         if key in self.known:
             self.first[out] = self.known[key]
             return None
-        self.known[key] = out
-        return words
+        self.known |= dict.fromkeys((key, without_page(key)), out)
+        return [*words, *self._unproved(words)]
+
+    def _unproved(self, words: list[str]) -> list[str]:
+        if words[1] != "export":
+            return []
+        target = words[words.index("--target") + 1]
+        if target in self.proved:
+            return ["--no-verify"]
+        self.proved.add(target)
+        return []
 
     def _renamed(self, word: str) -> str:
         whole, slash, rest = word.partition("/")

@@ -14,7 +14,7 @@ import pytest
 from bundles import export_onnx, resealed
 from command_line import document, edge_inside, refusal
 from PIL import Image
-from target_bundles import BUNDLES
+from target_bundles import BUNDLES, shared_bundle
 
 import phantom_edge
 from phantom_edge.bundle.folder import Bundle
@@ -31,7 +31,7 @@ from phantom_edge.processing import tiling
 from phantom_edge.processing.images import open_image
 from phantom_edge.runtime.engine import Engine, Floats, Ints
 from phantom_edge.runtime.sampling import Sampling
-from phantom_edge.runtime.self_test import SelfTest, self_test
+from phantom_edge.runtime.self_test import Finding, SelfTest, _pieces, _prompt, self_test
 from phantom_edge.runtime.session import Answer, Session
 from phantom_edge.runtime.text import Text
 
@@ -53,23 +53,19 @@ SLOW = {
     "litert-int4": pytest.mark.slow,
     "executorch-fp32": pytest.mark.long,
     "executorch-int8": pytest.mark.long,
-    "coreai": pytest.mark.slow,
+    "coreai": pytest.mark.long,
 }
-ALL = [pytest.param(name, marks=SLOW[name]) if name in SLOW else name for name in BUNDLES]
 
 GetBundle = Callable[[str], Bundle]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> GetBundle:
+def made(place: Path) -> GetBundle:
     """Bundles by name, each exported once."""
-    desk, found = tmp_path_factory.mktemp("golden"), dict[str, Bundle]()
 
     def get(name: str) -> Bundle:
         pytest.importorskip(NEEDS[name.partition("-")[0]])
-        if name not in found:
-            found[name] = BUNDLES[name](desk)
-        return found[name]
+        return shared_bundle(place, name)
 
     return get
 
@@ -176,20 +172,31 @@ FAULTS: dict[str, tuple[Callable[[Session, Golden, pytest.MonkeyPatch], None], s
 }
 """Faults by name, and a check that each fails."""
 
+FEW = ("image tokens", "bilinear", "numbers")
+"""Faults for an engine that is very slow: before it, behind it, and in what it gives."""
+
+ALL = [
+    *(pytest.param(name, tuple(FAULTS), id=name, marks=SLOW.get(name, ())) for name in BUNDLES),
+    pytest.param("coreai", FEW, id="coreai-few", marks=pytest.mark.slow),
+]
+"""Bundles, and the faults planted in each."""
+
 
 def names(result: SelfTest) -> list[str]:
     return [one.name for one in result.faults()]
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_the_targets_engine_passes_and_a_fault_does_not(name: str, made: GetBundle, monkeypatch: Any) -> None:
+@pytest.mark.parametrize(("name", "faults"), ALL)
+def test_the_targets_engine_passes_and_a_fault_does_not(
+    name: str, faults: tuple[str, ...], made: GetBundle, monkeypatch: Any
+) -> None:
     bundle = made(name)
     golden = read_golden(Bundle.open(bundle.path))
     session = session_of(bundle)
     assert self_test(bundle, session).faults() == []
     assert len(golden.questions) + len(golden.left_out) == 3 and len(golden.questions) >= 2
     engine, text = session.engine, session.text
-    for plant, check in FAULTS.values():
+    for plant, check in map(FAULTS.__getitem__, faults):
         with monkeypatch.context() as patch:
             plant(session, golden, patch)
             result = self_test(bundle, session)
@@ -271,6 +278,17 @@ def test_a_tie_is_no_fault_and_another_answer_is_named(answered: Bundle) -> None
         assert choices.found == "another token in step 0, a tie" and "1 of them ties" in choices.expected
     finally:
         path.write_text(text)
+
+
+def test_a_long_text_is_named_by_its_length_and_no_word_is_cut() -> None:
+    assert _prompt("p", "one two", "one two") == Finding("p", "7 characters", "the same", True)
+    assert _prompt("p", "one two", "one red").found == "7 characters, other ones from place 4 on: red"
+    assert _prompt("p", "one two", "one").found == "3 characters" and not _prompt("p", "one two", "one").passed
+    assert _pieces("q", ("a", " b"), ("a", " b")) == Finding("q", "2 pieces", "the same", True)
+    assert _pieces("q", ("a", " b"), ("a", " c")).found == "2 pieces, other ones from place 1 on: ' c'"
+    assert _pieces("q", ("a", " b"), ("a",)) == Finding("q", "2 pieces", "1 piece", False)
+    said = _prompt("p", "", "hexagon " * 20).found.partition("on: ")[2]
+    assert "..." in said and set(said.split()) == {"hexagon", "..."}
 
 
 def test_settings_of_generation_count(tmp_path: Path) -> None:

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+
+from phantom_edge.cli.main import app
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -43,6 +46,31 @@ def test_every_error_has_its_line() -> None:
     known = {(one.problem, one.remedy) for one in found}
     assert any("is a pointer of Git LFS" in problem and "lfs pull" in remedy for problem, remedy in known)
     assert any(problem == "there is no folder MODEL" for problem, _ in known)
+
+
+FOREIGN = {"--force-reinstall", "--aar", "--cpu", "--use_fsdp", "--dumpProfile"}
+"""Flags of pip, scripts/apk.py, accelerate and trtexec that messages name."""
+
+
+def words_of(command: Any, words: tuple[str, ...] = ()) -> tuple[set[str], set[str]]:
+    """The commands below a command, itself included, and the flags of them all."""
+    verbs = {" ".join(words)}
+    flags = {flag for one in command.params for flag in (*one.opts, *one.secondary_opts) if flag.startswith("--")}
+    for name, inner in getattr(command, "commands", {}).items():
+        more = words_of(inner, (*words, name))
+        verbs, flags = verbs | more[0], flags | more[1]
+    return verbs, flags
+
+
+def test_errors_name_flags_and_commands_that_exist() -> None:
+    verbs, flags = words_of(typer.main.get_command(app))
+    assert {"export", "data scenes"} <= verbs and {"--target", "--no-verify", "--chip"} <= flags
+    for one in script("errors")["messages"]():
+        text = f"{one.problem}; {one.remedy}"
+        unknown = set(re.findall(r"--[a-zA-Z][\w-]*", text)) - flags - FOREIGN - {"--help"}
+        assert not unknown, (unknown, text)
+        for verb in re.findall(r"run: phantom-edge ([a-z]+)|: phantom-edge ([a-z]+) ", text):
+            assert "".join(verb) in verbs, text
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -55,22 +56,37 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tree
 
 
-def command(tree: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(tree), "PHANTOM_EDGE_HOME": str(tree / "home"), "COLUMNS": "200"}
-    return subprocess.run(
-        [sys.executable, "-m", "phantom_edge", *map(str, arguments)],
-        cwd=tree,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
+PROGRAM = """import json, sys
+from command_line import edge_inside
+done = [edge_inside(*words) for words in json.load(sys.stdin)]
+print(json.dumps([(one.returncode, one.stdout, one.stderr) for one in done]))
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command's end."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def commands(tree: Path, *lines: tuple[object, ...]) -> list[Done]:
+    """Runs commands of the tree, one after the other in a process of its own, which imports torch once."""
+    places = os.pathsep.join([str(tree), str(ROOT / "tests" / "support")])
+    environment = os.environ | {"PYTHONPATH": places, "PHANTOM_EDGE_HOME": str(tree / "home"), "COLUMNS": "200"}
+    words = json.dumps([list(map(str, line)) for line in lines])
+    ran = subprocess.run(
+        [sys.executable, "-c", PROGRAM], input=words, cwd=tree, env=environment, capture_output=True, text=True
     )
+    assert ran.returncode == 0, ran.stderr
+    return [Done(*one) for one in json.loads(ran.stdout)]
 
 
 @pytest.mark.slow
 def test_it_does_all_that_targets_do(tree: Path) -> None:
-    done = {}
-    for verb, arguments in {
+    asked: dict[str, tuple[object, ...]] = {
         "export": ("nano", "--target", "fake", "--level", 2, "--max-context", 256, "--out", "bundle"),
         "run": ("--model", "bundle", "--image", "a.png", "--max-new-tokens", 4, "What is it?"),
         "verify": ("bundle", "--json"),
@@ -78,9 +94,10 @@ def test_it_does_all_that_targets_do(tree: Path) -> None:
         "plan": ("nano", "--device", "mine", "--device-file", "devices.toml", "--json"),
         "profile": ("bundle", "--repeats", 1, "--tokens", 2, "--depth", 16, "--json"),
         "inspect": ("bundle",),
-    }.items():
-        done[verb] = command(tree, verb, *arguments)
-        assert done[verb].returncode == 0, (verb, done[verb].stderr)
+    }
+    done = dict(zip(asked, commands(tree, *((verb, *arguments) for verb, arguments in asked.items())), strict=True))
+    for verb, one in done.items():
+        assert one.returncode == 0, (verb, one.stderr)
     manifest = json.loads((tree / "bundle" / "phantom.json").read_text())
     assert manifest["target"] == "fake" and manifest["facts"] == {"level": 2, "note": "fake.txt"}
     assert (tree / "bundle" / "README.md").read_text().endswith("\n## Fake, 2 parts\n")
@@ -97,13 +114,15 @@ def test_it_does_all_that_targets_do(tree: Path) -> None:
 
 @pytest.mark.slow
 def test_its_flag_is_in_help_and_its_own(tree: Path) -> None:
-    shown = command(tree, "export", "--help").stdout
-    assert "Target fake: nothing at all" in shown and "--level" in shown and "fake: nothing at all" in shown
-    for arguments, said in (
-        (("--target", "onnx", "--level", 2), "--level is for target fake, not onnx"),
-        (("--target", "fake", "--level", 4), "--level is 4"),
-        (("--target", "fake", "--soc", "sm8650"), "--soc is for target qnn, not fake"),
-        (("--target", "fake", "--weights", "fp16"), "target fake computes in fp32"),
-    ):
-        ran = command(tree, "export", "nano", "--out", "none", *arguments)
+    wrong: dict[str, tuple[object, ...]] = {
+        "--level is for target fake, not onnx": ("--target", "onnx", "--level", 2),
+        "--level is 4": ("--target", "fake", "--level", 4),
+        "--soc is for target qnn, not fake": ("--target", "fake", "--soc", "sm8650"),
+        "target fake computes in fp32": ("--target", "fake", "--weights", "fp16"),
+    }
+    export = ("export", "nano", "--out", "none")
+    shown, *refused = commands(tree, ("export", "--help"), *((*export, *arguments) for arguments in wrong.values()))
+    help_text = shown.stdout
+    assert "Target fake: nothing at all" in help_text and "--level" in help_text and "fake: nothing at all" in help_text
+    for ran, said in zip(refused, wrong, strict=True):
         assert ran.returncode in (1, 2) and said in ran.stderr and not (tree / "none").exists(), ran.stderr

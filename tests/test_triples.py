@@ -108,6 +108,7 @@ def test_on_the_command_line(bad_file: Path, tmp_path: Path) -> None:
     for wrong, message in (
         (("data", "validate", str(tmp_path / "none.jsonl")), "there is no file"),
         (("data", "validate", str(bad_file), "--repaired", str(bad_file)), "replace the file itself"),
+        (("data", "validate", str(bad_file), "--repaired", str(tmp_path / "fixed.jsonl")), "exists already"),
         (("data", "validate", str(tmp_path)), "cannot be read"),
         (("data", "scenes", str(tmp_path), "-n", "3"), "exists already"),
         (("data", "scenes", str(tmp_path / "w"), "--size", "448x"), "--size 448x is no size"),

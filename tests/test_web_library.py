@@ -20,8 +20,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3 * PATIENCE)]
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return installed_copy(tmp_path_factory.mktemp("web"))
+def installed(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return installed_copy(place, tmp_path_factory.mktemp("web"))
 
 
 def test_types_and_style_are_clean(installed: Path) -> None:
@@ -31,11 +31,15 @@ def test_types_and_style_are_clean(installed: Path) -> None:
         assert ran.returncode == 0, (ran.stdout + ran.stderr)[-6000:]
 
 
-def test_the_library_passes_its_tests(installed: Path, conformance: Path, tmp_path: Path) -> None:
-    """All of them, on conformance data made now."""
+@pytest.mark.parametrize("data", ["conformance", pytest.param("whole_conformance", marks=pytest.mark.long)])
+def test_the_library_passes_its_tests(
+    data: str, installed: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """All of them, on conformance data made now: of few questions, and of all."""
     report = tmp_path / "report.json"
     words = ["npx", "--no-install", "vitest", "run", "--reporter=default", "--reporter=json", f"--outputFile={report}"]
-    ran = run(words, installed, PHANTOM_GOLDEN=str(conformance))
+    few = {"PHANTOM_QUESTIONS": "40"} if data == "conformance" else {}  # in a row
+    ran = run(words, installed, PHANTOM_GOLDEN=str(request.getfixturevalue(data)), **few)
     assert ran.returncode == 0, (ran.stdout + ran.stderr)[-6000:]
     found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
     assert found["numPassedTests"] == found["numTotalTests"] >= 200

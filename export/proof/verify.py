@@ -13,10 +13,12 @@ import torch
 from PIL import Image
 
 from phantom_edge.bundle.folder import Bundle
+from phantom_edge.bundle.manifest import DRAFT
 from phantom_edge.bundle.prompt import Prompt
 from phantom_edge.bundle.proof import Check, Hazard, Layer, Proof
 from phantom_edge.checkpoint.source import Source
 from phantom_edge.export.proof.cases import Case, cases, picture
+from phantom_edge.export.proof.drafts import CASES, compare_drafts
 from phantom_edge.export.proof.judge import Judge, Read, Runner, Seen
 from phantom_edge.export.targets import target_of
 from phantom_edge.export.targets.trials import Trial, sees_in_integers, trials
@@ -127,6 +129,8 @@ def verify(bundle: Bundle, source: Source, begin: Counting = no_progress, *, str
         wanted = reference.hidden([prompt for _, _, prompt in own], lambda: step(1))
         for (judge, read, _), hidden in zip(own, wanted, strict=True):
             checks += judge.compare(read, hidden)
+            if judge is judges[0] and source.draft is not None and DRAFT in bundle.manifest.parts:
+                checks += compare_drafts(judge, read, hidden, source.draft) if read.case.name in CASES else []
             step(1)
     by_layer = _by_layer(bundle, [one for one in reads if one[0] is judges[0]], lambda: step(1))
     return Proof(tuple(checks), tuple(left_out), _hazards(judges[0].runner.engine), by_layer)

@@ -200,6 +200,10 @@ class Lint:
     about: str
 
 
+def _none(_context: int) -> tuple[int, ...]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Count:
     """A target's storage of a model, by which the planner counts bytes.
@@ -211,7 +215,8 @@ class Count:
     ``scales`` are the formats of the scales of rows and of groups ("": the floats' own), ``table_scales`` that of the
     embedding table, whose rows without groups are cut into blocks of ``table_block`` (None: not cut), as those of a
     tied head are into ``head_block``, and all others of the decoder into ``row_block``. ``ties``: cases in which a tied
-    table is read from the head. ``fixed``: a chunk is computed whole, with a full cache.
+    table is read from the head. ``fixed``: a chunk is computed whole, with a full cache, or with the smallest of
+    ``firsts`` (by context) that reaches far enough. ``two_forms``: weights of scheme exact8 are stored as bytes, too.
     """
 
     is_half: bool = False
@@ -226,6 +231,8 @@ class Count:
     row_block: int | None = None
     ties: Literal["always", "float", "never"] = "never"
     fixed: bool = False
+    firsts: Callable[[int], tuple[int, ...]] = _none
+    two_forms: bool = False
 
 
 @dataclass(frozen=True)
@@ -246,10 +253,11 @@ class Variant:
 class Target:
     """A runtime for Phantom models, and everything that this project does for it.
 
-    ``title`` is its description in a few words; ``extra`` is the pip extra that exports. ``precision`` is the default
-    number format of floats. ``multiple`` and ``least`` are as in ``phantom_rank.choose_forms``; ``calibrates``: it
-    needs ``Settings.calibration``. ``tools`` are the distributions that make its files: an export that was begun with
-    other versions is begun anew. ``clashes`` are versions of them that are known not to work together.
+    ``title`` is its description in a few words; ``extra`` is the pip extra that exports, with those ``beside`` it.
+    ``precision`` is the default number format of floats. ``multiple`` and ``least`` are as in
+    ``phantom_rank.choose_forms``; ``calibrates``: it needs ``Settings.calibration``. ``tools`` are the distributions
+    that make its files: an export that was begun with other versions is begun anew. ``clashes`` are versions of them
+    that are known not to work together.
 
     Callables import what they need when they are called, and raise EdgeError with the pip command that installs it.
     ``making`` exports, ``engine`` runs a bundle here, ``exact`` lists the runs of a proof (None: the engine's alone).
@@ -262,7 +270,8 @@ class Target:
 
     ``lint``, ``trace`` and ``dump`` (reads a file of the device's own profiler) are None where the target has none, for
     the reason in ``untraced``. ``count`` and ``variants`` are the planner's; without variants nothing is planned.
-    ``processor`` is the default one; ``transports`` are the ways to a device on which it can be profiled.
+    ``processor`` is the default one; ``transports`` are the ways to a device on which it can be profiled. ``drafts``: a
+    checkpoint's draft layer becomes a part.
     """
 
     name: str
@@ -274,6 +283,7 @@ class Target:
     engine: Callable[[], MakeEngine]
     processor: Literal["cpu", "gpu", "npu"]
     tools: tuple[str, ...]
+    beside: tuple[str, ...] = ()
     exact: Callable[[], Exact] | None = None
     rounds: bool = True
     other: str = "--weights fp32"
@@ -292,3 +302,4 @@ class Target:
     least: float = 0.0
     calibrates: bool = False
     clashes: tuple[Clash, ...] = ()
+    drafts: bool = False

@@ -14,6 +14,8 @@ SCHEMA_VERSION = 2
 MANIFEST = "phantom.json"
 FIXED_PARTS = ("prefill", "head")
 """Parts beside ``decoder`` where graphs have fixed shapes."""
+DRAFT = "draft"
+"""Part that a draft layer becomes."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,9 @@ class Manifest:
     parts: dict[str, Part]
     """Graphs by name. ``vision``: a tile to image tokens. ``decoder``: rows of embeddings to logits. ``embedding``,
     where ``embedding`` is null: token ids to rows. ``prefill`` and ``head``, where shapes are fixed: a chunk of rows to
-    hidden states, and one of these to logits."""
+    hidden states, and one of these to logits. ``draft``, where the checkpoint has a draft layer: a hidden state of the
+    decoder and the row of the token that it predicted to the ids that may follow, for the decoder to verify; a reader
+    may ignore it."""
     embedding: Embedding | None
     """The table from which a program reads rows of embeddings; null where the part of that name does the look-up."""
     cache: Cache
@@ -147,6 +151,8 @@ class Manifest:
                 (key, value) in _widths(model.head_dim, layer)
                 for layer, key, value in zip(self.phantom, cache.key_widths, cache.value_widths, strict=False)
             ),
+            draft=DRAFT not in self.parts
+            or ("decoder" in self.parts and _has(self.parts["decoder"].outputs, "hidden")),
             prompt=all(0 <= token < model.vocab_size for token in tokens),
             special_tokens=all(0 <= token < model.vocab_size for token in prompt.special_tokens.values()),
             ports=self.has_fixed_shapes
@@ -168,6 +174,11 @@ def _widths(dim: int, layer: Phantom) -> tuple[tuple[int, int], ...]:
     return own, (max(own), max(own))
 
 
+def _has(ports: tuple[Port, ...], name: str) -> bool:
+    """True where one of the ports has this name."""
+    return any(port.name == name for port in ports)
+
+
 def _fits(port: Port, manifest: Manifest, buffers: dict[str, tuple[int, Number]]) -> bool:
     """True unless a port's width contradicts the rest of the manifest."""
     cache, hidden = manifest.cache, manifest.model.hidden_size
@@ -176,6 +187,7 @@ def _fits(port: Port, manifest: Manifest, buffers: dict[str, tuple[int, Number]]
         "image_tokens": (hidden,),
         "inputs_embeds": (hidden,),
         "logits": (manifest.model.vocab_size,),
+        "hidden": (hidden,),
     }
     when, _, buffer = port.name.partition("_")
     if when in ("past", "new"):

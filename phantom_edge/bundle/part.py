@@ -33,8 +33,8 @@ class Port:
     row fed, of the R rows whose logits are computed. ``past_*``, ``new_*``: the cache, and the rows to append;
     ``kv_cache_*``: the cache, written in place; ``kv_slice_*``: its new rows; ``mask_global``, ``pos_emb_cos``,
     ``pos_emb_sin``, ``time_step``, ``input_tokens``: mask and rotations for NPUs, and what they are computed from.
-    ``hidden``: hidden states for the head. ``logits``, or in pieces to be joined ``logits_0``, ``logits_1`` ...: logits
-    over the vocabulary."""
+    ``hidden``: hidden states for the head, or for a draft; ``drafts``: the ids that may follow. ``logits``, or in
+    pieces to be joined ``logits_0``, ``logits_1`` ...: logits over the vocabulary."""
     shape: tuple[int | str, ...]
     """Dimensions; a name stands for one that differs from run to run: N or tokens rows fed, P rows cached (one more for
     the blank row of ``cache.together``), R logits kept."""

@@ -7,6 +7,7 @@ Stage = Literal[
     "vision",
     "prefill",
     "decode",
+    "draft",
     "exact vision",
     "exact prefill",
     "exact decode",
@@ -17,8 +18,8 @@ Stage = Literal[
 
 
 STAGES: tuple[Stage, ...] = ("vision", "prefill", "decode")
-"""Stages compared for every bundle. Exact ones leave out the rounding of activations; strict ones, for packages for
-Apple's systems, also round to float16 inside operators."""
+"""Stages compared for every bundle. ``draft`` is for those with a draft layer. Exact stages leave out the rounding of
+activations; strict ones, for packages for Apple's systems, also round to float16 inside operators."""
 
 
 RELATIVE, ABSOLUTE, DIVERGENCE, OTHERS = "relative error", "absolute error", "divergence, nats", "other tokens"

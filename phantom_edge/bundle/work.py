@@ -40,10 +40,10 @@ def work_of(manifest: Manifest) -> Work:
     groups = model.heads // model.kv_heads
     widths = sum(cache.key_widths) + sum(cache.value_widths)
     return Work(
-        decoder_bytes=sum(decoder.weight_bytes.values()),
+        decoder_bytes=sum(first_form(decoder.weight_bytes).values()),
         vision_bytes=sum(vision.weight_bytes.values()),
-        decoder_products=_numbers(decoder),
-        vision_products=_numbers(vision) * (manifest.pictures.tokens_per_tile * 4 + 1),
+        decoder_products=numbers_of(decoder.weight_bytes),
+        vision_products=numbers_of(vision.weight_bytes) * (manifest.pictures.tokens_per_tile * 4 + 1),
         cache_bytes_per_token=cache.bytes_per_token,
         cache_products_per_token=widths * model.kv_heads * groups,
     )
@@ -57,6 +57,15 @@ BITS = {"int3": 4, "int4": 4} | dict.fromkeys(("int8", "uint8"), 8) | dict.fromk
 BITS |= {"float16": 16, "bfloat16": 16, "float32": 32}
 
 
-def _numbers(part: Part) -> int:
-    """Number of weights; each is multiplied once per token."""
-    return sum(size * 8 // BITS.get(kind, 32) for kind, size in part.weight_bytes.items())
+SECOND_FORM = "int8 for prompts"
+"""Number format of bytes that hold weights once more, which only prompts read."""
+
+
+def first_form(weight_bytes: dict[str, int]) -> dict[str, int]:
+    """Returns bytes by number format of the weights that every token reads."""
+    return {kind: size for kind, size in weight_bytes.items() if kind != SECOND_FORM}
+
+
+def numbers_of(weight_bytes: dict[str, int]) -> int:
+    """Returns the number of weights; each is multiplied once per token."""
+    return sum(size * 8 // BITS.get(kind, 32) for kind, size in first_form(weight_bytes).items())

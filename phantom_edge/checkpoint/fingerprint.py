@@ -6,7 +6,7 @@ from pathlib import Path
 from phantom_edge.foundation.files import sha256_of
 from phantom_edge.foundation.progress import Counting, no_progress
 
-SMALL = ("config.json", "quantization.json")
+SMALL = ("config.json", "quantization.json", "draft.json")
 """Files that define the meaning of the weights."""
 
 

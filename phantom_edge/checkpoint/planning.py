@@ -12,6 +12,7 @@ from torch import Tensor
 
 from phantom_edge.checkpoint import official
 from phantom_edge.checkpoint.card import carry_card
+from phantom_edge.checkpoint.draft import carry_draft
 from phantom_edge.checkpoint.loading import is_finite, our_shapes
 from phantom_edge.checkpoint.reading import DTYPES, TensorFiles
 from phantom_edge.checkpoint.writing import Planned
@@ -54,6 +55,8 @@ def write_companions(
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
     carry_card(source, folder, preface)
+    if not to_official:
+        carry_draft(source, folder)
     if processor is not None and not to_official:
         processor.save_pretrained(folder)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from phantom_edge.bundle.pictures import Pictures, grids
 from phantom_edge.bundle.prompt import ImageMarks, Prompt
 from phantom_edge.checkpoint.bnb import BnbFiles
+from phantom_edge.checkpoint.draft import Draft, read_draft
 from phantom_edge.checkpoint.fingerprint import fingerprint
 from phantom_edge.checkpoint.generation import Carried, read_carried
 from phantom_edge.checkpoint.loading import open_checkpoint
@@ -168,6 +169,11 @@ class Source:
         if not found.stop_tokens:
             raise EdgeError(f"{self.folder} names no token that ends an answer", "add eos_token_id to its config.json")
         return found
+
+    @cached_property
+    def draft(self) -> Draft | None:
+        """The draft layer, None where there is none. Raises EdgeError for a damaged one."""
+        return read_draft(self.folder, self.config.text)
 
     def fingerprint(self, begin: Counting = no_progress) -> str:
         """SHA-256 over the config and the bytes of every file of weights; ``begin`` counts the bytes."""

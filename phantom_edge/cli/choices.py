@@ -1,10 +1,14 @@
-"""Choices that several commands share."""
+"""Choices and words of the help that several commands share."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+
+CHECKPOINT = "Checkpoint folder, hub id, or nano: the model inside this package."
+ANY_MODEL = f"Bundle, {CHECKPOINT[0].lower()}{CHECKPOINT[1:]}"
+BUNDLE = "Folder that phantom-edge export wrote."
 
 
 class Dtype(StrEnum):

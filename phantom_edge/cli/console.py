@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 
@@ -68,20 +69,71 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     COLUMNS names, or a generous one.
     """
     console = Console(width=None if out.is_terminal or os.environ.get("COLUMNS") else WIDE)
-    console.print(_plain(title), style="bold", highlight=False)
+    for line in wrapped(visible(title), console.width):
+        console.print(escape(line), style="bold", highlight=False, soft_wrap=True)
     for table in tables(
         [visible(column, "\n") for column in columns],
         [[visible(cell, "\n") for cell in row] for row in rows],
         console.width,
     ):
         console.print(table)
-    if note:
-        console.print(_plain(note, "\n"), style="dim italic", highlight=False)
+    for line in wrapped(visible(note or "", "\n"), console.width):
+        console.print(escape(line), style="dim italic", highlight=False, soft_wrap=True)
+
+
+def megabytes(size: int) -> str:
+    """Formats bytes as MB; a small file does not read as an empty one."""
+    return "<0.01" if 0 < size < 5_000 else f"{size / 1e6:,.2f}"
 
 
 def note(message: str) -> None:
-    """Print a line on stderr."""
-    err.print(visible(message), highlight=False, markup=False, soft_wrap=True)
+    """Print a line on stderr; on a terminal, and where COLUMNS gives a width, wrapped between words."""
+    for line in wrapped(visible(message), _width()) or [""]:
+        err.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+PASTED = re.compile(r"(?<![\w/.-])(?:phantom-edge|pip|python3?) [a-z-].*?(?:[,;.)] |$)")
+"""A command to paste, to the text's end or to a mark and a blank."""
+
+
+def wrapped(text: str, width: int | None) -> list[str]:
+    """Lines of at most ``width`` characters, broken between words; a command to paste stays whole, however long.
+
+    Without a width: the text's own lines.
+    """
+    lines: list[str] = []
+    for line in text.splitlines():
+        if width is None or cell_len(line) <= width:
+            lines.append(line)
+            continue
+        indent = line[: len(line) - len(line.lstrip())]
+        first, *rest = _unbroken(line) or [""]
+        held = indent + first
+        for piece in rest:
+            if cell_len(f"{held} {piece}") > width:
+                lines.append(held)
+                held = piece
+            else:
+                held += f" {piece}"
+        lines.append(held)
+    return lines
+
+
+def _unbroken(line: str) -> list[str]:
+    """Words of a line, and commands to paste."""
+    pieces, at = list[str](), 0
+    for found in PASTED.finditer(line):
+        pieces += [*line[at : found.start()].split(), found[0].rstrip()]
+        at = found.end()
+    return [*pieces, *line[at:].split()]
+
+
+def _width() -> int | None:
+    """Width that COLUMNS or the terminal gives; None in a pipe."""
+    named = os.environ.get("COLUMNS", "")
+    if named.isdecimal() and int(named) > 0:
+        return int(named)
+    return err.width if err.is_terminal else None
 
 
 def stopped(rest: str) -> NoReturn:
@@ -103,13 +155,21 @@ def friendly(command: Callable[P, None]) -> Callable[P, None]:
             _check_encoding(kwargs)
             command(*args, **kwargs)
         except EdgeError as error:
-            err.print(f"[bold red]error:[/] {_plain(error.problem)}", highlight=False, soft_wrap=True)
-            err.print(f"  {_plain(error.remedy)}", highlight=False, soft_wrap=True)
+            _show_error(error)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             stopped("nothing half-written was left behind. Run the same command to start again.")
 
     return wrapped
+
+
+def _show_error(error: EdgeError) -> None:
+    """Print the problem, and below it the remedy, set in by two blanks."""
+    first, *rest = wrapped(visible(f"error: {error.problem}"), _width())
+    err.print(f"[bold red]error:[/]{escape(first.removeprefix('error:'))}", highlight=False, soft_wrap=True)
+    width = _width()
+    for line in [*rest, *(f"  {line}" for line in wrapped(visible(error.remedy), width and width - 2))]:
+        err.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _check_encoding(arguments: dict[str, Any]) -> None:
@@ -131,9 +191,9 @@ def _is_text(value: str) -> bool:
     return True
 
 
-def _plain(text: str, obeyed: str = "") -> str:
+def _plain(text: str) -> str:
     """Escape rich's markup, and what a terminal would obey."""
-    return escape(visible(text, obeyed))
+    return escape(visible(text))
 
 
 def load_torch() -> None:
@@ -204,7 +264,8 @@ def progress(label: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
         yield begin
 
 
-JsonOption = typer.Option("--json", help="Print one JSON document instead of a table.")
+JSON_HELP = "Print one JSON document instead of a table."
+JsonOption = typer.Option("--json", help=JSON_HELP)
 
 
 def out_option(help: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from phantom_edge.cli.bundles import check_model
-from phantom_edge.cli.choices import Dtype, torch_dtype
+from phantom_edge.cli.choices import CHECKPOINT, Dtype, torch_dtype
 from phantom_edge.cli.console import (
     JsonOption,
     OutArgument,
@@ -32,7 +32,7 @@ class Layout(StrEnum):
 
 @friendly
 def convert(
-    source: Annotated[str, typer.Argument(help="Checkpoint folder, or a hub id such as BK-Lee/Phantom-0.5B.")],
+    source: Annotated[str, typer.Argument(help=CHECKPOINT)],
     place: Annotated[Path | None, OutArgument] = None,
     out: Annotated[Path | None, out_option("Folder to write; required.")] = None,
     to: Annotated[Layout | None, typer.Option(help="Layout to write; default: the opposite of SOURCE's.")] = None,

@@ -21,6 +21,7 @@ from phantom_edge.cli.console import (
     print_table,
 )
 from phantom_edge.cli.help import Command, Group
+from phantom_edge.cli.report import check_file
 from phantom_edge.foundation.errors import EdgeError, UsageError
 
 SMALLEST, LARGEST = 28, 4096
@@ -73,7 +74,12 @@ def scenes(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first picture.")] = 0,
     mix: Annotated[
         list[Mix] | None,
-        typer.Option(help="Contents, in turn if given several times: see docs/data.md.", show_default="plain"),
+        typer.Option(
+            help="Contents, in turn if given several times. plain: 2 to 6 things in a square; rich: 6 to 8, with all "
+            "that can be read; wide: 2 to 8 in any shape; fine: small things in any shape; blank: empty scenes; "
+            "nothing: no picture; frames: two moments.",
+            show_default="plain",
+        ),
     ] = None,
     size: Annotated[
         str | None, typer.Option(help="Side, or width x height, pixels.", show_default="224; wide and fine: any")
@@ -126,6 +132,7 @@ def convert(
     out: Annotated[Path, out_option("JSONL file of triples to write.")],
     images: Annotated[Path, typer.Option(help="Root folder of the entries' pictures.")] = Path(),
     wrong: Annotated[str | None, typer.Option(help="Field of the wrong answer, if it is not detected.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the triples at --out.")] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Convert the official dataset, of any size, to JSONL triples. Exit code 1 if entries were left out."""
@@ -135,6 +142,7 @@ def convert(
 
     if out.resolve() == official.resolve():
         raise EdgeError("the triples would replace the dataset", "give another name to --out")
+    check_file(out, [], force)
     columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} triples"))
     with display(*columns) as bars:
         task = bars.add_task("converting", total=None)
@@ -172,6 +180,7 @@ def validate(
     repaired: Annotated[Path | None, typer.Option(help="Write a copy without the faulty lines.")] = None,
     pictures: Annotated[bool, typer.Option(help="Open every picture instead of only checking that it exists.")] = True,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 for a warning, too.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the copy at --repaired.")] = False,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Check a data file: broken lines, missing pictures, equal or empty answers, leaks, length skew.
@@ -182,6 +191,7 @@ def validate(
 
     if repaired is not None and repaired.resolve() == Path(file).resolve():
         raise EdgeError("the repaired copy would replace the file itself", "give another name to --repaired")
+    check_file(repaired, [], force)
     report = check(file, repaired, pictures)
     if json:
         print_json(

@@ -22,7 +22,9 @@ def demo() -> None:
 @app.command(cls=Command)
 @friendly
 def web(
-    bundle: Annotated[Path, typer.Argument(help="Bundle for browsers or ONNX Runtime.", show_default=False)],
+    bundle: Annotated[
+        Path, typer.Argument(help="Folder of a bundle for browsers, or for ONNX Runtime.", show_default=False)
+    ],
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0: a free one.")] = PORT,
     page: Annotated[
         Path | None, typer.Option(help="Folder of the built page; default: the clone's apps/web/site.")

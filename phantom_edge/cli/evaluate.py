@@ -10,7 +10,7 @@ import typer
 
 from phantom_edge.bundle.folder import is_bundle
 from phantom_edge.cli.bundles import check_model, open_bundle
-from phantom_edge.cli.choices import Dtype, torch_dtype
+from phantom_edge.cli.choices import ANY_MODEL, Dtype, torch_dtype
 from phantom_edge.cli.console import (
     JsonOption,
     counting,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @friendly
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Bundle, checkpoint folder, or a hub id such as BK-Lee/Phantom-0.5B.")],
+    model: Annotated[str, typer.Argument(help=ANY_MODEL)],
     data: Annotated[
         Path, typer.Option("--data", "-d", help="JSONL file of triples; with --benchmark the folder of benchmarks.")
     ],

@@ -8,7 +8,18 @@ import typer
 
 from phantom_edge import api
 from phantom_edge.cli.bundles import check_model
-from phantom_edge.cli.console import JsonOption, force_option, friendly, note, print_json, print_table, stopped, tasks
+from phantom_edge.cli.choices import CHECKPOINT
+from phantom_edge.cli.console import (
+    JsonOption,
+    force_option,
+    friendly,
+    megabytes,
+    note,
+    print_json,
+    print_table,
+    stopped,
+    tasks,
+)
 from phantom_edge.cli.target_flags import with_target_flags
 from phantom_edge.export.targets import TARGETS
 from phantom_edge.models.naming import own_name
@@ -29,9 +40,7 @@ def export(
             help="Target runtime. " + "; ".join(f"{one.name}: {one.title}" for one in TARGETS.values()) + ".",
         ),
     ],
-    model: Annotated[
-        str, typer.Argument(help="Checkpoint folder, hub id, or nano: the model inside this package.")
-    ] = NAME,
+    model: Annotated[str, typer.Argument(help=CHECKPOINT)] = NAME,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for the bundle; default: ./MODEL-TARGET.")
     ] = None,
@@ -40,9 +49,9 @@ def export(
         typer.Option(
             help="Number format (fp32 or fp16, where the target supports it), or a recipe that quantizes the "
             "checkpoint first: int8; int4, int4-g64 or int4-g128 (4 bits in decoder, embedding and head, 8 in vision "
-            "and projector); int4-row (for GPUs and NPUs, by LiteRT); lut4 (4-bit palettes in decoder and head, 8 bits "
-            "elsewhere); mixed (int4, with 8 bits where rounding hurts most); or a .toml file. For a quantized "
-            "checkpoint: format of the other weights."
+            "and projector); int4-exact8 (the same, and prompts by 8 bits in ONNX); int4-row (for GPUs and "
+            "NPUs, by LiteRT); lut4 (4-bit palettes in decoder and head, 8 bits elsewhere); mixed (int4, with 8 bits "
+            "where rounding hurts most); or a .toml file. For a quantized checkpoint: format of the other weights."
         ),
     ] = None,
     calib: Annotated[
@@ -132,7 +141,7 @@ def _show(exported: "Exported") -> None:
         inside = [part for part, about in bundle.manifest.parts.items() if part == name or about.file in shown]
         known = [errors[part] for part in inside if part in errors]
         error = f"{max(known):.1e}" if known else "unverified" if inside else "-"
-        rows.append((name, ", ".join(shown), f"{size / 1e6:,.2f}", f"{exported.seconds[name]:.1f}", error))
+        rows.append((name, ", ".join(shown), megabytes(size), f"{exported.seconds[name]:.1f}", error))
     print_table(
         str(bundle.path),
         ("part", "files", "MB", "seconds", "relative error"),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -11,6 +12,9 @@ from phantom_edge.bundle.folder import Bundle, read_manifest
 from phantom_edge.cli.bundles import note_caution
 from phantom_edge.cli.console import note, print_json, print_table, tasks
 from phantom_edge.foundation.errors import UsageError
+
+if TYPE_CHECKING:
+    from phantom_edge.runtime.self_test import Finding
 
 
 def verify_golden(bundle: Path, flags: Sequence[str], *, json: bool) -> None:
@@ -29,11 +33,10 @@ def verify_golden(bundle: Path, flags: Sequence[str], *, json: bool) -> None:
         left_out = list(result.left_out)
         print_json({"bundle": str(bundle), "passed": result.passed, "left_out": left_out, "checks": findings})
     else:
-        rows = [(one.name, one.expected, one.found, "ok" if one.passed else "FAILED") for one in result.findings]
         print_table(
             f"{bundle} against its golden files",
-            ("check", "expected", "found", ""),
-            rows,
+            ("about", "check", "expected", "found", ""),
+            [_row(one) for one in result.findings],
             "errors as shares of the largest magnitude",
         )
         note_caution(Bundle(bundle, read_manifest(bundle)))
@@ -43,3 +46,9 @@ def verify_golden(bundle: Path, flags: Sequence[str], *, json: bool) -> None:
             note(f"{len(result.faults())} of {len(result.findings)} checks failed: something here computes otherwise")
     if not result.passed:
         raise typer.Exit(1)
+
+
+def _row(finding: "Finding") -> tuple[str, ...]:
+    """Cells of a finding; its name is ``'QUESTION': CHECK``, ``PICTURE: CHECK`` or a check of the whole bundle."""
+    about, _, check = finding.name.rpartition(": ")
+    return (about.strip("'") or "-", check, finding.expected, finding.found, "ok" if finding.passed else "FAILED")

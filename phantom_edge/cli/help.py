@@ -1,4 +1,4 @@
-"""Help in one form: arguments in capitals, values as N, X, TEXT or PATH, choices joined by bars, switches without."""
+"""Help in one form: arguments in capitals, values as N, X, TEXT or PATH, few choices joined by bars, bare switches."""
 
 import re
 from typing import Any
@@ -7,6 +7,9 @@ from typer.core import TyperCommand, TyperGroup
 
 KINDS = {"int": "N", "float": "X", "str": "TEXT", "path": "PATH", "file": "PATH", "directory": "PATH", "bool": ""}
 """Names of values by typer's own, of which some differ between options and arguments, or hold Python's types."""
+
+WIDEST = 24
+"""Width of choices that fit the column of values, characters. The help's text has to name longer ones."""
 
 
 class Command(TyperCommand):
@@ -54,7 +57,7 @@ def _form(label: str) -> str:
     inside = label.strip("<>").removesuffix(" range")
     several = re.fullmatch(r"list\[(.*)\]", inside)
     one = several[1] if several else inside
-    form = KINDS.get(one.lower(), one)
+    form = KINDS.get(one.lower(), one if len(one) <= WIDEST else "TEXT")
     return f"{form} ..." if several else form
 
 

@@ -1,7 +1,7 @@
 """``phantom-edge history``: the user's earlier profiles."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,12 @@ LAST = 20
 LARGEST = 2**63 - 1
 """Largest number that the history's file holds."""
 
-Number = Annotated[int, typer.Argument(metavar="ID", min=1, help="Number of the profile in phantom-edge history.")]
+
+def _number(metavar: str, what: str) -> Any:
+    return typer.Argument(metavar=metavar, min=1, help=f"Number of the {what} in phantom-edge history.")
+
+
+Number = Annotated[int, _number("ID", "profile")]
 
 app = typer.Typer(cls=Group, help="List and compare earlier profiles.")
 
@@ -98,8 +103,8 @@ def show(
 @app.command("compare", cls=Command)
 @friendly
 def compare(
-    first: Number,
-    later: Number,
+    first: Annotated[int, _number("FIRST", "profile to compare with")],
+    later: Annotated[int, _number("LATER", "profile to judge")],
     margin: Annotated[float, MarginOption] = 0.03,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:

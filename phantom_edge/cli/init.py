@@ -14,6 +14,7 @@ from phantom_edge.cli.console import (
     force_option,
     friendly,
     load_torch,
+    megabytes,
     note,
     out_option,
     print_json,
@@ -63,5 +64,5 @@ def report(out: Path, as_json: bool, next_command: str) -> None:
     if as_json:
         print_json({"folder": str(out), "files": {file.name: file.stat().st_size for file in files}})
         return
-    print_table(str(out), ("file", "MB"), [(file.name, f"{file.stat().st_size / 1e6:,.2f}") for file in files])
+    print_table(str(out), ("file", "MB"), [(file.name, megabytes(file.stat().st_size)) for file in files])
     note(f"next: {next_command}")

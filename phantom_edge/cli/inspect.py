@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from phantom_edge.cli.console import JsonOption, friendly, load_torch, print_json, print_table
+from phantom_edge.cli.choices import BUNDLE
+from phantom_edge.cli.console import JsonOption, friendly, load_torch, megabytes, print_json, print_table
 from phantom_edge.cli.differences import show_difference
 from phantom_edge.foundation.errors import EdgeError
 
@@ -20,7 +21,7 @@ CONTEXTS = (256, 1024)
 
 @friendly
 def inspect(
-    bundle: Annotated[Path, typer.Argument(help="Folder that phantom-edge export wrote.")],
+    bundle: Annotated[Path, typer.Argument(help=BUNDLE)],
     diff: Annotated[Path | None, typer.Option(help="Another bundle; show only the differences.")] = None,
     etdump: Annotated[
         Path | None,
@@ -101,7 +102,9 @@ def _show(bundle: "Bundle") -> None:
     facts = None if target is None or target.facts is None else bundle.facts(target.facts)
     model, cache = manifest.model, manifest.cache
     proof = bundle.proof
-    verdict = "unverified" if proof is None else f"{len(proof.checks)} measures kept" if proof.passed else "FAILED"
+    verdict = "unverified"
+    if proof is not None:
+        verdict = f"{len(proof.checks)} measures within bounds" if proof.passed else "FAILED"
     if proof is not None and facts is not None and facts.caution():
         verdict += f" ({facts.caution()})"
     if proof is not None and proof.left_out:
@@ -132,7 +135,7 @@ def _show(bundle: "Bundle") -> None:
     )
     rows = []
     for name, part in manifest.parts.items():
-        weights = ", ".join(f"{dtype} {size / 1e6:,.2f}" for dtype, size in part.weight_bytes.items())
+        weights = ", ".join(f"{dtype} {megabytes(size)}" for dtype, size in part.weight_bytes.items())
         rows.append((name, part.file, part.precision, f"{sum(part.operators.values()):,}", weights))
     print_table("Parts", ("part", "file", "precision", "operators", "weights, MB"), rows)
     _show_delegation(manifest)

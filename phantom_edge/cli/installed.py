@@ -21,6 +21,7 @@ PURPOSES = {
     "ort": "running ONNX bundles",
     "export": "making bundles",
     "scenes": "drawing scenes",
+    "profile": "measuring bundles",
     "train": "training",
     "curate": "wrong answers from a language model",
     "ray": "data on a cluster",
@@ -32,6 +33,11 @@ PURPOSES = {
 def purposes() -> dict[str, str]:
     """Returns every extra's purpose; targets' extras are left out where the targets cannot be imported."""
     return PURPOSES | {one.extra: one.title for one in _targets() if one.extra not in PURPOSES}
+
+
+def needed(extra: str) -> tuple[str, ...]:
+    """Returns the extras that exporting needs, for a target of ``extra``: it, and those beside it."""
+    return (extra, *dict.fromkeys(other for one in _targets() if one.extra == extra for other in one.beside))
 
 
 def _targets() -> "Iterable[Target]":

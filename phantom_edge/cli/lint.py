@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phantom_edge.bundle.folder import read_manifest
+from phantom_edge.cli.choices import BUNDLE
 from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table, tasks
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ LEAST = 0.99
 
 @friendly
 def lint(
-    bundle: Annotated[Path, typer.Argument(help="Folder that phantom-edge export wrote.")],
+    bundle: Annotated[Path, typer.Argument(help=BUNDLE)],
     strict: Annotated[
         bool,
         typer.Option(
@@ -36,9 +37,11 @@ def lint(
     target's rules.
     """
     from phantom_edge.export.linting import lint_bundle
+    from phantom_edge.models.packages import quiet_torch
 
     read_manifest(bundle)  # before torch is loaded
     note("loading torch ...")
+    quiet_torch()
     with tasks() as begin:
         report = lint_bundle(bundle, partial(begin, "reading the bundle"))
     if json:

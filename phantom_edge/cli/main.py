@@ -31,7 +31,7 @@ from phantom_edge.foundation.versions import __version__
 app = typer.Typer(
     cls=Group,
     name="phantom-edge",
-    help="Take a Phantom vision-language model from checkpoint to a phone or an embedded board.",
+    help="Take a Phantom vision-language model from checkpoint to a phone, a browser or an embedded board.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phantom_edge.cli.bundles import check_model, check_triples
+from phantom_edge.cli.choices import CHECKPOINT
 from phantom_edge.cli.console import (
     JsonOption,
     force_option,
@@ -31,9 +32,7 @@ if TYPE_CHECKING:
 def mix(
     calib: Annotated[Path, typer.Option(help="JSONL file of triples whose right answers the damage is measured on.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for recipe.toml, damage.json and front.png.")],
-    model: Annotated[
-        str, typer.Argument(help="Checkpoint folder, hub id, or nano: the model inside this package.")
-    ] = NAME,
+    model: Annotated[str, typer.Argument(help=CHECKPOINT)] = NAME,
     megabytes: Annotated[float | None, typer.Option(help="Maximum weight size, MB.")] = None,
     divergence: Annotated[
         float | None, typer.Option(help="Maximum mean Kullback-Leibler divergence of the answers, nats.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table, visible
+from phantom_edge.cli.console import JSON_HELP, friendly, note, print_json, print_table, visible
 from phantom_edge.foundation.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,8 +24,13 @@ def list_devices(context: typer.Context, wanted: bool) -> None:
     """Print the known devices with their numbers, and end."""
     if not wanted:
         return
+    from phantom_edge.foundation.typed import to_json
     from phantom_edge.profile.devices.table import read_table
 
+    found = read_table(context.params["device_file"]).devices
+    if context.params["json"]:
+        print_json({name: to_json(entry) for name, entry in found.items()})
+        raise typer.Exit
     print_table(
         "Devices",
         ("device", "targets", "memory, GB", "bandwidth, GB/s", "rates"),
@@ -37,7 +42,7 @@ def list_devices(context: typer.Context, wanted: bool) -> None:
                 "unknown" if entry.bandwidth is None else f"{entry.bandwidth.value:g}",
                 ", ".join(entry.peaks) or "unknown",
             )
-            for name, entry in read_table(context.params.get("device_file")).devices.items()
+            for name, entry in found.items()
         ],
         "memory: what an app may use, or else all; rates: processors whose speed a source has. Times of others are "
         "unknown until a profile is given (--calibrate). host: this machine, measured now",
@@ -73,6 +78,10 @@ def plan(
     against: Annotated[
         Path | None, typer.Option(help="Compare predictions with this profile instead of planning.")
     ] = None,
+    tokens_per_step: Annotated[
+        float | None,
+        typer.Option(help="Tokens a step of a draft layer, by train draft: predicts the speed of long answers."),
+    ] = None,
     device_file: Annotated[
         Path | None, typer.Option("--device-file", help="TOML file with further devices.", is_eager=True)
     ] = None,
@@ -80,12 +89,11 @@ def plan(
         bool,
         typer.Option(
             "--devices",
-            callback=list_devices,
-            is_eager=True,
-            help="List the devices, those of a --device-file before it, too, and exit.",
+            callback=list_devices,  # not eager: it comes after --device-file and --json, and before what is missing
+            help="List the devices, with those of --device-file, and exit.",
         ),
     ] = False,
-    json: Annotated[bool, JsonOption] = False,
+    json: Annotated[bool, typer.Option("--json", is_eager=True, help=JSON_HELP)] = False,
 ) -> None:
     """List the bundles that would keep limits on a device, with predictions and export commands.
 
@@ -112,6 +120,7 @@ def plan(
         tiles,
         context,
         prompt,
+        tokens_per_step,
     )
     if rank is not None and rank < 0:
         raise UsageError(f"--rank is {rank}", "give 0 or more")
@@ -158,19 +167,26 @@ def show(found: "Plan", model: str, entry: "Entry", runs: int) -> None:
             "chunk",
             "first token, s",
             "tokens/s",
+            *(["drafted, tokens/s"] if _has_drafts(found) else []),
             "memory, MB",
             "disk, MB",
             "lost, points",
             *(["limits"] if found.limits else []),
         ),
         [_row(number, one, found) for number, one in enumerate(found.front, 1)],
-        f"{found.looked_at:,} bundles examined, {found.kept:,} keep the limits; the best trade-offs are shown. "
+        f"{found.looked_at:,} bundles examined"
+        + (f", {found.kept:,} keep the limits or may keep them" if found.limits else "")
+        + "; the best trade-offs are shown. "
         + ("May keep: the worse end of the prediction breaks that limit, or it is unknown. " if found.limits else "")
         + "Lost: estimate and upper bound, measured on phantom-nano",
     )
     for number, one in enumerate(found.front, 1):
         typer.echo(visible(f"{number}: {one.choice.command(model, entry, found.rank)}"))
     _print_notes(found, model, entry, runs)
+
+
+def _has_drafts(found: "Plan") -> bool:
+    return any(one.drafted is not None for one in found.front)
 
 
 def _print_notes(found: "Plan", model: str, entry: "Entry", runs: int) -> None:
@@ -211,6 +227,7 @@ def _row(number: int, one: "Predicted", found: "Plan") -> tuple[str, ...]:
         f"{choice.chunk}",
         between(one.ttft),
         between(one.tokens_per_second),
+        *([between(one.drafted) if one.drafted is not None else "-"] if _has_drafts(found) else []),
         between(one.memory.times(1e-6)),
         f"{one.disk_bytes / 1e6:,.0f}",
         "unknown" if one.lost is None else f"{one.lost.points:.1f}, {one.lost.most:.1f}",
@@ -228,7 +245,7 @@ def between(value: "Range | None") -> str:
 
 def _limit(limit: str, value: float) -> str:
     units = {"ttft": f"at most {value:g} s", "memory": f"at most {value / 1e6:,.0f} MB"}
-    return units.get(limit, f"at least {value:g}")
+    return units.get(limit, f"at least {value:g} a second")
 
 
 def show_missed(missed: "list[Missed]", runs: int) -> None:
@@ -237,17 +254,18 @@ def show_missed(missed: "list[Missed]", runs: int) -> None:
     print_table(
         "Predicted and measured",
         ("what", "predicted", "from", "to", "measured", "error", "within"),
-        [
-            (
-                one.what,
-                *(f"{value:,.4g}" for value in (one.predicted.middle, one.predicted.low, one.predicted.high, one.took)),
-                f"{one.error:+.0%}",
-                "yes" if one.is_within else "no",
-            )
-            for one in missed
-        ],
-        f"seconds, and bytes of memory; {by}",
+        [_beside(one) for one in missed],
+        f"from, to: range of the prediction; error: of its middle; {by}",
     )
+
+
+def _beside(one: "Missed") -> tuple[str, ...]:
+    """A row of predictions beside measurements: memory in MB, times in milliseconds."""
+    is_memory = one.what == "memory, bytes"
+    name, unit, digits = ("memory, MB", 1e-6, 0) if is_memory else (f"{one.what}, ms", 1e3, 3)
+    numbers = (one.predicted.middle, one.predicted.low, one.predicted.high, one.took)
+    cells = (f"{unit * value:,.{digits}f}" for value in numbers)
+    return (name, *cells, f"{one.error:+.0%}", "yes" if one.is_within else "no")
 
 
 def _missed(one: "Missed") -> dict[str, Any]:

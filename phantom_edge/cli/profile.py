@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phantom_edge import api
+from phantom_edge.cli.choices import BUNDLE
 from phantom_edge.cli.console import INTERRUPTED, JsonOption, friendly, note, print_json, print_table, tasks
 from phantom_edge.cli.report import check_file
 from phantom_edge.foundation.errors import EdgeError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @friendly
 def profile(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder, by phantom-edge export.")],
+    bundle: Annotated[Path, typer.Argument(help=BUNDLE)],
     device: Annotated[
         str,
         typer.Option(
@@ -133,7 +134,13 @@ def show(run: "Run") -> None:
     """Prints the tables of a profile."""
     from phantom_edge.profile.report import operator_tables, tables
 
-    for table in (tables.floor(run), tables.times(run), tables.speeds(run), operator_tables.places(run)):
+    for table in (
+        tables.floor(run),
+        tables.times(run),
+        tables.speeds(run),
+        tables.drafts(run),
+        operator_tables.places(run),
+    ):
         if table.rows:
             title = f"{table.title}: {run.subject.bundle} on {run.device.name}"
             print_table(title, table.columns, table.rows, table.note or None)
@@ -141,7 +148,8 @@ def show(run: "Run") -> None:
         note(f"no times within a step: {run.untold}")
     if run.answers:
         first, apart = run.seconds_to_first_token, median(answer.accounted_share for answer in run.answers)
-        note(f"first token after {1e3 * (first or 0):,.1f} ms; stages account for {apart:.1%} of an answer's time")
+        asked = f"median of {len(run.answers):,} questions"
+        note(f"first token after {1e3 * (first or 0):,.1f} ms ({asked}); stages account for {apart:.1%} of their time")
     if run.peak_bytes:
         weights = run.subject.vision_bytes + run.subject.decoder_bytes
         note(f"peak resident memory {run.peak_bytes / 1e6:,.0f} MB, of which weights {weights / 1e6:,.0f} MB")

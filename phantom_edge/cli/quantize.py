@@ -10,6 +10,7 @@ import typer
 from phantom_edge import api
 from phantom_edge.checkpoint.quantized.algorithm_names import ALGORITHM_NAMES
 from phantom_edge.cli.bundles import check_model, check_triples
+from phantom_edge.cli.choices import CHECKPOINT
 from phantom_edge.cli.console import (
     JsonOption,
     force_option,
@@ -27,15 +28,14 @@ from phantom_edge.models.shipped import NAME
 @friendly
 def quantize(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the quantized checkpoint to.")],
-    model: Annotated[
-        str, typer.Argument(help="Checkpoint folder, hub id, or nano: the model inside this package.")
-    ] = NAME,
+    model: Annotated[str, typer.Argument(help=CHECKPOINT)] = NAME,
     recipe: Annotated[
         str,
         typer.Option(
             "--recipe",
             "-r",
-            help="int8, int4, int4-g64, int4-g128, int4-row, mixed, lut4 (for Apple), or a .toml file of your own.",
+            help="int8, int4, int4-g64, int4-g128, int4-row, int4-exact8, mixed, lut4 (for Apple), or a .toml file of "
+            "your own.",
         ),
     ] = "int4",
     algorithm: Annotated[

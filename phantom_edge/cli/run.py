@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,7 @@ from phantom_edge.models.shipped import NANO
 
 if TYPE_CHECKING:
     from phantom_edge.generate import Answer
+    from phantom_edge.runtime.drafting import Drafted
     from phantom_edge.runtime.session import Answer as BundleAnswer
 
 FIGURES = ("text", *(figure.name for figure in fields(Statistics)))
@@ -46,6 +47,14 @@ def run(
     beams: Annotated[int, typer.Option(help="Number of beams; the paper uses 3.")] = 1,
     seed: Annotated[int | None, typer.Option(help="Random seed for sampling.")] = None,
     dtype: Annotated[Dtype | None, typer.Option(help="Number format to compute in; default: the weights'.")] = None,
+    draft: Annotated[
+        bool | None,
+        typer.Option(
+            "--draft/--no-draft",
+            help="Let a bundle's draft layer propose tokens of long answers: fewer steps, the same words.",
+            show_default="where there is one",
+        ),
+    ] = None,
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Ask a question about pictures; the answer streams to stdout."""
@@ -56,8 +65,10 @@ def run(
         for name, is_given in (("--beams", beams != 1), ("--dtype", dtype is not None)):
             if is_given:
                 raise UsageError(f"{name} is for checkpoints, and {model} is a bundle", f"leave {name} out")
-        stream = _ask_bundle(model, question, pictures, settings)
+        stream = _ask_bundle(model, question, pictures, settings, draft)
     else:
+        if draft is not None:
+            raise UsageError(f"--draft is for bundles, and {model} is a checkpoint", "leave it out, or export it first")
         stream = _ask_checkpoint(model, question, pictures, (*settings, beams), dtype)
     for piece in stream.pieces:
         if not json:
@@ -65,21 +76,26 @@ def run(
             sys.stdout.flush()
     answer = stream.answer
     if json:
-        print_json({name: getattr(answer, name) for name in FIGURES})
+        figures = {name: getattr(answer, name) for name in FIGURES}
+        print_json(figures if stream.drafted is None else figures | {"drafted": asdict(stream.drafted)})
         return
     sys.stdout.write("\n")
+    sys.stdout.flush()  # before stderr goes on, where both lead to one pipe
     note(
         f"{answer.prompt_tokens} prompt tokens, first token after {answer.seconds_to_first_token:.2f} s, "
         f"{answer.tokens} tokens at {answer.tokens_per_second:.1f} a second ({answer.stopped_by})"
     )
+    if stream.drafted is not None and stream.drafted.proposed:
+        note(stream.drafted.text())
 
 
 @dataclass(frozen=True)
 class Stream:
-    """An answer's text in pieces, and its figures once it has ended."""
+    """An answer's text in pieces, and its figures once it has ended; ``drafted`` where there is a draft layer."""
 
     pieces: Iterator[str]
     answer: "Answer | BundleAnswer"
+    drafted: "Drafted | None" = None
 
 
 def _ask_checkpoint(
@@ -98,13 +114,22 @@ def _ask_checkpoint(
     return Stream(stream(loaded, processor, question, pictures, sampling, answer), answer)
 
 
-def _ask_bundle(folder: str, question: str, pictures: list[Path | bytes], settings: tuple[Any, ...]) -> Stream:
+def _ask_bundle(
+    folder: str, question: str, pictures: list[Path | bytes], settings: tuple[Any, ...], draft: bool | None
+) -> Stream:
     from phantom_edge.runtime.sampling import Sampling
     from phantom_edge.runtime.session import Answer
 
     sampling = Sampling(*settings)
-    answer = Answer()
-    return Stream(open_bundle(folder).ask(question, pictures, sampling, answer), answer)
+    answer, session = Answer(), open_bundle(folder)
+    if draft and not session.is_drafting:
+        raise UsageError(
+            f"{folder} has no draft layer",
+            "train one, and export again: phantom-edge train draft; or leave --draft out",
+        )
+    session.is_drafting = session.is_drafting and draft is not False
+    drafted = answer.drafted if session.is_drafting else None
+    return Stream(session.ask(question, pictures, sampling, answer), answer, drafted)
 
 
 def _pictures(sources: list[str]) -> list[Path | bytes]:

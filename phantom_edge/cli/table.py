@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
 
 from rich.cells import cell_len
 from rich.markup import escape
@@ -12,6 +13,9 @@ FRAME = 3
 
 LONGEST = 24
 """Words longer than this, such as paths and fingerprints, may be folded. No number is so long."""
+
+WEIGHED = 200
+"""Rows by which widths are chosen."""
 
 NUMBER = re.compile(r"[-+<]?\.?\d")
 NO_NUMBER = ("", "-", "unknown", "inf", "nan")
@@ -58,16 +62,40 @@ def _widest(cells: Sequence[str]) -> int:
 
 
 def _widths(columns: Sequence[str], rows: Rows, width: int) -> list[int]:
-    """Widths of the columns: the widest give way first, and none below its longest word as long as there is room."""
+    """Widths of the columns: those give way whose cells then take fewest lines, the widest first.
+
+    None gives way below its longest word as long as there is room.
+    """
     cells = _cells(columns, rows)
-    widths, least = list(map(_widest, cells)), list(map(_least, cells))
     room = width - FRAME * len(columns) - 1
+    widths, least = [min(_widest(one), max(room, 1)) for one in cells], list(map(_least, cells))
+    heights = [lru_cache(None)(partial(_heights, one[:WEIGHED])) for one in cells]
     while sum(widths) > room:
         loose = [place for place in range(len(widths)) if widths[place] > least[place]]
         if not loose:
             return _squeezed(widths, room)
-        widths[max(loose, key=lambda place: widths[place])] -= 1
+
+        def lines(narrowed: int) -> int:
+            tall = (heights[place](wide - (place == narrowed)) for place, wide in enumerate(widths))
+            return sum(map(max, zip(*tall, strict=True)))
+
+        widths[min(loose, key=lambda place: (lines(place), -widths[place]))] -= 1
     return widths
+
+
+def _heights(cells: Sequence[str], width: int) -> list[int]:
+    """Lines that each cell takes."""
+    return [sum(_lines(line, width) for line in cell.splitlines() or [""]) for cell in cells]
+
+
+def _lines(text: str, width: int) -> int:
+    """Lines of a text that is broken between words."""
+    lines, taken = 1, 0
+    for size in map(cell_len, text.split()):
+        if taken and taken + 1 + size > width:
+            lines, taken = lines + 1, 0
+        taken += size + (taken > 0)
+    return lines
 
 
 def _squeezed(widths: list[int], room: int) -> list[int]:

@@ -14,8 +14,8 @@ from phantom_edge.export.targets.target import Target, flag_of
 def with_target_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Returns ``command`` with a flag for each option; its last parameter ``own`` takes a dict of the given flags.
 
-    A target's flags have a panel of their own in ``--help``. A flag that several targets share is in the first one's,
-    with what it means to the others where that differs.
+    A target's flags have a panel of their own in ``--help``. A flag that means something else to each of several
+    targets is in a panel of theirs, the last; one that means the same is in the first one's.
     """
     plain = inspect.signature(command)
     hints = get_type_hints(command, include_extras=True)
@@ -38,7 +38,11 @@ def _flags() -> dict[str, inspect.Parameter]:
     for target in TARGETS.values():
         for one in fields(target.options):
             owners.setdefault(one.name, []).append((target, one))
-    return {name: _flag(name, own) for name, own in owners.items()}
+    return {name: _flag(name, own) for name, own in sorted(owners.items(), key=lambda found: _differs(found[1]))}
+
+
+def _differs(owners: "Sequence[tuple[Target, Field[Any]]]") -> bool:
+    return len({field.metadata["help"] for _, field in owners}) > 1
 
 
 def _plain(hint: Any) -> type:
@@ -48,15 +52,20 @@ def _plain(hint: Any) -> type:
 
 
 def _flag(name: str, owners: Sequence[tuple[Target, "Field[Any]"]]) -> inspect.Parameter:
-    (first, field), *others = owners
-    kind, about, default = _plain(get_type_hints(first.options)[name]), field.metadata, field.default
-    flag, suffix = flag_of(name, about), f"[default: {default}]" if isinstance(default, str | int) else ""
+    first, field = owners[0]
+    kind, about = _plain(get_type_hints(first.options)[name]), field.metadata
+    flag, text, panel = flag_of(name, about), _help(kind, field), f"Target {first.name}: {first.title}"
     names = [flag] if kind is not bool or about["short"] else [f"{flag}/--no-{flag.removeprefix('--')}"]
-    text = about["help"] if kind is bool else f"{about['help']} {suffix}".rstrip()
-    for other, one in others:
-        if one.metadata["help"] != about["help"]:
-            text += f" Of target {other.name}: {one.metadata['help']} [default: {one.default}]"
-    option = typer.Option(*names, help=text.replace("[", "\\["), rich_help_panel=f"Target {first.name}: {first.title}")
+    if _differs(owners):
+        text = " ".join(f"For {target.name}: {_help(kind, one)}" for target, one in owners)
+        panel = f"Targets {' and '.join(target.name for target, _ in owners)}"
+    option = typer.Option(*names, help=text.replace("[", "\\["), rich_help_panel=panel)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
     )
+
+
+def _help(kind: type, field: "Field[Any]") -> str:
+    """A target's help of a flag, with its default."""
+    text = str(field.metadata["help"])
+    return f"{text} [default: {field.default}]" if kind is not bool and isinstance(field.default, str | int) else text

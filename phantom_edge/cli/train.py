@@ -1,4 +1,4 @@
-"""``phantom-edge train``: fine-tune on triples, or train phantom-nano from scratch."""
+"""``phantom-edge train``: fine-tune on triples, train a draft layer, or train phantom-nano from scratch."""
 
 from collections.abc import Callable
 from logging import ERROR, getLogger
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from phantom_edge.cli.bundles import check_model, check_triples
+from phantom_edge.cli.choices import CHECKPOINT
 from phantom_edge.cli.console import (
     JsonOption,
     OutArgument,
@@ -21,6 +22,7 @@ from phantom_edge.cli.console import (
     print_table,
     stopped,
 )
+from phantom_edge.cli.draft import draft
 from phantom_edge.cli.help import Command, Group
 from phantom_edge.foundation.errors import UsageError, need
 
@@ -36,8 +38,15 @@ app = typer.Typer(cls=Group, help="Fine-tune with Phantom Optimization.", no_arg
 @app.command(cls=Command)
 @friendly
 def po(
-    checkpoint: Annotated[str, typer.Argument(help="Checkpoint folder or hub id to start from.")],
-    data: Annotated[str, typer.Option("--data", "-d", help="Triples: JSONL, or parquet or tars with pictures inside.")],
+    checkpoint: Annotated[str, typer.Argument(help=CHECKPOINT)],
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            "-d",
+            help="JSONL file of triples, parquet or tar file with pictures inside, or a quoted glob of such files.",
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; the model is written to OUT/model.")],
     step: Annotated[int | None, typer.Option(help="Run only this step, 1 or 2.")] = None,
     objective: Annotated[str, typer.Option(help="Objective of step 1: po, sft, simpo or dpo.")] = "po",
@@ -67,7 +76,12 @@ def po(
     optimizer: Annotated[
         str, typer.Option(help="Optimizer: adamw_torch, adamw_torch_fused, adamw_8bit or apollo_adamw.")
     ] = "adamw_torch",
-    base: Annotated[str, typer.Option(help="Step 2: full, or adapters over a lora, int8 or nf4 base.")] = "full",
+    base: Annotated[
+        str,
+        typer.Option(
+            help="Weights that step 2 trains: full, all; lora, adapters; int8 or nf4, adapters over a quantized model."
+        ),
+    ] = "full",
     rank: Annotated[int, typer.Option(help="Rank of the adapters.")] = 256,
     alpha: Annotated[int, typer.Option(help="Scale of the adapters: alpha / rank.")] = 256,
     held_out: Annotated[float, typer.Option(help="Share of the pictures held out to measure on.")] = 0.1,
@@ -88,8 +102,8 @@ def po(
 ) -> None:
     """Fine-tune on triples in the paper's two steps: preference on the phantom parts, then everything.
 
-    Batch, epochs and learning rate follow the amount of data: the paper's for many thousands of pictures, for fewer
-    those that taught phantom-nano 100 pictures of one's own. Mix in some of what the model knew, or it forgets that.
+    Batch, epochs and learning rate follow the amount of data: the paper's for many thousands of pictures, and for fewer
+    those by which phantom-nano learned 100 pictures. Mix in some of what the model knew, or it forgets that.
 
     Several GPUs or machines: accelerate launch --module phantom_edge train po ...
     """
@@ -263,3 +277,6 @@ def nano(
         print_json({"model": str(model)})
     else:
         note(f"next: phantom-edge eval {model} --data scenes/triples.jsonl")
+
+
+app.command("draft", cls=Command)(draft)

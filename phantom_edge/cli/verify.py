@@ -1,4 +1,4 @@
-"""``phantom-edge verify``: does a bundle compute its model?"""
+"""``phantom-edge verify``: a bundle compared with its checkpoint, stage by stage."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -10,6 +10,7 @@ import typer
 from phantom_edge import api
 from phantom_edge.bundle.folder import Bundle, read_manifest
 from phantom_edge.cli.bundles import check_model, note_caution
+from phantom_edge.cli.choices import BUNDLE
 from phantom_edge.cli.console import JsonOption, friendly, note, print_json, print_table, tasks
 from phantom_edge.cli.golden import verify_golden
 from phantom_edge.foundation.errors import EdgeError
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 
 @friendly
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="Folder that phantom-edge export wrote.")],
+    bundle: Annotated[Path, typer.Argument(help=BUNDLE)],
     against: Annotated[
         str | None,
-        typer.Option(help="Checkpoint folder or hub id; default: the one that the bundle names."),
+        typer.Option(help="Checkpoint folder, hub id or nano; default: the one that the bundle names."),
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write an HTML report to this file.")] = None,
     strict: Annotated[

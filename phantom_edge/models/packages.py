@@ -9,10 +9,15 @@ from phantom_edge.foundation.errors import need
 def load_torch(note: Callable[[str], object]) -> None:
     """Import the model's packages, which takes seconds. Raises EdgeError where one is not installed."""
     note("loading torch ...")
-    for name in ("torchao", "torch.utils._pytree"):  # their import warns of kernels for other machines
-        logging.getLogger(name).setLevel(logging.ERROR)
+    quiet_torch()
     for package in ("torch", "transformers", "safetensors", "huggingface_hub"):
         need(package, "model")
+
+
+def quiet_torch() -> None:
+    """Silence the import of torch's packages, which warns of kernels for other machines."""
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def quiet_transformers() -> None:

@@ -13,6 +13,7 @@ from phantom_edge.foundation.files import whole_file
 from phantom_edge.foundation.json_file import parse_json, regular
 from phantom_edge.foundation.typed import WrongJson, from_json, to_json
 from phantom_edge.foundation.versions import UPDATE
+from phantom_edge.runtime.drafting import Drafted
 from phantom_edge.runtime.tracing import LONGEST, Group, Traced
 
 SCHEMA_VERSION = 1
@@ -87,11 +88,15 @@ class Depth:
 
 @dataclass(frozen=True)
 class Answered:
-    """One whole question: its wall time, the time of its first token, and seconds by stage."""
+    """One whole question: its wall time, the time of its first token, and seconds by stage.
+
+    ``drafted``: passes of the decoder, and tokens of the draft layer; None where the bundle has none.
+    """
 
     seconds: float
     first_token: float
     stages: dict[str, float]
+    drafted: Drafted | None = None
 
     @property
     def accounted_share(self) -> float:

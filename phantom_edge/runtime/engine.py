@@ -1,6 +1,6 @@
 """The interface of a target for sessions: encode images, embed tokens, and decode with a cache."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,3 +24,14 @@ class Engine(Protocol):
         ``keep`` (R,) counts from ``start``. The cache must hold the ``start`` tokens before; later entries are
         overwritten.
         """
+
+
+@runtime_checkable
+class DraftingEngine(Engine, Protocol):
+    """An engine whose bundle may have a draft layer."""
+
+    def forward_hidden(self, embeds: Floats, start: int, keep: Ints) -> tuple[Floats, Floats]:
+        """As ``forward``, and the last hidden states (R, hidden) of positions ``keep``; for bundles with a draft."""
+
+    def draft(self, hidden: Floats, token: int) -> Ints:
+        """Ids (K,) that may follow ``token``, which the hidden state (hidden,) predicted; for bundles with a draft."""

@@ -166,8 +166,8 @@ def _picture(name: str, picture: Picture, session: Session, path: Path, seen: Se
     wrong = [number for number, pair in enumerate(zip(picture.tiles, found, strict=False)) if pair[0] != pair[1]]
     said = f"other pixels in tiles {', '.join(map(str, wrong))}" if wrong else "the same"
     if len(found) != len(picture.tiles):
-        said = _tiles(len(found))
-    yield Finding(f"{name}: tiles", _tiles(len(picture.tiles)), said, found == picture.tiles)
+        said = _count(len(found), "tile")
+    yield Finding(f"{name}: tiles", _count(len(picture.tiles), "tile"), said, found == picture.tiles)
     nothing = np.zeros(0, np.float32)
     rows = [seen.tokens[row.row] if row.row < len(seen.tokens) else nothing for row in picture.image_tokens]
     yield _rows(f"{name}: image tokens", picture.image_tokens, rows, picture.largest, bound)
@@ -175,20 +175,20 @@ def _picture(name: str, picture: Picture, session: Session, path: Path, seen: Se
     yield Finding(f"{name}: order of image tokens", f"within {bound:.1e}", f"{error:.1e}", error <= bound)
 
 
-def _tiles(count: int) -> str:
-    return f"{count} tile" + "s" * (count != 1)
+def _count(number: int, name: str) -> str:
+    return f"{number:,} {name}" + "s" * (number != 1)
 
 
 def _question(
     name: str, question: GoldenQuestion, run: Run, bound: float, stop_tokens: Sequence[int]
 ) -> Iterator[Finding]:
     """Prompt, tokens, reuse, logits, choices and text of a question."""
-    yield _same(f"{name}: prompt", question.prompt, run.prompt)
+    yield _prompt(f"{name}: prompt", question.prompt, run.prompt)
     yield _ids(f"{name}: token ids", question.ids, tuple(run.ids.tolist()))
     yield _same(f"{name}: tokens reused", question.reused, run.answer.reused_tokens)
     yield _logits(f"{name}: logits", question, run, bound)
     yield _choices(f"{name}: choices", question, run, stop_tokens)
-    yield _same(f"{name}: pieces", question.answer.pieces, run.pieces)
+    yield _pieces(f"{name}: pieces", question.answer.pieces, tuple(run.pieces))
     yield _same(f"{name}: answer", question.answer.text, run.answer.text)
     yield _same(f"{name}: end", question.answer.stopped_by, run.answer.stopped_by)
 
@@ -258,12 +258,41 @@ def _ids(name: str, wanted: tuple[int, ...], found: tuple[int, ...]) -> Finding:
     return Finding(name, f"{len(wanted)} tokens", said, wanted == found)
 
 
+def _prompt(name: str, wanted: str, found: str) -> Finding:
+    """A text that is too long to be shown: its length, and where another one begins."""
+    said, place = "the same", _parting(wanted, found)
+    if place is not None:
+        said = f"{len(found):,} characters"
+        said += f", other ones from place {place} on: {_short(found[place:])}" if place < len(found) else ""
+    return Finding(name, f"{len(wanted):,} characters", said, place is None)
+
+
+def _pieces(name: str, wanted: tuple[str, ...], found: tuple[str, ...]) -> Finding:
+    """The pieces of text in which an answer came."""
+    said, place = "the same", _parting(wanted, found)
+    if place is not None:
+        said = _count(len(found), "piece")
+        said += f", other ones from place {place} on: {_short(found[place:])}" if place < len(found) else ""
+    return Finding(name, _count(len(wanted), "piece"), said, place is None)
+
+
+def _parting(wanted: Sequence[object], found: Sequence[object]) -> int | None:
+    """The first place where two sequences differ; the shorter one's end differs, too."""
+    if wanted == found:
+        return None
+    pairs = enumerate(zip(wanted, found, strict=False))
+    return next((place for place, (one, other) in pairs if one != other), min(len(wanted), len(found)))
+
+
 def _same(name: str, wanted: object, found: object) -> Finding:
     return Finding(name, _short(wanted), _short(found), wanted == found)
 
 
 def _short(value: object) -> str:
-    """A value for a table: a long text is cut in its middle."""
+    """A value for a table: a long text is cut in its middle, between words."""
     text = " | ".join(map(repr, value)) if isinstance(value, tuple) else str(value)
     text = text.replace("\n", "\\n")
-    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} ... {text[-SHOWN // 2 :]}"
+    if len(text) <= SHOWN:
+        return text
+    head, tail = text[: SHOWN // 2], text[-SHOWN // 2 :]
+    return f"{head.rpartition(' ')[0] or head} ... {tail.partition(' ')[2] or tail}"

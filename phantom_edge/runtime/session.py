@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phantom_edge.bundle.folder import Bundle
+from phantom_edge.bundle.manifest import DRAFT
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.processing.images import ImageSource, open_image
 from phantom_edge.processing.prompt import Message
 from phantom_edge.processing.tiling import Tiling, to_pixel_values
 from phantom_edge.processing.token_ids import check_ids
 from phantom_edge.runtime.constraints import constraint
+from phantom_edge.runtime.drafting import AFTER, Decoding, Drafted
 from phantom_edge.runtime.engine import Engine, Floats, Ints
 from phantom_edge.runtime.sampling import Sampling
 from phantom_edge.runtime.text import Streamed, Text, question_of
@@ -50,6 +52,7 @@ class Answer:
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
     stopped_by: str = "interrupted"
+    drafted: Drafted = field(default_factory=Drafted)
 
     @property
     def tokens(self) -> int:
@@ -73,7 +76,10 @@ class Answer:
 
 
 class Session:
-    """A bundle, loaded into an ``engine``, with one conversation in its cache at a time."""
+    """A bundle, loaded into an ``engine``, with one conversation in its cache at a time.
+
+    ``is_drafting``: long answers are drafted, where the bundle has a draft layer; it may be changed between questions.
+    """
 
     def __init__(self, bundle: Bundle, engine: Engine) -> None:
         manifest = bundle.manifest
@@ -93,6 +99,7 @@ class Session:
         self.questions = 0  # an older answer cannot continue: its tokens are no longer in the cache
         self.cached: list[tuple[int, bytes]] = []  # each position of the cache: token, picture's digest
         self.trace: Trace = untraced
+        self.is_drafting = DRAFT in manifest.parts
 
     def ask(
         self,
@@ -216,6 +223,7 @@ class Session:
         choose = sampling.chooser(constraint(self.manifest.generation, self.manifest.prompt.stop_tokens, len(prompt)))
         so_far = prompt.tolist()
         own = self.questions
+        decoding = Decoding(self.engine, answer.drafted, is_drafting=self.is_drafting)
         while True:
             with self.trace("choose"):
                 token = choose(so_far, logits)
@@ -237,6 +245,7 @@ class Session:
                     "this session got another question before the answer ended", "read an answer to its end first"
                 )
             with self.trace("decode"):
-                row = self.engine.embed(np.array([token]))
-                logits = self.engine.forward(row, len(self.cached), np.array([0]))[0]
+                place = len(self.cached)
+                room = min(self.manifest.cache.max_context - place, sampling.max_new_tokens - answer.tokens) - 1
+                logits = decoding.after(token, place, drafts=room if answer.tokens >= AFTER else 0)
             self.cached.append((token, b""))

@@ -22,6 +22,11 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-c", "from phantom_edge.cli.start import main; main()"]
 
 
+def flat(text: str) -> str:
+    """The words of a screen in one line, wherever its width broke them."""
+    return " ".join(text.split())
+
+
 def edge(
     *arguments: object, stdin: bytes = b"", cwd: Path = ROOT, env: Mapping[str, str] | None = None
 ) -> CompletedProcess[str]:

@@ -23,6 +23,9 @@ from phantom_edge.export.targets.litert.steps import Steps
 from phantom_edge.export.targets.litert.weights import Weights
 
 Floats = NDArray[np.float32]
+FIRSTS = (24, 48)
+"""Numbers of first rows that graphs for CPUs are drawn for, too."""
+
 Draw = Callable[[Operators], Value]
 
 
@@ -44,13 +47,14 @@ def decoder_steps(
     forms = [one.form for one in choose_forms(source, Wanted.parse(phantom, torch.float32))]
     weights = Weights(source.read, source.integers)
     decoder = Decoder(source.config.text, forms, weights, context, chunk, MASKED[compute])
-    draw = (read_only if compute == "npu" else in_place)(decoder)
+    firsts = FIRSTS if compute == "cpu" else ()
+    draw = read_only(decoder) if compute == "npu" else in_place(decoder, firsts)
     parts = {}
     for name in ("decoder", *(["auxiliary"] if compute == "npu" else [])):
         file, graphs = draw[name]()
         file.save(folder / f"{name}.tflite")
         parts |= {part: part_of(graph, f"{name}.tflite") for part, graph in graphs.items()}
-    return {name: Steps(parts, bind, MASKED[compute]) for name, bind in runtimes(folder).items()}
+    return {name: Steps(parts, bind, MASKED[compute], firsts) for name, bind in runtimes(folder).items()}
 
 
 def graph_of(folder: Path, draw: Draw, **shapes: tuple[int, ...]) -> Part:

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 from once import made_once
-from registries import fetch
+from registries import SHORT_LIVED, fetch
 
 SUPPORT = Path(__file__).parent
 EXPORT = SUPPORT.parents[1] / "export"
@@ -56,7 +56,8 @@ def kotlin(place: Path, room: str) -> list[str]:
         _compile(folder)
 
     folder = _made_once(place, ("java", "mvn"), (*sources, support / "pom.xml"), compile_all)
-    return ["java", "-cp", f"{folder / 'target/classes'}:{(folder / 'classpath').read_text()}", "AnswerKt"]
+    classes = f"{folder / 'target/classes'}:{(folder / 'classpath').read_text()}"
+    return ["java", *SHORT_LIVED, "-cp", classes, "AnswerKt"]
 
 
 def kotlin_library(place: Path) -> Path:
@@ -97,9 +98,8 @@ def android_versions() -> dict[str, str]:
 def _compile(folder: Path, options: Sequence[str] = ()) -> None:
     """Compiles a Maven project, and writes the file ``classpath``; skips where the registry does not bring it."""
     lists = ["dependency:build-classpath", "-DincludeScope=runtime", "-Dmdep.outputFile=classpath"]
-    fetch(["mvn", "-q", "-B", *options, *lists], folder, "the packages of a program in Kotlin")
-    words = ["mvn", "-q", "-B", *options, "-Dkotlin.compiler.daemon=false", "compile"]
-    fetch(words, folder, "Kotlin's compiler")
+    words = ["mvn", "-q", "-B", *options, *lists, "-Dkotlin.compiler.daemon=false", "compile"]
+    fetch(words, folder, "Kotlin's compiler and the packages of a program")
 
 
 def loaded(path: Path) -> ModuleType:

@@ -4,7 +4,7 @@ There is one function for each file format; all return dequantized weights, whic
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,8 @@ def compare_weights(
     """Compare each matrix of these graphs with the checkpoint's, bit for bit; returns the names of those compared."""
     compared: set[str] = set()
     matrices_ = {name: weight for graph in graphs for name, weight in onnx_weights(bundle.file(graph)).items()}
-    for key, got in matrices_.items():
+    for name, got in matrices_.items():
+        key = name.removesuffix(".bytes")  # a second form of the same numbers
         match = re.fullmatch(r"(.*(?:self_attn|mlp)\.)(qkv|gate_up)\.weight(?:\.(\d+))?", key)
         names = [key] if match is None else [f"{match[1]}{part}_proj.weight" for part in PARTS_OF[match[2]]]
         runs = [list(run) for _, run in groupby(names, key=files.schemes.get)]
@@ -48,7 +49,7 @@ def onnx_weights(path: Path) -> Weights:
     model = onnx.load(path)
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     found, turned = {}, {}
-    for node in model.graph.node:
+    for node in _nodes(model.graph):
         if node.op_type == "Transpose" and node.input[0] in arrays:
             turned[node.output[0]] = node.input[0]
         if node.op_type == "DequantizeLinear" and node.input[0] in arrays:
@@ -105,6 +106,14 @@ def coreml_weights(path: Path) -> dict[str, tuple[NDArray[np.int64], NDArray[np.
             assert name not in found or np.array_equal(found[name][1], weight)
             found[name] = integers, weight
     return found
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Nodes of a graph and of its branches."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            yield from _nodes(attribute.g)
 
 
 def _dequantized(node: onnx.NodeProto, arrays: dict[str, NDArray[Any]]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Phantom-nano as bundles of every target, exported once a session and unverified; for qnn a tiny checkpoint."""
+"""Phantom-nano as bundles of every target, exported once a run and unverified; for qnn a tiny checkpoint."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from export_settings import settings_for
+from once import made_once
 from qualcomm_bundles import write_bundle, write_desk
 
 from phantom_edge.bundle.folder import Bundle
+from phantom_edge.bundle.manifest import MANIFEST
 from phantom_edge.export.pipeline import export_bundle
 from phantom_edge.models.shipped import NANO
 from phantom_edge.quantize.quantize import quantize_checkpoint
@@ -57,3 +59,9 @@ BUNDLES: dict[str, Callable[[Path], Bundle]] = {
     "qnn": tiny_qnn_bundle,
 }
 """Ways to make bundles by target and weights."""
+
+
+def shared_bundle(place: Path, name: str) -> Bundle:
+    """The bundle of that name, exported by whoever asks first of all processes of a run; to be read only."""
+    (manifest,) = made_once(place, f"bundle-{name}", BUNDLES[name]).rglob(MANIFEST)
+    return Bundle.open(manifest.parent)

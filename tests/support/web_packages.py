@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from once import made_once
 from registries import fetch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,16 +23,26 @@ def node_version() -> tuple[int, ...]:
     return tuple(map(int, said.strip().removeprefix("v").split(".")))
 
 
-def installed_copy(desk: Path) -> Path:
-    """A copy of apps/web with its packages in ``desk``, so that no two builds meet; skips where there are no tools."""
+def installed_copy(place: Path, desk: Path) -> Path:
+    """A copy of apps/web in ``desk``, so that no two builds meet; skips where there are no tools.
+
+    Its packages are links to those that npm brings once into ``place``.
+    """
     if node_version() < LEAST_NODE:
         pytest.skip("no node 20.19 or newer with npm here, which runs the tests of apps/web")
+    packages = made_once(place, "web-packages", _install) / "node_modules"
     made = shutil.ignore_patterns("node_modules", "dist", "built", "site", "LICENSE")
     shutil.copytree(WEB, desk / "apps" / "web", ignore=made)
+    shutil.copytree(packages, desk / "apps" / "web" / "node_modules", symlinks=True, copy_function=os.link)
     shutil.copy(ROOT / "LICENSE", desk)
-    words = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    fetch(words, desk / "apps" / "web", "the packages of apps/web")
     return desk / "apps" / "web"
+
+
+def _install(folder: Path) -> None:
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(WEB / name, folder)
+    words = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    fetch(words, folder, "the packages of apps/web")
 
 
 def chromium_of_the_system() -> str:

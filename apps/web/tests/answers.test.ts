@@ -21,8 +21,8 @@ async function noted(phantom: Phantom, one: Asked): Promise<Noted> {
 describe("answers", () => {
   test.each(Object.keys(answers))("of %s are Python's, in one conversation after the other", async (form) => {
     const wanted = answers[form]!;
-    expect(asked.length).toBeGreaterThanOrEqual(60);
-    expect(wanted.filter((one) => one.reused_tokens > 49).length).toBeGreaterThan(20);
+    expect(asked.length).toBeGreaterThanOrEqual(25);
+    expect(wanted.filter((one) => one.reused_tokens > 49).length).toBeGreaterThan(asked.length / 4);
     const phantom = await openedForm(form);
     for (const [number, one] of asked.entries()) {
       expect(await noted(phantom, one), `${form}: ${JSON.stringify(one)}`).toEqual(wanted[number]);
@@ -32,7 +32,7 @@ describe("answers", () => {
 
   test("of target web's form for WebAssembly are Python's", async () => {
     const { asked, answers } = jsonOf<Record<string, WebForm>>("web.json")["web-wasm"]!;
-    expect(asked.length).toBeGreaterThan(20);
+    expect(asked.length).toBeGreaterThan(12);
     const phantom = await openedForm("web-wasm");
     for (const [number, one] of asked.entries()) {
       expect(await noted(phantom, one), JSON.stringify(one)).toEqual(answers[number]);

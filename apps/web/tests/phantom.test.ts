@@ -184,6 +184,8 @@ describe("a self-test", () => {
   });
 });
 
+const QUESTIONS = Number(process.env.PHANTOM_QUESTIONS ?? 100);
+
 test("questions in a row leave the memory as it was", async () => {
   const phantom = await opened({ folders: [`${MADE}/bundles/int4`] });
   const names = Array.from({ length: 8 }, (_, scene) => `scene${scene}.png`);
@@ -194,9 +196,9 @@ test("questions in a row leave the memory as it was", async () => {
   for (const number of names.keys()) await ask(number);
   for (let number = 0; number < 4; number++) await ask(number);
   const before = process.memoryUsage().rss;
-  for (let number = 0; number < 100; number++) await ask(number);
+  for (let number = 0; number < QUESTIONS; number++) await ask(number);
   const grown = process.memoryUsage().rss - before;
-  console.log(`100 questions: ${Math.round(grown / 1024)} kB more`);
+  console.log(`${QUESTIONS} questions: ${Math.round(grown / 1024)} kB more`);
   expect(grown).toBeLessThan(100_000_000);
   phantom.close();
 });

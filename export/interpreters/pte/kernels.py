@@ -39,10 +39,11 @@ def custom_sdpa(
 ) -> Tensor:
     """Attention of queries (1, N, H, D) over caches (1, context, kv_heads, D); query n sees positions to start + n.
 
-    With a mask (N, context), which is added to the scores, queries see the whole cache.
+    Unless ``is_causal`` all queries see positions to start + N - 1, and with a mask (N, context), which is added to the
+    scores, the whole cache.
     """
     tokens, heads, width = query.shape[1:]
-    if dropout or is_causal == (mask is not None) or start < 0:
+    if dropout or (is_causal and mask is not None) or start < 0:
         raise ValueError(f"dropout {dropout}, causal {is_causal}, start {start}, and a mask of {mask is not None}")
     seen = start + tokens if mask is None else keys.shape[1]
     repeats, rest = divmod(heads, keys.shape[2])
@@ -52,10 +53,10 @@ def custom_sdpa(
         cache.narrow(1, 0, seen).permute(0, 2, 1, 3).repeat_interleave(repeats, dim=1) for cache in (keys, values)
     )
     scores = query.permute(0, 2, 1, 3) @ key.mT * (width**-0.5 if scale is None else scale)
-    if mask is None:
+    if is_causal:
         later = torch.ones(tokens, seen, dtype=torch.bool).triu(start + 1)
         scores = scores.masked_fill(later, -torch.inf)
-    else:
+    elif mask is not None:
         scores = scores + mask
     return (scores.softmax(-1) @ value).permute(0, 2, 1, 3)
 

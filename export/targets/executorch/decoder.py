@@ -6,6 +6,7 @@ products with constants, which are exact where these hold only ones and zeros.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,7 +24,19 @@ from phantom_edge.models.tensor_names import DECODER, EMBEDDING, HEAD
 Rope = tuple[Tensor, Tensor]
 """Cosines and sines (N, 1, head_dim) of the input tokens."""
 Start = Any
-"""Place of the input tokens in the cache: a number, or another form that an attention takes."""
+"""Place of the input tokens in the cache: a Place, or another form that an attention takes."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Place of the first input token in the cache.
+
+    ``alone``: 1 for a single token behind enough others, else 0; ``is_alone`` (1,), bool, says the same.
+    """
+
+    first: int
+    alone: int
+    is_alone: Tensor
 
 
 class Norm(nn.Module):
@@ -80,7 +93,11 @@ class Gate(nn.Module):
 
 
 class Attention(nn.Module):
-    """FoldedAttention over a cache of its own, with keys and values of one width, as the fused operator needs."""
+    """FoldedAttention over a cache of its own, with keys and values of one width, as the fused operator needs.
+
+    The fused operator reads keys and values anew for every query head. So heads that share them are given to it as if
+    they were tokens, where there is a single token; that call, or the other one, which has all tokens, is cut short.
+    """
 
     keys: Tensor
     values: Tensor
@@ -130,12 +147,20 @@ class Attention(nn.Module):
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, start: Start, mask: Tensor | None) -> Tensor:
         """Writes new rows into the cache, and attends with queries (1, N, H, d + r), which have the output's shape."""
-        llama = torch.ops.llama
-        llama.update_cache(key, self.keys, start)
-        llama.update_cache(value, self.values, start)
-        is_causal = mask is None
+        torch.ops.llama.update_cache(key, self.keys, start.first)
+        torch.ops.llama.update_cache(value, self.values, start.first)
+        group = self.heads // self.kv_heads
+        if mask is not None or group == 1 or group > self.context:
+            return self._fused(query, start.first, mask, is_causal=mask is None)
+        whole = self._fused(query, start.first * (1 - start.alone), None, is_causal=True)
+        rows = query[0, -1].view(self.kv_heads, group, -1).transpose(0, 1)[None]
+        before_last = (start.first + 1 - group) * start.alone  # the operator sees as many places more as it has rows
+        alone = self._fused(rows, before_last, None, is_causal=False)
+        return torch.where(start.is_alone, alone[0].transpose(0, 1).reshape(1, 1, self.heads, -1), whole)
+
+    def _fused(self, query: Tensor, start: int, mask: Tensor | None, *, is_causal: bool) -> Tensor:
         scale = 1 / math.sqrt(self.dim)
-        found: Tensor = llama.custom_sdpa(query, self.keys, self.values, start, mask, 0.0, is_causal, scale)
+        found: Tensor = torch.ops.llama.custom_sdpa(query, self.keys, self.values, start, mask, 0.0, is_causal, scale)
         return found
 
     def _turned(self, x: Tensor, rope: Rope) -> Tensor:
@@ -194,6 +219,7 @@ class TextDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.context = context
+        self.least = config.num_attention_heads // config.num_key_value_heads - 1
         self.window = config.sliding_window if config.sliding_window and config.sliding_window < context else None
         self.layers = nn.ModuleList(
             Layer(config, number, read, linear, self.attends(config, form, number, read, linear, context))
@@ -214,7 +240,7 @@ class TextDecoder(nn.Module):
         for holds in (start >= 0, start < self.context, start + tokens <= self.context):
             torch._check(holds)  # type: ignore[no-untyped-call]
         rope = self.cosines.narrow(0, start, tokens), self.sines.narrow(0, start, tokens)
-        return self.logits(inputs_embeds, rope, start, self._mask(start, tokens))
+        return self.logits(inputs_embeds, rope, self._place(start_pos, start, tokens), self._mask(start, tokens))
 
     def logits(self, hidden: Tensor, rope: Rope, start: Start, mask: Tensor | None) -> Tensor:
         """Computes logits of the last token from (1, N, hidden)."""
@@ -229,6 +255,13 @@ class TextDecoder(nn.Module):
             assert isinstance(layer, Layer)
             layer.attention.keys.zero_()
             layer.attention.values.zero_()
+
+    def _place(self, start_pos: Tensor, start: int, tokens: int) -> Place:
+        is_late = int_of((start_pos >= self.least).to(torch.int64))
+        for holds in (is_late >= 0, is_late <= 1):
+            torch._check(holds)  # type: ignore[no-untyped-call]
+        alone = is_late * (1 // tokens)
+        return Place(start, alone, torch.full((1,), alone, dtype=torch.int64) == 1)
 
     def _mask(self, start: int, tokens: int) -> Tensor | None:
         """Mask (N, context) of a sliding window; None where all earlier tokens are attended."""

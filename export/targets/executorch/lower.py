@@ -110,9 +110,8 @@ def _why_not(scheme: Scheme, *, is_table: bool) -> str:
         return "XNNPACK has no groups of 8 bits"
     if scheme.group is not None and scheme.group % BLOCK:
         return f"XNNPACK's groups are multiples of {BLOCK}"
-    if scheme.bits == 8 or scheme.positive:
-        return ""
-    return f"its scales may be negative, and XNNPACK's are not; those of int4-g{scheme.group}-pos are not, either"
+    signed = f"its scales may be negative, and XNNPACK's are not; those of int4-g{scheme.group}-pos are not, either"
+    return "" if scheme.bits == 8 or scheme.positive else signed
 
 
 def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Progress) -> Lowered:

@@ -8,6 +8,9 @@ from phantom_edge.foundation.errors import UsageError
 
 Backend = Literal["xnnpack", "portable", "coreml", "vulkan", "qnn"]
 
+NOT_RUN = ("coreml", "vulkan")
+"""Backends that nothing on this machine runs."""
+
 
 @dataclass(frozen=True)
 class ExecuTorchOptions(Options):
@@ -15,7 +18,7 @@ class ExecuTorchOptions(Options):
 
     backend: Backend = option(
         "xnnpack",
-        "Delegate of operators: xnnpack, for CPUs; portable, none; vulkan and Apple's are lowered but not run here.",
+        f"Delegate of operators: xnnpack, for CPUs; portable, none; {' or '.join(NOT_RUN)}, lowered but not run here.",
         choices=("xnnpack", "portable", "coreml", "vulkan", "qnn"),
     )
     strict_delegation: float | None = option(

@@ -49,7 +49,10 @@ def _lint() -> "Callable[[Bundle], Report]":
     return lint
 
 
-ABOUT = "TensorRT is documented to take such graphs. Only a board proves it: python3 runner.py, in the bundle."
+ABOUT = (
+    "TensorRT is documented to take such graphs. Only a board proves it: python3 runner.py, in the bundle. "
+    "Multiply-adds are those with weights, for one row of input, as the number of rows is free."
+)
 
 TARGET = Target(
     name="jetson",

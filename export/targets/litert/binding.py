@@ -19,6 +19,9 @@ from phantom_edge.export.targets.litert.model_file import Array
 from phantom_edge.foundation.captured import captured_stderr
 from phantom_edge.foundation.errors import EdgeError
 
+IN_MEMORY = ":memory"
+"""XNNPACK's name of a cache of rearranged weights without a file: the graphs of a model share one copy."""
+
 NUMBERS: dict[str, type[np.generic]] = {"float32": np.float32, "int32": np.int32}
 
 
@@ -97,7 +100,7 @@ class _Loading:
         kind = module.HardwareAccelerator
         self.options = module.Options(
             hardware_accelerators=kind.GPU if gpu else kind.CPU,
-            cpu_options=module.CpuOptions(num_threads=threads),
+            cpu_options=module.CpuOptions(num_threads=threads, xnnpack_weight_cache_path=IN_MEMORY),
             gpu_options=module.GpuOptions(enforce_f32=True),
         )
         self.models: dict[Path, Any] = {}

@@ -56,9 +56,13 @@ class Decoder:
         *,
         has_head: bool,
         kind: "type[DecoderGraph] | None" = None,
+        first: int | None = None,
     ) -> Operators:
-        """Draws the graph of ``tokens`` tokens: to their rows in the caches and, with a head, logits."""
-        graph = (kind or DecoderGraph)(self, file, name, tokens)
+        """Draws the graph of ``tokens`` tokens: to their rows in the caches and, with a head, logits.
+
+        They attend to the ``first`` rows of the caches alone where that is given: all of them stand there.
+        """
+        graph = (kind or DecoderGraph)(self, file, name, tokens, first or self.rows)
         graph.draw(has_head)
         graph.close()
         return graph
@@ -67,10 +71,10 @@ class Decoder:
 class DecoderGraph(Operators):
     """Draws one graph of a decoder; heads are (1, H, N, width)."""
 
-    def __init__(self, own: Decoder, file: ModelFile, name: str, tokens: int) -> None:
+    def __init__(self, own: Decoder, file: ModelFile, name: str, tokens: int, seen: int) -> None:
         super().__init__(file, name)
         config = own.config
-        self.own, self.config, self.weights, self.tokens = own, config, own.weights, tokens
+        self.own, self.config, self.weights, self.tokens, self.seen = own, config, own.weights, tokens, seen
         self.heads, self.kv_heads, self.dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
         self.groups = self.heads // self.kv_heads
         self.embeds = self.input(EMBEDS, (1, tokens, config.hidden_size))
@@ -81,7 +85,7 @@ class DecoderGraph(Operators):
     def _places(self) -> None:
         """Adds the inputs that say where tokens stand."""
         self.positions = self.input(POSITIONS, (self.tokens,), "int32")
-        self.mask = self.input(MASK, (1, 1, self.tokens, self.own.rows))
+        self.mask = self.input(MASK, (1, 1, self.tokens, self.seen))
 
     def draw(self, has_head: bool) -> None:
         """Draws all layers; without a head, no more of the last one than its rows."""
@@ -114,7 +118,7 @@ class DecoderGraph(Operators):
         first = self.cut(self.positions, [0], [1])
         self.start = self.concat([self.ints(0, 0), first, self.ints(0)], 0)
         window, mask = config.sliding_window, self.mask
-        if window is not None and window < own.rows:
+        if window is not None and window < self.seen:
             mask = self.add(mask, self._outside(places, window))
         self._spread(mask)
 
@@ -124,7 +128,7 @@ class DecoderGraph(Operators):
 
     def _outside(self, places: Value, window: int) -> Value:
         """Mask (1, 1, N, S) of rows that left the sliding window, by whole numbers in floats."""
-        newest = self.held("newest", np.arange(self.own.rows).reshape(1, 1, 1, -1) + window - 1)
+        newest = self.held(f"newest of {self.seen}", np.arange(self.seen).reshape(1, 1, 1, -1) + window - 1)
         late = self.sub(places, newest)
         zero, one = (self.held(name, np.full((1, 1, 1, 1), value)) for name, value in (("zero", 0), ("one", 1)))
         left = self.least(self.most(late, zero), one)
@@ -201,9 +205,13 @@ class DecoderGraph(Operators):
 
     def _mixed(self, query: Value, rows: tuple[Value, Value], number: int) -> Value:
         """Values that queries attend to, over the caches with the new rows in them."""
-        keys, values = (self.new[port] for port in cache_names(number))
+        keys, values = (self._seen(self.new[port]) for port in cache_names(number))
         scores = self.add(self.product(query, keys, turned=True), self.mask_of_groups)
         return self.product(self.softmax(scores), values)
+
+    def _seen(self, rows: Value) -> Value:
+        shape = (*rows.shape[:2], self.seen, rows.shape[-1])
+        return rows if shape == rows.shape else self.cut(rows, [0] * 4, shape)
 
     def _attended(self, x: Value, rows: tuple[Value, Value], number: int, form: LayerForm) -> Value:
         """Attention of new tokens over all that were read; ``rows`` are their own."""

@@ -17,6 +17,7 @@ from phantom_edge.export.targets.litert.names import (
     CHUNK,
     COSINES,
     EMBEDS,
+    FIRST,
     IDS,
     IMAGE_TOKENS,
     IMAGES,
@@ -28,7 +29,6 @@ from phantom_edge.export.targets.litert.names import (
     TIME,
     TURNING,
     UPDATING,
-    Compute,
 )
 from phantom_edge.export.targets.litert.steps import Steps
 from phantom_edge.foundation.errors import EdgeError
@@ -44,26 +44,28 @@ BESIDE: dict[str, tuple[set[str], set[str]]] = {
 }
 
 
-def ports_of(compute: Compute) -> dict[str, tuple[set[str], set[str]]]:
+def ports_of(facts: LiteRtFacts) -> dict[str, tuple[set[str], set[str]]]:
     """Returns inputs and outputs of parts, beside the caches and their rows."""
-    inputs, outputs = FROM_CACHES if compute == "npu" else TO_LOGITS
+    inputs, outputs = FROM_CACHES if facts.compute == "npu" else TO_LOGITS
     found = {**EITHER, "decoder": (inputs, outputs), CHUNK: (inputs, set())}
-    if compute == "npu":
+    for rows in facts.firsts:
+        found |= {f"{name}_{FIRST}{rows}": found[name] for name in ("decoder", CHUNK)}
+    if facts.compute == "npu":
         found |= {f"{start}{name}": ports for start in ("", f"{CHUNK}_") for name, ports in BESIDE.items()}
     return found
 
 
 class LiteRtEngine:
-    """Runs a bundle of target litert on the CPU. ``threads`` 0 lets LiteRT choose."""
+    """Runs a bundle of target litert on the CPU. ``threads`` 0 lets LiteRT choose; ``least`` as in Steps."""
 
-    def __init__(self, bundle: Bundle, threads: int = 0) -> None:
+    def __init__(self, bundle: Bundle, threads: int = 0, *, least: int = 0) -> None:
         self.manifest = bundle.manifest
         parts, facts = self.manifest.parts, bundle.facts(LiteRtFacts)
-        for name, ports in ports_of(facts.compute).items():
+        for name, ports in ports_of(facts).items():
             _check_part(bundle, name, ports)
         bind = self._bind(bundle, threads)
         self.vision, self.table = (Bound(parts[name], {}, bind) for name in ("vision", "embedding"))
-        self.steps = Steps(parts, bind, facts.masked)
+        self.steps = Steps(parts, bind, facts.masked, facts.firsts, least)
         if self.steps.rows < self.manifest.cache.max_context + self.steps.chunk:
             raise EdgeError(f"the caches of {bundle.path} have no rows for the padding of a last chunk", AGAIN)
         pictures = self.manifest.pictures

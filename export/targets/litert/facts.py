@@ -1,6 +1,7 @@
 """A manifest's facts about LiteRT's graphs."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from phantom_edge.bundle.numbers import MOST_CONTEXT, check_rules
 from phantom_edge.export.targets.litert.names import Compute
@@ -24,11 +25,18 @@ class LiteRtFacts:
     chip: str = ""
     """Chip that ``compile.py`` compiles the graphs for, on a machine with its maker's compiler; empty where none was
     named."""
+    firsts: tuple[int, ...] = ()
+    """Numbers of rows, smallest first: parts ``decoder_first_N`` and ``chunk_first_N`` attend to the first N rows of
+    the caches alone, and are quicker where all tokens stand there."""
     container: str = ""
     """File for LiteRT-LM, with the graphs, tokenizer and chat template; empty where there is none."""
 
     def __post_init__(self) -> None:
-        check_rules(rows=0 < self.rows <= 2 * MOST_CONTEXT, masked=self.masked <= -1e4)
+        check_rules(
+            rows=0 < self.rows <= 2 * MOST_CONTEXT,
+            masked=self.masked <= -1e4,
+            firsts=all(0 < one < other for one, other in pairwise((*self.firsts, self.rows))),
+        )
 
     def files(self) -> tuple[str, ...]:
         """See Facts."""
@@ -39,6 +47,11 @@ class LiteRtFacts:
         return (
             ("for", f"{self.compute}{f' of {self.chip}' if self.chip else ''}"),
             ("caches", f"{self.rows:,} rows, written in place"),
+            *(
+                (("attends to", ", ".join(f"{one:,}" for one in (*self.firsts, self.rows)) + " rows"),)
+                if self.firsts
+                else ()
+            ),
             ("for LiteRT-LM", self.container or "no container"),
         )
 

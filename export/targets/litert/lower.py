@@ -19,7 +19,17 @@ from phantom_edge.export.targets.litert.facts import METADATA, SCRIPT, LiteRtFac
 from phantom_edge.export.targets.litert.graph import Graph
 from phantom_edge.export.targets.litert.importing import containers
 from phantom_edge.export.targets.litert.model_file import ModelFile
-from phantom_edge.export.targets.litert.names import CHUNK, DECODE, LOOK_UP, Compute, auxiliary_name, chunk_name
+from phantom_edge.export.targets.litert.names import (
+    CHUNK,
+    DECODE,
+    FIRST,
+    LOOK_UP,
+    Compute,
+    auxiliary_name,
+    chunk_name,
+    first_name,
+    firsts_of,
+)
 from phantom_edge.export.targets.litert.options import LiteRtOptions
 from phantom_edge.export.targets.litert.read_only import ReadOnlyGraph, draw_auxiliary
 from phantom_edge.export.targets.litert.readme import readme
@@ -94,7 +104,8 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
     weights = Weights(source.read, source.integers)
     decoder = Decoder(config.text, forms, weights, settings.max_context, settings.prefill_chunk, MASKED[own.compute])
     files: dict[str, Callable[[], Drawn]] = {"vision": partial(_vision, source, weights)}
-    files |= read_only(decoder) if own.compute == "npu" else in_place(decoder)
+    firsts = firsts_of(settings.max_context) if own.compute == "cpu" else ()
+    files |= read_only(decoder) if own.compute == "npu" else in_place(decoder, firsts)
     described: dict[str, Part] = {}
     for name, draw in files.items():
         file, graphs = draw()
@@ -108,7 +119,7 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
     if own.chip:
         parts.part("compile", partial(_write_step, source, settings, CHIPS[own.chip], list(files)))
     facts = LiteRtFacts(
-        decoder.rows, decoder.masked, own.compute, own.chip or "", container=CONTAINER if has_container else ""
+        decoder.rows, decoder.masked, own.compute, own.chip or "", firsts, CONTAINER if has_container else ""
     )
     return Lowered(described, None, cache, TOOLS, facts)
 
@@ -134,8 +145,8 @@ def _vision(source: Source, weights: Weights) -> Drawn:
     return file, {"vision": VisionGraph(source.config, source.processor.image_processor.tiling, weights, file)}
 
 
-def in_place(decoder: Decoder) -> dict[str, Callable[[], Drawn]]:
-    """Graphs that write the caches themselves."""
+def in_place(decoder: Decoder, firsts: Sequence[int] = ()) -> dict[str, Callable[[], Drawn]]:
+    """Graphs that write the caches themselves, and those that attend to the ``firsts`` rows of these alone."""
 
     def embedding() -> Drawn:
         file = ModelFile()
@@ -143,8 +154,13 @@ def in_place(decoder: Decoder) -> dict[str, Callable[[], Drawn]]:
 
     def both() -> Drawn:
         file, tokens = ModelFile(), decoder.chunk
-        one = decoder.draw(file, DECODE, 1, has_head=True)
-        return file, {"decoder": one, CHUNK: decoder.draw(file, chunk_name(tokens), tokens, has_head=False)}
+        found: dict[str, Graph] = {"decoder": decoder.draw(file, DECODE, 1, has_head=True)}
+        found[CHUNK] = decoder.draw(file, chunk_name(tokens), tokens, has_head=False)
+        for rows in firsts:
+            for part, count in (("decoder", 1), (CHUNK, tokens)):
+                name, has_head = first_name(rows, count), part == "decoder"
+                found[f"{part}_{FIRST}{rows}"] = decoder.draw(file, name, count, has_head=has_head, first=rows)
+        return file, found
 
     return {"embedding": embedding, "decoder": both}
 

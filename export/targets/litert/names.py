@@ -5,6 +5,10 @@ from typing import Literal
 CHUNK = "chunk"
 """Part that reads a chunk of a prompt; ``decoder`` reads one token."""
 
+FIRST = "first_"
+"""Beginning of the ends of their names where parts attend to the first rows of the caches alone: ``decoder_first_256``
+and ``chunk_first_256``."""
+
 Compute = Literal["cpu", "gpu", "npu"]
 """Processor that graphs are drawn for. Those for NPUs only read the caches: their new rows are outputs, and auxiliary
 graphs on the CPU compute masks and rotations, and write the rows."""
@@ -27,6 +31,19 @@ AUXILIARY = {MASKING: "mask", TURNING: "rope", UPDATING: "cache_update"}
 def chunk_name(tokens: int) -> str:
     """Returns the signature that reads a chunk of a prompt."""
     return f"prefill_{tokens}"
+
+
+def firsts_of(context: int) -> tuple[int, ...]:
+    """Returns how many first rows of the caches graphs read that are for the beginning of a conversation.
+
+    A graph's cost grows with all rows of its caches, filled or not: most answers come from the first few hundred.
+    """
+    return tuple(256 << place for place in range(16) if 256 << place < context)
+
+
+def first_name(rows: int, tokens: int) -> str:
+    """Returns the signature that reads the first rows alone: a name that LiteRT-LM's engine does not look for."""
+    return f"{FIRST}{rows}_{DECODE if tokens == 1 else chunk_name(tokens)}"
 
 
 def cache_names(layer: int, start: str = CACHE) -> tuple[str, str]:

@@ -49,7 +49,12 @@ For hosts that drive LiteRT themselves:
 
 IN_PLACE = """\
 * The caches are inputs and outputs under the same names, and may be the same memory: rows are written in place.
-* `mask` is 0 where a token attends (to itself and all before), else {masked:g}."""
+* `mask` is 0 where a token attends (to itself and all before), else {masked:g}.{firsts}"""
+
+FIRSTS = """
+* Signatures that begin with `first_` attend to the first N rows of the caches alone. While all tokens stand there, take
+  them: they compute the same, and sooner. Let XNNPACK keep one copy of the weights for all of them: give it the path
+  `:memory` as its weight cache."""
 
 READ_ONLY = """\
 * The decoder reads the caches, and its `kv_slice_*` are new rows. `mask` and `rope` compute its other inputs from the
@@ -96,7 +101,9 @@ def readme(lowered: Lowered) -> str:
         parts=rows,
         rows=facts.rows,
         context=lowered.cache.max_context,
-        caches=READ_ONLY if facts.compute == "npu" else IN_PLACE.format(masked=facts.masked),
+        caches=READ_ONLY
+        if facts.compute == "npu"
+        else IN_PLACE.format(masked=facts.masked, firsts=FIRSTS if facts.firsts else ""),
         use=ON_CPUS if is_cpu else ON_OTHERS.format(processor=facts.compute.upper()),
     )
     if facts.chip:

@@ -1,6 +1,6 @@
 """Steps of a decoder: chunks of a prompt and single tokens, over one set of caches."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from phantom_edge.export.targets.litert.names import (
     CACHE,
     CHUNK,
     EMBEDS,
+    FIRST,
     LOGITS,
     MASK,
     MASKING,
@@ -67,10 +68,13 @@ class Steps:
     """A decoder in its graphs of one token and of a chunk, over one set of caches.
 
     Logits come from the graph of one token: a prompt is read in chunks, and each token whose logits are asked for once
-    more.
+    more. Of graphs that read the first rows of the caches alone, the smallest is taken that reaches far enough;
+    ``least`` is how many rows a graph reads at least.
     """
 
-    def __init__(self, parts: Mapping[str, Part], bind: Bind, masked: float) -> None:
+    def __init__(
+        self, parts: Mapping[str, Part], bind: Bind, masked: float, firsts: Sequence[int] = (), least: int = 0
+    ) -> None:
         one, many = parts["decoder"], parts[CHUNK]
         self.chunk = next(int(port.shape[1]) for port in many.inputs if port.name == EMBEDS)
         self.vocabulary = next(int(port.shape[-1]) for port in one.outputs if port.name == LOGITS)
@@ -80,12 +84,17 @@ class Steps:
             if port.name.startswith(CACHE)
         }
         self.rows = min(array.shape[2] for array in self.caches.values())
-        self.one, self.many = (
+        self.graphs: list[tuple[int, Sequence[InPlace | ReadOnly]]] = []
+        for rows in (one for one in firsts if one >= least):
+            near = (parts[f"{name}_{FIRST}{rows}"] for name in ("decoder", CHUNK))
+            self.graphs.append((rows, [InPlace(part, self.caches, bind, masked) for part in near]))
+        whole = [
             InPlace(part, self.caches, bind, masked)
             if MASKING not in parts
             else ReadOnly(part, {name: parts[f"{start}{name}"] for name in AUXILIARY}, self.caches, bind)
             for part, start in ((one, ""), (many, f"{CHUNK}_"))
-        )
+        ]
+        self.graphs.append((self.rows, whole))
 
     def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
         """See Engine."""
@@ -94,12 +103,15 @@ class Steps:
         kept = sorted(set(wanted.tolist()))
         to_read = count - (bool(kept) and kept[-1] == count - 1)
         for begin in range(0, to_read, self.chunk):
-            self._step(self.many, embeds[begin : min(begin + self.chunk, to_read)], start + begin, self.chunk)
+            self._step(1, embeds[begin : min(begin + self.chunk, to_read)], start + begin, self.chunk)
         found = np.zeros((len(wanted), self.vocabulary), np.float32)
         for place in kept:
-            self._step(self.one, embeds[place : place + 1], start + place, 1)
-            found[wanted == place] = self.one.graph.outputs[LOGITS][0, 0]
+            graph = self._step(0, embeds[place : place + 1], start + place, 1)
+            found[wanted == place] = graph.outputs[LOGITS][0, 0]
         return found
 
-    def _step(self, graph: InPlace | ReadOnly, rows: Floats, start: int, tokens: int) -> None:
+    def _step(self, which: int, rows: Floats, start: int, tokens: int) -> Bound:
+        end = start + len(rows)
+        graph = next(found[which] for reached, found in self.graphs if end <= reached)
         graph.run(rows[np.minimum(np.arange(tokens), len(rows) - 1)], np.arange(start, start + tokens))
+        return graph.graph

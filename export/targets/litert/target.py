@@ -1,10 +1,12 @@
 """Target litert: .tflite graphs for LiteRT, Google's runtime on Android."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.export.targets.litert.facts import LiteRtFacts
+from phantom_edge.export.targets.litert.names import firsts_of
 from phantom_edge.export.targets.litert.options import LiteRtOptions
 from phantom_edge.export.targets.target import Count, Exact, Lint, MakeEngine, Making, Target, Variant
 from phantom_edge.foundation.errors import need
@@ -42,9 +44,12 @@ def _lint() -> "Callable[[Bundle], Report]":
 
 
 ABOUT = (
-    "Eligible: none of the faults is known for it that LiteRT's kernels and delegates keep silent about. Whether "
-    "XNNPACK takes an operator, LiteRT decides when it loads the file; kernels of its own compute the others."
+    "Eligible: free of the known faults at which LiteRT computes other numbers without an error. It decides when it "
+    "loads the file which operators XNNPACK takes; its own kernels compute the others."
 )
+
+WHOLE = Count(scales=("float32", "float16"), table_block=None, fixed=True)
+"""Storage of graphs for GPUs and NPUs."""
 
 TARGET = Target(
     name="litert",
@@ -60,11 +65,11 @@ TARGET = Target(
     processor="cpu",
     tools=("ai-edge-litert", "flatbuffers", "litert-lm-builder", "torch"),
     facts=LiteRtFacts,
-    count=Count(scales=("float32", "float16"), table_block=None, fixed=True),
+    count=replace(WHOLE, firsts=firsts_of),
     variants=(
         *(Variant(weights) for weights in ("fp32", "int8", "int4")),
-        *(Variant(weights, "--compute gpu", compute="gpu") for weights in ("fp32", "int8", "int4-row")),
-        *(Variant(weights, "--compute npu", compute="npu") for weights in ("int8", "int4-row")),
+        *(Variant(weights, "--compute gpu", compute="gpu", count=WHOLE) for weights in ("fp32", "int8", "int4-row")),
+        *(Variant(weights, "--compute npu", compute="npu", count=WHOLE) for weights in ("int8", "int4-row")),
     ),
     transports=("host", "ssh"),
 )

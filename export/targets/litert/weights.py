@@ -6,6 +6,7 @@ already are drawn.
 """
 
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,8 +44,13 @@ class Weights:
         scheme = self.scheme(name)
         if scheme is None:
             return graph.constant(name, shape, partial(self._floats, name, scale))
-        held = self._rows if scheme.group is None else self._blocks
-        return held(graph, name, shape, scheme)
+        known = f"{name}.{INTEGERS}"
+        is_new = known not in graph.constants
+        value = graph.constant(known, shape, lambda: integers_of(self.quantized(name)), f"int{scheme.bits}")
+        if is_new:
+            about = self._rows(graph, name, shape) if scheme.group is None else self._blocks(graph, name, shape, scheme)
+            graph.graph.tensors[value.index].quantization = about
+        return value
 
     def vector(self, graph: Graph, name: str, width: int, scale: str | None = None) -> Value:
         """Returns a vector, multiplied by the one called ``scale``."""
@@ -56,43 +62,32 @@ class Weights:
             found = found * self.read(scale).float().view(-1, *[1] * (found.ndim - 1))
         return np.asarray(found.reshape(-1) if found.ndim == 1 else found.contiguous())
 
-    def _rows(self, graph: Graph, name: str, shape: tuple[int, int], scheme: Scheme) -> Value:
-        """Whole rows, of bytes or of 4 bits."""
-        known = f"{name}.{INTEGERS}"
-        is_new = known not in graph.constants
-        value = graph.constant(known, shape, lambda: integers_of(self.quantized(name)), f"int{scheme.bits}")
-        if is_new:
-            about = graph.types.QuantizationParametersT()
-            about.scale = self.row_scales(name)
-            about.zeroPoint = np.zeros(shape[0], np.int64)
-            about.quantizedDimension = 0
-            graph.graph.tensors[value.index].quantization = about
-        return value
+    def _rows(self, graph: Graph, name: str, shape: tuple[int, int]) -> Any:
+        """Returns the scales of whole rows, of bytes or of 4 bits."""
+        about = graph.types.QuantizationParametersT()
+        about.scale = self.row_scales(name)
+        about.zeroPoint = np.zeros(shape[0], np.int64)
+        about.quantizedDimension = 0
+        return about
 
     def _row_scales(self, name: str) -> Array:
         return np.asarray(self.quantized(name).scales[:, 0].float())
 
-    def _blocks(self, graph: Graph, name: str, shape: tuple[int, int], scheme: Scheme) -> Value:
-        """Blocks of 4 bits, two in a byte, the first in the low half."""
+    def _blocks(self, graph: Graph, name: str, shape: tuple[int, int], scheme: Scheme) -> Any:
+        """Returns the scales of blocks of 4 bits, two of which are in a byte, the first in the low half."""
         assert scheme.group is not None
-        known = f"{name}.{INTEGERS}"
-        is_new = known not in graph.constants
-        value = graph.constant(known, shape, lambda: integers_of(self.quantized(name)), "int4")
-        if is_new:
-            groups = shape[1] // scheme.group
-            scales = graph.constant(
-                f"{name}.{SCALES}",
-                (shape[0], groups),
-                lambda: np.asarray(self.quantized(name).scales.half()),
-                "float16",
-            )
-            details = graph.types.BlockwiseQuantizationT()
-            details.scales, details.zeroPoints, details.blockSize = scales.index, -1, scheme.group
-            about = graph.types.QuantizationParametersT()
-            about.detailsType = graph.types.QuantizationDetails.BlockwiseQuantization
-            about.details = details
-            graph.graph.tensors[value.index].quantization = about
-        return value
+        scales = graph.constant(
+            f"{name}.{SCALES}",
+            (shape[0], shape[1] // scheme.group),
+            lambda: np.asarray(self.quantized(name).scales.half()),
+            "float16",
+        )
+        details = graph.types.BlockwiseQuantizationT()
+        details.scales, details.zeroPoints, details.blockSize = scales.index, -1, scheme.group
+        about = graph.types.QuantizationParametersT()
+        about.detailsType = graph.types.QuantizationDetails.BlockwiseQuantization
+        about.details = details
+        return about
 
 
 def signed(held: Quantized) -> Tensor:

@@ -14,12 +14,17 @@ from phantom_edge.export.parts.cache import row_widths
 from phantom_edge.export.passes.layer_form import LayerForm, Read
 from phantom_edge.export.targets.onnx.attention import AttentionDrawing, cache_inputs
 from phantom_edge.export.targets.onnx.phantom import Query
+from phantom_edge.export.targets.onnx.two_forms import TwoFormDrawing
 from phantom_edge.models.config import PhantomTextConfig
 from phantom_edge.models.tensor_names import DECODER, EMBEDDING, HEAD
 
 
-class DecoderDrawing(AttentionDrawing):
-    """Draws a decoder. Activations are (N, width): one prompt, N new tokens after P cached ones."""
+class DecoderDrawing(TwoFormDrawing, AttentionDrawing):
+    """Draws a decoder. Activations are (N, width): one prompt, N new tokens after P cached ones.
+
+    ``gives_hidden``: the hidden states that the head reads are an output, too. ``has_bytes``: weights of scheme exact8
+    are drawn in two forms.
+    """
 
     def __init__(
         self,
@@ -32,6 +37,8 @@ class DecoderDrawing(AttentionDrawing):
         *,
         rounds_cache: bool = False,
         opset_only: bool = False,
+        gives_hidden: bool = False,
+        has_bytes: bool = False,
     ) -> None:
         super().__init__("decoder", dtype, read, integers, opset_only=opset_only)
         self.config = config
@@ -53,6 +60,8 @@ class DecoderDrawing(AttentionDrawing):
         window = config.sliding_window
         with self.within(places.ATTENTION):
             self._prepare(window if window is not None and window < len(tables[0]) else None)
+            if has_bytes:
+                self.many = self.op("Greater", self._length(), self.ints(1))
         hidden, change = embeds, None
         for number, form in enumerate(forms):
             with self.within(f"layers.{number}"):
@@ -66,6 +75,8 @@ class DecoderDrawing(AttentionDrawing):
                 hidden, head, [head], [config.vocab_size], config.hidden_size, is_table=config.tie_word_embeddings
             )
         self.output(logits, "logits", ("R", config.vocab_size))
+        if gives_hidden:
+            self.output(hidden, "hidden", ("R", config.hidden_size))
         with self.within(places.ATTENTION):
             self._hand_out()
 

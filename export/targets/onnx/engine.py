@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phantom_edge.bundle.folder import AGAIN, Bundle
-from phantom_edge.bundle.manifest import MANIFEST
+from phantom_edge.bundle.manifest import DRAFT, MANIFEST
 from phantom_edge.bundle.numbers import Number
 from phantom_edge.bundle.part import Part, Port
 from phantom_edge.export.targets.onnx.byte_products import make_exact
@@ -25,6 +25,7 @@ TYPES: dict[str, Number] = {
     "tensor(int64)": "int64",
     "tensor(int8)": "int8",
 }
+DRAFT_INPUTS = {"hidden", "inputs_embeds"}
 DECODER_INPUTS = ("inputs_embeds", "position_ids", "logits_to_keep")
 Buffers = dict[str, NDArray[Any]]
 
@@ -54,6 +55,8 @@ class OrtEngine:
         fed = {"vision": {"pixel_values"}, "decoder": {*DECODER_INPUTS, *(f"past_{name}" for name in self.cache)}}
         with huge_pages.weights():
             self.vision, self.decoder = (self._loaded(bundle, parts[name], names) for name, names in fed.items())
+            self.drafts = self._loaded(bundle, parts[DRAFT], DRAFT_INPUTS) if DRAFT in parts else None
+        self.given = ("logits",) if self.drafts is None else ("logits", "hidden")
 
     def _loaded(self, bundle: Bundle, part: Part, fed: set[str]) -> Any:
         """Opens a part's session. Raises EdgeError where the graph's ports differ from the manifest's."""
@@ -119,13 +122,36 @@ class OrtEngine:
 
     def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
         """See Engine."""
+        return self._given(embeds, start, keep)[0]
+
+    def forward_hidden(self, embeds: Floats, start: int, keep: Ints) -> tuple[Floats, Floats]:
+        """See DraftingEngine."""
+        logits, hidden = self._given(embeds, start, keep)
+        return logits, hidden
+
+    def draft(self, hidden: Floats, token: int) -> Ints:
+        """See DraftingEngine."""
+        assert self.drafts is not None
+        row = self.embed(np.array([token])).astype(self.dtype, copy=False)
+        try:
+            found = self.drafts.run(None, {"hidden": hidden[None].astype(self.dtype, copy=False), "inputs_embeds": row})
+        except self.run_errors as error:
+            raise _failed("draft", error) from error
+        ids = np.asarray(found[0], np.int64)
+        if ids.min() < 0 or ids.max() >= self.manifest.model.vocab_size:
+            raise EdgeError("the draft of this bundle proposes tokens that the model does not have", AGAIN)
+        return ids
+
+    def _given(self, embeds: Floats, start: int, keep: Ints) -> list[Floats]:
+        """Logits and, where the decoder gives them, hidden states; see Engine."""
         count = len(embeds)
         assert start + count <= self.manifest.cache.max_context
         binding, filled = self.bound.binding, self.blank + start
         binding.bind_cpu_input("inputs_embeds", np.ascontiguousarray(embeds, self.dtype))
         binding.bind_cpu_input("position_ids", np.arange(start, start + count, dtype=np.int64)[None])
         binding.bind_cpu_input("logits_to_keep", np.ascontiguousarray(keep, np.int64))
-        binding.bind_output("logits")
+        for name in self.given:
+            binding.bind_output(name)
         for one in self.bound.cache:
             behind = one.address + filled * one.row_bytes
             binding.bind_input(one.past, "cpu", 0, one.dtype, (filled, one.width), one.address)
@@ -134,7 +160,8 @@ class OrtEngine:
             self.decoder.run_with_iobinding(binding)
         except self.run_errors as error:
             raise _failed("decoder", error) from error
-        return np.asarray(binding.get_outputs()[0].numpy(), np.float32)  # outputs come in the order of binding
+        outputs = binding.get_outputs()[: len(self.given)]  # they come in the order of binding
+        return [np.asarray(one.numpy(), np.float32) for one in outputs]
 
 
 @dataclass(frozen=True)

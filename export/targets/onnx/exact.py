@@ -40,7 +40,13 @@ class ExactEngine(OrtEngine):
 
 def leave_out_rounding(model: onnx.ModelProto) -> None:
     """Change a graph so that it rounds no activation; a session needs ``LEVEL`` at ``FLOAT``, too."""
-    for node in model.graph.node:
+    _leave_out_rounding(model.graph)
+
+
+def _leave_out_rounding(graph: onnx.GraphProto, *, is_branch: bool = False) -> None:
+    for node in graph.node:
+        for branch in branches_of(node):
+            _leave_out_rounding(branch, is_branch=True)
         if node.name.startswith(ROUNDING):
             is_product = node.op_type == "MatMulIntegerToFloat"  # of activations on both sides
             kind, inputs = ("MatMul", node.input[:2]) if is_product else ("Identity", node.input[:1])
@@ -48,13 +54,21 @@ def leave_out_rounding(model: onnx.ModelProto) -> None:
         for attribute in node.attribute:
             if attribute.name == "accuracy_level":
                 attribute.i = FLOAT
-    nodes = [new for node in model.graph.node for new in _of_floats(node)]
-    model.graph.ClearField("node")
-    model.graph.node.extend(nodes)
+    nodes = [new for node in graph.node for new in _of_floats(node, is_branch=is_branch)]
+    graph.ClearField("node")
+    graph.node.extend(nodes)
 
 
-def _of_floats(node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """Returns the node, or for an integer product the nodes that compute it with float activations."""
+def branches_of(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """Returns the graphs of which a node runs one."""
+    return [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]
+
+
+def _of_floats(node: onnx.NodeProto, *, is_branch: bool) -> list[onnx.NodeProto]:
+    """Returns the node, or for an integer product the nodes that compute it with float activations.
+
+    ONNX Runtime 1.31 fails where a branch dequantizes a weight of the graph, so those are cast and scaled.
+    """
     if node.op_type != "MatMulIntegerToFloat":
         return [node]
     left, weight, _, scales = node.input[:4]
@@ -68,6 +82,13 @@ def _of_floats(node: onnx.NodeProto) -> list[onnx.NodeProto]:
             helper.make_node("Expand", [zero, f"{out}.shape"], [f"{out}.zeros"]),
         ]
         inputs.append(f"{out}.zeros")
-    found.append(helper.make_node("DequantizeLinear", inputs, [f"{out}.weight"], axis=1))
+    if is_branch:
+        assert not zero, node.name
+        found = [
+            helper.make_node("Cast", [weight], [f"{out}.cast"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("Mul", [f"{out}.cast", scales], [f"{out}.weight"]),
+        ]
+    else:
+        found.append(helper.make_node("DequantizeLinear", inputs, [f"{out}.weight"], axis=1))
     found.append(helper.make_node("MatMul", [left, f"{out}.weight"], [f"{out}.product" if bias else out]))
     return [*found, *([helper.make_node("Add", [f"{out}.product", bias], [out])] if bias else [])]

@@ -45,6 +45,7 @@ def write_first_token(
     ``is_exact``: no activation is rounded.
     """
     model = onnx.load(graphs / f"{decoder}.onnx", load_external_data=False)
+    _keep_form_of_tokens(model.graph)
     if is_exact:
         leave_out_rounding(model)
     held = _inputs(model.graph)
@@ -56,7 +57,7 @@ def write_first_token(
     pieces = list(_pieces(nodes, {tensor.name: _bytes(tensor) for tensor in model.graph.initializer}))
     step = begin("first token", len(pieces))
     for number, piece in enumerate(pieces):
-        later = {name for other in pieces[number + 1 :] for node in other for name in node.input}
+        later = {name for other in pieces[number + 1 :] for node in other for name in node.input if name}
         _run(model, piece, {*wanted, *later}, held, graphs, has_integers, is_exact=is_exact)
         step(1)
     with (folder / FILE).open("wb") as file:
@@ -64,6 +65,19 @@ def write_first_token(
             rows = held[name]
             assert len(rows) == 1, name
             file.write(rows.astype(rows.dtype.newbyteorder("<")).tobytes())
+
+
+def _keep_form_of_tokens(graph: onnx.GraphProto) -> None:
+    """Put the branch for one row in the place of each choice."""
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        branch = next((one.g for one in node.attribute if one.name == "else_branch"), None)
+        nodes.extend([node] if branch is None else branch.node)
+        if branch is not None:
+            nodes[-1].output[0] = node.output[0]
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    graph.ClearField("node")
+    graph.node.extend(kept)
 
 
 def _inputs(graph: onnx.GraphProto) -> Arrays:

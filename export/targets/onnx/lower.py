@@ -1,6 +1,6 @@
 """Target onnx: vision and decoder as ONNX graphs, for ONNX Runtime and other readers of ONNX."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from onnx_ir import Value
 
 from phantom_edge.bundle.cache import FirstRow
 from phantom_edge.bundle.embedding import Embedding, Rounded
+from phantom_edge.bundle.manifest import DRAFT
 from phantom_edge.bundle.numbers import Number
 from phantom_edge.bundle.part import Part, Port
 from phantom_edge.checkpoint.quantized.files import INTEGERS, SCALES, ZEROS
@@ -24,6 +25,7 @@ from phantom_edge.export.parts.precision import DTYPES
 from phantom_edge.export.passes.phantom_rank import Chosen
 from phantom_edge.export.passes.rope import constant_tables
 from phantom_edge.export.targets.onnx.decoder import DecoderDrawing
+from phantom_edge.export.targets.onnx.draft import DraftDrawing
 from phantom_edge.export.targets.onnx.first_token import FILE, write_first_token
 from phantom_edge.export.targets.onnx.graph import Drawing
 from phantom_edge.export.targets.onnx.options import OnnxOptions
@@ -38,7 +40,7 @@ from phantom_edge.models.tensor_names import EMBEDDING
 
 
 def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: Unfinished, begin: Progress) -> Lowered:
-    """Write both graphs; a tied embedding is read from the decoder's own head."""
+    """Write the graphs; a tied embedding is read from the decoder's own head."""
     text, dtype, options = source.config.text, DTYPES[settings.precision], settings.own(OnnxOptions)
     forms = [one.form for one in chosen]
     drawings: dict[str, Drawing] = {
@@ -52,8 +54,13 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
             source.integers,
             rounds_cache=options.cache == "int8",
             opset_only=options.opset_only,
+            gives_hidden=source.draft is not None,
+            has_bytes=not options.opset_only and any(scheme.exact8 for scheme in _schemes(source)),
         ),
     }
+    if source.draft is not None:
+        is_rounded = source.integers is not None and not options.opset_only
+        drawings[DRAFT] = DraftDrawing(text, source.draft, source.read, dtype, is_rounded=is_rounded)
     described = written(drawings, settings, parts, begin)
     rounded = options.cache == "int8"
     embedding = embedding_of(source, dtype, parts, begin, opset_only=options.opset_only)
@@ -70,6 +77,10 @@ def lower(source: Source, chosen: Sequence[Chosen], settings: Settings, parts: U
         first_row=FirstRow(FILE),
     )
     return Lowered(described, embedding, cache, ("onnx", "onnx-ir", "torch"))
+
+
+def _schemes(source: Source) -> Iterable[Scheme]:
+    return () if source.integers is None else source.integers.schemes.values()
 
 
 def settle(_config: PhantomConfig, schemes: Mapping[str, Scheme], settings: Settings) -> Settings:

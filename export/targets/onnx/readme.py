@@ -1,5 +1,6 @@
 """The README's part for ONNX Runtime: how the graphs run, and programs in the languages that have it."""
 
+from phantom_edge.bundle.manifest import DRAFT
 from phantom_edge.export.programs import blocks
 from phantom_edge.export.targets.target import Lowered
 
@@ -9,7 +10,7 @@ TEXT = """\
 `vision` turns a tile into image tokens; `decoder` turns rows of embeddings into logits, reads the {buffers} arrays of
 the cache (`past_*`, all rows so far) and returns the rows to append (`new_*`). Any ONNX Runtime from 1.28 on runs both
 on the CPU.
-{bytes}{halves}
+{drafts}{bytes}{halves}
 The programs answer one question about one picture, greedily, with the settings under `generation` in `phantom.json`.
 Each language's program is complete: read one of them.
 
@@ -39,6 +40,11 @@ integers. The program stops with a message where `generation` changes the choice
 
 {swift}"""
 
+DRAFTS = """
+`draft` proposes tokens, which `decoder` verifies several at a time (its output `hidden` is for that): answers are the
+same with and without, and long ones come sooner. The programs below leave it out; `phantom-edge run` uses it.
+"""
+
 BYTES = """
 This bundle multiplies bytes. x86 processors without VNNI do that inexactly unless the session option
 `session.x64quantprecision` is "1"; ARM and newer x86 ones are exact.
@@ -59,6 +65,7 @@ def readme(lowered: Lowered) -> str:
     operators = {name for part in lowered.parts.values() for name in part.operators}
     return TEXT.format(
         buffers=len(lowered.cache.buffers()),
+        drafts=DRAFTS if DRAFT in lowered.parts else "",
         bytes=BYTES if "MatMulIntegerToFloat" in operators or "MatMulNBits" in operators else "",
         halves=HALVES if any(part.precision == "fp16" for part in lowered.parts.values()) else "",
         python=blocks("answer.py", room=ROOM),

@@ -49,11 +49,12 @@ TARGET = Target(
     trace=_trace,
     processor="cpu",
     tools=("onnx", "onnx-ir", "torch"),
-    count=Count(rotations=1, ties="always", head_block=128),
+    count=Count(rotations=1, ties="always", head_block=128, two_forms=True),
     variants=(
         Variant("fp32", caches=BOTH),
         Variant("fp16"),
-        *(Variant(recipe, caches=BOTH) for recipe in ("int8", "mixed", "int4", "int4-g64", "int4-g128")),
+        *(Variant(recipe, caches=BOTH) for recipe in ("int8", "mixed", "int4", "int4-exact8", "int4-g64", "int4-g128")),
     ),
     transports=("host", "ssh", "android"),
+    drafts=True,
 )

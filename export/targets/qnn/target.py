@@ -56,6 +56,7 @@ TARGET = Target(
     name="qnn",
     title="Qualcomm's Hexagon processor, for Snapdragons",
     extra="qnn",
+    beside=("export",),
     options=QnnOptions,
     precision="fp16",
     making=_making,

@@ -17,7 +17,7 @@ from torch import Tensor
 from phantom_edge.checkpoint.quantized.algorithm_names import AlgorithmName
 from phantom_edge.checkpoint.quantized.inputs import Inputs
 from phantom_edge.checkpoint.quantized.schemes import Scheme
-from phantom_edge.checkpoint.quantized.weights import Quantized, packed, palettized, unpacked
+from phantom_edge.checkpoint.quantized.weights import Quantized, packed, palettized, steps_of, unpacked
 from phantom_edge.checkpoint.reading import Entry, TensorFiles, raise_problems
 from phantom_edge.checkpoint.writing import Planned
 from phantom_edge.foundation.errors import EdgeError
@@ -146,6 +146,7 @@ class QuantizedFiles(TensorFiles):
         numbers = found.scales if found.palettes is None else found.palettes
         is_sound = bool(numbers.isfinite().all()) and bool(found.scales.all())
         is_sound = is_sound and (not scheme.positive or _are_positive(found.scales))
+        is_sound = is_sound and (not scheme.exact8 or steps_of(found.scales) is not None)
         if largest >= scheme.levels or not is_sound:
             raise EdgeError(f"{name} in {self.folder} holds numbers that its scheme does not have", AGAIN)
         return found

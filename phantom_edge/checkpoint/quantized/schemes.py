@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from phantom_edge.foundation.errors import EdgeError
 
 PALETTE_BITS = (2, 3, 4, 6)
+MOST_MULTIPLE = 15
+"""Limit of multiples of ``Scheme.exact8``: times the integers -8 to 7 they fit 8 bits."""
 MOST_PALETTE_ROWS = 4096
 """Limit that keeps each palette inside one block of rows (``rounding.BLOCK_ROWS``)."""
 
@@ -18,7 +20,8 @@ class Scheme:
     too, with one scale from calibration. With ``palette_rows`` there are no scales: that many neighbouring rows share a
     palette of numbers, and integers are indices into it, as Apple's Neural Engine reads weights. ``positive``: scales
     are positive and exact in bfloat16, as ExecuTorch's XNNPACK requires; others may be negative, which puts the number
-    of largest magnitude on the integer that has no counterpart.
+    of largest magnitude on the integer that has no counterpart. ``exact8``: a row's scales are multiples, by 1 to
+    MOST_MULTIPLE and either sign, of one step, so that 8 bits with that step as the row's scale hold the same numbers.
     """
 
     bits: int
@@ -27,6 +30,7 @@ class Scheme:
     static_inputs: bool = False
     palette_rows: int | None = None
     positive: bool = False
+    exact8: bool = False
 
     def __post_init__(self) -> None:
         if self.palette_rows is not None:
@@ -38,6 +42,8 @@ class Scheme:
             raise ValueError("group is null, which only symmetric ones of 8 bits and positive ones of 4 have")
         if self.positive and (self.bits == 8 or not self.symmetric):
             raise ValueError("positive is true, which is for symmetric ones of fewer than 8 bits")
+        if self.exact8 and (self.bits != 4 or self.group is None or not self.symmetric or self.positive):
+            raise ValueError("exact8 is true, which is for symmetric groups of 4 bits")
         if self.static_inputs and self.group is not None:
             raise ValueError("static_inputs is true, which is for whole rows alone")
         if self.group is not None and (self.group < 16 or self.group & (self.group - 1)):
@@ -46,20 +52,23 @@ class Scheme:
     def _check_palette(self, rows: int) -> None:
         if self.bits not in PALETTE_BITS:
             raise ValueError(f"bits is {self.bits}, and palettes have {', '.join(map(str, PALETTE_BITS))}")
-        if self.group is not None or not self.symmetric or self.static_inputs or self.positive:
-            raise ValueError("palette_rows is given, which leaves no group, zero points, static_inputs or positive")
+        if self.group is not None or not self.symmetric or self.static_inputs or self.positive or self.exact8:
+            raise ValueError(
+                "palette_rows is given, which leaves no group, zero points, static_inputs, positive or exact8"
+            )
         if not 0 < rows <= MOST_PALETTE_ROWS or rows & (rows - 1):
             raise ValueError(f"palette_rows is {rows}, not a power of two up to {MOST_PALETTE_ROWS}")
 
     @property
     def name(self) -> str:
-        """Name, such as int8, w8a8, int4-g32, int4-g32-pos, int4-pos (whole rows), int4-g128-asym, lut4-r16."""
+        """Name, such as int8, w8a8, int4-g32-pos, int4-pos (whole rows), int4-g32-exact8, int4-g128-asym, lut4-r16."""
         if self.palette_rows is not None:
             return f"lut{self.bits}-r{self.palette_rows}"
         if self.static_inputs:
             return "w8a8"
         group = "" if self.group is None else f"-g{self.group}"
-        return f"int{self.bits}{group}{'' if self.symmetric else '-asym'}{'-pos' if self.positive else ''}"
+        kind = "-pos" if self.positive else "-exact8" if self.exact8 else "" if self.symmetric else "-asym"
+        return f"int{self.bits}{group}{kind}"
 
     @property
     def levels(self) -> int:
@@ -106,6 +115,7 @@ SCHEMES: dict[str, Scheme] = {
         Scheme(4, 64, positive=True),
         Scheme(4, 128, positive=True),
         Scheme(4, None, positive=True),
+        Scheme(4, 32, exact8=True),
         Scheme(4, 32, symmetric=False),
         Scheme(4, 64, symmetric=False),
         Scheme(4, 128, symmetric=False),

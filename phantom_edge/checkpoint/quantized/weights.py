@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from phantom_edge.checkpoint.quantized.schemes import Scheme
+from phantom_edge.checkpoint.quantized.schemes import MOST_MULTIPLE, Scheme
 from phantom_edge.foundation.errors import EdgeError
 
 
@@ -77,6 +77,35 @@ def stacked(parts: list[Quantized]) -> Quantized:
         torch.cat(zeros) if zeros else None,
         torch.cat(palettes) if palettes else None,
     )
+
+
+def steps_of(scales: Tensor) -> Tensor | None:
+    """The step (rows, 1) of which each row's ``scales`` (rows, groups) are multiples by 1 to MOST_MULTIPLE, float64.
+
+    The largest such step; None where a row has none.
+    """
+    exact = scales.double()
+    largest = exact.abs().amax(1, keepdim=True)
+    found = torch.zeros_like(largest)
+    for times in range(MOST_MULTIPLE, 0, -1):
+        step = largest / times
+        fits = ((exact / step).round() * step == exact).all(1, keepdim=True)
+        found = torch.where(fits, step, found)
+    return found if bool(found.all()) else None
+
+
+def as_bytes(weight: Quantized) -> Quantized:
+    """The same numbers as a weight of scheme ``exact8``, by 8 bits with one scale for each row."""
+    steps = steps_of(weight.scales)
+    assert steps is not None, "its scales are no multiples of one step"
+    rows, columns = weight.integers.shape
+    times = (weight.scales.double() / steps).round().to(torch.int16)
+    grouped = weight.integers.view(rows, weight.scheme.groups(columns), -1).to(torch.int16) - weight.scheme.middle
+    integers = (grouped * times[..., None]).view(rows, columns) + BYTES.middle
+    return Quantized(BYTES, integers.to(torch.uint8), steps.to(weight.scales.dtype))
+
+
+BYTES = Scheme(8, None)
 
 
 def packed(integers: Tensor) -> Tensor:

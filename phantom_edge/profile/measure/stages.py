@@ -17,7 +17,7 @@ from phantom_edge.processing.images import open_image
 from phantom_edge.profile.measure.lines import Gathering
 from phantom_edge.profile.result import Answered, Depth, Stage, StageName
 from phantom_edge.runtime.sampling import Sampling
-from phantom_edge.runtime.session import Session
+from phantom_edge.runtime.session import Answer, Session
 
 DEPTH_TOKENS = 8
 """Number of tokens timed at each cache length."""
@@ -186,13 +186,14 @@ class Measuring:
         for number in range(1 + self.wish.repeats):
             session.cached, session.trace = [], (clock := Clock())
             picture, first = self._picture(number), 0.0
-            start = time.perf_counter()
-            for _ in session.ask(self.wish.question, [picture], Sampling(self.wish.tokens)):
+            start, answer = time.perf_counter(), Answer()
+            for _ in session.ask(self.wish.question, [picture], Sampling(self.wish.tokens), answer):
                 first = first or time.perf_counter() - start
             seconds = time.perf_counter() - start
             stages = {name: sum(times) for name, times in clock.seconds.items()}
             self.tokens += len(clock.seconds.get("choose", []))
-            self.gathering.record("answer", Answered(seconds, first or seconds, stages))
+            drafted = answer.drafted if session.is_drafting else None
+            self.gathering.record("answer", Answered(seconds, first or seconds, stages, drafted))
         self.gathering.record("tokens", self.tokens)
         now = self.meter()
         self.joules = None if used is None or now is None else now - used

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from phantom_edge.bundle.work import BITS, Work
+from phantom_edge.bundle.work import BITS, SECOND_FORM, Work, first_form, numbers_of
 from phantom_edge.checkpoint.quantized.schemes import FLOAT, SCHEMES, Scheme
 from phantom_edge.export.targets.target import PRECISIONS, Target
 from phantom_edge.models.sizes import Size
@@ -56,7 +56,8 @@ class Counted:
     """Bytes and multiply-adds of a form, as ``Work`` defines them, with the parts that stages need separately.
 
     ``head_products``: logits, computed once for a prompt; ``attention_products``: attention over a tile, which has no
-    weights; ``table_bytes``: the embedding table where it is stored beside the decoder.
+    weights; ``table_bytes``: the embedding table where it is stored beside the decoder; ``prompt_bytes``: weights of
+    the decoder that are stored once more, for prompts.
     """
 
     work: Work
@@ -66,11 +67,12 @@ class Counted:
     head_products: int
     attention_products: int
     disk_bytes: int
+    prompt_bytes: int = 0
 
     @property
     def weight_bytes(self) -> int:
         """Size of the loaded weights."""
-        return self.work.decoder_bytes + self.work.vision_bytes + self.table_bytes
+        return self.work.decoder_bytes + self.prompt_bytes + self.work.vision_bytes + self.table_bytes
 
 
 def count(form: Form) -> Counted:
@@ -80,14 +82,15 @@ def count(form: Form) -> Counted:
     patches = (vision.image // vision.patch) ** 2 + 1
     widths = 2 * (size.head_dim + form.kept)
     work = Work(
-        decoder_bytes=sum(decoder.values()),
+        decoder_bytes=sum(first_form(decoder).values()),
         vision_bytes=sum(seeing.values()),
-        decoder_products=_numbers(decoder),
-        vision_products=_numbers(seeing) * patches,
+        decoder_products=numbers_of(decoder),
+        vision_products=numbers_of(seeing) * patches,
         cache_bytes_per_token=cache_bytes(form),
         cache_products_per_token=widths * size.heads * size.layers,
     )
-    weights = work.decoder_bytes + work.vision_bytes + table
+    prompts = decoder.get(SECOND_FORM, 0)
+    weights = work.decoder_bytes + prompts + work.vision_bytes + table
     return Counted(
         work=work,
         table_bytes=table,
@@ -96,6 +99,7 @@ def count(form: Form) -> Counted:
         head_products=size.vocab * size.hidden,
         attention_products=2 * patches**2 * vision.hidden * vision.layers,
         disk_bytes=weights + VOCABULARY_BYTES * size.vocab,
+        prompt_bytes=prompts,
     )
 
 
@@ -199,6 +203,8 @@ def _stored(form: Form, scheme: Scheme | None, rows: int, columns: int, block: i
     kind = own.scales[scheme.group is not None] or f"float{8 * form.element}"
     found = Counter({f"int{scheme.bits}": rows * filled * stored_bits(scheme) // 8})
     found[kind] += rows * blocks * BITS[kind] // 8
+    if scheme.exact8 and own.two_forms and form.element == BITS["float32"] // 8:
+        found[SECOND_FORM] = rows * columns + rows * form.element
     return found
 
 
@@ -233,8 +239,3 @@ def _vision_matrices(size: Size) -> Iterator[tuple[str, int, int, int]]:
     yield f"{start}mlp.fc2.weight", width, inner, layers
     yield "model.projector.fc1.weight", size.hidden, 4 * width, 1
     yield "model.projector.fc2.weight", size.hidden, size.hidden, 1
-
-
-def _numbers(weight_bytes: dict[str, int]) -> int:
-    """Number of weights, as ``work`` counts them."""
-    return sum(size * 8 // BITS.get(kind, 32) for kind, size in weight_bytes.items())

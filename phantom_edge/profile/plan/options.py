@@ -8,6 +8,7 @@ from typing import Literal
 
 from phantom_edge.export.targets.target import Target, Variant
 from phantom_edge.foundation.errors import EdgeError, UsageError
+from phantom_edge.models.draft_shape import MOST_STEPS
 from phantom_edge.models.sizes import Size
 from phantom_edge.profile.devices.table import Entry
 from phantom_edge.profile.plan.counting import groups_of
@@ -25,7 +26,10 @@ Cache = Literal["float", "int8"]
 
 @dataclass(frozen=True)
 class Wish:
-    """The request: limits (None: no limit) and fixed options. ``prompt`` counts text tokens."""
+    """The request: limits (None: no limit) and fixed options. ``prompt`` counts text tokens.
+
+    ``tokens_per_step`` are those of a draft layer, None without one.
+    """
 
     ttft: float | None = None
     tokens_per_second: float | None = None
@@ -33,6 +37,7 @@ class Wish:
     tiles: int | None = None
     context: int | None = None
     prompt: int = 64
+    tokens_per_step: float | None = None
 
     def __post_init__(self) -> None:
         rules = (
@@ -48,6 +53,11 @@ class Wish:
                 self.context is None or 16 <= self.context <= 2**20,
                 f"--context is {self.context}",
                 "give 16 to 1048576 tokens",
+            ),
+            (
+                self.tokens_per_step is None or 1 <= self.tokens_per_step <= MOST_STEPS + 1,
+                f"--tokens-per-step is {self.tokens_per_step}",
+                f"give 1 to {MOST_STEPS + 1}: phantom-edge train draft measures it",
             ),
             (1 <= self.prompt <= 2**20, f"--prompt is {self.prompt}", "give 1 or more tokens"),
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from math import sqrt
 
 from phantom_edge.export.targets.target import PRECISIONS, Target
+from phantom_edge.models.draft_shape import DraftShape
 from phantom_edge.profile.devices.table import Entry, Shares, Stage
 from phantom_edge.profile.plan.counting import Counted
 
@@ -34,6 +35,10 @@ class Range:
 
     def __add__(self, other: "Range") -> "Range":
         return Range(self.low + other.low, self.middle + other.middle, self.high + other.high)
+
+    def at_least(self, other: "Range") -> "Range":
+        """Returns the larger at each place."""
+        return Range(max(self.low, other.low), max(self.middle, other.middle), max(self.high, other.high))
 
     def times(self, factor: float) -> "Range":
         """Returns the range scaled by a factor that is not negative."""
@@ -88,10 +93,14 @@ class Factors:
 
 
 def kind_of(stage: Stage, weights: str) -> str:
-    """Kind of weights by speed: float, int8, int4 or lut4; 4-bit recipes run vision in 8 bits."""
+    """Kind of weights by speed: float, int8, int4 or lut4.
+
+    4-bit recipes run vision in 8 bits, and with weights in two forms prompts, too.
+    """
     if weights in (*PRECISIONS, "float"):
         return "float"
-    if stage == "vision" or weights.startswith("int8"):
+    is_bytes = weights.startswith("int8") or (stage == "prefill" and weights.endswith("exact8"))
+    if stage == "vision" or is_bytes:
         return "int8"
     return "lut4" if weights.startswith("lut") else "int4"
 
@@ -130,6 +139,11 @@ def least_prefill(counted: Counted, rates: Rates, start: int, tokens: int) -> fl
 def least_decode(counted: Counted, rates: Rates, context: int) -> float | None:
     """Minimum seconds of a token after ``context`` cached ones: its bytes over bandwidth."""
     return None if rates.bandwidth is None else counted.work.token_bytes(context) / rates.bandwidth
+
+
+def least_draft(shape: DraftShape, rates: Rates) -> float | None:
+    """Minimum seconds of a draft in float32: its bytes over bandwidth."""
+    return None if rates.bandwidth is None else 4 * shape.numbers_read / rates.bandwidth
 
 
 def _least(size: int, products: int, rates: Rates) -> float | None:

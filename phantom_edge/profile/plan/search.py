@@ -6,17 +6,20 @@ from dataclasses import dataclass, field, replace
 from math import inf, log10
 from typing import Literal
 
-from phantom_edge.export.targets.target import Target
+from phantom_edge.export.targets.target import Count, Target
+from phantom_edge.models.draft_shape import usual_shape
 from phantom_edge.models.sizes import Size
 from phantom_edge.profile.devices.table import Entry
-from phantom_edge.profile.plan.counting import Form, activation_bytes, count
+from phantom_edge.profile.plan.counting import Counted, Form, activation_bytes, count
 from phantom_edge.profile.plan.options import Choice, Wish, choices, with_thumbnail
 from phantom_edge.profile.plan.predict import (
     Factors,
     Range,
+    Rates,
     exactly,
     kind_of,
     least_decode,
+    least_draft,
     least_prefill,
     least_vision,
     memory,
@@ -37,7 +40,10 @@ class Lost:
 
 @dataclass(frozen=True)
 class Predicted:
-    """A choice with its predictions; None where the device's rates are unknown."""
+    """A choice with its predictions; None where the device's rates are unknown.
+
+    ``drafted`` are tokens/s of long answers with a draft layer; None where there is none.
+    """
 
     choice: Choice
     ttft: Range | None
@@ -46,6 +52,7 @@ class Predicted:
     disk_bytes: int
     lost: Lost | None
     is_calibrated: bool
+    drafted: Range | None = None
 
     def of(self, limit: Limit) -> Range | None:
         """Returns the prediction that a limit bounds."""
@@ -107,7 +114,7 @@ def predict(
             factors.of("prefill", kind_of("prefill", weights)),
             counted.layers,
         )
-        for start, new in chunks(choice, tokens, is_fixed=target.count.fixed)
+        for start, new in chunks(choice, tokens, counted_as.count)
     ]
     step = seconds(
         least_decode(counted, rates, choice.context), factors.of("decode", kind_of("decode", weights)), counted.layers
@@ -120,14 +127,33 @@ def predict(
         disk_bytes=counted.disk_bytes,
         lost=lost.get(_measured_as(choice)),
         is_calibrated=factors.runs > 0 and factors.covers(weights),
+        drafted=None if not target.drafts else _drafted(size, counted, rates, choice, wish, factors, step),
     )
 
 
-def chunks(choice: Choice, tokens: int, *, is_fixed: bool) -> list[tuple[int, int]]:
+def _drafted(
+    size: Size, counted: Counted, rates: Rates, choice: Choice, wish: Wish, factors: Factors, step: Range | None
+) -> Range | None:
+    """Tokens/s with a draft layer: a step takes the longer of a token's time and that of a chunk, and the draft's."""
+    if wish.tokens_per_step is None or step is None:
+        return None
+    shape, weights = usual_shape(size.hidden, size.vocab, size.rms_eps), choice.option.weights
+    rows = least_prefill(counted, rates, choice.context, shape.steps + 1)
+    chunk = seconds(rows, factors.of("prefill", kind_of("prefill", weights)), counted.layers)
+    draft = seconds(least_draft(shape, rates), factors.of("decode", "float"), shape.steps)
+    if chunk is None or draft is None:
+        return None
+    return (step.at_least(chunk) + draft).inverse().times(wish.tokens_per_step)
+
+
+def chunks(choice: Choice, tokens: int, kind: Count) -> list[tuple[int, int]]:
     """Cached tokens before each chunk of a prompt, and its tokens. Graphs of fixed shapes always compute both whole."""
-    if is_fixed:
-        return [(choice.context - choice.chunk, choice.chunk)] * -(-tokens // choice.chunk)
-    return [(start, min(choice.chunk, tokens - start)) for start in range(0, tokens, choice.chunk)]
+    found = [(start, min(choice.chunk, tokens - start)) for start in range(0, tokens, choice.chunk)]
+    if not kind.fixed:
+        return found
+    sizes = (*kind.firsts(choice.context), choice.context)
+    reached = [next((rows for rows in sizes if start + new <= rows), choice.context) for start, new in found]
+    return [(rows - choice.chunk, choice.chunk) for rows in reached]
 
 
 def _measured_as(choice: Choice) -> str:

@@ -81,7 +81,7 @@ def _without_profiler(run: Run) -> Iterator[tuple[str, float]]:
 def cost_of_phantoms(run: Run) -> str:
     """Share of the phantom dimension in each step that has any, in words."""
     parts = [
-        f"{100 * places[PHANTOM].share:.1f} % of {part} (attention {100 * places[ATTENTION].share:.1f} %)"
+        f"{places[PHANTOM].share:.1%} of {part} (attention {places[ATTENTION].share:.1%})"
         for part, places in parts_of(shares_of(run)).items()
         if PHANTOM in places and ATTENTION in places
     ]

@@ -11,6 +11,7 @@ import numpy as np
 from phantom_edge.profile.report.compare import Comparison
 from phantom_edge.profile.report.roofline import roofline
 from phantom_edge.profile.result import STAGES, Answered, Reading, Run
+from phantom_edge.runtime.drafting import Drafted
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,20 @@ def speeds(run: Run) -> Table:
         "Single tokens",
         ("cached tokens", "tokens/s"),
         tuple((f"{context:,}", f"{speed:,.1f}") for context, speed in run.tokens_per_second.items()),
+    )
+
+
+def drafts(run: Run) -> Table:
+    """Tokens a step of the answers, where the bundle has a draft layer."""
+    found = [answer.drafted for answer in run.answers if answer.drafted is not None]
+    steps, proposed, accepted = (sum(getattr(one, name) for one in found) for name in ("steps", "proposed", "accepted"))
+    total = Drafted(steps, proposed, accepted)
+    row = (f"{steps:,}", f"{total.tokens_per_step:.2f}", f"{proposed:,}", f"{100 * total.accepted_share:.1f}")
+    return Table(
+        "Drafts",
+        ("steps", "tokens a step", "proposed tokens", "accepted, %"),
+        (row,) if found else (),
+        "of all questions; answers are drafted from their fifth token on, and only while it pays",
     )
 
 

@@ -24,11 +24,11 @@ internal class AnswersTest {
     @ParameterizedTest
     @ValueSource(strings = ["fp32", "fp16", "int8", "int4", "int8-cache"])
     fun `answers are Python's, in one conversation after the other`(form: String) {
-        assertTrue(asked.size >= 60)
+        assertTrue(asked.size >= 25)
         open(Conformance.bundle(form)).use { phantom ->
             val wanted = data["answers"][form].list
             for ((one, answer) in asked.zip(wanted)) assertEquals(answer.value, phantom.note(one), "$form: $one")
-            assertTrue(wanted.count { it["reused_tokens"].int > 49 } > 20)
+            assertTrue(wanted.count { it["reused_tokens"].int > 49 } > asked.size / 4)
         }
     }
 

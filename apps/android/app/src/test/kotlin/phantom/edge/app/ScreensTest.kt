@@ -40,6 +40,7 @@ import phantom.edge.app.screens.BundlesActivity
 import phantom.edge.app.screens.CameraActivity
 import phantom.edge.app.screens.ConversationActivity
 import phantom.edge.app.screens.SelfTestActivity
+import phantom.edge.profile.Wish
 import java.io.ByteArrayInputStream
 import java.io.File
 
@@ -112,6 +113,7 @@ internal class ScreensTest {
     @Test
     fun `the benchmark shows all stages, and shares its lines`() {
         awaitNano()
+        app.benchmark.wish = Wish(repeats = 1, tokens = 4, depths = listOf(16), operators = false)
         val screen = start<BenchmarkActivity>()
         screen.click(R.id.start)
         assertEquals("Measuring", screen.words(R.id.status))

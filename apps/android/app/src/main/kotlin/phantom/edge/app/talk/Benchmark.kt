@@ -35,8 +35,11 @@ internal class Benchmark(private val scope: CoroutineScope) {
     /** What the screen shows. */
     val state: StateFlow<Measured> = shown.asStateFlow()
 
+    /** How much is measured; tests wish for less. */
+    var wish = Wish(repeats = 3, operators = false)
+
     /** Measures once, whatever screens do meanwhile. */
-    fun start(phantom: Phantom, wish: Wish = Wish(repeats = 3, operators = false)) {
+    fun start(phantom: Phantom) {
         if (shown.value.isRunning) return
         shown.value = Measured(isRunning = true)
         job = scope.launch { run(phantom, wish) }
