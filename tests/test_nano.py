@@ -1,6 +1,8 @@
 """phantom-nano's making: its tokenizer, what it looks for, its optimizer, and the stages one after the other."""
 
+from collections import Counter
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from torch import nn
 from phantom_edge.data.scenes.draw import draw_scene
 from phantom_edge.data.scenes.exhibit import make_exhibit
 from phantom_edge.data.scenes.graph import Scene, Sign
+from phantom_edge.data.scenes.layouts import dense_scene
 from phantom_edge.data.scenes.questions import ask
 from phantom_edge.data.scenes.sample import make_scene
 from phantom_edge.generate import Answer, load, stream
@@ -264,6 +267,28 @@ def test_facts_of_tiles_stand_where_the_tile_shows_the_item(material: str, proce
 
 def middle(item) -> tuple[float, float]:
     return item.place.x, item.place.y
+
+
+def test_dense_scenes_show_small_things_in_every_tile(processor) -> None:
+    """Several of each kind over the whole picture; of its tiles different ones, and never the thumbnail."""
+    scene = dense_scene("train/0/dense")
+    assert scene == dense_scene("train/0/dense") != dense_scene("train/1/dense")
+    columns, rows = choose_grid(*scene.pixels, processor.image_processor.tiling)
+    kinds = Counter(type(one) for one in scene.items)
+    assert len(kinds) == 3 and scene.rows and all(one.small for one in scene.items)
+    assert kinds.total() + len(scene.rows) >= 3 * columns * rows
+    places = [one.place for one in scene.items]
+    assert not any(
+        abs(a.x - b.x) < min(a.radius, b.radius) and abs(a.y - b.y) < min(a.radius, b.radius)
+        for a, b in combinations(places, 2)
+    )
+    tiles = TileFacts(0, 4, ("dense",), processor)
+    for index in range(4):
+        scene = dense_scene(f"train/{index}/dense")
+        pixels = torch.as_tensor(processor.image_processor(draw_scene(scene))["pixel_values"])
+        shown = [at for one in tiles[index]["pixel_values"] for at, tile in enumerate(pixels) if torch.equal(one, tile)]
+        assert len(set(shown)) == 4 and len(pixels) - 1 not in shown
+        assert tiles[index]["names"].any(-1).any(-1).sum() >= 3
 
 
 def test_tiles_come_with_their_own_facts(processor) -> None:

@@ -127,7 +127,8 @@ def run_stage(
         for name in stage.frozen:
             getattr(model.model, name).requires_grad_(False)
         gists = GistReader(model)
-        shown = Exhibits("train", first_scene, stage.steps * stage.batch, MICRO_BATCH, stage.materials, stage.camera)
+        whole = tuple(one for one in stage.materials if one != "dense")
+        shown = Exhibits("train", first_scene, stage.steps * stage.batch, MICRO_BATCH, whole, stage.camera)
         trainer = GistTrainer(
             model=gists,
             args=arguments,

@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Literal
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -22,6 +24,9 @@ from phantom_edge.train.collate import Group, Pair
 from phantom_edge.train.nano.facts import facts_at, windows_of
 from phantom_edge.train.nano.gist import SceneGroup, gist_of
 from phantom_edge.train.nano.names import names_at
+
+TileMaterial = Material | Literal["dense"]
+"""Materials, and scenes that only vision is trained on."""
 
 SCENE_KINDS = tuple(KINDS)
 """The kinds of questions about square scenes, as PhantomTrainer and Collator number them."""
@@ -73,11 +78,12 @@ class SceneFacts(Dataset[dict[str, Tensor]]):
 class TileFacts(Dataset[dict[str, Tensor]]):
     """Tiles of pictures of any shape, and facts and names at their image tokens, for NameReader.
 
-    Of each picture ``tiles`` are shown, drawn anew for each; a picture of fewer shows some again.
+    Of each picture ``tiles`` are shown, drawn anew for each; a picture of fewer shows some again. Of a dense scene they
+    differ, and its thumbnail, which resolves nothing of it, is none of them.
     """
 
     def __init__(
-        self, first: int, count: int, materials: tuple[Material, ...], processor: PhantomProcessor, tiles: int = 4
+        self, first: int, count: int, materials: tuple[TileMaterial, ...], processor: PhantomProcessor, tiles: int = 4
     ) -> None:
         self.first, self.count, self.materials, self.tiles = first, count, materials, tiles
         self.processor = processor
@@ -88,17 +94,12 @@ class TileFacts(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         seed, material = self.first + index, self.materials[index % len(self.materials)]
-        if material == "dense":
-            scene = dense_scene(f"train/{seed}/dense")
-            picture = draw_scene(scene)
-        else:
-            exhibit = make_exhibit(seed, "train", material)
-            (scene,), (picture,) = exhibit.scenes, exhibit.pictures
+        scene, picture = _pictured(seed, material)
         pixels = torch.as_tensor(self.processor.image_processor(picture)["pixel_values"])
         windows = windows_of(scene, *choose_grid(*picture.size, self.processor.image_processor.tiling))
         random = Random(f"tiles {seed}")
         if material == "dense":
-            shown = random.sample(range(len(windows) - 1), k=self.tiles)  # its thumbnail resolves nothing
+            shown = random.sample(range(len(windows) - 1), k=self.tiles)
         else:
             shown = random.choices(range(len(windows)), k=self.tiles)
         return {
@@ -106,6 +107,15 @@ class TileFacts(Dataset[dict[str, Tensor]]):
             "facts": torch.stack([facts_at(scene, self.side, windows[at]) for at in shown]),
             "names": torch.stack([names_at(scene, self.side, windows[at]) for at in shown]),
         }
+
+
+def _pictured(seed: int, material: TileMaterial) -> tuple[Scene, Image]:
+    if material == "dense":
+        scene = dense_scene(f"train/{seed}/dense")
+        return scene, draw_scene(scene)
+    exhibit = make_exhibit(seed, "train", material)
+    (scene,), (picture,) = exhibit.scenes, exhibit.pictures
+    return scene, picture
 
 
 def tiles_together(pictures: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -7,11 +7,13 @@
 4. *prefer*: the paper's step 1: projector, phantom maps and gates, with the PO objective, the rest frozen.
 5. *finish*: the paper's step 2: everything, SFT.
 6. *closer*: as look and name, on tiles of pictures of any shape, with things that only tiles show.
-7. *again*: as read, since the language model has to learn what tower and projector say now; on square scenes, whose one
+7. *finer*: the same, mostly on tiles full of small things: a picture has few, and ten times as many have to be seen as
+   of the usual size before one is read.
+8. *again*: as read, since the language model has to learn what tower and projector say now; on square scenes, whose one
    tile takes a fraction of the time.
-8. *tiles*: as read, on pictures of any shape, with things that only tiles show, questions that nobody can answer, and a
+9. *tiles*: as read, on pictures of any shape, with things that only tiles show, questions that nobody can answer, and a
    quarter of the pictures seen through a camera.
-9. *camera*: everything, on the same with half of the pictures seen through a camera.
+10. *camera*: everything, on the same with half of the pictures seen through a camera.
 
 Each stage is a Trainer run with checkpoints of its own; a finished stage is not repeated.
 """
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 
 from phantom_edge.data.scenes.exhibit import Material
 from phantom_edge.data.scenes.sample import Mix
+from phantom_edge.train.nano.scenes import TileMaterial
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Stage:
     closeups: int = 0
     large_every: int = 0
     mixes: tuple[Mix, ...] = ("plain",)
-    materials: tuple[Material, ...] = ()
+    materials: tuple[TileMaterial, ...] = ()
     camera: float = 0.0
     gist: float = 0.0
     frozen: tuple[str, ...] = ()
