@@ -1,6 +1,7 @@
 """Steps of a decoder: chunks of a prompt and single tokens, over one set of caches."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -64,12 +65,20 @@ class ReadOnly:
             one.run()
 
 
+class Pair(NamedTuple):
+    """Graphs of one token and of a chunk, which attend to the first ``rows`` of the caches."""
+
+    rows: int
+    one: InPlace | ReadOnly
+    many: InPlace | ReadOnly
+
+
 class Steps:
     """A decoder in its graphs of one token and of a chunk, over one set of caches.
 
     Logits come from the graph of one token: a prompt is read in chunks, and each token whose logits are asked for once
-    more. Of graphs that read the first rows of the caches alone, the smallest is taken that reaches far enough;
-    ``least`` is how many rows a graph reads at least.
+    more. Of graphs that attend to first rows of the caches alone, ``firsts`` of them, the smallest is taken that
+    reaches far enough and attends to ``least`` rows.
     """
 
     def __init__(
@@ -84,17 +93,17 @@ class Steps:
             if port.name.startswith(CACHE)
         }
         self.rows = min(array.shape[2] for array in self.caches.values())
-        self.graphs: list[tuple[int, Sequence[InPlace | ReadOnly]]] = []
-        for rows in (one for one in firsts if one >= least):
+        self.pairs: list[Pair] = []
+        for rows in (reached for reached in firsts if reached >= least):
             near = (parts[f"{name}_{FIRST}{rows}"] for name in ("decoder", CHUNK))
-            self.graphs.append((rows, [InPlace(part, self.caches, bind, masked) for part in near]))
-        whole = [
+            self.pairs.append(Pair(rows, *(InPlace(part, self.caches, bind, masked) for part in near)))
+        whole = (
             InPlace(part, self.caches, bind, masked)
             if MASKING not in parts
             else ReadOnly(part, {name: parts[f"{start}{name}"] for name in AUXILIARY}, self.caches, bind)
             for part, start in ((one, ""), (many, f"{CHUNK}_"))
-        ]
-        self.graphs.append((self.rows, whole))
+        )
+        self.pairs.append(Pair(self.rows, *whole))
 
     def forward(self, embeds: Floats, start: int, keep: Ints) -> Floats:
         """See Engine."""
@@ -103,15 +112,15 @@ class Steps:
         kept = sorted(set(wanted.tolist()))
         to_read = count - (bool(kept) and kept[-1] == count - 1)
         for begin in range(0, to_read, self.chunk):
-            self._step(1, embeds[begin : min(begin + self.chunk, to_read)], start + begin, self.chunk)
+            end = min(begin + self.chunk, to_read)
+            rows = embeds[np.minimum(np.arange(begin, begin + self.chunk), end - 1)]
+            self._reaching(start + end).many.run(rows, np.arange(start + begin, start + begin + self.chunk))
         found = np.zeros((len(wanted), self.vocabulary), np.float32)
         for place in kept:
-            graph = self._step(0, embeds[place : place + 1], start + place, 1)
-            found[wanted == place] = graph.outputs[LOGITS][0, 0]
+            one = self._reaching(start + place + 1).one
+            one.run(embeds[place : place + 1], np.array([start + place]))
+            found[wanted == place] = one.graph.outputs[LOGITS][0, 0]
         return found
 
-    def _step(self, which: int, rows: Floats, start: int, tokens: int) -> Bound:
-        end = start + len(rows)
-        graph = next(found[which] for reached, found in self.graphs if end <= reached)
-        graph.run(rows[np.minimum(np.arange(tokens), len(rows) - 1)], np.arange(start, start + tokens))
-        return graph.graph
+    def _reaching(self, end: int) -> Pair:
+        return next(pair for pair in self.pairs if end <= pair.rows)
