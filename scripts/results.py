@@ -14,14 +14,10 @@ def results() -> str:
         ("the model inside, right on questions about new pictures", _percent(_read("nano")), "nano"),
         *((f"points lost by {name}", _points(targets["rows"][row]), "targets") for name, row in _ROWS.items()),
         ("0.5B shape, export to ONNX, largest relative difference from the checkpoint", _largest(), "export"),
-        ("0.5B shape, int4, what decodes, on disk", f"{_peer(peers, 1)['megabytes']} MB", "peers"),
+        ("0.5B shape, int4, what decodes, on disk, ONNX", f"{_peer(peers, 'onnx', 1)['megabytes']} MB", "peers"),
         *(
-            (
-                f"the same, tokens/s beside the best peer, {threads} thread{'s'[: threads - 1]}",
-                _speed(peers, threads),
-                "peers",
-            )
-            for threads in (1, 2)
+            (f"the same, tokens/s beside the best peer, 1 and 2 threads, {title}", _speeds(peers, target), "peers")
+            for title, target in (("ONNX", "onnx"), ("LiteRT", "litert"))
         ),
         ("share of a token that the phantom dimension costs, float32", _share(decode), "decode"),
         ("0.5B shape, int8 in a browser's WASM, one thread", _web(), "web"),
@@ -56,14 +52,14 @@ def _largest() -> str:
     return f"{next(row for row in _read('export')['rows'] if row['size'] == '0.5b')['largest_relative_error']:.1e}"
 
 
-def _peer(document: Any, threads: int) -> Any:
-    ours = "phantom-edge, onnx, int4-g32"
+def _peer(document: Any, target: str, threads: int) -> Any:
+    ours = f"phantom-edge, {target}, int4-g32"
     return next(row for row in document["rows"] if row["system"] == ours and row["threads"] == threads)
 
 
-def _speed(document: Any, threads: int) -> str:
-    row = _peer(document, threads)
-    return f"{row['decode_256']:.1f}, {row['decode_256_ratio']:.2f}x"
+def _speeds(document: Any, target: str) -> str:
+    rows = (_peer(document, target, threads) for threads in (1, 2))
+    return "; ".join(f"{row['decode_256']:.1f}, {row['decode_256_ratio']:.2f}x" for row in rows)
 
 
 def _share(document: Any) -> str:
