@@ -45,7 +45,7 @@ FORMS: dict[str, tuple[str | None, dict[str, Any], dict[str, Any]]] = {
     "fp16": (None, {"precision": "fp16"}, {}),
     "int8": ("int8", {}, {}),
     "int4": ("int4", {}, {}),
-    "int8-cache": ("int8", {}, {"cache": "int8"}),
+    "exact8-int8-cache": ("int4-exact8", {}, {"cache": "int8"}),
 }
 """Recipe, settings and the target's own options of each bundle of target onnx."""
 

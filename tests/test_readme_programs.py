@@ -28,7 +28,7 @@ SAMPLES = Path(__file__).parents[1] / "apps/samples/00000"
 PROGRAM = EXPORT / "targets/onnx/programs/answer.py"
 PYTHON = [sys.executable, "-I", str(PROGRAM)]
 ASKED = ((SAMPLES / "00009002.png", "What is the price?"), (SAMPLES / "00009000.png", "What shapes do you see?"))
-FORMS = ("fp32", "int8", "int4", "int8-cache", "fp16")
+FORMS = ("fp32", "int8", "int4", "exact8-int8-cache", "fp16")
 CLEAR, FEW = 8, 3
 """Number of questions, clear in float32, that float16 is asked; and of a program in another language in short tests."""
 

@@ -26,7 +26,7 @@ from phantom_edge.processing.images import ORIENTATION_TAG, open_image
 from phantom_edge.runtime.sampling import Sampling
 from phantom_edge.runtime.session import Answer, Session
 
-FORMS = ("fp32", "fp16", "int8", "int4", "int8-cache")
+FORMS = ("fp32", "fp16", "int8", "int4", "exact8-int8-cache")
 """Bundles of the conformance data."""
 
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -22,7 +22,7 @@ internal class AnswersTest {
     private val asked = data["asked"].list.map(::Asked)
 
     @ParameterizedTest
-    @ValueSource(strings = ["fp32", "fp16", "int8", "int4", "int8-cache"])
+    @ValueSource(strings = ["fp32", "fp16", "int8", "int4", "exact8-int8-cache"])
     fun `answers are Python's, in one conversation after the other`(form: String) {
         assertTrue(asked.size >= 25)
         open(Conformance.bundle(form)).use { phantom ->

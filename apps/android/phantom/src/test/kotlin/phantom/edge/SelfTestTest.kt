@@ -22,7 +22,7 @@ import java.io.File
 
 internal class SelfTestTest {
     @ParameterizedTest
-    @ValueSource(strings = ["fp32", "fp16", "int8", "int4", "int8-cache"])
+    @ValueSource(strings = ["fp32", "fp16", "int8", "int4", "exact8-int8-cache"])
     fun `every form passes its own golden questions`(form: String) = runBlocking {
         open(Conformance.bundle(form)).use { phantom ->
             val report = phantom.selfTest()
