@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from phantom_edge.bundle.folder import read_manifest
 from phantom_edge.bundle.work import work_of
 from phantom_edge.export.targets import TARGETS
-from phantom_edge.export.targets.target import PRECISIONS, Variant
+from phantom_edge.export.targets.count import Variant
+from phantom_edge.export.targets.target import PRECISIONS
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.models.sizes import SIZES, Size, VisionSize
 from phantom_edge.profile.devices.table import FACTORS, device_named, read_table, sources

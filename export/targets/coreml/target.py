@@ -7,16 +7,8 @@ from typing import TYPE_CHECKING
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.export.targets.coreml.facts import MULTIPLE, AppleFacts
 from phantom_edge.export.targets.coreml.options import CoreMlOptions
-from phantom_edge.export.targets.target import (
-    NORMAL_FLOAT16,
-    Count,
-    Exact,
-    Lint,
-    MakeEngine,
-    Making,
-    Target,
-    Variant,
-)
+from phantom_edge.export.targets.count import Count, Variant
+from phantom_edge.export.targets.target import NORMAL_FLOAT16, Exact, Lint, MakeEngine, Making, Target
 from phantom_edge.foundation.errors import need
 from phantom_edge.foundation.quiet import need_quietly
 from phantom_edge.foundation.versions import Clash

@@ -3,15 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from phantom_edge.export.targets.count import Count, Variant
 from phantom_edge.export.targets.executorch.options import ExecuTorchOptions
-from phantom_edge.export.targets.target import (
-    Count,
-    Exact,
-    MakeEngine,
-    Making,
-    Target,
-    Variant,
-)
+from phantom_edge.export.targets.target import Exact, MakeEngine, Making, Target
 from phantom_edge.foundation.errors import need
 from phantom_edge.foundation.quiet import need_quietly
 from phantom_edge.foundation.versions import Clash

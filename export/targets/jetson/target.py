@@ -5,17 +5,10 @@ from typing import TYPE_CHECKING
 
 from phantom_edge.bundle.cache import ALIGNED
 from phantom_edge.bundle.folder import Bundle
+from phantom_edge.export.targets.count import Count, Variant
 from phantom_edge.export.targets.jetson.facts import BoardFacts
 from phantom_edge.export.targets.jetson.options import JetsonOptions
-from phantom_edge.export.targets.target import (
-    NORMAL_FLOAT16,
-    Count,
-    Lint,
-    MakeEngine,
-    Making,
-    Target,
-    Variant,
-)
+from phantom_edge.export.targets.target import NORMAL_FLOAT16, Lint, MakeEngine, Making, Target
 from phantom_edge.foundation.errors import need
 from phantom_edge.runtime.tracing import Pass
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from phantom_edge.bundle.folder import Bundle
+from phantom_edge.export.targets.count import Count, Variant
 from phantom_edge.export.targets.litert.facts import LiteRtFacts
 from phantom_edge.export.targets.litert.names import firsts_of
 from phantom_edge.export.targets.litert.options import LiteRtOptions
-from phantom_edge.export.targets.target import Count, Exact, Lint, MakeEngine, Making, Target, Variant
+from phantom_edge.export.targets.target import Exact, Lint, MakeEngine, Making, Target
 from phantom_edge.foundation.errors import need
 
 if TYPE_CHECKING:

@@ -2,8 +2,9 @@
 
 from typing import Literal
 
+from phantom_edge.export.targets.count import Count, Variant
 from phantom_edge.export.targets.onnx.options import OnnxOptions
-from phantom_edge.export.targets.target import Count, Exact, MakeEngine, Making, Target, Variant
+from phantom_edge.export.targets.target import Exact, MakeEngine, Making, Target
 from phantom_edge.foundation.errors import need
 from phantom_edge.foundation.onnx_runtime import need_onnx_runtime
 from phantom_edge.runtime.tracing import Pass

@@ -4,17 +4,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from phantom_edge.bundle.folder import Bundle
+from phantom_edge.export.targets.count import Count, Variant
 from phantom_edge.export.targets.qnn.facts import HexagonFacts, is_simulated
 from phantom_edge.export.targets.qnn.options import QnnOptions
-from phantom_edge.export.targets.target import (
-    Count,
-    Exact,
-    Lint,
-    MakeEngine,
-    Making,
-    Target,
-    Variant,
-)
+from phantom_edge.export.targets.target import Exact, Lint, MakeEngine, Making, Target
 from phantom_edge.foundation.errors import need
 
 if TYPE_CHECKING:

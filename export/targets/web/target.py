@@ -1,6 +1,7 @@
 """Target web: bundles for pages, with graphs for the engines of ONNX Runtime Web."""
 
-from phantom_edge.export.targets.target import Count, Exact, MakeEngine, Making, Target, Variant
+from phantom_edge.export.targets.count import Count, Variant
+from phantom_edge.export.targets.target import Exact, MakeEngine, Making, Target
 from phantom_edge.export.targets.web.facts import WebFacts, forms_of
 from phantom_edge.export.targets.web.options import WebOptions
 from phantom_edge.foundation.errors import need

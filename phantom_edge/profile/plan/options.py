@@ -6,7 +6,8 @@ from math import inf
 from shlex import quote
 from typing import Literal
 
-from phantom_edge.export.targets.target import Target, Variant
+from phantom_edge.export.targets.count import Variant
+from phantom_edge.export.targets.target import Target
 from phantom_edge.foundation.errors import EdgeError, UsageError
 from phantom_edge.models.draft_shape import MOST_STEPS
 from phantom_edge.models.sizes import Size

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from math import inf, log10
 from typing import Literal
 
-from phantom_edge.export.targets.target import Count, Target
+from phantom_edge.export.targets.count import Count
+from phantom_edge.export.targets.target import Target
 from phantom_edge.models.draft_shape import usual_shape
 from phantom_edge.models.sizes import Size
 from phantom_edge.profile.devices.table import Entry

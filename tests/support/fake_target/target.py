@@ -5,16 +5,8 @@ from dataclasses import dataclass, replace
 
 from phantom_edge.bundle.folder import Bundle
 from phantom_edge.export.lint import Report, Source, report
-from phantom_edge.export.targets.target import (
-    Count,
-    Lint,
-    MakeEngine,
-    Making,
-    Options,
-    Target,
-    Variant,
-    option,
-)
+from phantom_edge.export.targets.count import Count, Variant
+from phantom_edge.export.targets.target import Lint, MakeEngine, Making, Options, Target, option
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.runtime.tracing import Pass
 
