@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -28,18 +29,23 @@ def javascript(place: Path, room: str) -> list[str]:
 
 
 def scripts(place: Path, room: str) -> Path:
-    """The folder with a room's programs in JavaScript and their packages, made once in ``place``."""
+    """The folder with a room's programs in JavaScript and links to their packages, made once in ``place``."""
     own = EXPORT / f"targets/{room}/programs"
     package = SUPPORT / "javascript" / "package.json"
     sources = (*sorted(own.glob("*.mjs")), *sorted(own.glob("*.html")), *sorted(SHARED.glob("*.mjs")), package)
 
     def install(folder: Path) -> None:
-        for one in sources:
-            shutil.copy(one, folder)
+        shutil.copy(package, folder)
         words = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"]
         fetch(words, folder, "the packages of a program in JavaScript")
 
-    return _made_once(place, ("node", "npm"), sources, install)
+    def gather(folder: Path) -> None:
+        for one in sources:
+            shutil.copy(one, folder)
+        packages = made_once(place, "javascript-packages", install) / "node_modules"
+        shutil.copytree(packages, folder / "node_modules", symlinks=True, copy_function=os.link)
+
+    return _made_once(place, ("node", "npm"), sources, gather)
 
 
 def kotlin(place: Path, room: str) -> list[str]:
