@@ -56,16 +56,16 @@ def ports_of(facts: LiteRtFacts) -> dict[str, tuple[set[str], set[str]]]:
 
 
 class LiteRtEngine:
-    """Runs a bundle of target litert on the CPU. ``threads`` 0 lets LiteRT choose; ``least`` as in Steps."""
+    """Runs a bundle of target litert on the CPU. ``threads`` 0 lets LiteRT choose."""
 
-    def __init__(self, bundle: Bundle, threads: int = 0, *, least: int = 0) -> None:
+    def __init__(self, bundle: Bundle, threads: int = 0) -> None:
         self.manifest = bundle.manifest
         parts, facts = self.manifest.parts, bundle.facts(LiteRtFacts)
         for name, ports in ports_of(facts).items():
             _check_part(bundle, name, ports)
         bind = self._bind(bundle, threads)
         self.vision, self.table = (Bound(parts[name], {}, bind) for name in ("vision", "embedding"))
-        self.steps = Steps(parts, bind, facts.masked, facts.firsts, least)
+        self.steps = Steps(parts, bind, facts.masked, facts.firsts)
         if self.steps.rows < self.manifest.cache.max_context + self.steps.chunk:
             raise EdgeError(f"the caches of {bundle.path} have no rows for the padding of a last chunk", AGAIN)
         pictures = self.manifest.pictures

@@ -1,8 +1,7 @@
 """Trials of LiteRT graphs: as LiteRT runs them, and by a reader of the files that rounds no activation."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ from phantom_edge.bundle.folder import AGAIN, Bundle
 from phantom_edge.bundle.part import Part
 from phantom_edge.export.targets.litert.binding import Bind, Run
 from phantom_edge.export.targets.litert.engine import LiteRtEngine
-from phantom_edge.export.targets.litert.facts import LiteRtFacts
 from phantom_edge.export.targets.litert.model_file import Array
 from phantom_edge.export.targets.litert.reader.interpreter import Interpreter
 from phantom_edge.export.targets.litert.reader.model import read_model
@@ -50,10 +48,5 @@ def read(file_of: Callable[[str], Path]) -> Bind:
 
 
 def exact(bundle: Bundle, reference: Reference, *, strict: bool) -> list[Trial]:
-    """See Exact. Graphs that attend to more rows than the proof's prompts need are run with these, too."""
-    found, facts = [], bundle.facts(LiteRtFacts)
-    for rows in (*facts.firsts, facts.rows):
-        engines = (partial(engine, least=rows) for engine in (LiteRtEngine, ExactLiteRtEngine))
-        form = f"{rows:,} rows" if facts.firsts else ""
-        found += [replace(trial, form=form) for trial in trials(bundle, reference, *engines)]
-    return found
+    """See Exact. The proof's prompt to the cache's last slot runs the graphs of every reach."""
+    return trials(bundle, reference, LiteRtEngine, ExactLiteRtEngine)

@@ -77,13 +77,11 @@ class Steps:
     """A decoder in its graphs of one token and of a chunk, over one set of caches.
 
     Logits come from the graph of one token: a prompt is read in chunks, and each token whose logits are asked for once
-    more. Of graphs that attend to first rows of the caches alone, ``firsts`` of them, the smallest is taken that
-    reaches far enough and attends to ``least`` rows.
+    more. Of the graphs that attend to the first rows of the caches alone, ``firsts`` of them, the smallest is taken
+    that reaches far enough.
     """
 
-    def __init__(
-        self, parts: Mapping[str, Part], bind: Bind, masked: float, firsts: Sequence[int] = (), least: int = 0
-    ) -> None:
+    def __init__(self, parts: Mapping[str, Part], bind: Bind, masked: float, firsts: Sequence[int] = ()) -> None:
         one, many = parts["decoder"], parts[CHUNK]
         self.chunk = next(int(port.shape[1]) for port in many.inputs if port.name == EMBEDS)
         self.vocabulary = next(int(port.shape[-1]) for port in one.outputs if port.name == LOGITS)
@@ -94,7 +92,7 @@ class Steps:
         }
         self.rows = min(array.shape[2] for array in self.caches.values())
         self.pairs: list[Pair] = []
-        for rows in (reached for reached in firsts if reached >= least):
+        for rows in firsts:
             near = (parts[f"{name}_{FIRST}{rows}"] for name in ("decoder", CHUNK))
             self.pairs.append(Pair(rows, *(InPlace(part, self.caches, bind, masked) for part in near)))
         whole = (
