@@ -7,42 +7,25 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from phantom_edge.checkpoint.quantized.schemes import FLOAT, scheme_named
+from phantom_edge.checkpoint.quantized.schemes import FLOAT
 from phantom_edge.checkpoint.source import Source
-from phantom_edge.foundation.errors import EdgeError, UsageError
+from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.foundation.files import check_target, whole_folder
 from phantom_edge.foundation.json_file import parse_json, regular
 from phantom_edge.foundation.progress import Progress
 from phantom_edge.foundation.resume import unfinished
 from phantom_edge.foundation.versions import __version__
+from phantom_edge.quantize.bound import CHOICES, Bound, check_choices
 from phantom_edge.quantize.calibration import Calibration, digest_of, read_samples
 from phantom_edge.quantize.damage import Judge, Unit, units_of
 from phantom_edge.quantize.front import draw_front
 from phantom_edge.quantize.knapsack import Choice, Point, pareto_front, within
 from phantom_edge.quantize.recipe import Recipe, Rule, to_toml
 
-CHOICES = ("int4-g128-pos", "int4-g64-pos", "int4-g32-pos", "int8", FLOAT)
-"""Schemes to choose from; a unit skips those whose groups do not divide its rows."""
-
 TRIES = 12
 """Maximum number of mixtures measured in search of one within the divergence."""
 
 RECIPE, DAMAGE, FRONT = "recipe.toml", "damage.json", "front.png"
-
-
-@dataclass(frozen=True)
-class Bound:
-    """Upper bound of a mixture: megabytes of weights, or divergence in nats. Exactly one is given."""
-
-    megabytes: float | None = None
-    divergence: float | None = None
-
-    def __post_init__(self) -> None:
-        given = [value for value in (self.megabytes, self.divergence) if value is not None]
-        if len(given) != 1:
-            raise UsageError("there is not one bound", "give either --megabytes or --divergence")
-        if not (math.isfinite(given[0]) and given[0] > 0):
-            raise UsageError(f"the bound is {given[0]:g}", "give a number above 0")
 
 
 @dataclass(frozen=True)
@@ -91,9 +74,7 @@ def mix(
     source = Source.open(folder)
     if source.integers is not None:
         raise EdgeError(f"{folder} is quantized already", "give the checkpoint that it was made from")
-    for name in choices:
-        if name != FLOAT and scheme_named(name).static_inputs:
-            raise UsageError(f"{name} is no choice of a mixture", "choose schemes that leave inputs float")
+    check_choices(choices)
     check_target(out, force)
     samples = read_samples(calibration.triples, source, calibration.samples, with_pictures=False)
     is_seen = any(sample.pixels is not None for sample in samples)

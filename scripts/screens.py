@@ -147,6 +147,13 @@ SCREENS = (
         texts=(r"\d+-\d+-\d+T[\d:]+Z", r"│ device +│ (\S+)", r"│ (?:first token, ms|tokens/s|peak, MB) +│ [\d.,]+"),
     ),
     screen("Quantize", "quantize nano --recipe int8 --out nano-int8", numbers=("error",)),
+    screen(
+        "Quantize",
+        "mix --calib triples.jsonl --samples 4 --megabytes 5 --out nano-mixed",
+        "Which parts get four bits and which eight, by what rounding each of them does to four answers.",
+        numbers=("MB", "nats", "damage, nats"),
+        is_long=True,
+    ),
     screen("Make and convert checkpoints", "init tiny --random --out tiny"),
     screen("Make and convert checkpoints", "convert tiny --out tiny-official"),
     screen("Training data", "data scenes --pictures 8 --out scenes"),
@@ -167,6 +174,12 @@ SCREENS = (
         is_long=True,
     ),
     screen(
+        "Fine-tune",
+        "train draft nano --data scenes/triples.jsonl --out nano-draft --updates 2",
+        "Two updates teach a draft layer as little.",
+        is_long=True,
+    ),
+    screen(
         "Doctor",
         "doctor",
         "What is installed differs from machine to machine, so states and versions are hidden.",
@@ -175,6 +188,12 @@ SCREENS = (
     ),
     screen("Mistakes", "run --model nano-onxn {What is it?}"),
     screen("Mistakes", "inspect scenes"),
+    screen("Mistakes", "demo web scenes"),
+    screen(
+        "Mistakes",
+        "data curate pairs.jsonl --out more.jsonl --endpoint http://localhost:9/v1 --model none --retries 0 --yes",
+        "Nothing listens there; what was asked so far would be in the journal.",
+    ),
     screen("Mistakes", "lint nano-onnx", "No rules are known for this target."),
     screen("Mistakes", "export nano --target onnx --weights int5 --out nano-int5"),
 )
@@ -196,6 +215,7 @@ def desk(folder: Path) -> Iterator[None]:
     """Run commands in a folder with the samples, on a terminal's width, with a history of its own."""
     shutil.copytree(SAMPLES, folder, dirs_exist_ok=True)
     shutil.copy(SAMPLES / PICTURE, folder / "scene.png")
+    (folder / "pairs.jsonl").write_text('{"question": "Is it far?", "chosen": "yes"}\n', encoding="utf-8")
     own = {"COLUMNS": str(WIDTH), "NO_COLOR": "1", "PHANTOM_EDGE_HOME": str(folder / ".home")}
     before = {name: os.environ.get(name) for name in own}
     os.environ.update(own)

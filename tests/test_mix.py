@@ -18,10 +18,11 @@ from phantom_edge.checkpoint.source import Source
 from phantom_edge.cli.main import app
 from phantom_edge.foundation.errors import EdgeError
 from phantom_edge.quantize import knapsack
+from phantom_edge.quantize.bound import Bound
 from phantom_edge.quantize.calibration import Calibration, read_samples
 from phantom_edge.quantize.damage import Judge, units_of
 from phantom_edge.quantize.knapsack import Choice, pareto_front, within
-from phantom_edge.quantize.mix import Bound, mix
+from phantom_edge.quantize.mix import mix
 from phantom_edge.quantize.quantize import quantize_checkpoint
 from phantom_edge.quantize.recipe import Recipe, Rule, read_recipe, to_toml
 

@@ -90,20 +90,17 @@ def test_profile_of_a_phone(phone: Phone, bundle: Path, tmp_path: Path) -> None:
     there = phone.folder / "tmp/phantom-edge/bundles"
     assert Bundle.open(there / run.subject.seal[:16])
     assert run.subject.bundle == bundle.name
+    same_as_here(run, bundle, tmp_path)
     phone.received.clear()
+    phone.usb = True
     again = profiled(phone, bundle, tmp_path / "again.json")
     assert not phone.received and again.subject == run.subject
-    shutil.copytree(bundle, tmp_path / "other")
-    resealed(tmp_path / "other", lambda text: text.update(made_by="somebody else"))
-    other = profiled(phone, tmp_path / "other", tmp_path / "other.json")
-    assert other.subject.seal != run.subject.seal and phone.received and len(list(there.iterdir())) == 2
+    assert again.energy is None and "charged by USB" in again.device.notes["energy"]
+    assert again.readings[-1].state == "screen on, thermal light, charged by USB"
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("app")
-def test_it_measures_what_this_machine_measures(phone: Phone, bundle: Path, tmp_path: Path) -> None:
-    """The same stages, parts and nodes as a profile by Python, of the same bytes and products."""
-    theirs = profiled(phone, bundle, tmp_path / "theirs.json")
+def same_as_here(theirs: Run, bundle: Path, tmp_path: Path) -> None:
+    """Asserts the stages, parts and nodes of a profile by Python, of the same bytes and products."""
     ran = edge_inside("profile", bundle, *QUICK, "--out", tmp_path / "ours.json")
     assert ran.returncode == 0, ran.stderr
     ours = read_run(tmp_path / "ours.json")
@@ -126,12 +123,23 @@ def test_it_measures_what_this_machine_measures(phone: Phone, bundle: Path, tmp_
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("app")
-def test_a_phone_that_charges_reports_no_energy(phone: Phone, bundle: Path, tmp_path: Path) -> None:
-    calls = count()
-    phone.usb, phone.charge = True, lambda: 2_500_000 - 1000 * next(calls)
-    run = profiled(phone, bundle, tmp_path / "run.json")
-    assert run.energy is None and "charged by USB" in run.device.notes["energy"]
-    assert run.readings[-1].state == "screen on, thermal light, charged by USB"
+def test_another_bundle_that_is_cut_off_is_sent_again(phone: Phone, bundle: Path, tmp_path: Path) -> None:
+    """Full in the middle of the bundle: a line says so; with space again, the half of it does not stay."""
+    there = phone.folder / "tmp/phantom-edge/bundles"
+    shutil.copytree(bundle, there / Bundle.open(bundle).manifest.seal[:16])
+    shutil.copytree(bundle, tmp_path / "other")
+    resealed(tmp_path / "other", lambda text: text.update(made_by="somebody else"))
+    whole = phone.after_file
+
+    def fill(path: Path) -> None:
+        phone.is_full = "bundles" in path.parts
+
+    phone.after_file = fill
+    ran = asked(phone, tmp_path / "other")
+    assert ran.returncode == 1 and "No space left on device" in ran.stderr and "Traceback" not in ran.stderr
+    phone.is_full, phone.after_file = False, whole
+    run = profiled(phone, tmp_path / "other", tmp_path / "run.json")
+    assert Bundle.open(there / run.subject.seal[:16]) and len(list(there.iterdir())) == 2
 
 
 @pytest.mark.slow
@@ -158,23 +166,6 @@ def test_a_phone_that_wants_its_memory_back(
     assert ran.returncode == 1 and "Acme Phone 7 ended the app before all was measured" in ran.stderr, ran.stderr
     assert "perhaps its memory was full" in ran.stderr and read_run(tmp_path / "run.json").partial
     assert app.asked()[-1] == "force-stop phantom.edge.app"
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("app")
-def test_a_bundle_that_was_cut_off_is_sent_again(phone: Phone, bundle: Path, tmp_path: Path) -> None:
-    """Full in the middle of the bundle: a line says so; with space again, the half of it does not stay."""
-    whole = phone.after_file
-
-    def fill(path: Path) -> None:
-        phone.is_full = "bundles" in path.parts
-
-    phone.after_file = fill
-    ran = asked(phone, bundle)
-    assert ran.returncode == 1 and "No space left on device" in ran.stderr and "Traceback" not in ran.stderr
-    phone.is_full, phone.after_file = False, whole
-    run = profiled(phone, bundle, tmp_path / "run.json")
-    assert Bundle.open(phone.folder / "tmp/phantom-edge/bundles" / run.subject.seal[:16])
 
 
 @pytest.mark.slow

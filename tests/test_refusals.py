@@ -1,6 +1,7 @@
 """Mistakes on the command line: refused before torch is loaded, with the exit codes that docs/running.md states."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,9 @@ REFUSED = (
     (1, "there is no folder naon", ("convert", "naon", "-o", "out")),
     (1, "tests exists already", ("convert", "nano", "-o", "tests")),
     (1, "there is no file none.jsonl", ("mix", "nano", "--calib", "none.jsonl", "-o", "out", "--megabytes", "4")),
+    (2, "there is not one bound", ("mix", "nano", "--calib", "none.jsonl", "-o", "out")),
+    (2, "no scheme 'int4'", ("mix", "--calib", "x", "-o", "out", "--megabytes", "4", "--choices", "int4")),
+    (2, "w8a8 is no choice", ("mix", "--calib", "x", "-o", "out", "--megabytes", "4", "--choices", "w8a8")),
     (1, "there is no file none.jsonl", ("train", "po", "nano", "-d", "none.jsonl", "-o", "out")),
     (1, "there is no folder naon", ("train", "po", "naon", "-d", "none.jsonl", "-o", "out")),
     (1, "none.jsonl", ("eval", "nano", "-d", "none.jsonl")),
@@ -66,7 +70,14 @@ print(json.dumps([[one.exit_code, one.stderr, one.stdout] for one in found]))
 def test_mistakes_are_refused_at_once() -> None:
     """In one process, which has not loaded torch in the end."""
     words = json.dumps([words for _, _, words in REFUSED])
-    done = subprocess.run([sys.executable, "-c", PROGRAM, words], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, words],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "400"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     for (code, problem, command), (exit_code, stderr, stdout) in zip(REFUSED, json.loads(done.stdout), strict=True):
         assert exit_code == code and not stdout, (command, stderr, stdout)

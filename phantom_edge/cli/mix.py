@@ -45,6 +45,11 @@ def mix(
     json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Find a recipe: measure how rounding each part changes the answers, and choose the best under a bound."""
+    from phantom_edge.quantize.bound import CHOICES, Bound, check_choices
+
+    bound = Bound(megabytes, divergence)
+    wanted = CHOICES if choices is None else tuple(name.strip() for name in choices.split(","))
+    check_choices(wanted)
     check_model(model)
     if samples < 1:
         raise UsageError(f"--samples is {samples}", "give 1 or more")
@@ -57,10 +62,9 @@ def mix(
     quiet_transformers()
     from phantom_edge.models.hub import find_folder
     from phantom_edge.quantize.calibration import Calibration
-    from phantom_edge.quantize.mix import CHOICES, RECIPE, Bound, mix
+    from phantom_edge.quantize.mix import RECIPE, mix
 
-    bound, calibration = Bound(megabytes, divergence), Calibration(calib, samples)
-    wanted = CHOICES if choices is None else tuple(name.strip() for name in choices.split(","))
+    calibration = Calibration(calib, samples)
     try:
         with tasks() as begin:
             found = mix(find_folder(model), bound, calibration, out, choices=wanted, force=force, begin=begin)
