@@ -81,8 +81,9 @@ def _key(variable: str | None) -> str | None:
 
 def _agree(estimate: "Estimate", price_in: float | None, price_out: float | None, *, yes: bool, json: bool) -> None:
     price = estimate.price(price_in, price_out)
+    asked = f"{estimate.questions:,} question{'s' * (estimate.questions != 1)}"
     note(
-        f"{estimate.questions:,} question{'s' * (estimate.questions != 1)}, {estimate.calls:,} calls at most; about {estimate.prompt_tokens:,} tokens "
+        f"{asked}, {estimate.calls:,} calls at most; about {estimate.prompt_tokens:,} tokens "
         f"sent and {estimate.completion_tokens:,} received: "
         + ("price unknown (give --price-in and --price-out)" if price is None else f"about {price:,.2f}")
     )
