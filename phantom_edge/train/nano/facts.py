@@ -64,6 +64,15 @@ def items_in(scene: Scene, seen: Window) -> Iterator[Item]:
         yield from row.members
 
 
+def covered_in(scene: Scene, side: int, seen: Window) -> Iterator[tuple[Item, Tensor]]:
+    """Yields the items that a tile shows, and the ``side`` x ``side`` image tokens that cover each: bool."""
+    for item in items_in(scene, seen):
+        reached = max(item.place.radius, *reach(item)) + MARGIN * max(seen.width, seen.height)
+        across, down = item.place.x - seen.x, item.place.y - seen.y
+        if -reached < across < seen.width + reached and -reached < down < seen.height + reached:
+            yield item, tokens_of(item, side, seen)
+
+
 def facts_of(item: Item) -> list[str]:
     """Returns all visible facts of ``item``, in words; of one that nobody can read, only its kind."""
     if getattr(item, "spoiled", ""):
@@ -148,8 +157,8 @@ def facts_at(scene: Scene, side: int, seen: Window | None = None) -> Tensor:
     """
     numbers, seen = fact_numbers(), seen or whole(scene)
     held = torch.zeros(side, side, len(numbers))
-    for item in items_in(scene, seen):
-        held[tokens_of(item, side, seen), [[numbers[fact]] for fact in facts_of(item)]] = 1
+    for item, covered in covered_in(scene, side, seen):
+        held[covered, [[numbers[fact]] for fact in facts_of(item)]] = 1
         for letter, x in letters_of(item):
             if letter.isalnum() and (at := seen.place(x, item.place.y, side)) is not None:
                 held[at[1], at[0], numbers[f"letter {letter}"]] = 1

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from phantom_edge.checkpoint.pretrained import PhantomForConditionalGeneration
 from phantom_edge.data.scenes import graph
 from phantom_edge.data.scenes.graph import Arrow, Item, Scene, Sign, Solid
-from phantom_edge.train.nano.facts import FactReader, Window, items_in, tokens_of, whole
+from phantom_edge.train.nano.facts import FactReader, Window, covered_in, whole
 
 WORDS = (*graph.COLOURS, *graph.SHAPES, *graph.WORDS, *graph.DIRECTIONS)
 PLACES = 8
@@ -41,11 +41,10 @@ def names_at(scene: Scene, side: int, seen: Window | None = None) -> Tensor:
     ``seen`` is the part that a tile shows, by default all; an item has a position where its middle is in it.
     """
     held, seen = torch.zeros(side, side, len(WORDS) + 2 * PLACES), seen or whole(scene)
-    for item in items_in(scene, seen):
+    for item, covered in covered_in(scene, side, seen):
         named = [WORDS.index(word) for word in words_of(item)]
         if (at := seen.place(item.place.x, item.place.y, PLACES)) is not None:
             named += [len(WORDS) + at[0], len(WORDS) + PLACES + at[1]]
-        covered = tokens_of(item, side, seen)
         held[covered] = held[covered].index_fill(-1, torch.tensor(named, dtype=torch.long), 1.0)
     return held.view(side * side, -1)
 
