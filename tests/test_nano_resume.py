@@ -15,7 +15,7 @@ from phantom_edge.train.nano.stages import NANO_STAGES, Stage
 
 NANO = SIZES["nano"]
 STEPS, KILLED = 3, 1
-KINDS = ("name", "prefer", "closer", "camera")
+KINDS = ("name", "prefer", "finer", "camera")
 """A stage of every kind: facts and names of scenes, pairs of answers, tiles, pictures with their gist."""
 
 

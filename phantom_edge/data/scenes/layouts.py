@@ -33,7 +33,7 @@ ROW_PITCH = 2.7
 ROW_SHAPES = tuple(shape for shape in graph.SHAPES if shape != "hexagon")
 """A hexagon so small is a circle."""
 SMALL = ("sign", "price", "card", "dial", "row")
-DENSE_WEIGHTS = (4, 3, 3, 2, 1)
+DENSE_WEIGHTS = (3, 4, 4, 2, 1)
 """How often a dense scene has each of SMALL, beside the others."""
 DENSE = 7
 """Small things to a tile that a dense scene has, as far as there is room."""

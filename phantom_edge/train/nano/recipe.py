@@ -102,7 +102,7 @@ def run_stage(
 ) -> None:
     """Train ``model`` in place through one stage, on training scenes from ``first_scene`` on."""
     torch.manual_seed(seed)  # heads that read facts are drawn alike, whatever came before
-    looking = stage.name in ("look", "name", "closer", "finer")
+    looking = stage.name in ("look", "name", "finer")
     arguments = _arguments(stage, out, seed=seed, workers=workers, bf16=bf16, evaluate=evaluate and not looking)
     scenes = SceneRange(
         "train", first_scene, stage.steps * stage.batch, large_every=stage.large_every, mixes=stage.mixes

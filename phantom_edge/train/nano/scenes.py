@@ -1,6 +1,6 @@
 """Scenes as training data, drawn on demand: nothing is stored, and no two epochs are alike."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from phantom_edge.data.scenes.closeup import MORE_KINDS
 from phantom_edge.data.scenes.draw import draw_scene
-from phantom_edge.data.scenes.exhibit import Material, make_exhibit
+from phantom_edge.data.scenes.exhibit import SQUARE, Material, make_exhibit
 from phantom_edge.data.scenes.graph import Scene
 from phantom_edge.data.scenes.layouts import dense_scene
 from phantom_edge.data.scenes.questions import KINDS, Question, ask
@@ -21,9 +21,12 @@ from phantom_edge.data.scenes.unanswerable import unanswerable
 from phantom_edge.processing.processor import PhantomProcessor
 from phantom_edge.processing.tiling import choose_grid
 from phantom_edge.train.collate import Group, Pair
-from phantom_edge.train.nano.facts import facts_at, windows_of
+from phantom_edge.train.nano.facts import Window, facts_at, whole, windows_of
 from phantom_edge.train.nano.gist import SceneGroup, gist_of
 from phantom_edge.train.nano.names import names_at
+
+FAR = 1_000_000_000
+"""Distance of seeds that no stage comes across."""
 
 TileMaterial = Material | Literal["dense"]
 """Materials, and scenes that only vision is trained on."""
@@ -78,8 +81,8 @@ class SceneFacts(Dataset[dict[str, Tensor]]):
 class TileFacts(Dataset[dict[str, Tensor]]):
     """Tiles of pictures of any shape, and facts and names at their image tokens, for NameReader.
 
-    Of each picture ``tiles`` are shown, drawn anew for each; a picture of fewer shows some again. Of a dense scene they
-    differ, and its thumbnail, which resolves nothing of it, is none of them.
+    Of a dense scene all tiles are shown: its thumbnail, which resolves nothing of it, is not. Of another picture its
+    thumbnail and fewer than ``tiles`` others; of square scenes, which are their only tile, ``tiles`` different ones.
     """
 
     def __init__(
@@ -94,19 +97,33 @@ class TileFacts(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         seed, material = self.first + index, self.materials[index % len(self.materials)]
-        scene, picture = _pictured(seed, material)
-        pixels = torch.as_tensor(self.processor.image_processor(picture)["pixel_values"])
-        windows = windows_of(scene, *choose_grid(*picture.size, self.processor.image_processor.tiling))
-        random = Random(f"tiles {seed}")
-        if material == "dense":
-            shown = random.sample(range(len(windows) - 1), k=self.tiles)
-        else:
-            shown = random.choices(range(len(windows)), k=self.tiles)
+        shown = self._square(seed, material) if material in SQUARE else self._some(seed, material)
+        scenes, windows, pixels = zip(*shown, strict=True)
+        seen = list(zip(scenes, windows, strict=True))
         return {
-            "pixel_values": pixels[shown],
-            "facts": torch.stack([facts_at(scene, self.side, windows[at]) for at in shown]),
-            "names": torch.stack([names_at(scene, self.side, windows[at]) for at in shown]),
+            "pixel_values": torch.stack(pixels),
+            "facts": torch.stack([facts_at(scene, self.side, window) for scene, window in seen]),
+            "names": torch.stack([names_at(scene, self.side, window) for scene, window in seen]),
         }
+
+    def _square(self, seed: int, material: Material) -> Iterator[tuple[Scene, Window, Tensor]]:
+        for number in range(self.tiles):
+            scene, picture = _pictured(seed + number * FAR, material)
+            yield scene, whole(scene), self._pixels(picture)[0]
+
+    def _some(self, seed: int, material: TileMaterial) -> Iterator[tuple[Scene, Window, Tensor]]:
+        scene, picture = _pictured(seed, material)
+        windows = windows_of(scene, *choose_grid(*picture.size, self.processor.image_processor.tiling))
+        pixels, others = self._pixels(picture), range(len(windows) - 1)
+        if material == "dense":
+            shown = list(others)
+        else:
+            shown = [*Random(f"tiles {seed}").sample(others, k=min(len(others), self.tiles - 1)), len(others)]
+        for at in shown:
+            yield scene, windows[at], pixels[at]
+
+    def _pixels(self, picture: Image) -> Tensor:
+        return torch.as_tensor(self.processor.image_processor(picture)["pixel_values"])
 
 
 def _pictured(seed: int, material: TileMaterial) -> tuple[Scene, Image]:

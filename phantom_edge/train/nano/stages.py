@@ -6,14 +6,14 @@
    are frozen meanwhile: an untrained language model would spoil them.
 4. *prefer*: the paper's step 1: projector, phantom maps and gates, with the PO objective, the rest frozen.
 5. *finish*: the paper's step 2: everything, SFT.
-6. *closer*: as look and name, on tiles of pictures of any shape, with things that only tiles show.
-7. *finer*: the same, mostly on tiles full of small things: a picture has few, and ten times as many have to be seen as
-   of the usual size before one is read.
-8. *again*: as read, since the language model has to learn what tower and projector say now; on square scenes, whose one
+6. *finer*: as look and name, on tiles of pictures of any shape, many of them full of small things: an ordinary picture
+   has few, and ten times as many have to be seen as of the usual size before one is read. Between them crowded square
+   scenes keep the usual size in mind.
+7. *again*: as read, since the language model has to learn what tower and projector say now; on square scenes, whose one
    tile takes a fraction of the time.
-9. *tiles*: as read, on pictures of any shape, with things that only tiles show, questions that nobody can answer, and a
+8. *tiles*: as read, on pictures of any shape, with things that only tiles show, questions that nobody can answer, and a
    quarter of the pictures seen through a camera.
-10. *camera*: everything, on the same with half of the pictures seen through a camera.
+9. *camera*: everything, on the same with half of the pictures seen through a camera.
 
 Each stage is a Trainer run with checkpoints of its own; a finished stage is not repeated.
 """
@@ -81,8 +81,14 @@ NANO_STAGES = (
         warmup=10,
         final_share=0.02,
     ),
-    Stage("closer", 1600, 16, 7e-4, materials=("fine", "wide", "fine", "plain"), warmup=100),
-    Stage("finer", 4000, 8, 8e-4, materials=("dense", "dense", "fine", "plain", "dense", "dense", "wide"), warmup=50),
+    Stage(
+        "finer",
+        steps=9000,
+        batch=8,
+        learning_rate=1.2e-3,
+        materials=("dense", "crowded", "wide", "dense", "crowded", "fine", "dense", "crowded"),
+        warmup=100,
+    ),
     Stage(
         "again", 500, 32, 1.5e-3, rounds=2, relations=2, mixes=("plain", "rich"), frozen=("vision_tower", "projector")
     ),
