@@ -151,7 +151,8 @@ SCREENS = (
         "Quantize",
         "mix --calib triples.jsonl --samples 4 --megabytes 5 --out nano-mixed",
         "Which parts get four bits and which eight, by what rounding each of them does to four answers.",
-        numbers=("MB", "nats", "damage, nats"),
+        numbers=("MB", "predicted, nats", "measured, nats"),
+        words=("scheme",),
         is_long=True,
     ),
     screen("Make and convert checkpoints", "init tiny --random --out tiny"),
@@ -177,6 +178,7 @@ SCREENS = (
         "Fine-tune",
         "train draft nano --data scenes/triples.jsonl --out nano-draft --updates 2",
         "Two updates teach a draft layer as little.",
+        numbers=("value",),
         is_long=True,
     ),
     screen(

@@ -86,7 +86,7 @@ NANO_STAGES = (
         steps=9000,
         batch=8,
         learning_rate=1.2e-3,
-        materials=("dense", "crowded", "wide", "dense", "crowded", "fine", "dense", "crowded"),
+        materials=("dense", "crowded", "wide", "dense", "crowded", "fine", "dense", "wide"),
         warmup=100,
     ),
     Stage(
