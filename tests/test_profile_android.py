@@ -46,9 +46,11 @@ def phone(adb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     monkeypatch.setenv(COMMAND, adb)
     one = Phone(tmp_path / "phone")
     connect(adb, one)
-    yield one
-    one.close()
-    subprocess.run([*adb.split(), "disconnect", one.serial], capture_output=True, timeout=60, check=False)
+    try:
+        yield one
+        one.close()
+    finally:
+        subprocess.run([*adb.split(), "disconnect", one.serial], capture_output=True, timeout=60, check=False)
 
 
 @pytest.fixture

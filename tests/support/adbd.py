@@ -77,8 +77,8 @@ class Phone:
         """Kill the running commands that contain these words."""
         for link in self.links:
             for one in link.shells:
-                if one.poll() is None and words in str(one.args):
-                    os.killpg(one.pid, signal.SIGKILL)
+                if words in str(one.args):
+                    kill(one)
 
     def close(self) -> None:
         """Stop the server."""
@@ -91,6 +91,13 @@ class Phone:
                 link = Link(self, self.server.accept()[0])
                 self.links.append(link)
                 threading.Thread(target=link.run, daemon=True).start()
+
+
+def kill(one: subprocess.Popen[bytes]) -> None:
+    """Kill a command with all that it started; another thread may see its end first."""
+    if one.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(one.pid, signal.SIGKILL)
 
 
 class Link:
@@ -165,8 +172,7 @@ class Link:
             self.connection.shutdown(socket.SHUT_RDWR)
         self.connection.close()
         for one in self.shells:
-            if one.poll() is None:
-                os.killpg(one.pid, signal.SIGKILL)
+            kill(one)
         for stream in list(self.streams.values()):
             stream.received.put(b"")
             stream.ready.release()
