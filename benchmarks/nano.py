@@ -96,9 +96,11 @@ def measure_branch(pictures: int = 512) -> dict[str, Any]:
 
 
 def training_seconds(run: Path) -> dict[str, float]:
-    """Seconds of each stage of a run, from its metrics; the last part of a stage that was resumed."""
-    lines = map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    return {line["stage"]: round(line["train_runtime"]) for line in lines if "train_runtime" in line}
+    """Seconds of each stage of a run, from its metrics."""
+    seconds: dict[str, float] = {}
+    for line in map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()):
+        seconds[line["stage"]] = seconds.get(line["stage"], 0.0) + line["seconds"]
+    return seconds
 
 
 def card(overall: dict[str, Any]) -> str:

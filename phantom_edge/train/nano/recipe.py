@@ -1,5 +1,6 @@
 """Trains phantom-nano through its stages, each a run of Trainer with checkpoints of its own."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -183,7 +184,7 @@ def _arguments(stage: Stage, out: Path, *, seed: int, workers: int, bf16: bool, 
         save_steps=100,
         save_total_limit=1,
         eval_strategy="steps" if evaluate else "no",
-        eval_steps=100,
+        eval_steps=250,
         dataloader_num_workers=workers,
         dataloader_persistent_workers=workers > 0,
         train_sampling_strategy="sequential",
@@ -204,12 +205,20 @@ class MetricsCallback(TrainerCallback):
         self.stage = stage
         self.run = RunFolder(out)
         self.advance = advance
+        self.last = time.perf_counter()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start the clock."""
+        self.last = time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Report the step."""
         self.advance(self.stage, state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
-        """Append a line: stage, step and logs."""
+        """Append a line: stage, step, seconds since the line before, and logs."""
         if state.is_world_process_zero:
-            self.run.log({"stage": self.stage, "step": state.global_step, **(logs or {})})
+            now = time.perf_counter()
+            line = {"stage": self.stage, "step": state.global_step, "seconds": round(now - self.last, 1)}
+            self.run.log({**line, **(logs or {})})
+            self.last = now

@@ -94,7 +94,7 @@ NANO_STAGES = (
     ),
     Stage(
         "tiles",
-        steps=500,
+        steps=1000,
         batch=32,
         learning_rate=1.5e-3,
         rounds=2,
@@ -106,9 +106,9 @@ NANO_STAGES = (
     ),
     Stage(
         "camera",
-        steps=250,
+        steps=500,
         batch=32,
-        learning_rate=4e-4,
+        learning_rate=5e-4,
         rounds=2,
         closeups=2,
         materials=TURNS,
