@@ -176,13 +176,17 @@ class SceneGroups(Dataset[Group]):
         return Group((draw_scene(scene, self.scenes.size_of(index)),), pairs)
 
 
+PRACTISED = ("relation", *MORE_KINDS)
+"""Kinds of questions that take the most practice: where things are, and small things."""
+
+
 @dataclass(frozen=True)
 class Exhibits(Dataset[Group]):
     """Pictures of any shape with their questions, for :class:`GistCollator`, those that nobody can answer among them.
 
     ``materials`` take turns, each for ``run`` pictures. A ``camera`` sees that share of the pictures, up to its
-    greatest strength. ``rounds`` of questions a picture, without repeats, then ``closeups`` about small things alone,
-    which take the most practice; ``unanswerable`` of the kinds ask one that the picture does not answer.
+    greatest strength. ``rounds`` of questions a picture, without repeats, then ``closeups`` of the kinds
+    that are PRACTISED; ``unanswerable`` of the kinds ask one that the picture does not answer.
     """
 
     split: str
@@ -209,7 +213,7 @@ class Exhibits(Dataset[Group]):
             more = [*ask(exhibit.scenes[0], round=number), *unanswerable(exhibit.scenes[0], number, self.unanswerable)]
             asked |= {question.text: question for question in more}
         for number in range(self.rounds, self.rounds + self.closeups) if len(exhibit.scenes) == 1 else ():
-            more = [question for question in ask(exhibit.scenes[0], round=number) if question.kind in MORE_KINDS]
+            more = [question for question in ask(exhibit.scenes[0], round=number) if question.kind in PRACTISED]
             asked |= {question.text: question for question in more}
         pairs = pairs_of(asked.values(), seed, self.with_rejected)
         scenes = exhibit.scenes or (None,) * len(exhibit.pictures)

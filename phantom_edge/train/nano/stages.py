@@ -106,9 +106,9 @@ NANO_STAGES = (
     ),
     Stage(
         "camera",
-        steps=500,
+        steps=900,
         batch=32,
-        learning_rate=5e-4,
+        learning_rate=8e-4,
         rounds=2,
         closeups=2,
         materials=TURNS,
