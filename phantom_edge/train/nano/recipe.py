@@ -207,10 +207,6 @@ class MetricsCallback(TrainerCallback):
         self.advance = advance
         self.last = time.perf_counter()
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Start the clock."""
-        self.last = time.perf_counter()
-
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Report the step."""
         self.advance(self.stage, state.global_step)

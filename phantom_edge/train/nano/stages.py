@@ -29,7 +29,7 @@ from phantom_edge.train.nano.scenes import TileMaterial
 class Stage:
     """Settings of one stage.
 
-    ``rounds`` of questions a scene, ``relations`` and ``closeups`` more about relations and small things; every
+    ``rounds`` of questions a scene, ``relations`` more about relations, ``closeups`` more about PRACTISED; every
     ``large_every``-th scene has tiles; the ``mixes`` of scenes take turns. With ``materials`` instead, which take turns
     by MICRO_BATCH, pictures have any shape; a ``camera`` sees a share of them, and reading their gist off the CLS token
     weighs ``gist`` of the loss. ``frozen`` names parts of the model that are not trained.
